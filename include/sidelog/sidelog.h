@@ -1,0 +1,427 @@
+/*
+ * sidelog - an embedded, durable, append-only event store.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * THE LAW OF THIS HEADER. It holds for every function below and is not repeated there.
+ *
+ * Arguments   The object comes first, then inputs, then options, then outputs.
+ *             Options may be NULL; a zeroed struct is a valid default. Every public struct
+ *             that the caller fills starts with `version`: leave it 0, or set it to the
+ *             SL_*_VERSION you compiled against.
+ * Text        Strings are pointer and length (sl_slice), never assumed to end in NUL, and
+ *             are UTF-8. Plain `const char *` is used only for paths and for text that this
+ *             library returns; those end in NUL.
+ * Ownership   Inputs are copied before a function returns; the caller may free them at once.
+ *             Only the functions ending in _open, _start and _new create something, and each
+ *             names the function that ends it. Ending functions accept NULL.
+ *             Nothing that this library returns is ever passed to free().
+ * Failure     A function that can fail returns sl_status. On anything but SL_OK the outputs are
+ *             untouched (unless the function says otherwise) and nothing half-done is left in
+ *             the store. sl_last_detail() then says what happened, to which thing, and what to do.
+ * Threads     An sl_store may be used by any number of threads at once. An sl_iter belongs to one
+ *             thread at a time. The library starts no thread.
+ * Processes   Any number of processes on one host (in one pid namespace) may have the same store
+ *             open. One process opens a store once: a second sl_open returns SL_E_BUSY. After
+ *             fork() the child must not use the parent's sl_store: every call returns SL_E_FORKED.
+ *             (LMDB: a child's write transaction would silently commit over the parent's.)
+ * Time        Microseconds since 1970-01-01T00:00:00Z, as int64_t, names ending in _us.
+ * Manners     The library never prints, never exits, installs no signal handler and keeps no global
+ *             state but the registry of open stores that the rule above needs.
+ *
+ * An append that returned SL_OK is on disk (in the default durability): it survives kill -9 of
+ * any process and a power cut, whether or not Kafka, the agent or the network is up.
+ */
+#ifndef SIDELOG_H
+#define SIDELOG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__) && !defined(SL_API)
+#define SL_API __attribute__((visibility("default")))
+#elif !defined(SL_API)
+#define SL_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SL_VERSION_MAJOR 0
+#define SL_VERSION_MINOR 1
+#define SL_VERSION_PATCH 0
+
+/* ---------------------------------------------------------------- status --- */
+
+/* Values are part of the ABI: new ones are added at the end, none changes its meaning. */
+typedef enum sl_status {
+  SL_OK = 0,
+  SL_NOTFOUND = 1,       /* nothing matches; the end of an iteration */
+  SL_TIMEOUT = 2,        /* the time given ran out; nothing was changed */
+  SL_E_INVALID = 3,      /* an argument breaks a rule stated here: a bug or bad input */
+  SL_E_TOO_LARGE = 4,    /* the value is above max_value, or the attributes above 64 KiB */
+  SL_E_FULL = 5,         /* the store's quota or the disk is full; the event was not stored */
+  SL_E_NOMEM = 6,        /* out of memory (or address space) */
+  SL_E_IO = 7,           /* the operating system refused a read, write or flush */
+  SL_E_CORRUPT = 8,      /* a checksum or a structure does not hold: run `sidelog verify` */
+  SL_E_VERSION = 9,      /* written by a newer format; nothing was touched */
+  SL_E_BUSY = 10,        /* already open in this process, or another agent holds the store */
+  SL_E_FORKED = 11,      /* the store was opened by the parent of this process */
+  SL_E_AMBIGUOUS = 12,   /* a prefix fits several ids: see sl_resolve */
+  SL_E_ACCESS = 13,      /* permission denied, or a read-only file system */
+  SL_E_UNSUPPORTED = 14, /* this host or file system cannot hold a store (NFS, FUSE, big-endian ...) */
+  SL_E_MISMATCH = 15,    /* the store's parts do not belong together (one was restored or replaced) */
+  SL_E_NO_STORE = 16     /* there is no store at that path (SL_OPEN_EXISTING) */
+} sl_status;
+
+/* A short English name of a status ("store full"). Never NULL. Any thread. */
+SL_API const char *sl_status_text(sl_status status);
+
+/* What happened, to which thing, and what to do: one line of UTF-8 about the last call of this
+ * thread that did not return SL_OK. Never NULL; "" if there was none. Valid until this thread's
+ * next call into the library. */
+SL_API const char *sl_last_detail(void);
+
+/* "0.1.0" of the library that is running (the header's is SL_VERSION_*). */
+SL_API const char *sl_version(void);
+
+/* ---------------------------------------------------------------- slices --- */
+
+typedef struct sl_slice {
+  const void *data; /* may be NULL when len is 0 */
+  size_t len;
+} sl_slice;
+
+#ifdef __cplusplus
+#define SL_BYTES(ptr, length) (sl_slice{(ptr), (size_t)(length)})
+#else
+#define SL_BYTES(ptr, length) ((sl_slice){(ptr), (size_t)(length)})
+#endif
+#define SL_STR(literal) SL_BYTES((literal), sizeof(literal) - 1) /* string literals only */
+
+typedef struct sl_header {
+  sl_slice name;  /* 1..255 bytes of UTF-8 */
+  sl_slice value; /* any bytes */
+} sl_header;
+
+/* ------------------------------------------------------------------ open --- */
+
+typedef struct sl_store sl_store;
+
+#define SL_OPTIONS_VERSION 1u
+
+enum {
+  SL_OPEN_EXISTING = 1u << 0 /* do not create: SL_E_NO_STORE when there is none */
+};
+
+typedef enum sl_durability {
+  SL_DURABLE = 0, /* flushed before the append returns: survives kill -9 and a power cut */
+  SL_RELAXED = 1  /* survives kill -9; a power cut may drop the last commits, never corrupts */
+} sl_durability;
+
+#define SL_NONE UINT64_MAX /* where 0 means "the default": none at all */
+
+typedef struct sl_options {
+  uint32_t version;
+  uint32_t flags;           /* SL_OPEN_* */
+  sl_durability durability; /* of this process's appends */
+  uint32_t max_value;       /* bytes; 0: 1,000,000; at most 16 MiB. Of this process's appends */
+  uint64_t quota_bytes;     /* of log/ on disk; 0: keep the store's (10 GiB when created); >= 1 MiB.
+                               A value other than 0 is stored and holds for all processes. */
+  uint64_t preallocate;     /* bytes of the log written with zeros at creation, so that later flushes
+                               need fewer file system journal commits; 0: 64 MiB; SL_NONE: none */
+  const char *group;        /* name or number of a group that may use the store (folders 0770, files
+                               0660); NULL: the owner only (0700, 0600). Used at creation. */
+} sl_options;
+
+/* Opens the store in folder `path`, creating it (and missing parent folders) when it is not there.
+ * sl_close ends it.
+ * Errors: SL_E_BUSY (this process has it open), SL_E_NO_STORE, SL_E_ACCESS, SL_E_VERSION,
+ * SL_E_MISMATCH (a cursor or watermark at or beyond the log's next seq: a part was replaced),
+ * SL_E_CORRUPT (a data file shorter than its own meta page says, or not LMDB's), SL_E_UNSUPPORTED
+ * (network or FUSE file system; not a 64-bit little-endian host), SL_E_NOMEM, SL_E_IO, SL_E_INVALID,
+ * SL_E_FULL (no room to create). */
+SL_API sl_status sl_open(const char *path, const sl_options *options, sl_store **store);
+
+/* Ends every use of the store. No other thread may be inside a call on it, and its iterators must
+ * have been closed. In a forked child it only frees memory. */
+SL_API void sl_close(sl_store *store);
+
+/* The store's identity: 16 random bytes made at creation, as a lower-case UUID ending in NUL.
+ * Valid until sl_close. */
+SL_API const char *sl_store_id(const sl_store *store);
+
+/* The path given to sl_open. Valid until sl_close. */
+SL_API const char *sl_store_path(const sl_store *store);
+
+/* ---------------------------------------------------------------- append --- */
+
+#define SL_EVENT_VERSION 1u
+#define SL_MAX_VALUE (16u << 20)      /* the ceiling of sl_options.max_value */
+#define SL_DEFAULT_MAX_VALUE 1000000u
+#define SL_MAX_ATTRIBUTES (64u << 10) /* key, headers, tenant, source and long ids together, encoded */
+
+typedef struct sl_event {
+  uint32_t version;
+  uint32_t flags;          /* 0 */
+  sl_slice topic;          /* required; a legal Kafka topic name: 1..249 of [a-zA-Z0-9._-], not . or .. */
+  sl_slice type;           /* empty: the topic's name; up to 255 bytes of UTF-8 */
+  sl_slice event_id;       /* empty: a UUIDv7 (RFC 9562) is made. A UUID in canonical lower-case text
+                              is stored as 16 bytes; any other text of 1..255 bytes, verbatim */
+  sl_slice correlation_id; /* empty: none; else as event_id */
+  sl_slice causation_id;   /* empty: none; else as event_id. The event_id of the cause */
+  sl_slice key;            /* the record key in Kafka, decides the partition and is the unit of order.
+                              Empty with data NULL: no key; up to 32 KiB */
+  sl_slice tenant;         /* empty: none; up to 255 bytes */
+  sl_slice source;         /* empty: none; up to 255 bytes */
+  const sl_header *headers;
+  size_t header_count;
+  sl_slice value;          /* any bytes, kept and delivered byte for byte */
+  int64_t occurred_at_us;  /* the producer's own time of the event; 0: unknown */
+} sl_event;
+
+#define SL_EVENT_INIT {0}
+
+/* A text form of an id: up to 255 bytes and a NUL. */
+#define SL_ID_MAX 256
+
+/* Appends one event as one commit. When it returns SL_OK the event is as durable as the store's
+ * durability promises. *seq (may be NULL) is its sequence number: dense, ascending, never reused.
+ * Errors: SL_E_INVALID (which field and rule: sl_last_detail), SL_E_TOO_LARGE, SL_E_FULL, SL_E_IO,
+ * SL_E_NOMEM, SL_E_FORKED. After any error the event is not in the store. */
+SL_API sl_status sl_append(sl_store *store, const sl_event *event, uint64_t *seq);
+
+/* Appends `count` events (1..65,536) in order as one commit: all or none. *first_seq (may be NULL)
+ * is the first one's seq, the others follow densely. `bad` (may be NULL) is set on SL_E_INVALID and
+ * SL_E_TOO_LARGE to the position of the first event that breaks a rule, and then nothing is stored. */
+SL_API sl_status sl_append_many(sl_store *store, const sl_event *events, size_t count,
+                                uint64_t *first_seq, size_t *bad);
+
+/* Checks an event against the rules of sl_event and the store's max_value, without storing it. */
+SL_API sl_status sl_event_check(const sl_store *store, const sl_event *event);
+
+/* Makes a UUIDv7 (RFC 9562 section 5.7) in canonical text with its NUL. For callers that need the
+ * event id before the append. Thread safe. SL_E_IO when the system has no random bytes. */
+SL_API sl_status sl_event_id_new(char out[37]);
+
+/* Flushes what relaxed appends of any process left unflushed. SL_E_IO, SL_E_FORKED. */
+SL_API sl_status sl_sync(sl_store *store);
+
+/* ------------------------------------------------------ records and state --- */
+
+/* What has become of an event. Each event is in exactly one state at every instant, and
+ * appended = delivered + duplicates + dead + dropped + pending. */
+typedef enum sl_state {
+  SL_PENDING = 0,   /* not yet known to be committed on the broker */
+  SL_SENT = 1,      /* committed on the broker, at partition and offset (-1: unknown) */
+  SL_DUPLICATE = 2, /* same event id in the same topic as an earlier event; never sent */
+  SL_DEAD = 3,      /* can never be delivered as it is; kept as a dead letter */
+  SL_DROPPED = 4    /* given up on purpose, by whom and why is in the receipt */
+} sl_state;
+#define SL_STATE_COUNT 5
+#define SL_STATE_BIT(state) (1u << (state))
+
+/* "pending", "sent", "duplicate", "dead", "dropped". Never NULL. */
+SL_API const char *sl_state_text(sl_state state);
+
+/* An event as it stands in the store. All slices belong to the iterator that returned it. */
+typedef struct sl_record {
+  uint64_t seq;
+  int64_t appended_at_us; /* wall clock of the append, as it was read */
+  int64_t occurred_at_us; /* 0: unknown */
+  sl_slice topic, type;
+  sl_slice event_id, correlation_id, causation_id; /* text; empty: none */
+  sl_slice key;                                     /* data NULL: no key */
+  sl_slice tenant, source;
+  const sl_header *headers;
+  size_t header_count;
+  sl_slice value;
+
+  /* Its delivery. */
+  sl_state state;
+  int64_t settled_at_us;   /* when the state was reached; 0 while pending or unknown */
+  int32_t partition;       /* SL_SENT: where; else -1 */
+  int64_t offset;          /* SL_SENT: where, or -1 if the broker did not say; else -1 */
+  uint64_t duplicate_of;   /* seq of the first event with this id in this topic; 0: none known.
+                              Can be set while still SL_PENDING: the indexer knows before delivery. */
+  uint32_t attempts;       /* SL_DEAD: deliveries tried */
+  sl_slice error_class;    /* SL_DEAD, SL_DROPPED: e.g. "NON_RETRYABLE_VALIDATION"; else empty */
+  sl_slice error_code;     /* e.g. "MSG_SIZE_TOO_LARGE"; else empty */
+  sl_slice error_text;     /* for people; else empty */
+} sl_record;
+
+/* ----------------------------------------------------------------- query --- */
+
+typedef struct sl_iter sl_iter;
+
+#define SL_QUERY_VERSION 1u
+
+enum {
+  SL_QUERY_FOLLOW = 1u << 0, /* SL_NOTFOUND is not the end: call sl_iter_next again later */
+  SL_QUERY_NEWEST = 1u << 1  /* with limit: the newest matches instead of the oldest; still returned in
+                                ascending seq. Not together with SL_QUERY_FOLLOW */
+};
+
+/* All conditions that are set must hold. Ids are whole ids (see sl_resolve for prefixes). */
+typedef struct sl_query {
+  uint32_t version;
+  uint32_t flags;          /* SL_QUERY_* */
+  sl_slice event_id;
+  sl_slice correlation_id;
+  sl_slice causation_id;
+  sl_slice type;           /* glob: * any run, ? one character, [a-z] a set, \ escapes */
+  sl_slice topic;          /* glob */
+  sl_slice tenant;         /* exact */
+  uint32_t states;         /* SL_STATE_BIT()s; 0: every state */
+  int64_t since_us;        /* appended_at_us >= since_us; 0: no bound */
+  int64_t until_us;        /* appended_at_us < until_us; 0: no bound */
+  uint64_t first_seq;      /* 0: from the oldest event kept */
+  uint64_t last_seq;       /* 0: to the newest */
+  uint64_t limit;          /* 0: no limit */
+} sl_query;
+
+#define SL_QUERY_INIT {0}
+
+/* Starts a query. Results come in ascending seq, each once. It answers from the index up to its
+ * watermark and scans the log beyond it, so it is complete with or without an agent; events appended
+ * after sl_iter_start may or may not be seen (with FOLLOW: they are, in turn). query NULL: every event.
+ * sl_iter_close ends it.
+ * Errors: SL_E_INVALID, SL_E_NOMEM, SL_E_CORRUPT, SL_E_IO, SL_E_FORKED. */
+SL_API sl_status sl_iter_start(sl_store *store, const sl_query *query, sl_iter **iter);
+
+/* Moves to the next event. *record stays valid until the next call on this iterator.
+ * SL_NOTFOUND: no more (now). SL_E_CORRUPT: a record fails its checksum; the detail names its seq,
+ * and the next call goes on behind it. Reads in short transactions of its own, so an iterator may be
+ * kept open for days without holding disk space. */
+SL_API sl_status sl_iter_next(sl_iter *iter, const sl_record **record);
+
+/* How many events this iteration has looked at in the log so far (matched or not). */
+SL_API uint64_t sl_iter_scanned(const sl_iter *iter);
+
+SL_API void sl_iter_close(sl_iter *iter);
+
+typedef enum sl_id_kind { SL_ID_EVENT = 0, SL_ID_CORRELATION = 1, SL_ID_CAUSATION = 2 } sl_id_kind;
+
+/* Finds the ids of a kind that are `text` or begin with it. An exact match wins alone. Prefixes (at
+ * least 4 hexadecimal digits, hyphens as in the canonical text) find UUIDs; other ids need their whole
+ * text. Writes up to `max` NUL-terminated ids to `out` (ascending) and the number found to *count;
+ * finding more than `max` stops the search with *count = max.
+ * SL_OK: exactly one. SL_NOTFOUND: none. SL_E_AMBIGUOUS: several, out and *count ARE set.
+ * SL_E_INVALID: text is empty or longer than an id. */
+SL_API sl_status sl_resolve(sl_store *store, sl_id_kind kind, sl_slice text,
+                            char (*out)[SL_ID_MAX], size_t max, size_t *count);
+
+/* Waits until an event with a seq above `after` is durable in the log, from any process, or
+ * `timeout_ms` has passed (SL_TIMEOUT; 0: only look; negative: wait without end). *last_seq (may be NULL) is the
+ * newest seq then. With sl_iter_next this follows the log. SL_E_IO, SL_E_FORKED. */
+SL_API sl_status sl_wait(sl_store *store, uint64_t after, int timeout_ms, uint64_t *last_seq);
+
+/* --------------------------------------------------------- named cursors --- */
+
+/* A named cursor is the durable place of a local reader: the last seq it has dealt with. It does not
+ * hold trim back. Names are 1..128 of [a-zA-Z0-9._-]. */
+
+/* The place of cursor `name`. SL_NOTFOUND: there is no such cursor. */
+SL_API sl_status sl_cursor_get(sl_store *store, const char *name, uint64_t *seq);
+
+/* Sets it, durably; creates it if need be. It may move back (to read again), never beyond the log's
+ * newest seq (SL_E_INVALID). */
+SL_API sl_status sl_cursor_set(sl_store *store, const char *name, uint64_t seq);
+
+/* Forgets it. SL_NOTFOUND if there was none. */
+SL_API sl_status sl_cursor_delete(sl_store *store, const char *name);
+
+/* ------------------------------------------------------------ statistics --- */
+
+typedef struct sl_stats {
+  /* The conservation law: appended = delivered + duplicates + dead + dropped + pending.
+   * The first five are lifetime totals; pending is counted from the log's records, not subtracted. */
+  uint64_t appended, delivered, duplicates, dead, dropped, pending;
+  int balanced;                /* 1: the law holds */
+
+  uint64_t first_seq;          /* oldest event kept; 0: none */
+  uint64_t last_seq;           /* newest event; 0: none yet */
+  uint64_t kept;               /* events in the log now */
+  uint64_t trimmed;            /* events removed by trim, ever (each had been settled before) */
+  uint64_t delivery_seq;       /* the delivery cursor: all up to here are settled (lanes aside) */
+  uint64_t indexed_seq;        /* the index's watermark */
+  uint64_t without_correlation;/* among the indexed and kept events */
+  uint64_t lanes;              /* topics that drain apart from the main cursor */
+  int64_t oldest_pending_us;   /* appended_at_us of the oldest pending event; 0: none */
+  int64_t newest_us;           /* appended_at_us of the newest event; 0: none */
+
+  uint64_t bytes_used;         /* bytes of log/ that hold data */
+  uint64_t bytes_quota;
+  uint64_t bytes_on_disk;      /* allocated by all files of the store */
+  uint64_t readers;            /* read transactions open now, in all processes */
+  uint64_t reader_lag;         /* transactions the oldest of them is behind: large values keep space */
+} sl_stats;
+
+/* A consistent look, also while producers, agent and trim run. SL_E_CORRUPT, SL_E_IO, SL_E_FORKED. */
+SL_API sl_status sl_stats_get(sl_store *store, sl_stats *stats);
+
+/* ------------------------------------------------- index, trim and verify --- */
+
+/* Indexes up to `max_events` (0: all there are) of the events behind the watermark; *watermark (may be
+ * NULL) is the new one. Several callers take turns. Producers never wait for it. The agent calls this
+ * all the time; call it yourself only where no agent runs. SL_E_FULL, SL_E_IO, SL_E_CORRUPT (the detail
+ * names the event that cannot be read; the watermark stops before it), SL_E_FORKED. */
+SL_API sl_status sl_index_advance(sl_store *store, uint64_t max_events, uint64_t *watermark);
+
+/* Throws the index away and builds it again from the log, in steps, while everything else runs; queries
+ * stay complete meanwhile (they scan). Verdicts already delivered never change. Errors as sl_index_advance. */
+SL_API sl_status sl_reindex(sl_store *store);
+
+#define SL_TRIM_VERSION 1u
+
+typedef struct sl_trim_topic {
+  sl_slice topic;      /* glob; the first that fits decides */
+  int64_t max_age_us;
+} sl_trim_topic;
+
+typedef struct sl_trim_policy {
+  uint32_t version;
+  uint32_t flags;               /* 0 */
+  int64_t max_age_us;           /* events appended longer ago than this go; 0: no limit by age */
+  uint64_t max_bytes;           /* keep at most so many bytes used in log/; oldest go first; 0: no limit */
+  uint64_t max_events;          /* keep at most so many events; 0: no limit */
+  const sl_trim_topic *topics;  /* own ages of topics; they do not shield an event from the other two */
+  size_t topic_count;
+  uint64_t budget;              /* remove at most so many events in this call; 0: no limit */
+} sl_trim_policy;
+
+typedef struct sl_trim_result {
+  uint64_t removed;             /* events */
+  uint64_t held;                /* 1: stopped at an event that is pending or not yet indexed */
+  uint64_t first_seq;           /* oldest event kept afterwards */
+} sl_trim_result;
+
+/* Removes settled events by policy: never one that is pending, in an unfinished delivery, not yet
+ * indexed, or the newest. Works in small transactions so that producers hardly wait. `result` may be
+ * NULL. SL_E_INVALID, SL_E_FULL, SL_E_IO, SL_E_FORKED. */
+SL_API sl_status sl_trim(sl_store *store, const sl_trim_policy *policy, sl_trim_result *result);
+
+typedef struct sl_verify_report {
+  uint64_t events;        /* records read */
+  uint64_t bad_records;   /* checksum or structure wrong */
+  uint64_t index_entries; /* entries read */
+  uint64_t index_errors;  /* an entry without its event, or an event without its entry */
+  uint64_t receipts;
+  uint64_t receipt_errors;
+  uint64_t sequence_errors; /* records missing that no trim removed */
+  uint64_t problems;      /* all of them; 0: the store is sound */
+} sl_verify_report;
+
+/* Called for each problem with one line of text. */
+typedef void sl_verify_fn(void *arg, const char *text);
+
+/* Reads everything: every record's checksum, both directions of every index up to the watermark,
+ * receipts against the delivery cursor, the conservation law by counting. Safe while everything runs.
+ * SL_OK: read to the end (see report->problems). `fn` may be NULL. Other statuses: could not read on.
+ * A data file that is shorter than its meta page says is refused by sl_open already. */
+SL_API sl_status sl_verify(sl_store *store, sl_verify_fn *fn, void *arg, sl_verify_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,49 @@
+/* The codec of a log record. Pure: no I/O, no clock, no allocation but the caller's buffer. Fuzzed.
+ * docs/disk-format.md specifies every byte; the golden files hold both to it. */
+#ifndef SL_FORMAT_RECORD_H
+#define SL_FORMAT_RECORD_H
+#include "base/base.h"
+
+/* A name (topic or type) by its number in the store's dictionary; 0: the record carries the name itself. */
+#define SL_NAME_INLINE 0u
+
+enum {
+  SL_RECORD_REPLAY = 1u << 0 /* a copy of the dead letter `origin_seq`, to be delivered in its place */
+};
+
+/* A record in its parts. In encoding all slices are inputs; in decoding they point into the encoded
+ * bytes, except that ids decoded from 16 bytes are formatted into `id_text`. */
+typedef struct sl_parts {
+  uint32_t flags;             /* SL_RECORD_* */
+  int64_t appended_us;        /* raw wall clock */
+  uint32_t clamp_us;          /* appended_us + clamp_us is the clamped time, which never steps back in an era */
+  int64_t occurred_us;        /* 0: unknown */
+  uint32_t topic_id, type_id; /* dictionary numbers, or SL_NAME_INLINE with the names below */
+  sl_slice topic, type;       /* only when inline */
+  sl_slice event_id, correlation_id, causation_id;
+  sl_slice key;               /* data NULL: none */
+  sl_slice tenant, source;
+  uint64_t origin_seq;        /* with SL_RECORD_REPLAY */
+  size_t header_count;
+  sl_slice headers_raw;       /* decoding: the MessagePack of the headers; sl_record_headers reads them */
+  const sl_header *headers;   /* encoding */
+  sl_slice value;
+  char id_text[3][36];        /* decoding: backing of the three ids when they were stored as UUIDs */
+} sl_parts;
+
+/* Appends the encoded record, CRC included, to `out`. SL_E_TOO_LARGE (attributes above
+ * SL_MAX_ATTRIBUTES), SL_E_NOMEM. Field rules are checked by the store, not here. */
+sl_status sl_record_encode(const sl_parts *parts, sl_buf *out);
+
+/* Decodes `bytes`. Checks lengths, the CRC and the MessagePack's form; never reads outside `bytes`.
+ * SL_E_CORRUPT, SL_E_VERSION (a record version above ours). */
+sl_status sl_record_decode(sl_slice bytes, sl_parts *parts);
+
+/* The fixed header alone, without the CRC over the value: for scans that look at times, names and ids only.
+ * Fills everything but key, tenant, source, headers, value; long ids and inline names are filled too.
+ * Same errors, except that damage in what it does not read goes unseen. */
+sl_status sl_record_peek(sl_slice bytes, sl_parts *parts);
+
+/* Fills out[0..parts->header_count). The slices point into the record. SL_E_CORRUPT. */
+sl_status sl_record_headers(const sl_parts *parts, sl_header *out);
+#endif
