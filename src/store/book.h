@@ -1,0 +1,51 @@
+/* The delivery book: cursor, intent, receipts, dead letters, totals, named cursors. Environment delivery/.
+ * Reading side; delivery.h is the agent's writing side. */
+#ifndef SL_STORE_BOOK_H
+#define SL_STORE_BOOK_H
+#include "format/progress.h"
+#include "format/receipt.h"
+#include "store/store.h"
+
+sl_status book_open(sl_store *store);
+void book_close(sl_book *book);
+
+typedef struct book_totals { uint64_t delivered, duplicates, dead, dropped; } book_totals;
+
+typedef struct book_view book_view;
+/* Open it after the index view and before the log view. Start again if the log's first seq is then beyond
+ * the cursor + 1: trim has passed this snapshot. */
+sl_status book_view_open(sl_store *store, book_view **view);
+void book_view_close(book_view *view);
+const sl_progress *book_view_cursor(const book_view *view); /* committed; seq 0 in a new store */
+const book_totals *book_view_totals(const book_view *view);
+/* Highest seq of an unfinished delivery attempt (the intent), or the cursor's when there is none. */
+uint64_t book_view_intent_seq(const book_view *view);
+
+/* Is the event settled, by the cursor and the lanes? Needs its topic for the lanes. */
+bool book_view_settled(const book_view *view, uint64_t seq, sl_slice topic);
+
+typedef struct book_fate {
+  sl_state state;
+  int64_t settled_us;
+  int32_t partition;
+  int64_t offset;
+  uint64_t duplicate_of;
+  sl_letter letter;      /* DEAD, DROPPED; slices valid until the view closes */
+} book_fate;
+/* What became of the event. A receipt is believed only for a settled event. SL_E_CORRUPT when a settled
+ * event has no receipt. */
+sl_status book_view_fate(book_view *view, uint64_t seq, sl_slice topic, book_fate *fate);
+
+/* Below every seq that trim must keep: min(cursor, lanes, and - with an intent - the cursor before it). */
+uint64_t book_view_trim_limit(const book_view *view);
+
+/* Events skipped to a lane and not settled by it, counted from receipts. */
+sl_status book_view_lane_pending(book_view *view, uint64_t *count);
+
+/* Removes receipts, letters and drops of seqs below first_seq (after trim). */
+sl_status book_forget_below(sl_store *store, uint64_t first_seq);
+
+/* For verify: every receipt block and letter, CRC checked. */
+typedef sl_status book_receipt_fn(void *arg, uint64_t seq, const sl_receipt *receipt);
+sl_status book_view_each(book_view *view, book_receipt_fn *fn, void *arg);
+#endif

@@ -1,0 +1,104 @@
+/*
+ * The agent's side of the delivery book: the one door through which delivery changes the store.
+ * sync/ includes this header and the public ones, nothing else of src/store.
+ *
+ * The protocol (docs/delivery.md), as far as the store keeps it:
+ *
+ *   attempt n:   delivery_intent(progress n, verdicts)   one durable write, before the broker's commit
+ *                ... commit on the broker ...
+ *   it happened: delivery_settle()                       the intent becomes the cursor, totals move with it
+ *   it did not:  delivery_abandon()                      the intent is forgotten; number n is never used again
+ *
+ * Invariants kept here, so that no error of the agent can break the conservation law:
+ *   I1  The intent covers the seqs (cursor, intent] with exactly one verdict for every record that the log
+ *       holds there. Anything else is refused: nothing is lost or counted twice by an intent.
+ *   I2  Attempt numbers ascend and are never reused, over restarts too.
+ *   I3  Receipts and letters above the cursor belong to the intent that is there, or to nobody: writing an
+ *       intent first removes what earlier attempts left above the cursor (a stale block behind a shorter
+ *       later transaction once answered for events it had not delivered).
+ *   I4  Totals are those of the cursor; they change in delivery_settle's transaction only.
+ *   I5  Delivery never passes the index's watermark: duplicates are recognised by the indexer.
+ *
+ * Threads: one thread at a time may use an sl_delivery (it need not always be the same one).
+ */
+#ifndef SL_STORE_DELIVERY_H
+#define SL_STORE_DELIVERY_H
+#include "format/progress.h"
+#include "format/receipt.h"
+#include <sidelog/sidelog.h>
+
+typedef struct sl_delivery sl_delivery;
+
+/* Takes the store's agent lock (a file lock that dies with the process) and loads the book.
+ * SL_E_BUSY: another agent has it; the detail names its pid and since when.
+ * delivery_close ends it and gives the lock back. */
+sl_status delivery_open(sl_store *store, sl_delivery **delivery);
+void delivery_close(sl_delivery *delivery);
+
+/* Is an agent holding the store now? SL_OK: yes, *pid and *since_us (wall clock) say which; SL_NOTFOUND: no.
+ * For any process. */
+sl_status delivery_agent_alive(sl_store *store, int64_t *pid, int64_t *since_us);
+
+/* What the book says. Everything belongs to the sl_delivery and is valid until its next call. */
+typedef struct delivery_state {
+  sl_progress cursor;        /* settled */
+  bool has_intent;
+  sl_progress intent;        /* written, outcome unknown */
+  uint64_t last_attempt;     /* highest attempt number ever used */
+  sl_slice cursor_bytes;     /* encoded forms: what the marker on the broker is compared with */
+  sl_slice intent_bytes;     /* empty: none */
+  sl_slice marker_bytes;     /* encoded progress of the last marker known to be on the broker; empty: none.
+                                In exactly-once it is the cursor's; in at-least-once it stays behind */
+  sl_slice cluster_id;       /* empty: none seen yet */
+  int32_t marker_partition;  /* -1: not chosen yet */
+  uint64_t delivered, duplicates, dead, dropped;
+} delivery_state;
+const delivery_state *delivery_state_get(const sl_delivery *delivery);
+
+typedef struct delivery_verdict {
+  uint64_t seq;
+  uint8_t verdict;           /* SL_VERDICT_SENT, DUPLICATE, DEAD, DROPPED or LANE */
+  int32_t partition;         /* SENT */
+  int64_t place;             /* SENT: offset or -1; DUPLICATE: seq of the first; LANE: set by the store */
+  const sl_letter *letter;   /* DEAD, DROPPED: required */
+} delivery_verdict;
+
+typedef struct delivery_attempt {
+  sl_progress progress;      /* attempt = last_attempt + 1 */
+  const delivery_verdict *verdicts;      /* of (cursor, progress.seq], ascending, one for every record */
+  size_t count;
+  const delivery_verdict *lane_verdicts; /* of events of lanes at or below the cursor, any order */
+  size_t lane_count;
+  bool marked;               /* the progress is written to the broker as a marker (exactly-once) */
+} delivery_attempt;
+
+/* Writes the intent, its receipts and its letters, durably. A claim is an attempt without verdicts.
+ * SL_E_INVALID: breaks I1, I2 or I5 (the detail says how; nothing was written). SL_E_FULL, SL_E_IO. */
+sl_status delivery_intent(sl_delivery *delivery, const delivery_attempt *attempt);
+
+/* The intent becomes the cursor (and, when it was marked, the marker known to be on the broker).
+ * SL_E_INVALID: there is no intent. */
+sl_status delivery_settle(sl_delivery *delivery);
+
+/* delivery_intent and delivery_settle as one durable write: for at-least-once, after acknowledgement. */
+sl_status delivery_record(sl_delivery *delivery, const delivery_attempt *attempt);
+
+/* The intent's transaction certainly did not commit. */
+sl_status delivery_abandon(sl_delivery *delivery);
+
+/* Remembers the cluster this store delivers to and where its marker lies. */
+sl_status delivery_set_cluster(sl_delivery *delivery, sl_slice cluster_id, int32_t marker_partition);
+
+/* Small facts the agent keeps over a restart (the learned transaction size, for example): name of
+ * 1..64 bytes, value up to 4 KiB. Get copies at most `cap` bytes; SL_NOTFOUND. Not flushed on its own. */
+sl_status delivery_note_set(sl_delivery *delivery, const char *name, sl_slice value);
+sl_status delivery_note_get(sl_delivery *delivery, const char *name, void *value, size_t cap, size_t *len);
+
+/* The agent's word on how it is, for `sidelog status`: one JSON object, replaced atomically (no flush).
+ * Reading: any process; SL_NOTFOUND. *text is the caller's to free(). */
+sl_status delivery_report_set(sl_delivery *delivery, sl_slice json);
+sl_status delivery_report_get(sl_store *store, char **text, size_t *len);
+
+/* The folder whose changes tell of new events, for a file watcher: "<store>/log/data.mdb". Valid until close. */
+const char *delivery_watch_path(const sl_delivery *delivery);
+#endif

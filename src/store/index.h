@@ -1,0 +1,45 @@
+/* The index: derived, disposable, in generations behind a watermark. Environment index/.
+ * A generation covers consecutive seqs and lives in one slot of fixed tables; dropping it empties them. */
+#ifndef SL_STORE_INDEX_H
+#define SL_STORE_INDEX_H
+#include "store/log.h"
+#include "store/store.h"
+
+sl_status index_open(sl_store *store);
+void index_close(sl_index *index);
+
+typedef struct index_view index_view;
+/* Open the index view before the log view: everything at or below the watermark is then answered by the
+ * index, everything above it by a scan, with no gap between. */
+sl_status index_view_open(sl_store *store, index_view **view);
+void index_view_close(index_view *view);
+uint64_t index_view_watermark(const index_view *view);
+uint64_t index_view_without_correlation(const index_view *view);
+
+typedef enum index_attr { INDEX_EVENT = 0, INDEX_CORRELATION = 1, INDEX_CAUSATION = 2, INDEX_TYPE = 3 } index_attr;
+
+/* Seqs under the 16 byte key, ascending, from `from` (inclusive) on, at most `max`: candidates to confirm in
+ * the log. *count < max means there are no more at or below the watermark. */
+sl_status index_view_seqs(index_view *view, index_attr attr, const uint8_t key[16], uint64_t from,
+                          uint64_t *seqs, size_t max, size_t *count);
+/* The same, newest first, from `from` (inclusive) down. */
+sl_status index_view_seqs_down(index_view *view, index_attr attr, const uint8_t key[16], uint64_t from,
+                               uint64_t *seqs, size_t max, size_t *count);
+
+/* Distinct keys of an attribute in [low, high], ascending, with one seq each, at most `max`. */
+typedef struct index_key { uint8_t key[16]; uint64_t seq; } index_key;
+sl_status index_view_keys(index_view *view, index_attr attr, const uint8_t low[16], const uint8_t high[16],
+                          index_key *keys, size_t max, size_t *count);
+
+/* The first event with this event's id in its topic; 0: it is the first (or beyond the watermark). */
+sl_status index_view_duplicate_of(index_view *view, uint64_t seq, uint64_t *original);
+
+/* Drops generations that lie wholly below the log's first seq. */
+sl_status index_drop_trimmed(sl_store *store);
+
+/* For verify: every entry of every generation. */
+typedef sl_status index_entry_fn(void *arg, index_attr attr, const uint8_t key[16], uint64_t seq);
+sl_status index_view_each(index_view *view, index_entry_fn *fn, void *arg);
+/* For verify: is (attr, key, seq) there? SL_OK or SL_NOTFOUND. */
+sl_status index_view_has(index_view *view, index_attr attr, const uint8_t key[16], uint64_t seq);
+#endif

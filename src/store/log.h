@@ -1,0 +1,59 @@
+/* The log: append-only events, the dictionary of names, eras of time, quota. Environment log/. */
+#ifndef SL_STORE_LOG_H
+#define SL_STORE_LOG_H
+#include "format/record.h"
+#include "store/store.h"
+
+/* Opens or creates log/. Sets store->uuid from its meta (creates it). */
+sl_status log_open(sl_store *store);
+void log_close(sl_log *log);
+
+/* What a snapshot of the log says of itself. */
+typedef struct log_head {
+  uint64_t first_seq;  /* no event below is kept; 1 in a new store */
+  uint64_t last_seq;   /* newest event; 0: none yet */
+  uint64_t kept;       /* records in the table (its own count) */
+  uint64_t trimmed;    /* removed by trim ever: kept + trimmed == last_seq, or records are missing */
+  uint64_t copies;     /* replay copies among all ever appended */
+} log_head;
+
+/* A read transaction on the log. Short-lived, one thread. */
+typedef struct log_view log_view;
+sl_status log_view_open(sl_store *store, log_view **view);
+void log_view_close(log_view *view);
+const log_head *log_view_head(const log_view *view);
+
+/* One record. `parts` points into the view's snapshot and is valid until log_view_close; topic and type are
+ * filled in from the dictionary. SL_NOTFOUND: no such seq. SL_E_CORRUPT with the seq in the detail.
+ * peek: see sl_record_peek. */
+sl_status log_view_get(log_view *view, uint64_t seq, bool peek, sl_parts *parts);
+
+/* The first record at or above `seq` (trim leaves holes below the delivery cursor). *found is its seq, set
+ * also with SL_E_CORRUPT so that the caller can go on behind it. Sequential calls are fast. */
+sl_status log_view_next(log_view *view, uint64_t seq, bool peek, uint64_t *found, sl_parts *parts);
+
+/* Runs of seqs that can hold appended_at in [since_us, until_us) (0: no bound), ascending, at most `max`;
+ * binary searches over the clamped time within each era. The caller still compares the raw time. */
+typedef struct log_range { uint64_t first, last; } log_range;
+sl_status log_view_time_ranges(log_view *view, int64_t since_us, int64_t until_us,
+                               log_range *ranges, size_t max, size_t *count);
+
+/* The dictionary number of a topic or type in this view; SL_NAME_INLINE when it has none. */
+uint32_t log_view_name_id(log_view *view, sl_slice name);
+
+/* Removes the records of seqs[0..count) in one write transaction and moves first_seq up to the first record
+ * then kept. The caller (trim.c) has made sure that each is settled and indexed; log_remove itself refuses
+ * the newest record. */
+sl_status log_remove(sl_store *store, const uint64_t *seqs, size_t count);
+
+/* Bytes of log/ in use (high-water mark less free pages), cached for a moment. */
+sl_status log_bytes_used(sl_store *store, uint64_t *bytes);
+
+/* Environment facts for statistics. */
+sl_status log_env_info(sl_store *store, db_env_info *info);
+sl_status log_check_readers(sl_store *store);
+
+/* Before anyone passes a seq for good: flush what relaxed appends left (no-op if no process ever appended
+ * relaxed to this store). */
+sl_status log_flush_for(sl_store *store);
+#endif

@@ -1,0 +1,38 @@
+/* What the files of this room share: the open store and the rooms inside it. */
+#ifndef SL_STORE_STORE_H
+#define SL_STORE_STORE_H
+#include "base/base.h"
+#include "store/db.h"
+#include <pthread.h>
+#include <sys/types.h>
+
+#define SL_FORMAT_VERSION 1u
+
+typedef struct sl_dict sl_dict;
+typedef struct sl_log sl_log;
+typedef struct sl_index sl_index;
+typedef struct sl_book sl_book;
+
+struct sl_store {
+  pid_t pid;            /* who opened it: another pid is a forked child */
+  char *path;
+  uint8_t uuid[16];
+  char uuid_text[37];
+  sl_options options;   /* with defaults filled in; group is not kept */
+  bool existed;
+  uint32_t file_mode, dir_mode;
+  int64_t gid;          /* -1: none */
+
+  sl_log *log;          /* log.h: the truth */
+  sl_index *index;      /* index.h: derived */
+  sl_book *book;        /* book.h: receipts, dead letters, cursors: what delivery knows */
+  struct sl_store *next_open; /* registry of open stores, by device and inode */
+  uint64_t dev, ino;
+};
+
+/* First line of every public function. SL_E_FORKED, SL_E_INVALID for NULL. */
+sl_status store_enter(const sl_store *store);
+
+/* Path of a file or folder inside the store; free() it. NULL: out of memory. */
+char *store_path(const sl_store *store, const char *name);
+#endif
