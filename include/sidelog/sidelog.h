@@ -360,6 +360,17 @@ typedef struct sl_stats {
 /* A consistent look, also while producers, agent and trim run. SL_E_CORRUPT, SL_E_IO, SL_E_FORKED. */
 SL_API sl_status sl_stats_get(sl_store *store, sl_stats *stats);
 
+/* ----------------------------------------------------------------- agent --- */
+
+/* Is a sync agent holding the store now? SL_OK: yes, *pid and *since_us (each may be NULL) say which and since
+ * when. SL_NOTFOUND: no. Told by a file lock, so a killed agent is seen at once. SL_E_IO, SL_E_FORKED. */
+SL_API sl_status sl_agent_alive(sl_store *store, int64_t *pid, int64_t *since_us);
+
+/* The agent's last word on how it is: one JSON object (docs/agent.md), written by a running agent at every
+ * change and at least once a second. Copies at most `cap` bytes to `json` and a NUL if it fits; *len is its
+ * whole length. SL_NOTFOUND: no agent ever ran. SL_E_IO, SL_E_FORKED. */
+SL_API sl_status sl_agent_report(sl_store *store, char *json, size_t cap, size_t *len);
+
 /* ------------------------------------------------- index, trim and verify --- */
 
 /* Indexes up to `max_events` (0: all there are) of the events behind the watermark; *watermark (may be

@@ -30,14 +30,10 @@
 typedef struct sl_delivery sl_delivery;
 
 /* Takes the store's agent lock (a file lock that dies with the process) and loads the book.
- * SL_E_BUSY: another agent has it; the detail names its pid and since when.
+ * SL_E_BUSY: another agent has it; the detail names its pid and since when (see also sl_agent_alive).
  * delivery_close ends it and gives the lock back. */
 sl_status delivery_open(sl_store *store, sl_delivery **delivery);
 void delivery_close(sl_delivery *delivery);
-
-/* Is an agent holding the store now? SL_OK: yes, *pid and *since_us (wall clock) say which; SL_NOTFOUND: no.
- * For any process. */
-sl_status delivery_agent_alive(sl_store *store, int64_t *pid, int64_t *since_us);
 
 /* What the book says. Everything belongs to the sl_delivery and is valid until its next call. */
 typedef struct delivery_state {
@@ -94,10 +90,8 @@ sl_status delivery_set_cluster(sl_delivery *delivery, sl_slice cluster_id, int32
 sl_status delivery_note_set(sl_delivery *delivery, const char *name, sl_slice value);
 sl_status delivery_note_get(sl_delivery *delivery, const char *name, void *value, size_t cap, size_t *len);
 
-/* The agent's word on how it is, for `sidelog status`: one JSON object, replaced atomically (no flush).
- * Reading: any process; SL_NOTFOUND. *text is the caller's to free(). */
+/* The agent's word on how it is, for sl_agent_report: one JSON object, replaced atomically (no flush). */
 sl_status delivery_report_set(sl_delivery *delivery, sl_slice json);
-sl_status delivery_report_get(sl_store *store, char **text, size_t *len);
 
 /* The folder whose changes tell of new events, for a file watcher: "<store>/log/data.mdb". Valid until close. */
 const char *delivery_watch_path(const sl_delivery *delivery);
