@@ -372,3 +372,21 @@ def hash_of(text):
     for byte in text.encode():
         value = (value * 131 + byte) & 0xFFFFFFFF
     return value
+
+
+# The agent's settings as this rig names them: one place to follow when they are renamed.
+def txn_events(count):
+    return ["--txn-max-events", str(count)]
+
+
+def at_least_once():
+    return ["--mode", "at-least-once"]
+
+
+def numbered(count, start=0, keys=7, size=60, rnd=None):
+    """Small JSON events with a key of a few: [bytes]. `size` random letters make each incompressible."""
+    rnd = rnd or random
+    return [
+        json.dumps({"n": i, "partition_key": f"k{rnd.randrange(keys)}", "pad": f"{rnd.getrandbits(size * 4 + 1):x}"}).encode()
+        for i in range(start, start + count)
+    ]
