@@ -24,7 +24,7 @@ SEED = int(os.environ.get("SIDELOG_SEED") or random.SystemRandom().randrange(1 <
 def tool(relative):
     path = BUILD / relative
     if not os.access(path, os.X_OK):
-        raise unittest.SkipTest(f"{relative} is not built in {BUILD}")
+        raise AssertionError(f"{relative} is not built in {BUILD} (SIDELOG_BUILD says where to look)")
     return str(path)
 
 

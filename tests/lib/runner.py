@@ -59,9 +59,10 @@ class Result(unittest.TestResult):
     def addSubTest(self, test, subtest, err):
         if err is not None:
             self.addFailure(subtest, err)
-            self.spoiled = test
 
     def addSkip(self, test, reason):
+        if reason == "long" and not rig.LONG:
+            return  # belongs to another run
         self.skips.append(f"{self.name(test)}: {reason}")
         self.note("skipped", test)
 

@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Builds sidelog and runs its tests; installs what is missing first (Debian 12, as root or through sudo).
+#
+#   ./test.sh            the bounded set: unit tests, again under sanitizers, and the real broker
+#   ./test.sh --long     everything: more kills, three brokers, the older Kafka line, the agent under sanitizers
+#     --werror           warnings are errors          -v            name every test on the broker
+#     --only PART        one of: unit asan tsan kafka fault (may be repeated)
+#     -k TEXT            of kafka and fault only the tests whose name holds TEXT
+#
+# Quiet about what works. The last line is `N passed, N failed`. Build folders: build, build-asan, build-tsan,
+# or below $SIDELOG_TEST_BUILD. SIDELOG_SEED=N repeats the random choices of a failed run.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+long='' werror=false verbose=() parts=() text=()
+while (($#)); do
+  case $1 in
+    --long) long=1; shift ;;
+    --werror) werror=true; shift ;;
+    -v) verbose=(-v); shift ;;
+    --only) parts+=("$2"); shift 2 ;;
+    -k) text=(-k "$2"); shift 2 ;;
+    -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p;}' "$0"; exit 0 ;;
+    *) printf 'test.sh: unknown option %s (--help)\n' "$1" >&2; exit 2 ;;
+  esac
+done
+((${#parts[@]})) || parts=(unit asan tsan kafka fault)
+wanted() { [[ " ${parts[*]} " == *" $1 "* ]]; }
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/sidelog-test-run.XXXXXX")
+tally=$work/tally
+: >"$tally"
+running=''
+cleanup() {
+  trap - EXIT INT TERM HUP
+  if [[ -n $running ]]; then
+    kill -TERM -- "-$running" 2>/dev/null || true
+    # brokers and agents end with the test program that started them
+    for _ in {1..50}; do kill -0 -- "-$running" 2>/dev/null || break; sleep 0.1; done
+    kill -KILL -- "-$running" 2>/dev/null || true
+  fi
+  rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
+
+# Runs a command in a process group of its own, so that everything below it can be ended at once.
+group() {
+  local code=0
+  set -m
+  setpriv --pdeathsig KILL -- "$@" </dev/null &
+  running=$!
+  set +m
+  wait "$running" || code=$?
+  running=''
+  return "$code"
+}
+
+say() { printf '%s\n' "$*"; }
+broken() { # NAME LOG: something that is no test failed; it counts as one
+  say "FAIL $1"
+  tail -n 40 "$2" | sed 's/^/     /'
+  printf '0 1 0\n' >>"$tally"
+}
+
+if wanted kafka || wanted fault; then tests/setup.sh; else tests/setup.sh --no-broker; fi
+
+if [[ -n ${SIDELOG_TEST_BUILD:-} ]]; then base=$SIDELOG_TEST_BUILD/build; else base=$PWD/build; fi
+
+build() { # NAME FOLDER OPTIONS...
+  local name=$1 folder=$2 log=$work/build-$1.log
+  shift 2
+  if [[ -e $folder/build.ninja ]]; then
+    meson configure "$folder" -Dwerror="$werror" "$@" >"$log" 2>&1 || rm -rf "$folder"
+  fi
+  [[ -e $folder/build.ninja ]] || meson setup "$folder" -Dwerror="$werror" "$@" >"$log" 2>&1 ||
+    { broken "configuring the $name build" "$log"; return 1; }
+  group ninja -C "$folder" >"$log" 2>&1 || { broken "the $name build" "$log"; return 1; }
+}
+
+unit() { # NAME FOLDER TIMES
+  local log=$work/$1.log
+  say "unit tests, $1"
+  CMOCKA_MESSAGE_OUTPUT=TAP group meson test -C "$2" --no-rebuild --quiet --logbase "testlog-$1" --timeout-multiplier "$3" >"$log" 2>&1 || true
+  if [[ -s $2/meson-logs/testlog-$1.json ]]; then
+    python3 tests/lib/tally.py "$2/meson-logs/testlog-$1.json" "$1" "$tally"
+  elif ! grep -q 'No tests defined' "$log"; then
+    broken "meson test, $1" "$log"
+  fi
+}
+
+python_tests() { # BUILD FILES...
+  local folder=$1 before after
+  shift
+  before=$(wc -l <"$tally")
+  SIDELOG_BUILD=$folder SIDELOG_LONG=${long:-0} TMPDIR=$work group python3 tests/lib/runner.py "${verbose[@]}" "${text[@]}" \
+    --tally "$tally" "$@" 2>&1 || true
+  after=$(wc -l <"$tally")
+  if ((after == before)); then
+    say "FAIL the test program ended without a result: $*"
+    printf '0 1 0\n' >>"$tally"
+  fi
+}
+
+export ASAN_OPTIONS=${ASAN_OPTIONS:-abort_on_error=0:detect_stack_use_after_return=1:strict_string_checks=1}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=0:second_deadlock_stack=1}
+
+plain=''
+if wanted unit || wanted kafka || wanted fault; then
+  say "building"
+  if build plain "$base"; then plain=1; fi
+fi
+if [[ -n $plain ]] && wanted unit; then unit plain "$base" 2; fi
+if [[ -n $plain ]] && wanted fault; then
+  say "killed producers, bad input"
+  python_tests "$base" tests/fault/test_*.py
+fi
+if [[ -n $plain ]] && wanted kafka; then
+  say "real broker"
+  python_tests "$base" tests/kafka/test_*.py
+fi
+if wanted asan && build asan "$base-asan" -Db_sanitize=address,undefined; then
+  unit asan "$base-asan" 5
+  if [[ -n $long ]]; then
+    say "real broker, agent and command line under AddressSanitizer"
+    long='' python_tests "$base-asan" tests/kafka/test_drain.py tests/fault/test_bad_input.py
+  fi
+fi
+if wanted tsan && build tsan "$base-tsan" -Db_sanitize=thread; then unit tsan "$base-tsan" 10; fi
+
+skips=$(sed -n 's/^skip /skipped: /p' "$tally")
+[[ -z $skips ]] || say "$skips"
+read -r passed failed skipped < <(awk '$1 != "skip" { p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' "$tally")
+if ((passed + failed == 0)); then
+  say "no test was run"
+  failed=1
+fi
+line="$passed passed, $failed failed"
+((skipped == 0)) || line+=", $skipped skipped"
+say "$line"
+((failed == 0))

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Makes sure that everything is there to build sidelog and to run its tests and demo; installs what is missing.
+#
+#   tests/setup.sh [--no-broker]
+#
+# Installs with apt-get, as root or through sudo, and says what. Where everything is there it prints nothing, so it
+# also serves on systems without apt. --no-broker leaves out what only the Kafka broker needs.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+broker=1
+[[ ${1:-} != --no-broker ]] || broker=
+
+has() { command -v "$1" >/dev/null 2>&1; }
+lib() { has pkg-config && pkg-config --exists "$1"; }
+java17() { has java && [[ $(java -version 2>&1 | sed -n 's/^[^"]*version "\([0-9]*\).*/\1/p') -ge 17 ]]; }
+
+missing=()
+need() { # PACKAGE CHECK...
+  local package=$1
+  shift
+  "$@" || missing+=("$package")
+}
+
+need gcc has cc
+need libc6-dev test -e /usr/include/stdio.h -o "$(uname -s)" != Linux
+need meson has meson
+need ninja-build has ninja
+need pkg-config has pkg-config
+need liblmdb-dev lib lmdb
+need librdkafka-dev lib rdkafka
+need libuv1-dev lib libuv
+need libmsgpack-dev lib msgpack
+need libxxhash-dev lib libxxhash
+need libyajl-dev lib yajl
+need libyaml-dev lib yaml-0.1
+need libcmocka-dev lib cmocka
+need python3 has python3
+if [[ -n $broker ]]; then
+  need openjdk-17-jre-headless java17
+  need maven has mvn
+  need procps has pgrep
+  need util-linux has setpriv
+fi
+
+if ((${#missing[@]})); then
+  if ! has apt-get; then
+    printf 'sidelog needs these Debian packages or their like, and there is no apt-get here: %s\n' "${missing[*]}" >&2
+    exit 2
+  fi
+  as_root=()
+  if ((EUID != 0)); then
+    if ! has sudo; then
+      printf 'not root, and no sudo; as root run: apt-get install %s\n' "${missing[*]}" >&2
+      exit 2
+    fi
+    as_root=(sudo)
+  fi
+  printf 'installing Debian packages: %s\n' "${missing[*]}"
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  if ! { "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+    tail -n 30 "$log" >&2
+    printf 'apt-get could not install them (above)\n' >&2
+    exit 2
+  fi
+fi
+
+if [[ -n $broker ]]; then
+  version=${SIDELOG_KAFKA:-4.1.0}
+  [[ -e ${XDG_CACHE_HOME:-$HOME/.cache}/sidelog/kafka-$version/complete ]] ||
+    printf 'fetching Apache Kafka %s with Maven (about 50 MB, once)\n' "$version"
+  "$here/kafka/broker.sh" fetch --kafka "$version" >/dev/null
+fi
