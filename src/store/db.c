@@ -1,0 +1,643 @@
+#include "store/db.h"
+
+#include "base/clock.h"
+#include "store/db_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Each kept read transaction holds a slot of the shared reader table, so only a few are kept. */
+#define CACHED_READS_MAX 8u
+/* How long a begin waits for this process's other transactions before it gives up on a reopen. */
+#define REOPEN_WAIT_US 500000
+/* An EIO on a disk with less room than this is a full disk (LMDB reports a short write as EIO). */
+#define FULL_BELOW_BYTES (4u << 20)
+
+struct db_env {
+  MDB_env *lmdb; /* NULL: closed by a reopen that failed */
+  char *dir;
+  db_table_def *defs;
+  MDB_dbi *dbis;
+  unsigned count;
+  db_env_options options;
+  pid_t pid;
+
+  pthread_mutex_t lock; /* guards what follows, and lmdb itself against use during a reopen */
+  pthread_cond_t idle;
+  unsigned active;      /* transactions of this process */
+  bool poisoned;        /* LMDB refuses everything until it is closed and opened again */
+  bool outgrown;        /* another process uses more of the file than our map covers */
+  db_txn *cached;       /* read transactions at rest */
+  unsigned cached_count;
+};
+
+struct db_txn {
+  db_env *env;
+  MDB_txn *lmdb;
+  db_txn *next;
+  bool write, relaxed;
+  sl_status status;
+};
+
+struct db_cur {
+  db_txn *txn;
+  MDB_cursor *lmdb;
+  unsigned table;
+};
+
+/* ---------------------------------------------------------------- errors --- */
+
+static bool disk_is_full(const db_env *env) {
+  struct statvfs fs;
+  return statvfs(env->dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < FULL_BELOW_BYTES;
+}
+
+/* The one mapper from LMDB's codes (and errno) to ours. */
+static sl_status fail(const db_env *env, int rc, const char *doing) {
+  switch (rc) {
+    case MDB_NOTFOUND:
+      return SL_NOTFOUND;
+    case MDB_MAP_FULL:
+      return sl_fail(SL_E_FULL, "%s is full: %s needs more than its map of %" PRIu64 " bytes", env->dir,
+                     doing, env->options.map_size);
+    case MDB_TXN_FULL:
+      return sl_fail(SL_E_TOO_LARGE, "%s: %s: too much for one commit; use smaller batches", env->dir, doing);
+    case MDB_READERS_FULL:
+      return sl_fail(SL_E_BUSY, "%s: all %u reader slots are taken by live processes: too many readers "
+                     "at once", env->dir, env->options.max_readers);
+    case MDB_VERSION_MISMATCH:
+      return sl_fail(SL_E_VERSION, "%s was written by another version of LMDB: %s; nothing was touched",
+                     env->dir, mdb_strerror(rc));
+    case MDB_PAGE_NOTFOUND:
+    case MDB_CORRUPTED:
+    case MDB_INVALID:
+    case MDB_CURSOR_FULL:
+    case MDB_INCOMPATIBLE:
+      return sl_fail(SL_E_CORRUPT, "%s: %s: %s; run `sidelog verify`", env->dir, doing, mdb_strerror(rc));
+    case MDB_KEYEXIST:
+      return sl_fail(SL_E_INVALID, "%s: %s: keys are not in ascending order", env->dir, doing);
+    case MDB_BAD_VALSIZE:
+    case EINVAL:
+      return sl_fail(SL_E_INVALID, "%s: %s: %s", env->dir, doing, mdb_strerror(rc));
+    case EIO:
+      if (disk_is_full(env))
+        return sl_fail(SL_E_FULL, "%s: %s: the disk is full; make room on it", env->dir, doing);
+      return sl_fail(SL_E_IO, "%s: %s: %s", env->dir, doing, mdb_strerror(rc));
+    default: break;
+  }
+  if (rc < 0) return sl_fail(SL_E_IO, "%s: %s: %s", env->dir, doing, mdb_strerror(rc));
+  sl_status status = sl_status_of_errno(rc);
+  if (status == SL_E_FULL)
+    return sl_fail(status, "%s: %s: the disk is full; make room on it", env->dir, doing);
+  return sl_fail(status, "%s: %s: %s", env->dir, doing, mdb_strerror(rc));
+}
+
+static sl_status txn_fail(db_txn *txn, int rc, const char *doing, unsigned table) {
+  if (txn->status != SL_OK) return txn->status;
+  char what[128];
+  snprintf(what, sizeof what, "%s table %s", doing, txn->env->defs[table].name);
+  sl_status status = fail(txn->env, rc, what);
+  /* Not SL_NOTFOUND: callers that may miss have asked before they came here. */
+  return txn->status = status == SL_NOTFOUND ? SL_E_CORRUPT : status;
+}
+
+/* ------------------------------------------------------------------ open --- */
+
+static unsigned lmdb_flags(unsigned flags) {
+  return (flags & DB_INTKEY ? MDB_INTEGERKEY : 0u) |
+         (flags & (DB_DUPFIXED | DB_DUPINT) ? MDB_DUPSORT | MDB_DUPFIXED : 0u) |
+         (flags & DB_DUPINT ? MDB_INTEGERDUP : 0u);
+}
+
+static int open_tables(db_env *env, unsigned txn_flags, unsigned dbi_flags) {
+  MDB_txn *txn;
+  int rc = mdb_txn_begin(env->lmdb, NULL, txn_flags, &txn);
+  if (rc != 0) return rc;
+  for (unsigned i = 0; rc == 0 && i < env->count; i++)
+    rc = mdb_dbi_open(txn, env->defs[i].name, lmdb_flags(env->defs[i].flags) | dbi_flags, &env->dbis[i]);
+  if (rc == 0) return mdb_txn_commit(txn); /* of a read transaction too: that is what keeps the handles */
+  mdb_txn_abort(txn);
+  return rc;
+}
+
+/* umask does not shape the files: a group member who runs with 077 would lock the others out. */
+static void fix_mode(const char *dir, const char *name, uint32_t mode) {
+  char path[4096];
+  struct stat st;
+  if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) >= sizeof path) return;
+  /* By path, not through a descriptor: closing one of lock.mdb would drop LMDB's fcntl locks on it. */
+  if (stat(path, &st) == 0 && (st.st_mode & 0777) != mode && st.st_uid == geteuid())
+    (void)chmod(path, mode);
+}
+
+static void close_lmdb(db_env *env) {
+  for (db_txn *txn = env->cached, *next; txn; txn = next) {
+    next = txn->next;
+    mdb_txn_abort(txn->lmdb);
+    free(txn);
+  }
+  env->cached = NULL;
+  env->cached_count = 0;
+  mdb_env_close(env->lmdb);
+  env->lmdb = NULL;
+}
+
+/* Opens LMDB's environment and all tables. The data file has been checked. */
+static sl_status open_lmdb(db_env *env, bool create) {
+  uint64_t map = env->options.map_size;
+  int rc;
+  for (;;) {
+    rc = mdb_env_create(&env->lmdb);
+    if (rc != 0) return fail(env, rc, "opening");
+    mdb_env_set_mapsize(env->lmdb, map);
+    mdb_env_set_maxreaders(env->lmdb, env->options.max_readers);
+    mdb_env_set_maxdbs(env->lmdb, env->count);
+    /* LMDB 0.9.24 looks at errno after calls that succeeded. */
+    errno = 0;
+    rc = mdb_env_open(env->lmdb, env->dir, MDB_NOTLS, env->options.mode);
+    if (rc == 0) break;
+    mdb_env_close(env->lmdb); /* LMDB wants it after a failed open, too */
+    env->lmdb = NULL;
+    if (rc != ENOMEM || map / 2 < env->options.map_floor) return fail(env, rc, "opening");
+    map /= 2; /* a limit on address space (ulimit -v, small machines): less room to grow, but it works */
+  }
+  int fd, dead;
+  if (mdb_env_get_fd(env->lmdb, &fd) == 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+  mdb_reader_check(env->lmdb, &dead);
+  rc = open_tables(env, MDB_RDONLY, 0);
+  if (rc == MDB_NOTFOUND && create) rc = open_tables(env, 0, MDB_CREATE);
+  if (rc == 0) return SL_OK;
+  close_lmdb(env);
+  if (rc == MDB_NOTFOUND) return sl_fail(SL_E_NO_STORE, "%s holds no complete store", env->dir);
+  return fail(env, rc, "opening the tables");
+}
+
+static void free_env(db_env *env) {
+  free(env->defs);
+  free(env->dbis);
+  free(env->dir);
+  pthread_mutex_destroy(&env->lock);
+  pthread_cond_destroy(&env->idle);
+  free(env);
+}
+
+static db_env *new_env(const char *dir, const db_table_def *defs, unsigned count,
+                       const db_env_options *options) {
+  db_env *env = calloc(1, sizeof *env);
+  if (!env) return NULL;
+  env->dir = strdup(dir);
+  env->defs = malloc(count * sizeof *defs);
+  env->dbis = calloc(count, sizeof *env->dbis);
+  env->count = count;
+  env->options = *options;
+  env->pid = getpid();
+  pthread_mutex_init(&env->lock, NULL);
+  pthread_cond_init(&env->idle, NULL);
+  if (env->dir && env->defs && env->dbis) {
+    memcpy(env->defs, defs, count * sizeof *defs);
+    return env;
+  }
+  free_env(env);
+  return NULL;
+}
+
+static sl_status make_dir(const db_env *env) {
+  uint32_t mode = env->options.mode | (env->options.mode & 0444) >> 2;
+  if (mkdir(env->dir, mode) == 0) {
+    if (chmod(env->dir, mode) == 0) return SL_OK;
+  } else if (errno == EEXIST) {
+    return SL_OK;
+  }
+  return sl_fail(sl_status_of_errno(errno), "%s cannot be created: %s", env->dir, strerror(errno));
+}
+
+sl_status db_env_open(const char *dir, const db_table_def *defs, unsigned count,
+                      const db_env_options *options, db_env **out) {
+  db_env *env = new_env(dir, defs, count, options);
+  char path[4096];
+  if (!env) return sl_fail(SL_E_NOMEM, "%s: out of memory", dir);
+  if ((size_t)snprintf(path, sizeof path, "%s/data.mdb", dir) >= sizeof path) {
+    free_env(env);
+    return sl_fail(SL_E_INVALID, "%s: the path is too long", dir);
+  }
+  db_file_state state = DB_FILE_ABSENT;
+  sl_status status = options->create ? make_dir(env) : SL_OK;
+  if (status == SL_OK) status = db_file_check(path, &state);
+  if (status == SL_OK && state != DB_FILE_PRESENT && !options->create)
+    status = sl_fail(SL_E_NO_STORE, "%s: there is no store", dir);
+  /* Zeros left by a power cut during creation; LMDB takes a file for new only when it is empty. */
+  if (status == SL_OK && state == DB_FILE_EMPTY && truncate(path, 0) != 0)
+    status = sl_fail(sl_status_of_errno(errno), "%s: %s", path, strerror(errno));
+  if (status == SL_OK) {
+    status = open_lmdb(env, options->create);
+    /* No room even for the two meta pages: a part of them would be taken for a damaged store next time. */
+    if (status != SL_OK && state == DB_FILE_ABSENT && options->create && status != SL_E_ACCESS) {
+      db_file_state now;
+      if (db_file_check(path, &now) != SL_OK) (void)unlink(path);
+    }
+  }
+  if (status != SL_OK) {
+    free_env(env);
+    return status;
+  }
+  fix_mode(dir, "data.mdb", options->mode);
+  fix_mode(dir, "lock.mdb", options->mode);
+  if (state != DB_FILE_PRESENT) status = db_file_sync_dir(dir);
+  if (status != SL_OK) db_env_close(env);
+  else *out = env;
+  return status;
+}
+
+void db_env_close(db_env *env) {
+  if (!env) return;
+  if (getpid() != env->pid) {
+    /* In a forked child. Ending the resting read transactions would write to the parent's slots of the shared
+     * reader table, so their memory is left; closing the rest touches only what belongs to this process. */
+    if (env->lmdb) mdb_env_close(env->lmdb);
+    for (db_txn *txn = env->cached, *next; txn; txn = next) {
+      next = txn->next;
+      free(txn);
+    }
+  } else if (env->lmdb) {
+    close_lmdb(env);
+  }
+  free_env(env);
+}
+
+/* -------------------------------------------------------- coming and going --- */
+
+/* With the lock held and no transaction open. */
+static sl_status recover(db_env *env) {
+  if (env->poisoned) {
+    if (env->lmdb) close_lmdb(env);
+    sl_status status = open_lmdb(env, false);
+    if (status != SL_OK) return sl_fail_context(status, "reopening after a failed write");
+  } else if (env->outgrown) {
+    int rc = mdb_env_set_mapsize(env->lmdb, 0); /* 0: what the other process made it */
+    if (rc != 0) {
+      env->poisoned = true; /* LMDB has unmapped it already */
+      return fail(env, rc, "growing the map");
+    }
+  }
+  env->poisoned = env->outgrown = false;
+  return SL_OK;
+}
+
+static sl_status enter(db_env *env) {
+  if (getpid() != env->pid)
+    return sl_fail(SL_E_FORKED, "%s was opened by the parent process: open the store anew in the child",
+                   env->dir);
+  sl_status status = SL_OK;
+  struct timespec until = {0};
+  pthread_mutex_lock(&env->lock);
+  while (status == SL_OK && (env->poisoned || env->outgrown)) {
+    if (env->active == 0) {
+      status = recover(env);
+      continue;
+    }
+    if (until.tv_sec == 0) {
+      int64_t end = sl_clock_wall_us() + REOPEN_WAIT_US;
+      until = (struct timespec){.tv_sec = (time_t)(end / 1000000), .tv_nsec = (long)(end % 1000000) * 1000};
+    }
+    if (pthread_cond_timedwait(&env->idle, &env->lock, &until) == ETIMEDOUT && env->active > 0)
+      status = sl_fail(SL_E_IO, "%s must be reopened after %s, but %u transactions of this process are still "
+                       "open: end them and try again", env->dir,
+                       env->poisoned ? "a failed write" : "another process made it larger", env->active);
+  }
+  if (status == SL_OK) env->active++;
+  pthread_mutex_unlock(&env->lock);
+  return status;
+}
+
+static void leave(db_env *env, bool poisoned, bool outgrown) {
+  pthread_mutex_lock(&env->lock);
+  env->poisoned |= poisoned;
+  env->outgrown |= outgrown;
+  if (--env->active == 0 && (env->poisoned || env->outgrown)) pthread_cond_broadcast(&env->idle);
+  pthread_mutex_unlock(&env->lock);
+}
+
+sl_status db_env_sync(db_env *env) {
+  sl_status status = enter(env);
+  if (status != SL_OK) return status;
+  int fd;
+  int rc = mdb_env_get_fd(env->lmdb, &fd);
+  if (rc == 0 && db_file_flush(fd) != 0) rc = errno;
+  leave(env, false, false);
+  return rc == 0 ? SL_OK : fail(env, rc, "flushing");
+}
+
+sl_status db_env_check_readers(db_env *env) {
+  sl_status status = enter(env);
+  if (status != SL_OK) return status;
+  int dead;
+  int rc = mdb_reader_check(env->lmdb, &dead);
+  leave(env, false, false);
+  return rc == 0 ? SL_OK : fail(env, rc, "checking readers");
+}
+
+typedef struct reader_tally { uint64_t readers, oldest; } reader_tally;
+
+/* LMDB lists readers as text only: "pid thread transaction", "-" for the last when the slot is at rest. */
+static int tally_reader(const char *line, void *arg) {
+  reader_tally *tally = arg;
+  int pid;
+  size_t thread, txn;
+  if (sscanf(line, "%d %zx %zu", &pid, &thread, &txn) != 3) return 0;
+  tally->readers++;
+  if (tally->oldest == 0 || txn < tally->oldest) tally->oldest = txn;
+  return 0;
+}
+
+sl_status db_env_info_get(db_env *env, db_env_info *info) {
+  sl_status status = enter(env);
+  if (status != SL_OK) return status;
+  MDB_envinfo e;
+  MDB_stat stat;
+  reader_tally tally = {0};
+  mdb_env_info(env->lmdb, &e);
+  mdb_env_stat(env->lmdb, &stat);
+  mdb_reader_list(env->lmdb, tally_reader, &tally);
+  leave(env, false, false);
+  *info = (db_env_info){.page_size = stat.ms_psize, .map_size = e.me_mapsize, .last_page = e.me_last_pgno,
+                        .last_txn = e.me_last_txnid, .readers = tally.readers};
+  if (tally.oldest && tally.oldest < e.me_last_txnid) info->reader_lag = e.me_last_txnid - tally.oldest;
+  return SL_OK;
+}
+
+/* ---------------------------------------------------------- transactions --- */
+
+static db_txn *take_cached(db_env *env) {
+  pthread_mutex_lock(&env->lock);
+  db_txn *txn = env->cached;
+  if (txn) {
+    env->cached = txn->next;
+    env->cached_count--;
+  }
+  pthread_mutex_unlock(&env->lock);
+  return txn;
+}
+
+static void rest(db_txn *txn) {
+  db_env *env = txn->env;
+  mdb_txn_reset(txn->lmdb);
+  pthread_mutex_lock(&env->lock);
+  bool keep = env->cached_count < CACHED_READS_MAX;
+  if (keep) {
+    txn->next = env->cached;
+    env->cached = txn;
+    env->cached_count++;
+  }
+  pthread_mutex_unlock(&env->lock);
+  if (keep) return;
+  mdb_txn_abort(txn->lmdb);
+  free(txn);
+}
+
+static int begin_once(db_env *env, bool write, db_txn **out) {
+  db_txn *txn = write ? NULL : take_cached(env);
+  int rc;
+  if (txn) {
+    rc = mdb_txn_renew(txn->lmdb);
+    if (rc != 0) mdb_txn_abort(txn->lmdb);
+  } else {
+    txn = calloc(1, sizeof *txn);
+    if (!txn) return ENOMEM;
+    txn->env = env;
+    txn->write = write;
+    rc = mdb_txn_begin(env->lmdb, NULL, write ? 0 : MDB_RDONLY, &txn->lmdb);
+  }
+  if (rc != 0) {
+    free(txn);
+    return rc;
+  }
+  txn->status = SL_OK;
+  *out = txn;
+  return 0;
+}
+
+static sl_status begin(db_env *env, bool write, db_txn **out) {
+  for (int tries = 0;; tries++) {
+    sl_status status = enter(env);
+    if (status != SL_OK) return status;
+    int rc = begin_once(env, write, out);
+    if (rc == 0) return SL_OK;
+    if (rc == MDB_READERS_FULL) {
+      int dead;
+      (void)mdb_reader_check(env->lmdb, &dead); /* killed processes leave their slots taken */
+    }
+    leave(env, rc == MDB_PANIC, rc == MDB_MAP_RESIZED);
+    if (tries >= 3 || (rc != MDB_READERS_FULL && rc != MDB_PANIC && rc != MDB_MAP_RESIZED))
+      return fail(env, rc, write ? "beginning a write" : "beginning a read");
+  }
+}
+
+sl_status db_begin_read(db_env *env, db_txn **txn) { return begin(env, false, txn); }
+
+sl_status db_begin_write(db_env *env, bool relaxed, db_txn **txn) {
+  sl_status status = begin(env, true, txn);
+  if (status == SL_OK) (*txn)->relaxed = relaxed;
+  return status;
+}
+
+uint64_t db_txn_id(const db_txn *txn) { return mdb_txn_id(txn->lmdb); }
+sl_status db_txn_status(const db_txn *txn) { return txn->status; }
+
+sl_status db_txn_fail(db_txn *txn, sl_status status) {
+  if (txn->status == SL_OK) txn->status = status;
+  return txn->status;
+}
+
+void db_abort(db_txn *txn) {
+  if (!txn) return;
+  db_env *env = txn->env;
+  if (txn->write) {
+    mdb_txn_abort(txn->lmdb);
+    free(txn);
+  } else {
+    rest(txn);
+  }
+  leave(env, false, false);
+}
+
+sl_status db_commit(db_txn *txn) {
+  db_env *env = txn->env;
+  sl_status status = txn->status;
+  if (!txn->write || status != SL_OK) {
+    db_abort(txn);
+    return status;
+  }
+  /* LMDB 0.9 takes no sync flags for a transaction (master does), only for the environment, and reads them
+   * in the commit. The writer lock is ours until the commit is over, so nobody else's commit sees this. */
+  mdb_env_set_flags(env->lmdb, MDB_NOMETASYNC, txn->relaxed);
+  int rc = mdb_txn_commit(txn->lmdb);
+#if defined(F_FULLFSYNC)
+  /* LMDB 0.9 flushes with fsync, which on Apple's systems stops at the drive's cache. */
+  int fd;
+  if (rc == 0 && !txn->relaxed && mdb_env_get_fd(env->lmdb, &fd) == 0 && db_file_flush(fd) != 0) rc = errno;
+#endif
+  free(txn);
+  if (rc != 0) status = fail(env, rc, "committing");
+  /* Which step of the commit failed LMDB does not say; if it was the meta page, the environment is poisoned:
+   * the next begin says so (MDB_PANIC) and reopens. */
+  leave(env, rc == MDB_PANIC, false);
+  return status;
+}
+
+/* ------------------------------------------------------------- operations --- */
+
+static MDB_val val(sl_slice s) { return (MDB_val){.mv_size = s.len, .mv_data = (void *)(uintptr_t)s.data}; }
+static sl_slice slice(MDB_val v) { return (sl_slice){v.mv_data, v.mv_size}; }
+
+sl_status db_get(db_txn *txn, unsigned table, sl_slice key, sl_slice *value) {
+  if (txn->status != SL_OK) return txn->status;
+  MDB_val k = val(key), v;
+  int rc = mdb_get(txn->lmdb, txn->env->dbis[table], &k, &v);
+  if (rc == MDB_NOTFOUND) return SL_NOTFOUND;
+  if (rc != 0) return txn_fail(txn, rc, "reading", table);
+  *value = slice(v);
+  return SL_OK;
+}
+
+static sl_status put(db_txn *txn, unsigned table, sl_slice key, sl_slice value, unsigned flags) {
+  if (txn->status != SL_OK) return txn->status;
+  MDB_val k = val(key), v = val(value);
+  int rc = mdb_put(txn->lmdb, txn->env->dbis[table], &k, &v, flags);
+  return rc == 0 ? SL_OK : txn_fail(txn, rc, "writing to", table);
+}
+
+sl_status db_put(db_txn *txn, unsigned table, sl_slice key, sl_slice value) {
+  return put(txn, table, key, value, 0);
+}
+
+sl_status db_append(db_txn *txn, unsigned table, sl_slice key, sl_slice value) {
+  return put(txn, table, key, value, MDB_APPEND);
+}
+
+sl_status db_append_reserve(db_txn *txn, unsigned table, sl_slice key, size_t len, void **where) {
+  if (txn->status != SL_OK) return txn->status;
+  MDB_val k = val(key), v = {.mv_size = len};
+  int rc = mdb_put(txn->lmdb, txn->env->dbis[table], &k, &v, MDB_APPEND | MDB_RESERVE);
+  if (rc != 0) return txn_fail(txn, rc, "writing to", table);
+  *where = v.mv_data;
+  return SL_OK;
+}
+
+sl_status db_del(db_txn *txn, unsigned table, sl_slice key) {
+  if (txn->status != SL_OK) return txn->status;
+  MDB_val k = val(key);
+  int rc = mdb_del(txn->lmdb, txn->env->dbis[table], &k, NULL);
+  if (rc == MDB_NOTFOUND) return SL_NOTFOUND;
+  return rc == 0 ? SL_OK : txn_fail(txn, rc, "deleting from", table);
+}
+
+sl_status db_empty(db_txn *txn, unsigned table) {
+  if (txn->status != SL_OK) return txn->status;
+  int rc = mdb_drop(txn->lmdb, txn->env->dbis[table], 0);
+  return rc == 0 ? SL_OK : txn_fail(txn, rc, "emptying", table);
+}
+
+sl_status db_count(db_txn *txn, unsigned table, uint64_t *entries) {
+  if (txn->status != SL_OK) return txn->status;
+  MDB_stat stat;
+  int rc = mdb_stat(txn->lmdb, txn->env->dbis[table], &stat);
+  if (rc != 0) return txn_fail(txn, rc, "reading", table);
+  *entries = stat.ms_entries;
+  return SL_OK;
+}
+
+sl_status db_free_pages(db_txn *txn, uint64_t *pages) {
+  if (txn->status != SL_OK) return txn->status;
+  /* LMDB lets only read transactions see its free list; a writer looks at the snapshot it started from. */
+  if (txn->write) {
+    db_txn *look;
+    int rc = begin_once(txn->env, false, &look);
+    if (rc != 0) return db_txn_fail(txn, fail(txn->env, rc, "reading the free list"));
+    sl_status status = db_free_pages(look, pages);
+    rest(look);
+    return status == SL_OK ? SL_OK : db_txn_fail(txn, status);
+  }
+  MDB_cursor *cur;
+  MDB_val k, v;
+  uint64_t sum = 0;
+  int rc = mdb_cursor_open(txn->lmdb, 0, &cur);
+  if (rc == 0) {
+    while ((rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) == 0) sum += sl_get_u64(v.mv_data);
+    mdb_cursor_close(cur);
+  }
+  if (rc != MDB_NOTFOUND) return db_txn_fail(txn, fail(txn->env, rc, "reading the free list"));
+  *pages = sum;
+  return SL_OK;
+}
+
+/* --------------------------------------------------------------- cursors --- */
+
+sl_status db_cur_open(db_txn *txn, unsigned table, db_cur **out) {
+  if (txn->status != SL_OK) return txn->status;
+  db_cur *cur = malloc(sizeof *cur);
+  if (!cur) return db_txn_fail(txn, sl_fail(SL_E_NOMEM, "%s: out of memory", txn->env->dir));
+  *cur = (db_cur){.txn = txn, .table = table};
+  int rc = mdb_cursor_open(txn->lmdb, txn->env->dbis[table], &cur->lmdb);
+  if (rc != 0) {
+    free(cur);
+    return txn_fail(txn, rc, "reading", table);
+  }
+  *out = cur;
+  return SL_OK;
+}
+
+void db_cur_close(db_cur *cur) {
+  if (!cur) return;
+  mdb_cursor_close(cur->lmdb);
+  free(cur);
+}
+
+sl_status db_cur_move(db_cur *cur, db_move move, sl_slice *key, sl_slice *value) {
+  static const MDB_cursor_op ops[] = {
+    [DB_FIRST] = MDB_FIRST, [DB_LAST] = MDB_LAST, [DB_NEXT] = MDB_NEXT, [DB_PREV] = MDB_PREV,
+    [DB_SEEK] = MDB_SET_RANGE, [DB_FIND] = MDB_SET_KEY, [DB_NEXT_VALUE] = MDB_NEXT_DUP,
+    [DB_NEXT_KEY] = MDB_NEXT_NODUP, [DB_SEEK_VALUE] = MDB_GET_BOTH_RANGE, [DB_LAST_VALUE] = MDB_LAST_DUP,
+  };
+  if (cur->txn->status != SL_OK) return cur->txn->status;
+  MDB_val k = {0}, v = {0};
+  if (move == DB_SEEK || move == DB_FIND || move == DB_SEEK_VALUE) k = val(*key);
+  if (move == DB_SEEK_VALUE) v = val(*value);
+  int rc = mdb_cursor_get(cur->lmdb, &k, &v, ops[move]);
+  if (rc == MDB_NOTFOUND) return SL_NOTFOUND;
+  if (rc != 0) return txn_fail(cur->txn, rc, "reading", cur->table);
+  /* MDB_LAST_DUP gives the value only. */
+  if (move == DB_LAST_VALUE && k.mv_data == NULL) {
+    MDB_val ignored;
+    rc = mdb_cursor_get(cur->lmdb, &k, &ignored, MDB_GET_CURRENT);
+    if (rc != 0) return txn_fail(cur->txn, rc, "reading", cur->table);
+  }
+  *key = slice(k);
+  *value = slice(v);
+  return SL_OK;
+}
+
+sl_status db_cur_del(db_cur *cur) {
+  if (cur->txn->status != SL_OK) return cur->txn->status;
+  int rc = mdb_cursor_del(cur->lmdb, 0);
+  return rc == 0 ? SL_OK : txn_fail(cur->txn, rc, "deleting from", cur->table);
+}
+
+sl_status db_cur_put_sorted(db_cur *cur, sl_slice key, sl_slice value) {
+  db_txn *txn = cur->txn;
+  if (txn->status != SL_OK) return txn->status;
+  MDB_val k = val(key), v = val(value);
+  /* MDB_APPEND alone refuses a key that is there already, MDB_APPENDDUP alone is for exactly that. */
+  int rc = mdb_cursor_put(cur->lmdb, &k, &v, MDB_APPEND);
+  if (rc == MDB_KEYEXIST && (txn->env->defs[cur->table].flags & (DB_DUPFIXED | DB_DUPINT)))
+    rc = mdb_cursor_put(cur->lmdb, &k, &v, MDB_APPENDDUP);
+  return rc == 0 ? SL_OK : txn_fail(txn, rc, "writing to", cur->table);
+}

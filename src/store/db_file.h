@@ -1,0 +1,24 @@
+/* The data file of an LMDB environment, looked at without LMDB: LMDB maps it and trusts its meta page, so a
+ * file shorter than that page says opens well and kills the process with SIGBUS at some later read. */
+#ifndef SL_STORE_DB_FILE_H
+#define SL_STORE_DB_FILE_H
+#include "base/base.h"
+
+typedef enum db_file_state {
+  DB_FILE_ABSENT,  /* not there */
+  DB_FILE_EMPTY,   /* there, but its creation never got as far as a meta page */
+  DB_FILE_PRESENT  /* an LMDB data file of a version this library reads, as long as it has to be */
+} db_file_state;
+
+/* Reads both meta pages of `path` with pread; changes nothing. SL_E_CORRUPT: shorter than its meta page says
+ * (pages that the free list holds may be missing), or not LMDB's; SL_E_VERSION: LMDB's, of a later format;
+ * SL_E_ACCESS, SL_E_IO. */
+sl_status db_file_check(const char *path, db_file_state *state);
+
+/* fsync of a folder, so that the names in it survive a power cut. */
+sl_status db_file_sync_dir(const char *path);
+
+/* Flushes a file through the drive's own cache (F_FULLFSYNC on Apple's systems, fdatasync elsewhere).
+ * 0, or -1 with errno. */
+int db_file_flush(int fd);
+#endif
