@@ -40,6 +40,8 @@ cleanup() {
     kill -KILL -- "-$running" 2>/dev/null || true
   fi
   rm -rf "$work"
+  # their watchdogs see that and end the brokers
+  for _ in {1..50}; do pgrep -f -- "-Dsidelog.cluster=$work/" >/dev/null || break; sleep 0.1; done
 }
 trap cleanup EXIT
 trap 'exit 130' INT

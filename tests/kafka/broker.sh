@@ -149,8 +149,7 @@ await_broker() { # I: until it says so itself and its port answers
 watchdog() { # runs in the background, in a session of its own
   local owner=$1 born=$2
   while [[ -d $dir && $(birth "$owner") == "$born" ]]; do sleep 0.3; done
-  [[ -d $dir ]] || return 0
-  end_all
+  end_all  # also when the folder went away below us: its brokers may still run
 }
 
 end_all() {

@@ -91,7 +91,7 @@ def main():
     parser.add_argument("files", nargs="+", type=pathlib.Path)
     options = parser.parse_args()
     faulthandler.register(signal.SIGUSR1)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # unittest lets only this one through
     result = Result(options.verbose)
     for path in options.files:
         try:
@@ -113,6 +113,9 @@ def main():
 
 
 if __name__ == "__main__":
-    code = main()
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        code = 130
     sys.stdout.flush()
     sys.exit(code)
