@@ -1,0 +1,103 @@
+"""What the network does: links that are cut, fall silent, lose answers or are slow. The judge is the same as ever."""
+import time
+import unittest
+
+import check
+import proxy
+import rig
+
+
+def setUpModule():
+    rig.sidelogd()
+    rig.sidelog()
+    rig.kread()
+
+
+class Link(rig.Rig):
+    @classmethod
+    def setUpClass(cls):
+        cls.link = proxy.Proxy()
+        cls.cluster = rig.Cluster(advertise=str(cls.link.port))
+        cls.link.to(cls.cluster.call("ports").split()[0])
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.link.close()
+        cls.cluster.down()
+
+    def tearDown(self):
+        self.link.rate, self.link.refuse = 0, False
+        self.link.hold_requests = self.link.hold_answers = False
+
+    def progress(self, store, agent, more, seconds=60):
+        goal = store.delivered() + more
+        rig.wait_until(f"{goal} delivered", lambda: store.delivered() >= goal or not agent.running(), seconds)
+        self.assertTrue(agent.running(), agent.log()[-3000:])
+
+    def filled(self, count, *args, size=60):
+        store, topic = self.store(), self.topic()
+        store.append_lines(rig.numbered(count, size=size, rnd=self.random), topic=topic)
+        return store, topic, self.agent(store, *args).start()
+
+    def test_connections_cut_again_and_again(self):
+        store, _, agent = self.filled(6000, *rig.txn_events(60))
+        for _ in range(12):
+            self.progress(store, agent, self.random.randrange(1, 250))
+            self.link.cut()
+        store.wait_settled(90, agent)
+        self.assertEqual(store.stats()["dead"], 0)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
+    def test_answers_lost_with_the_agent(self):
+        # The broker does what it is asked, the answer never arrives, the agent dies: was that commit done?
+        store, topic = self.store(), self.topic()
+        agent = self.agent(store, *rig.txn_events(50))
+        for turn in range(8):
+            store.append_lines(rig.numbered(400, turn * 400, rnd=self.random), topic=topic)
+            agent.start()
+            self.progress(store, agent, self.random.randrange(1, 200))
+            self.link.hold_answers = True
+            time.sleep(self.random.uniform(0.02, 0.2))  # as many requests as fit go out unanswered
+            agent.kill()
+            self.link.cut()
+            self.link.hold_answers = False
+        self.assertEqual(agent.drain(90), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
+    def test_answers_lost_and_connections_cut(self):
+        # The same with an agent that lives: it must find out, not send again.
+        store, _, agent = self.filled(4000, *rig.txn_events(50))
+        for _ in range(8):
+            self.progress(store, agent, self.random.randrange(1, 200))
+            self.link.hold_answers = True
+            time.sleep(self.random.uniform(0.02, 0.3))  # as many requests as fit go out unanswered
+            self.link.cut()
+            self.link.hold_answers = False
+        store.wait_settled(120, agent)
+        self.assertEqual(store.stats()["dead"], 0)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
+    def test_a_silence_longer_than_a_transaction(self):
+        store, _, agent = self.filled(3000, *rig.txn_events(100))
+        self.progress(store, agent, 200)
+        self.link.hold_requests = self.link.hold_answers = True
+        time.sleep(40 if rig.LONG else 14)  # the silence is the fault
+        self.link.hold_requests = self.link.hold_answers = False
+        store.wait_settled(120, agent)
+        self.assertEqual(store.stats()["dead"], 0)
+        check.assert_exact(self, store, self.cluster)
+
+    def test_a_slow_link_still_delivers(self):
+        # 1.8 MB that does not compress, at a rate that no transaction of all of it could keep up with.
+        self.link.rate = 60_000 if rig.LONG else 200_000
+        store, _, agent = self.filled(1800, size=1000)
+        store.wait_settled(240 if rig.LONG else 60, agent)
+        self.assertEqual(store.stats()["dead"], 0)
+        self.link.rate = 0
+        check.assert_exact(self, store, self.cluster)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,99 @@
+"""A TCP proxy to stand between agent and broker: slow links, silences, cut connections, answers that never come.
+
+The broker must advertise the proxy's port: Proxy first, then Cluster(advertise=proxy.port), then proxy.to(port).
+"""
+import select
+import socket
+import threading
+import time
+
+
+class Proxy:
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.target = None
+        self.rate = 0  # bytes a second to the broker, over all connections; 0: no limit
+        self.hold_requests = False  # what goes to the broker waits
+        self.hold_answers = False  # what comes from it waits
+        self.refuse = False
+        self.lock, self.pairs, self.budget_at, self.closed = threading.Lock(), set(), 0.0, False
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def to(self, port):
+        self.target = int(port)
+        return self
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            if self.refuse or self.target is None:
+                client.close()
+                continue
+            try:
+                broker = socket.create_connection(("127.0.0.1", self.target), 5)
+            except OSError:
+                client.close()
+                continue
+            for one in (client, broker):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            pair = (client, broker)
+            with self.lock:
+                self.pairs.add(pair)
+            threading.Thread(target=self.pump, args=(pair, client, broker, True), daemon=True).start()
+            threading.Thread(target=self.pump, args=(pair, broker, client, False), daemon=True).start()
+
+    def pump(self, pair, source, sink, upwards):
+        try:
+            while True:
+                if not select.select([source], [], [], 0.5)[0]:
+                    if pair not in self.pairs:
+                        return
+                    continue
+                while (self.hold_requests if upwards else self.hold_answers) and pair in self.pairs:
+                    time.sleep(0.005)
+                data = source.recv(8192 if self.rate else 65536)
+                if not data:
+                    return
+                # an answer may have been read just as the hold began
+                while (self.hold_requests if upwards else self.hold_answers) and pair in self.pairs:
+                    time.sleep(0.005)
+                if upwards and self.rate:
+                    self.spend(len(data))
+                sink.sendall(data)
+        except (OSError, ValueError):
+            pass
+        finally:
+            self.drop(pair)
+
+    def spend(self, size):
+        with self.lock:
+            begin = max(time.monotonic(), self.budget_at)
+            self.budget_at = begin + size / self.rate
+        time.sleep(max(0.0, self.budget_at - time.monotonic()))
+
+    def drop(self, pair):
+        with self.lock:
+            self.pairs.discard(pair)
+        for one in pair:
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            one.close()
+
+    def cut(self):
+        """Ends every connection at once, what is under way is lost."""
+        with self.lock:
+            pairs = list(self.pairs)
+        for pair in pairs:
+            self.drop(pair)
+
+    def close(self):
+        self.listener.close()
+        self.cut()
