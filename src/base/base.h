@@ -22,7 +22,8 @@ sl_status sl_fail(sl_status status, const char *format, ...) SL_PRINTF(2, 3);
 /* Puts text in front of the present detail (": " between), keeps the status: for callers that know more. */
 sl_status sl_fail_context(sl_status status, const char *format, ...) SL_PRINTF(2, 3);
 
-/* Maps errno to a status: ENOSPC, EDQUOT -> FULL; EACCES, EPERM, EROFS -> ACCESS; ENOMEM -> NOMEM; else IO. */
+/* Maps errno to a status: ENOSPC, EDQUOT -> FULL; EACCES, EPERM, EROFS -> ACCESS; ENOMEM -> NOMEM;
+ * else IO. */
 sl_status sl_status_of_errno(int err);
 
 static inline sl_slice sl_slice_of(const char *text) { return (sl_slice){text, text ? strlen(text) : 0}; }

@@ -21,7 +21,7 @@ typedef struct sl_progress {
   const sl_lane *lanes;    /* ascending by topic bytes, each topic once */
 } sl_progress;
 
-/* SL_E_INVALID: lanes out of order, too many, or a lane's seq above seq. SL_E_NOMEM. */
+/* SL_E_INVALID: lanes out of order, too many, of no legal topic, or a lane's seq above seq. SL_E_NOMEM. */
 sl_status sl_progress_encode(const sl_progress *progress, sl_buf *out);
 /* `lanes` has room for SL_LANES_MAX; topics point into bytes. SL_E_CORRUPT, SL_E_VERSION. */
 sl_status sl_progress_decode(sl_slice bytes, sl_progress *progress, sl_lane *lanes);

@@ -30,7 +30,9 @@ typedef struct sl_receipt_block {
   const uint8_t *entries; /* decoding: into the bytes */
 } sl_receipt_block;
 
-/* Appends a block of `count` (1..SL_RECEIPT_BLOCK_MAX) receipts. SL_E_NOMEM, SL_E_INVALID. */
+/* Appends a block of `count` (1..SL_RECEIPT_BLOCK_MAX) receipts. Fields that a verdict does not use are
+ * ignored: they are written as -1 (partition) and 0 (place). SL_E_NOMEM, SL_E_INVALID (an unknown verdict,
+ * SENT without a partition, DUPLICATE without a seq). */
 sl_status sl_receipt_block_encode(const sl_receipt_block *head, const sl_receipt *receipts, sl_buf *out);
 /* Checks form and CRC. SL_E_CORRUPT, SL_E_VERSION. */
 sl_status sl_receipt_block_decode(sl_slice bytes, sl_receipt_block *block);
@@ -45,11 +47,13 @@ typedef struct sl_letter {
   int64_t first_failure_us, last_failure_us;
   uint32_t attempts;         /* deliveries tried of this event */
   int32_t code;              /* rd_kafka_resp_err_t, or 0 */
-  sl_slice error_class;      /* "NON_RETRYABLE_VALIDATION" ... */
+  sl_slice error_class;      /* "NON_RETRYABLE_VALIDATION" ...; like error_code and topic at most 255 bytes */
   sl_slice error_code;       /* "MSG_SIZE_TOO_LARGE" ... */
-  sl_slice error_text;       /* at most 1,024 bytes */
+  sl_slice error_text;       /* cut to 1,024 bytes by the encoder, between characters */
   sl_slice topic;
 } sl_letter;
+/* SL_E_INVALID (a text too long), SL_E_NOMEM. */
 sl_status sl_letter_encode(const sl_letter *letter, sl_buf *out);
+/* Slices point into bytes. SL_E_CORRUPT, SL_E_VERSION. */
 sl_status sl_letter_decode(sl_slice bytes, sl_letter *letter);
 #endif

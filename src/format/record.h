@@ -12,11 +12,12 @@ enum {
 };
 
 /* A record in its parts. In encoding all slices are inputs; in decoding they point into the encoded
- * bytes, except that ids decoded from 16 bytes are formatted into `id_text`. */
+ * bytes, except that ids decoded from 16 bytes are formatted into `id_text`: so a decoded one must not be
+ * copied by assignment. After a failed decode its contents mean nothing. */
 typedef struct sl_parts {
   uint32_t flags;             /* SL_RECORD_* */
   int64_t appended_us;        /* raw wall clock */
-  uint32_t clamp_us;          /* appended_us + clamp_us is the clamped time, which never steps back in an era */
+  uint32_t clamp_us;          /* appended_us + clamp_us: the clamped time, which never steps back in an era */
   int64_t occurred_us;        /* 0: unknown */
   uint32_t topic_id, type_id; /* dictionary numbers, or SL_NAME_INLINE with the names below */
   sl_slice topic, type;       /* only when inline */
@@ -32,7 +33,8 @@ typedef struct sl_parts {
 } sl_parts;
 
 /* Appends the encoded record, CRC included, to `out`. SL_E_TOO_LARGE (attributes above
- * SL_MAX_ATTRIBUTES), SL_E_NOMEM. Field rules are checked by the store, not here. */
+ * SL_MAX_ATTRIBUTES, value above SL_MAX_VALUE), SL_E_NOMEM; `out` is then as long as before. Field rules are
+ * checked by the store, not here; SL_E_INVALID for a dictionary number above 65,535 and unknown flags. */
 sl_status sl_record_encode(const sl_parts *parts, sl_buf *out);
 
 /* Decodes `bytes`. Checks lengths, the CRC and the MessagePack's form; never reads outside `bytes`.
