@@ -42,7 +42,7 @@ brokers=$(tests/kafka/broker.sh "$cluster" bootstrap)
 stat_of() { sidelog stats --json | field "$1"; }
 start_agent() {
   # small transactions, so that there is a middle to kill it in
-  setpriv --pdeathsig KILL -- sidelogd --store "$SIDELOG_STORE" --brokers "$brokers" --txn-max-events 100 2>>"$work/agent.log" &
+  setpriv --pdeathsig KILL -- sidelogd --store "$SIDELOG_STORE" --brokers "$brokers" --set transactions.max_events=100 2>>"$work/agent.log" &
   agent=$!
   disown "$agent"
 }

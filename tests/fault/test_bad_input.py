@@ -135,7 +135,7 @@ class Arguments(rig.Rig):
         store = self.store()
         store.append("evt.a.v1", b"{}")
         bad = store.side / "bad.yaml"
-        for text, word in (("no_such_setting: 1\n", "no_such_setting"), ("brokers: [\n", "bad.yaml"), ("txn_max_events: many\n", "many")):
+        for text, word in (("no_such_setting: 1\n", "no_such_setting"), ("brokers: [\n", "bad.yaml"), ("transactions:\n  max_events: many\n", "many")):
             bad.write_text(text)
             done = rig.run([rig.sidelogd(), "--store", str(store.path), "--config", str(bad)], expect=None, seconds=20)
             self.assertEqual(done.returncode, 2, (text, done.err))

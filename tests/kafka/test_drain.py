@@ -196,7 +196,7 @@ class Life(rig.Rig):
     def test_trim_by_retention_keeps_the_books(self):
         store, topic = self.store(), self.topic()
         store.append_lines(rig.numbered(500, rnd=self.random), topic=topic)
-        agent = self.agent(store, config={"retention": "1s"}).start()
+        agent = self.agent(store, config={"retention": {"age": "1s"}}).start()
         store.wait_settled(agent=agent)
         before = store.stats()
         records = self.cluster.read(topic)

@@ -376,7 +376,7 @@ def hash_of(text):
 
 # The agent's settings as this rig names them: one place to follow when they are renamed.
 def txn_events(count):
-    return ["--txn-max-events", str(count)]
+    return ["--set", f"transactions.max_events={count}"]
 
 
 def at_least_once():
