@@ -70,7 +70,7 @@ class Plain(rig.Rig):
 
     def test_receipts_answer_queries_offline(self):
         store, topic = self.store(), self.topic()
-        lines = [json.dumps({"event_id": f"e-{self.prefix}{i}", "correlation_id": "chain-1", "n": i}).encode() for i in range(40)]
+        lines = [json.dumps({"event_id": f"e-{self.prefix}{i}", "n": i, "correlation_id": "chain-1"}).encode() for i in range(40)]
         store.append_lines(lines, topic=topic)
         agent = self.agent(store)
         self.assertEqual(agent.drain(), 0, agent.log())

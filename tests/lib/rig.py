@@ -294,9 +294,10 @@ class Store:
         acks = [parse_ack(line) for line in done.stdout.splitlines()]
         if len(acks) != len(lines):
             raise AssertionError(f"{len(lines)} lines appended, {len(acks)} acknowledged\n{done.err[-2000:]}")
-        added = [
-            Event(seq, event_id, topic or json.loads(line)["topic"], line) for (seq, event_id), line in zip(acks, lines)
-        ]
+        added = []
+        for (seq, event_id), line in zip(acks, lines):
+            fields = json.loads(line)
+            added.append(Event(seq, event_id, fields.get("topic", topic), line, fields.get("correlation_id")))
         self.events += added
         return added
 
@@ -384,9 +385,9 @@ def at_least_once():
 
 
 def numbered(count, start=0, keys=7, size=60, rnd=None):
-    """Small JSON events with a key of a few: [bytes]. `size` random letters make each incompressible."""
+    """Small JSON events, each with one of a few correlation ids, which become its key: [bytes]. `size` random letters make each incompressible."""
     rnd = rnd or random
     return [
-        json.dumps({"n": i, "partition_key": f"k{rnd.randrange(keys)}", "pad": f"{rnd.getrandbits(size * 4 + 1):x}"}).encode()
+        json.dumps({"n": i, "correlation_id": f"k{rnd.randrange(keys)}", "pad": f"{rnd.getrandbits(size * 4 + 1):x}"}).encode()
         for i in range(start, start + count)
     ]
