@@ -1,0 +1,631 @@
+/* The phases of delivery. Reads from top to bottom in the order of a good day: start, connect, reconcile, claim,
+ * transaction after transaction; then what each setback leads to. */
+#include "core/inner.h"
+#include <stdlib.h>
+
+#define TARGET_START (256u << 10)
+
+static bool buf_set(sl_buf *buf, sl_slice bytes) {
+  sl_buf_reset(buf);
+  sl_buf_append(buf, bytes.data, bytes.len);
+  return !buf->failed;
+}
+
+bool book_load(core *c, const delivery_state *book) {
+  c->cursor.seq = book->cursor.seq;
+  c->cursor.dlq_no = book->cursor.dlq_no;
+  c->cursor.attempt = book->cursor.attempt;
+  memcpy(c->cursor.incarnation, book->cursor.incarnation, sizeof c->cursor.incarnation);
+  c->last_attempt = book->last_attempt;
+  c->has_intent = book->has_intent;
+  c->ever_delivered = book->delivered > 0 || book->dead > 0 || book->marker_bytes.len > 0;
+  return buf_set(&c->cursor_bytes, book->cursor_bytes) && buf_set(&c->intent_bytes, book->intent_bytes) &&
+         buf_set(&c->marker_bytes, book->marker_bytes);
+}
+
+core *core_new(const core_config *config, const delivery_state *book) {
+  core *c = calloc(1, sizeof *c);
+  if (!c) return NULL;
+  c->config = *config;
+  c->timeout_us = config->txn_timeout_us;
+  c->target_bytes = config->txn_start_bytes > 0 ? (uint64_t)config->txn_start_bytes : TARGET_START;
+  if (c->target_bytes > (uint64_t)config->txn_max_bytes) c->target_bytes = (uint64_t)config->txn_max_bytes;
+  bool ok = book_load(c, book);
+  if (book->cluster_id.len > 0 && book->cluster_id.len < sizeof c->cluster_id)
+    memcpy(c->cluster_id, book->cluster_id.data, book->cluster_id.len);
+  for (size_t i = 0; ok && i < book->cursor.lane_count; i++) {
+    topic *tp = topics_get(&c->topics, book->cursor.lanes[i].topic);
+    if (!tp) ok = false;
+    else {
+      tp->has_lane = true;
+      tp->lane_seq = book->cursor.lanes[i].seq;
+    }
+  }
+  if (ok) return c;
+  core_free(c);
+  return NULL;
+}
+
+void core_free(core *c) {
+  if (!c) return;
+  topics_free(&c->topics);
+  txn_free(c);
+  free(c->lanes);
+  sl_buf_free(&c->cursor_bytes);
+  sl_buf_free(&c->intent_bytes);
+  sl_buf_free(&c->marker_bytes);
+  sl_buf_free(&c->marker_there);
+  sl_buf_free(&c->marker);
+  free(c);
+}
+
+void core_enter(core *c, core_phase phase) {
+  bool was_running = c->phase >= PHASE_IDLE && c->phase <= PHASE_ABANDON;
+  bool running = phase >= PHASE_IDLE && phase <= PHASE_ABANDON;
+  if (c->phase != phase && !(was_running && running)) c->phase_us = c->now_us;
+  c->phase = phase;
+}
+
+void core_fault(core *c, const fault *why) {
+  c->last_fault = *why;
+  c->last_fault_us = c->now_us;
+}
+
+/* --- actions --- */
+
+static core_action *act(core *c, core_actions *out, core_phase phase, core_op op) {
+  core_enter(c, phase);
+  c->op = op;
+  c->wake_at = 0;
+  core_action *a = &out->list[out->count++];
+  *a = (core_action){.op = op};
+  return a;
+}
+
+static void do_connect(core *c, core_actions *out) {
+  if (!c->handle) {
+    c->handle = true;
+    c->handles++;
+    c->recreate = false;
+  }
+  c->next_try_us = 0;
+  act(c, out, PHASE_CONNECT, OP_CONNECT);
+}
+
+static void do_rest(core *c, core_actions *out, int status) {
+  core_enter(c, PHASE_STOPPED);
+  c->op = OP_NONE;
+  c->wake_at = 0;
+  out->list[out->count++] = (core_action){.op = OP_EXIT, .exit_status = status};
+}
+
+static int rest_status(const core *c) {
+  if (!c->config.drain) return 0;
+  if (c->drained) return 0;
+  return c->park != PARK_NONE ? 4 : 5;
+}
+
+/* Ends the handle, then waits (BACKOFF), parks or stops. */
+static void do_destroy(core *c, core_actions *out, core_phase after) {
+  c->after_destroy = after;
+  c->claimed = false;
+  txn_reset(c);
+  for (size_t i = 0; i < c->topics.count; i++) /* what was known of READY topics came from this handle */
+    if (c->topics.list[i]->health == TOPIC_READY) c->topics.list[i]->health = TOPIC_UNKNOWN;
+  act(c, out, PHASE_DESTROY, OP_DESTROY);
+}
+
+static void back_off(core *c) {
+  core_enter(c, PHASE_BACKOFF);
+  c->op = OP_NONE;
+  /* At most 2 s, spread evenly: the agent is back within 2 s of its broker, and a thousand agents are not all
+   * back in the same instant. */
+  int64_t delay = retry_delay(&c->config.seed, (retry_rule){0, 100000, 2000000}, c->failures);
+  if (c->failures < 16) c->failures++;
+  c->wake_at = c->next_try_us = c->now_us + delay;
+}
+
+static void do_park(core *c, core_actions *out, core_park park) {
+  c->park = park;
+  do_destroy(c, out, PHASE_PARKED);
+}
+
+/* --- idle: what next? --- */
+
+static void do_flush(core *c, core_actions *out) {
+  if (!txn_seal(c)) {
+    do_destroy(c, out, PHASE_BACKOFF);
+    return;
+  }
+  core_action *a = act(c, out, PHASE_FLUSH, OP_FLUSH);
+  if (c->config.exactly_once) a->marker = sl_buf_slice(&c->marker);
+}
+
+static void do_fill(core *c, core_actions *out, topic *lane) {
+  txn_reset(c);
+  txn *t = &c->txn;
+  t->open = true;
+  t->lane = lane;
+  t->from = (lane ? lane->lane_seq : c->cursor.seq) + 1;
+  t->to = lane ? c->cursor.seq : c->indexed_seq;
+  t->looked_to = t->from - 1;
+  core_action *a = act(c, out, PHASE_FILL, OP_FILL);
+  a->from = t->from;
+  a->to = t->to;
+  a->topic = lane ? lane->name : NULL;
+}
+
+static void do_claim(core *c, core_actions *out) {
+  txn_reset(c);
+  c->txn.open = true;
+  c->txn.claim = true;
+  c->txn.from = c->cursor.seq + 1;
+  c->txn.looked_to = c->cursor.seq;
+  do_flush(c, out);
+}
+
+static void do_topic(core *c, core_actions *out, topic *tp) {
+  c->topic_wanted = tp;
+  act(c, out, PHASE_TOPIC, OP_TOPIC)->topic = tp->name;
+}
+
+static topic *lane_due(core *c, int64_t *next_try) {
+  topic *due = NULL;
+  size_t n = c->topics.count;
+  for (size_t k = 0; k < n; k++) {
+    topic *tp = c->topics.list[(c->lane_turn + k) % n];
+    if (!tp->has_lane) continue;
+    if (tp->lane_try_us <= c->now_us) {
+      if (!due) {
+        due = tp;
+        c->lane_turn = (c->lane_turn + k + 1) % n;
+      }
+    } else if (*next_try == 0 || tp->lane_try_us < *next_try) {
+      *next_try = tp->lane_try_us;
+    }
+  }
+  return due;
+}
+
+static bool any_lane(const core *c, uint64_t below) {
+  for (size_t i = 0; i < c->topics.count; i++)
+    if (c->topics.list[i]->has_lane && c->topics.list[i]->lane_seq < below) return true;
+  return false;
+}
+
+static void earlier(int64_t *wake, int64_t at) {
+  if (at > 0 && (*wake == 0 || at < *wake)) *wake = at;
+}
+
+static void idle(core *c, core_actions *out) {
+  core_enter(c, PHASE_IDLE);
+  c->op = OP_NONE;
+  c->wake_at = 0;
+  if (c->config.drain && c->cursor.seq >= c->config.drain_to && !any_lane(c, c->config.drain_to))
+    c->drained = true;
+  if (c->stopping || c->drained || c->drain_expired) {
+    do_destroy(c, out, PHASE_STOPPED);
+    return;
+  }
+  if (c->recreate) {
+    do_destroy(c, out, PHASE_BACKOFF);
+    return;
+  }
+  if (c->hold_us > c->now_us) {
+    c->wake_at = c->hold_us;
+    return;
+  }
+  int64_t lane_at = 0;
+  bool work = c->indexed_seq > c->cursor.seq;
+  bool lane_last = c->txn.lane != NULL;
+  topic *lane = work && lane_last ? NULL : lane_due(c, &lane_at); /* lanes and main take turns */
+  if (lane) {
+    lane->lane_try_us = c->now_us + c->config.probe_us; /* unless it goes well */
+    if (lane->health == TOPIC_SICK) lane->health = TOPIC_UNKNOWN;
+    if (lane->health == TOPIC_UNKNOWN) do_topic(c, out, lane);
+    else do_fill(c, out, lane);
+    return;
+  }
+  if (work) {
+    int64_t due = c->pending_since_us + c->config.latency_budget_us;
+    if (c->config.latency_budget_us == 0 || due <= c->now_us || c->config.drain ||
+        c->indexed_seq - c->cursor.seq >= (uint64_t)c->config.txn_max_events) {
+      do_fill(c, out, NULL);
+      return;
+    }
+    c->wake_at = due;
+  }
+  earlier(&c->wake_at, lane_at);
+}
+
+/* --- setbacks --- */
+
+/* Before anything is begun: connect, topics, init, marker. */
+static void setback(core *c, core_actions *out, const fault *why) {
+  core_fault(c, why);
+  if (why->scope == SCOPE_CLUSTER || (why->scope == SCOPE_TOPIC && c->phase == PHASE_MARKER_TOPIC))
+    do_park(c, out, PARK_REFUSED);
+  else if (c->phase == PHASE_CONNECT && why->scope == SCOPE_CONNECTION && !why->fatal) back_off(c);
+  else do_destroy(c, out, PHASE_BACKOFF);
+}
+
+/* A transaction failed before its commit was called: an abort is safe. */
+static void fail(core *c, core_actions *out, const fault *why) {
+  txn *t = &c->txn;
+  fault_scope scope = txn_blame(c, why);
+  c->aborts++;
+  bool handle_lives = !why->fatal && !t->why.fatal && (scope == SCOPE_RECORD || scope == SCOPE_TOPIC);
+  if (!c->config.exactly_once) {
+    txn_cut_at_failure(c);
+    c->destroy_after_settle = true; /* later records must not pass the failed one */
+    if (t->count > 0 && txn_seal(c)) act(c, out, PHASE_INTENT, OP_INTENT);
+    else do_destroy(c, out, PHASE_BACKOFF);
+  } else if (scope == SCOPE_CLUSTER) {
+    do_park(c, out, PARK_REFUSED);
+  } else if (!handle_lives && scope != SCOPE_AGENT) {
+    do_destroy(c, out, PHASE_BACKOFF);
+  } else if (t->begun) {
+    t->op_us = c->now_us;
+    t->transport = false;
+    act(c, out, PHASE_ABORT, OP_ABORT);
+  } else if (c->has_intent) {
+    act(c, out, PHASE_ABANDON, OP_ABANDON);
+  } else if (scope == SCOPE_AGENT) {
+    do_destroy(c, out, PHASE_BACKOFF);
+  } else {
+    txn_reset(c);
+    idle(c, out);
+  }
+}
+
+/* --- the end of each operation --- */
+
+static void done_connect(core *c, const core_event *e, core_actions *out) {
+  if (!fault_is_ok(&e->why)) {
+    setback(c, out, &e->why);
+    return;
+  }
+  const char *id = e->cluster_id ? e->cluster_id : "";
+  if (c->cluster_id[0] && id[0] && strcmp(c->cluster_id, id) != 0 && c->ever_delivered) {
+    do_park(c, out, PARK_FOREIGN_CLUSTER);
+    return;
+  }
+  if (id[0]) strncpy(c->cluster_id, id, sizeof c->cluster_id - 1);
+  c->park = PARK_NONE;
+  if (c->config.exactly_once) act(c, out, PHASE_MARKER_TOPIC, OP_MARKER_TOPIC);
+  else idle(c, out);
+}
+
+/* The marker must be the cursor's or the intent's, exactly. Larger is not good enough: a prototype that took a
+ * larger marker on trust never sent 120 new events of a restored store (seen). */
+static void reconcile(core *c, sl_slice there, core_actions *out) {
+  sl_slice known = sl_buf_slice(&c->marker_bytes), intent = sl_buf_slice(&c->intent_bytes);
+  if (there.len > 0 && c->has_intent && sl_slice_eq(there, intent)) {
+    act(c, out, PHASE_RECONCILE, OP_SETTLE);
+  } else if (there.len > 0 ? known.len > 0 && sl_slice_eq(there, known) : known.len == 0) {
+    if (c->has_intent) act(c, out, PHASE_RECONCILE, OP_ABANDON);
+    else do_claim(c, out);
+  } else {
+    buf_set(&c->marker_there, there);
+    do_park(c, out, there.len > 0 ? PARK_MARKER_AHEAD : PARK_MARKER_MISSING);
+  }
+}
+
+static void done_read_marker(core *c, const core_event *e, core_actions *out) {
+  if (fault_is_ok(&e->why)) {
+    reconcile(c, e->marker, out);
+  } else if (strcmp(e->why.name, "OFFSET_OUT_OF_RANGE") == 0) {
+    core_fault(c, &e->why);
+    do_park(c, out, PARK_MARKER_MISSING);
+  } else {
+    setback(c, out, &e->why);
+  }
+}
+
+static void done_reconcile(core *c, const core_event *e, core_actions *out) {
+  if (!fault_is_ok(&e->why)) {
+    setback(c, out, &e->why);
+    return;
+  }
+  book_load(c, e->book);
+  for (size_t i = 0; i < c->topics.count; i++) c->topics.list[i]->has_lane = false;
+  for (size_t i = 0; i < e->book->cursor.lane_count; i++) {
+    topic *tp = topics_get(&c->topics, e->book->cursor.lanes[i].topic);
+    if (!tp) continue;
+    tp->has_lane = true;
+    tp->lane_seq = e->book->cursor.lanes[i].seq;
+  }
+  do_claim(c, out);
+}
+
+static void done_topic(core *c, const core_event *e, core_actions *out) {
+  topic *tp = c->topic_wanted;
+  c->topic_wanted = NULL;
+  if (fault_is_ok(&e->why)) {
+    tp->health = TOPIC_READY;
+    tp->partitions = e->partitions;
+    tp->max_message_bytes = e->max_message_bytes;
+    if (tp->has_lane) tp->lane_try_us = c->now_us;
+  } else if (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_RECORD) {
+    core_fault(c, &e->why);
+    tp->health = TOPIC_SICK;
+    tp->lane_failures++;
+    tp->lane_try_us = c->now_us + c->config.probe_us;
+  } else {
+    setback(c, out, &e->why);
+    return;
+  }
+  idle(c, out);
+}
+
+static void done_fill(core *c, const core_event *e, core_actions *out) {
+  txn *t = &c->txn;
+  if (t->broken || !fault_is_ok(&e->why)) {
+    fail(c, out, t->broken ? &t->why : &e->why);
+    return;
+  }
+  if (t->lane && e->fill_end == FILL_END_OF_LOG) t->looked_to = t->to; /* nothing of the topic is left there */
+  if (t->count > 0 || (t->lane && t->looked_to > t->lane->lane_seq)) {
+    do_flush(c, out);
+  } else if (c->topic_wanted) {
+    do_topic(c, out, c->topic_wanted);
+  } else {
+    t->lane = NULL;
+    c->hold_us = c->now_us + 10000; /* nothing could be taken: the log will say when there is more */
+    idle(c, out);
+  }
+}
+
+static void done_flush(core *c, const core_event *e, core_actions *out) {
+  txn *t = &c->txn;
+  if (!fault_is_ok(&e->why) || t->failed > 0) {
+    fail(c, out, fault_is_ok(&e->why) ? &t->why : &e->why);
+  } else if (t->outstanding > 0) {
+    fault late = {.scope = SCOPE_CONNECTION, .class_ = CLASS_RETRYABLE_TRANSIENT, .name = "FLUSH_TIMED_OUT",
+                  .text = "not every record was acknowledged in time"};
+    t->failed = t->failed ? t->failed : 1;
+    fail(c, out, &late);
+  } else {
+    act(c, out, PHASE_INTENT, OP_INTENT);
+  }
+}
+
+static void finish(core *c, core_actions *out) {
+  txn_settled(c);
+  if (c->txn.claim) c->claimed = true;
+  c->pending_since_us = c->indexed_seq > c->cursor.seq ? c->now_us : 0;
+  c->txn.open = false;
+  if (c->destroy_after_settle) {
+    c->destroy_after_settle = false;
+    do_destroy(c, out, c->stopping ? PHASE_STOPPED : PHASE_BACKOFF);
+  } else {
+    idle(c, out);
+  }
+}
+
+static void done_intent(core *c, const core_event *e, core_actions *out) {
+  if (!fault_is_ok(&e->why)) {
+    fail(c, out, &e->why);
+    return;
+  }
+  book_load(c, e->book);
+  if (!c->config.exactly_once) {
+    finish(c, out);
+    return;
+  }
+  c->txn.op_us = c->now_us;
+  c->txn.transport = false;
+  act(c, out, PHASE_COMMIT, OP_COMMIT);
+}
+
+static bool quick_and_clean(const core *c, const fault *why) {
+  return fault_is_ok(why) && !c->txn.transport && c->now_us - c->txn.op_us <= c->config.doubt_us;
+}
+
+static void done_commit(core *c, const core_event *e, core_actions *out) {
+  if (quick_and_clean(c, &e->why)) {
+    act(c, out, PHASE_SETTLE, OP_SETTLE);
+    return;
+  }
+  if (!fault_is_ok(&e->why)) {
+    core_fault(c, &e->why);
+    c->aborts++;
+  }
+  do_destroy(c, out, PHASE_BACKOFF); /* doubt: the intent stays, the marker will tell */
+}
+
+static void done_settle(core *c, const core_event *e, core_actions *out) {
+  if (!fault_is_ok(&e->why)) { /* the commit stands on the broker; reading the marker settles it again */
+    setback(c, out, &e->why);
+    return;
+  }
+  book_load(c, e->book);
+  finish(c, out);
+}
+
+static void done_abort(core *c, const core_event *e, core_actions *out) {
+  if (!quick_and_clean(c, &e->why)) {
+    if (!fault_is_ok(&e->why)) core_fault(c, &e->why);
+    do_destroy(c, out, PHASE_BACKOFF);
+  } else if (c->has_intent) {
+    act(c, out, PHASE_ABANDON, OP_ABANDON);
+  } else {
+    txn_reset(c);
+    idle(c, out);
+  }
+}
+
+static void done_abandon(core *c, const core_event *e, core_actions *out) {
+  if (!fault_is_ok(&e->why)) {
+    setback(c, out, &e->why);
+    return;
+  }
+  book_load(c, e->book);
+  txn_reset(c);
+  idle(c, out);
+}
+
+static void done_destroy(core *c, core_actions *out) {
+  c->handle = false;
+  c->destroy_after_settle = false;
+  if (c->stopping || c->drain_expired) c->after_destroy = PHASE_STOPPED;
+  if (c->after_destroy == PHASE_PARKED) {
+    if (c->config.drain) {
+      do_rest(c, out, 4);
+      return;
+    }
+    core_enter(c, PHASE_PARKED);
+    c->op = OP_NONE;
+    c->wake_at = c->next_try_us = c->park == PARK_REFUSED ? c->now_us + c->config.probe_us : 0;
+  } else if (c->after_destroy == PHASE_STOPPED) {
+    do_rest(c, out, rest_status(c));
+  } else {
+    back_off(c);
+  }
+}
+
+static void done(core *c, const core_event *e, core_actions *out) {
+  if (e->op == OP_NONE || e->op != c->op) return; /* a driver's bug; ignoring it is safe */
+  c->op = OP_NONE;
+  bool before_claim = e->op == OP_CONNECT || e->op == OP_MARKER_TOPIC || e->op == OP_INIT_TXN || e->op == OP_READ_MARKER;
+  if (before_claim && (c->stopping || c->drain_expired)) {
+    do_destroy(c, out, PHASE_STOPPED);
+    return;
+  }
+  switch (e->op) {
+  case OP_CONNECT: done_connect(c, e, out); break;
+  case OP_MARKER_TOPIC:
+    if (fault_is_ok(&e->why)) act(c, out, PHASE_INIT_TXN, OP_INIT_TXN);
+    else setback(c, out, &e->why);
+    break;
+  case OP_INIT_TXN:
+    if (fault_is_ok(&e->why)) act(c, out, PHASE_READ_MARKER, OP_READ_MARKER);
+    else setback(c, out, &e->why);
+    break;
+  case OP_READ_MARKER: done_read_marker(c, e, out); break;
+  case OP_TOPIC: done_topic(c, e, out); break;
+  case OP_FILL: done_fill(c, e, out); break;
+  case OP_FLUSH: done_flush(c, e, out); break;
+  case OP_INTENT: done_intent(c, e, out); break;
+  case OP_COMMIT: done_commit(c, e, out); break;
+  case OP_SETTLE:
+    if (c->phase == PHASE_RECONCILE) done_reconcile(c, e, out);
+    else done_settle(c, e, out);
+    break;
+  case OP_ABORT: done_abort(c, e, out); break;
+  case OP_ABANDON:
+    if (c->phase == PHASE_RECONCILE) done_reconcile(c, e, out);
+    else done_abandon(c, e, out);
+    break;
+  case OP_DESTROY: done_destroy(c, out); break;
+  case OP_NONE:
+  case OP_EXIT: break;
+  }
+}
+
+/* No operation is under way: may the core come to rest right now? */
+static void rest_if_asked(core *c, core_actions *out) {
+  if (c->op != OP_NONE || c->phase == PHASE_STOPPED) return;
+  if (!c->stopping && !c->drain_expired) return;
+  if (c->handle) do_destroy(c, out, PHASE_STOPPED);
+  else do_rest(c, out, rest_status(c));
+}
+
+void core_step(core *c, const core_event *e, core_actions *out) {
+  out->count = 0;
+  c->now_us = e->now_us;
+  c->wall_us = e->wall_us;
+  if (c->phase == PHASE_STOPPED) return;
+  if (c->config.drain && c->config.drain_deadline_us && c->now_us >= c->config.drain_deadline_us)
+    c->drain_expired = true;
+  switch (e->kind) {
+  case EVENT_START: do_connect(c, out); return;
+  case EVENT_DONE: done(c, e, out); return;
+  case EVENT_LOG:
+    if (e->last_seq > c->last_seq) c->last_seq = e->last_seq;
+    if (e->indexed_seq > c->indexed_seq) c->indexed_seq = e->indexed_seq;
+    if (c->pending_since_us == 0 && c->indexed_seq > c->cursor.seq) c->pending_since_us = c->now_us;
+    if (c->phase == PHASE_IDLE) idle(c, out);
+    return;
+  case EVENT_TIMER:
+    rest_if_asked(c, out);
+    if (out->count || c->op != OP_NONE || c->wake_at == 0 || c->now_us < c->wake_at) return;
+    if (c->phase == PHASE_IDLE) idle(c, out);
+    else do_connect(c, out);
+    return;
+  case EVENT_ERROR:
+    core_fault(c, &e->why);
+    if (e->transport) c->txn.transport = true;
+    if (!e->why.fatal) return;
+    if (c->phase == PHASE_IDLE) do_destroy(c, out, PHASE_BACKOFF);
+    else if (c->phase == PHASE_FILL && !c->txn.broken) {
+      c->txn.why = e->why;
+      c->txn.broken = true;
+      c->txn.stop = true;
+    }
+    return;
+  case EVENT_RESUMED:
+    if (c->phase == PHASE_IDLE) do_destroy(c, out, PHASE_BACKOFF);
+    else c->txn.transport = true; /* whatever comes back now is in doubt */
+    return;
+  case EVENT_STOP:
+    c->stopping = true;
+    c->txn.stop = true;
+    rest_if_asked(c, out);
+    return;
+  }
+}
+
+/* --- what the driver reads --- */
+
+int64_t core_wake_at(const core *c) {
+  int64_t at = c->op == OP_NONE ? c->wake_at : 0;
+  if (c->config.drain && c->config.drain_deadline_us && !c->drain_expired)
+    earlier(&at, c->config.drain_deadline_us);
+  return at;
+}
+
+bool core_txn_begun(const core *c) { return c->txn.begun; }
+void core_begun(core *c) { c->txn.begun = true; }
+const delivery_attempt *core_attempt(const core *c) { return &c->attempt; }
+core_phase core_phase_of(const core *c) { return c->phase; }
+int64_t core_batch_bytes(const core *c) { return c->batch_bytes; }
+int64_t core_txn_timeout_us(const core *c) { return c->timeout_us; }
+int64_t core_queue_bytes(const core *c, int64_t configured) {
+  return c->queue_bytes > configured ? c->queue_bytes : configured;
+}
+
+const char *core_phase_text(core_phase phase) {
+  static const char *const text[PHASE_COUNT] = {
+      "backoff", "connect", "marker-topic", "init-txn", "read-marker", "reconcile", "idle", "topic", "fill",
+      "flush", "intent", "commit", "settle", "abort", "abandon", "destroy", "parked", "stopped"};
+  return (unsigned)phase < PHASE_COUNT ? text[phase] : "?";
+}
+
+void core_view_get(const core *c, core_view *v) {
+  *v = (core_view){.phase = c->phase, .since_us = c->phase_us, .park = c->park, .last_fault = c->last_fault,
+                   .last_fault_us = c->last_fault_us, .last_commit_us = c->last_commit_us,
+                   .next_try_us = c->next_try_us, .cursor_seq = c->cursor.seq, .last_seq = c->last_seq,
+                   .indexed_seq = c->indexed_seq, .transactions = c->transactions, .aborts = c->aborts,
+                   .handles = c->handles, .txn_bytes = c->target_bytes, .bytes_per_s = c->bytes_per_s,
+                   .lane_count = c->attempt.progress.lane_count, .lanes = c->lanes,
+                   .marker_here = sl_buf_slice(&c->marker_bytes), .marker_there = sl_buf_slice(&c->marker_there)};
+}
+
+const char *core_check(const core *c) {
+  const txn *t = &c->txn;
+  if (c->phase >= PHASE_COUNT) return "the phase is one of the list";
+  if ((c->phase == PHASE_IDLE || c->phase == PHASE_BACKOFF || c->phase == PHASE_PARKED ||
+       c->phase == PHASE_STOPPED) && c->op != OP_NONE)
+    return "at rest no operation is under way";
+  if (t->outstanding > t->produced || t->produced > t->count) return "outstanding <= produced <= records";
+  if (c->phase == PHASE_COMMIT && !c->has_intent) return "the intent is written before the commit";
+  if (c->phase == PHASE_COMMIT && (t->outstanding || t->failed)) return "a commit follows complete delivery";
+  if ((c->phase == PHASE_FILL || c->phase == PHASE_FLUSH) && c->has_intent)
+    return "a transaction begins only when the last one's outcome is known";
+  if (c->phase == PHASE_FILL && c->config.exactly_once && !c->claimed) return "events follow the claim";
+  for (size_t i = 1; i < t->count; i++)
+    if (t->verdicts[i].seq <= t->verdicts[i - 1].seq) return "verdicts ascend";
+  if (c->cursor.attempt > c->last_attempt) return "attempt numbers are not reused";
+  return NULL;
+}

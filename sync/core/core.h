@@ -1,0 +1,202 @@
+/* The delivery core: a pure state machine. No clock, no socket, no file, no thread: time arrives inside the
+ * event, and what must be done leaves as actions. docs/delivery.md draws it and argues why it is exact.
+ *
+ *   core_step(core, event, actions)    everything but single records goes through here
+ *   core_offer / core_refused / core_delivered    single records, on the hot path; same rules, no actions
+ *
+ * The driver (sync/loop) performs each action and reports its end with one EVENT_DONE naming the same operation.
+ * At most one operation is under way at a time; EVENT_LOG, EVENT_TIMER, EVENT_STOP and the handle's errors may
+ * arrive at any moment.
+ *
+ * Phases, exactly-once (in at-least-once those marked * do not exist):
+ *
+ *   BACKOFF -> CONNECT -> *MARKER_TOPIC -> *INIT_TXN -> *READ_MARKER -> *RECONCILE -> *claim -> IDLE
+ *   IDLE -> [TOPIC ->] FILL -> FLUSH -> INTENT -> *COMMIT -> SETTLE -> IDLE      a transaction
+ *   FILL, FLUSH, INTENT: any failure -> *ABORT -> [ABANDON ->] IDLE or BACKOFF
+ *   any doubt (below), any fatal fault -> DESTROY -> BACKOFF
+ *   a refusal that needs a person -> DESTROY -> PARKED
+ *
+ * THE RULE OF DOUBT. A commit or abort that did not succeed at its first call, took longer than half of
+ * socket.timeout, or met a transport error: the handle is destroyed and the outcome is read from the marker
+ * after INIT_TXN, before anything else is begun. (librdkafka 2.0.2 resends EndTxn under the same epoch: a copy held
+ * in the network aborted the NEXT transaction, whose commit then returned ok: seen, 0 of 10 events.)
+ *
+ * The claim is a transaction without events: FILL (nothing) -> FLUSH -> INTENT -> COMMIT -> SETTLE. It carries the
+ * new incarnation, so that whoever else drains this store is recognised. */
+#ifndef SYNC_CORE_CORE_H
+#define SYNC_CORE_CORE_H
+#include "base/base.h"
+#include "core/fault.h"
+#include "store/delivery.h"
+
+typedef enum core_phase {
+  PHASE_BACKOFF = 0, /* no operation; waits for wake_at */
+  PHASE_CONNECT,
+  PHASE_MARKER_TOPIC,
+  PHASE_INIT_TXN,
+  PHASE_READ_MARKER,
+  PHASE_RECONCILE,   /* settling or abandoning the intent, as the marker says */
+  PHASE_IDLE,        /* ready; no transaction */
+  PHASE_TOPIC,       /* a topic is being looked up; no transaction is open */
+  PHASE_FILL,        /* records are offered and produced */
+  PHASE_FLUSH,       /* waits for every delivery */
+  PHASE_INTENT,      /* the intent is being written */
+  PHASE_COMMIT,
+  PHASE_SETTLE,      /* the intent is becoming the cursor */
+  PHASE_ABORT,
+  PHASE_ABANDON,     /* the intent of an aborted transaction is being forgotten */
+  PHASE_DESTROY,
+  PHASE_PARKED,      /* waits for a person (or, where a probe may help, for wake_at) */
+  PHASE_STOPPED,     /* the driver may exit */
+  PHASE_COUNT
+} core_phase;
+
+typedef enum core_op { /* also the kind of an action */
+  OP_NONE = 0,
+  OP_CONNECT,        /* create the handle unless there is one; reach the cluster. DONE: cluster_id */
+  OP_MARKER_TOPIC,   /* prepare the marker topic, note its partition. DONE: partitions */
+  OP_INIT_TXN,
+  OP_READ_MARKER,    /* DONE: marker, marker_offset */
+  OP_TOPIC,          /* prepare action.topic. DONE: partitions, max_message_bytes */
+  OP_FILL,           /* offer records from action.from on (of one lane or of all topics). DONE: fill_end */
+  OP_FLUSH,          /* produce the marker (action.marker, unless empty), then flush */
+  OP_INTENT,         /* delivery_intent(core_attempt()); at-least-once: delivery_record */
+  OP_COMMIT,
+  OP_SETTLE,
+  OP_ABORT,
+  OP_ABANDON,
+  OP_DESTROY,
+  OP_EXIT            /* not an operation: the core has come to rest, exit with action.exit_status */
+} core_op;
+
+typedef enum core_park {
+  PARK_NONE = 0,
+  PARK_FOREIGN_CLUSTER, /* another cluster id than before */
+  PARK_MARKER_AHEAD,    /* the cluster's progress is not one of ours: restored or copied store, second agent */
+  PARK_MARKER_MISSING,  /* events were delivered, but the marker is gone: marker topic or cluster recreated */
+  PARK_REFUSED          /* credentials or cluster rights: probed again by itself */
+} core_park;
+
+typedef struct core_config {
+  bool exactly_once;
+  bool drain;                  /* stop when everything appended before the start is settled */
+  uint64_t drain_to;           /* newest seq at the start */
+  int64_t drain_deadline_us;   /* 0: none */
+  int64_t latency_budget_us;
+  int64_t txn_max_events, txn_max_bytes;
+  int64_t txn_start_bytes;     /* learned size of last time; 0: the default */
+  int64_t txn_timeout_us;
+  int64_t doubt_us;            /* half of socket.timeout */
+  int64_t probe_us;            /* PARK_REFUSED and lanes are tried again after so long */
+  uint8_t incarnation[16];
+  uint64_t seed;               /* of the jitter */
+} core_config;
+
+typedef struct core core;
+
+typedef enum core_event_kind {
+  EVENT_START,   /* once, first */
+  EVENT_TIMER,   /* core_wake_at has passed (too early is harmless) */
+  EVENT_LOG,     /* last_seq, indexed_seq, oldest_us */
+  EVENT_DONE,    /* the operation `op` ended */
+  EVENT_ERROR,   /* the handle's own error: why, transport */
+  EVENT_RESUMED, /* the host slept: connections are dead, recreate the handle */
+  EVENT_STOP     /* finish what is in hand, then stop */
+} core_event_kind;
+
+typedef enum core_fill_end { FILL_END_OF_LOG = 0, FILL_STOPPED /* core_offer said so */ } core_fill_end;
+
+typedef struct core_event {
+  core_event_kind kind;
+  int64_t now_us;               /* monotonic */
+  int64_t wall_us;
+  /* EVENT_DONE */
+  core_op op;
+  fault why;                    /* SCOPE_NONE: success. Store failures come as SCOPE_AGENT */
+  const delivery_state *book;   /* after INTENT, SETTLE, ABANDON, and at START */
+  const char *cluster_id;       /* CONNECT */
+  int32_t partitions;           /* TOPIC */
+  int64_t max_message_bytes;    /* TOPIC; -1: unknown */
+  sl_slice marker;              /* READ_MARKER; empty: none found */
+  int64_t marker_offset;
+  core_fill_end fill_end;       /* FILL */
+  /* EVENT_LOG */
+  uint64_t last_seq, indexed_seq;
+  /* EVENT_ERROR */
+  bool transport;
+} core_event;
+
+typedef struct core_action {
+  core_op op;
+  const char *topic;     /* TOPIC; FILL of a lane: its topic, else NULL. Valid until the operation is DONE */
+  uint64_t from, to;     /* FILL: seqs, inclusive */
+  sl_slice marker;       /* FLUSH; valid until DONE */
+  int exit_status;       /* EXIT: 0 done, 4 parked, 5 drain timeout */
+} core_action;
+
+#define CORE_ACTIONS_MAX 4
+typedef struct core_actions {
+  size_t count;
+  core_action list[CORE_ACTIONS_MAX];
+} core_actions;
+
+/* NULL: out of memory. `book` is copied. core_free accepts NULL. */
+core *core_new(const core_config *config, const delivery_state *book);
+void core_free(core *c);
+
+void core_step(core *c, const core_event *event, core_actions *out);
+/* When EVENT_TIMER is wanted (monotonic); 0: not at all. Ask after each step. */
+int64_t core_wake_at(const core *c);
+
+/* --- single records, between the FILL action and its DONE --- */
+
+typedef enum core_offer_result {
+  OFFER_PRODUCE, /* produce it with *tag, then offer the next */
+  OFFER_SETTLED, /* it needs no producing (duplicate, lane, dead letter); offer the next */
+  OFFER_STOP     /* not now: end the FILL with FILL_STOPPED */
+} core_offer_result;
+/* Before the first OFFER_PRODUCE of an exactly-once transaction is carried out the driver calls kafka_begin. */
+core_offer_result core_offer(core *c, uint64_t seq, sl_slice topic, uint64_t duplicate_of, size_t size,
+                             int64_t now_us, uint64_t *tag);
+/* Has a transaction been begun on the broker's side? (the driver must begin before producing when not) */
+bool core_txn_begun(const core *c);
+void core_begun(core *c);
+/* The producer's queue is full: takes the last offer back; offer the same record again after deliveries. True:
+ * deliveries are outstanding, wait for them; false: none are, so the record does not fit the queue: end the FILL. */
+bool core_queue_full(core *c, size_t size);
+/* The handle refused the record just offered. True: go on offering. False: end the FILL. */
+bool core_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us);
+/* A delivery report. Reports of earlier transactions are ignored. */
+void core_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, const fault *why);
+
+/* --- what the driver reads --- */
+
+/* The attempt to be written, during OP_INTENT. */
+const delivery_attempt *core_attempt(const core *c);
+core_phase core_phase_of(const core *c);
+const char *core_phase_text(core_phase phase);
+int64_t core_queue_bytes(const core *c, int64_t configured); /* raised where a record did not fit */
+int64_t core_batch_bytes(const core *c);     /* for kafka_options; 0: the default */
+int64_t core_txn_timeout_us(const core *c);  /* raised where a single event could not cross in time */
+
+typedef struct core_view {
+  core_phase phase;
+  int64_t since_us;            /* monotonic time the phase began (IDLE..SETTLE count as one: running) */
+  core_park park;
+  fault last_fault;
+  int64_t last_fault_us;       /* monotonic; 0: none */
+  int64_t last_commit_us;
+  int64_t next_try_us;
+  uint64_t cursor_seq, last_seq, indexed_seq;
+  uint64_t transactions, aborts, handles; /* of this agent's life */
+  uint64_t txn_bytes;          /* present target size */
+  double bytes_per_s;          /* of the last transactions, smoothed */
+  size_t lane_count;
+  const sl_lane *lanes;
+  sl_slice marker_here, marker_there; /* PARK_MARKER_AHEAD: what was compared */
+} core_view;
+void core_view_get(const core *c, core_view *view);
+
+/* Checks every invariant; NULL when they hold, else which one does not. Debug builds call it after each step. */
+const char *core_check(const core *c);
+#endif

@@ -1,0 +1,172 @@
+/* What the files of the core share. Nobody else includes this. */
+#ifndef SYNC_CORE_INNER_H
+#define SYNC_CORE_INNER_H
+#include "core/core.h"
+
+/* --- topics (topics.c) --- */
+
+typedef enum topic_health {
+  TOPIC_UNKNOWN = 0, /* to be looked up before its first record */
+  TOPIC_READY,
+  TOPIC_SICK         /* cannot be written: its events go to a lane */
+} topic_health;
+
+typedef struct topic {
+  char *name;              /* NUL-terminated, owned */
+  size_t len;
+  topic_health health;
+  int64_t max_message_bytes; /* -1: unknown */
+  int32_t partitions;
+  /* Its lane, if it has one. */
+  bool has_lane;
+  uint64_t lane_seq;       /* every event of the topic up to here is settled */
+  int64_t lane_try_us;     /* monotonic: when to try again */
+  uint32_t lane_failures;
+  /* Lane as the transaction in hand would leave it. */
+  bool next_has_lane;
+  uint64_t next_lane_seq;
+} topic;
+
+typedef struct topic_table {
+  topic **list;            /* topics never move: slots point at them */
+  size_t count, cap;
+  uint32_t *hash;          /* open addressing: index + 1 */
+  size_t hash_cap;
+} topic_table;
+
+topic *topics_get(topic_table *t, sl_slice name); /* finds or adds; NULL: out of memory */
+topic *topics_find(const topic_table *t, sl_slice name);
+void topics_free(topic_table *t);
+
+/* --- retries (retry.c) --- */
+
+typedef struct retry_rule { uint32_t budget; int64_t base_us, cap_us; } retry_rule;
+retry_rule retry_rule_of(fault_class class_);
+/* Full jitter (uniform in [0, min(cap, base * 2^n)]), never below 1 ms. */
+int64_t retry_delay(uint64_t *seed, retry_rule rule, uint32_t failures);
+
+/* --- the transaction in hand (txn.c) --- */
+
+typedef struct slot { /* one record of the transaction: its verdict and what is still open about it */
+  topic *topic;
+  bool produced;           /* handed to librdkafka: a delivery report is due */
+  bool reported;
+  bool failed;
+  uint32_t letter;         /* index + 1 into letters */
+} slot;
+
+/* A fault as a dead letter wants it, with text of its own. */
+typedef struct letter_text { sl_letter letter; char class_[40], name[48], text[256]; } letter_text;
+
+/* A record that failed by its own fault: how often so far, and whether that is the end of it. */
+typedef struct trial {
+  uint64_t seq;
+  uint32_t attempts;
+  int64_t first_us, last_us; /* wall clock */
+  bool condemned;
+  fault why;
+} trial;
+#define TRIALS_MAX 64
+
+typedef struct txn {
+  bool open;               /* FILL has begun */
+  bool begun;              /* kafka_begin succeeded */
+  bool claim;              /* no events, new incarnation */
+  bool cut;                /* more was waiting: it ended by its size */
+  bool stop;               /* take no more */
+  bool broken;             /* the handle refused something that is nobody's own fault: see why */
+  topic *lane;             /* NULL: the main reader */
+  uint32_t number;         /* in the tags: tells its reports from an earlier transaction's */
+  delivery_verdict *verdicts;
+  slot *slots;
+  size_t count, cap;
+  letter_text *letters;
+  size_t letter_count, letter_cap;
+  size_t produced, outstanding, failed;
+  uint64_t bytes;
+  uint64_t from, to;       /* seqs that were offered to it */
+  uint64_t looked_to;      /* every seq up to here has its verdict */
+  int64_t begun_us;        /* first record */
+  /* The first failed delivery that says something of its own, and where. */
+  fault why;
+  size_t why_slot;
+  bool why_named;          /* not just _PURGE */
+  bool transport;          /* a transport error since the commit or abort began */
+  int64_t op_us;           /* when that began */
+} txn;
+
+struct core {
+  core_config config;
+  core_phase phase;
+  int64_t phase_us;
+  core_op op;              /* under way; OP_NONE: none */
+  int64_t now_us, wall_us, wake_at;
+  bool handle;             /* the driver has one */
+  bool claimed, stopping, drained;
+  bool drain_expired;
+
+  /* the book, as of the last operation that changed it */
+  sl_progress cursor;      /* lanes live in the topics */
+  uint64_t last_attempt;
+  bool has_intent, ever_delivered;
+  sl_buf cursor_bytes, intent_bytes, marker_bytes;
+  char cluster_id[64];
+
+  uint64_t last_seq, indexed_seq;
+  int64_t pending_since_us; /* monotonic: when the first event behind the cursor was seen; 0: none */
+  topic_table topics;
+  topic *topic_wanted;     /* looked up before the next FILL */
+  size_t lane_turn;
+
+  txn txn;
+  delivery_attempt attempt;
+  sl_lane *lanes;          /* of the attempt, sorted */
+  size_t lane_cap;
+  sl_buf marker;           /* the attempt's progress, encoded */
+
+  /* narrowing down a record that breaks its transaction */
+  size_t narrow_events;    /* 0: off; else at most so many a transaction */
+  uint64_t narrow_to;      /* until the cursor passes this */
+  bool narrow_topic;       /* one topic a transaction */
+  trial trials[TRIALS_MAX];
+  size_t trial_count;
+
+  /* size and pace */
+  uint64_t target_bytes;
+  double bytes_per_s;
+  int64_t timeout_us;
+  int64_t queue_bytes;
+  int64_t batch_bytes;
+
+  /* faults and waiting */
+  uint32_t failures;       /* in a row, without a settled transaction between */
+  fault last_fault;
+  int64_t last_fault_us, last_commit_us, next_try_us;
+  core_phase after_destroy; /* BACKOFF, PARKED or STOPPED */
+  bool destroy_after_settle;
+  bool recreate;           /* the handle's options no longer fit: a new one before the next transaction */
+  int64_t hold_us;         /* no transaction before this time: a record's own back-off */
+  uint32_t timeouts;       /* single events in a row that did not cross in time */
+  core_park park;
+  sl_buf marker_there;
+  uint64_t transactions, aborts, handles;
+};
+
+/* core.c */
+void core_enter(core *c, core_phase phase);
+void core_fault(core *c, const fault *why);
+
+/* txn.c */
+void txn_reset(core *c);
+void txn_free(core *c);
+/* Turns the transaction into c->attempt and c->marker. False: out of memory. */
+bool txn_seal(core *c);
+/* Keeps what was delivered in order before the first failure (at-least-once). */
+void txn_cut_at_failure(core *c);
+/* Learns from a failed transaction: whom to blame, how to go on. Says the scope to act on. */
+fault_scope txn_blame(core *c, const fault *why);
+/* After SETTLE: lanes, trials, narrowing and size follow. */
+void txn_settled(core *c);
+bool book_load(core *c, const delivery_state *book);
+trial *trial_of(core *c, uint64_t seq);
+#endif

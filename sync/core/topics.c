@@ -1,0 +1,65 @@
+#include "core/inner.h"
+#include <stdlib.h>
+#include <xxhash.h>
+
+static size_t place(const topic_table *t, sl_slice name) {
+  size_t at = (size_t)XXH3_64bits(name.data, name.len) & (t->hash_cap - 1);
+  while (t->hash[at]) {
+    const topic *have = t->list[t->hash[at] - 1];
+    if (have->len == name.len && memcmp(have->name, name.data, name.len) == 0) break;
+    at = (at + 1) & (t->hash_cap - 1);
+  }
+  return at;
+}
+
+topic *topics_find(const topic_table *t, sl_slice name) {
+  if (t->hash_cap == 0) return NULL;
+  uint32_t found = t->hash[place(t, name)];
+  return found ? t->list[found - 1] : NULL;
+}
+
+static bool grow(topic_table *t) {
+  size_t cap = t->cap ? t->cap * 2 : 32;
+  topic **list = realloc(t->list, cap * sizeof *list);
+  if (!list) return false;
+  t->list = list;
+  uint32_t *hash = calloc(cap * 2, sizeof *hash);
+  if (!hash) return false;
+  free(t->hash);
+  t->hash = hash;
+  t->cap = cap;
+  t->hash_cap = cap * 2;
+  for (size_t i = 0; i < t->count; i++)
+    t->hash[place(t, (sl_slice){t->list[i]->name, t->list[i]->len})] = (uint32_t)i + 1;
+  return true;
+}
+
+topic *topics_get(topic_table *t, sl_slice name) {
+  topic *have = topics_find(t, name);
+  if (have) return have;
+  if (t->count == t->cap && !grow(t)) return NULL;
+  topic *add = calloc(1, sizeof *add);
+  if (!add) return NULL;
+  add->name = malloc(name.len + 1);
+  if (!add->name) {
+    free(add);
+    return NULL;
+  }
+  memcpy(add->name, name.data, name.len);
+  add->name[name.len] = '\0';
+  add->len = name.len;
+  add->max_message_bytes = -1;
+  t->list[t->count] = add;
+  t->hash[place(t, name)] = (uint32_t)++t->count;
+  return add;
+}
+
+void topics_free(topic_table *t) {
+  for (size_t i = 0; i < t->count; i++) {
+    free(t->list[i]->name);
+    free(t->list[i]);
+  }
+  free(t->list);
+  free(t->hash);
+  *t = (topic_table){0};
+}
