@@ -9,7 +9,10 @@
 sl_status book_open(sl_store *store);
 void book_close(sl_book *book);
 
-typedef struct book_totals { uint64_t delivered, duplicates, dead, dropped; } book_totals;
+typedef struct book_totals {
+  uint64_t delivered, duplicates, dead, dropped;
+  uint64_t copies; /* replay copies settled: they are no events, so the law must leave them out of pending */
+} book_totals;
 
 typedef struct book_view book_view;
 /* Open it after the index view and before the log view. Start again if the log's first seq is then beyond

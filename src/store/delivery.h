@@ -68,7 +68,10 @@ typedef struct delivery_attempt {
   bool marked;               /* the progress is written to the broker as a marker (exactly-once) */
 } delivery_attempt;
 
-/* Writes the intent, its receipts and its letters, durably. A claim is an attempt without verdicts.
+/* Writes the intent, its receipts and its letters, durably. A claim is an attempt without verdicts. An
+ * intent whose outcome is unknown is never overwritten: settle or abandon it first.
+ * A lane's seq never steps back, a new lane opens at or above the old cursor, and a lane that is gone has
+ * met the cursor: each waiting event that a lane moves beyond needs its lane verdict.
  * SL_E_INVALID: breaks I1, I2 or I5 (the detail says how; nothing was written). SL_E_FULL, SL_E_IO. */
 sl_status delivery_intent(sl_delivery *delivery, const delivery_attempt *attempt);
 

@@ -1,0 +1,209 @@
+/* The agent's lock: delivery/agent.lock, holding "pid since_us".
+ *
+ * flock() and not fcntl(F_SETLK): a flock belongs to its open file, so a probe from the agent's own process
+ * opens the file anew, finds it locked, and its close() does not drop the agent's lock, as it would with
+ * POSIX record locks. Both Linux and macOS have it, and it dies with the process.
+ * A probe holds a shared lock for some microseconds when no agent is there; an agent that starts just then
+ * tries again for a while before it believes that another one is running. */
+#include "store/agent_lock.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOCK_FILE "delivery/agent.lock"
+#define REPORT_FILE "delivery/agent.json"
+#define LOCK_PATIENCE_US 200000
+
+static void nap(void) {
+  const struct timespec ms = {0, 1000000};
+  nanosleep(&ms, NULL);
+}
+
+/* Opens a file of the store for writing and gives a new one the store's mode and group. */
+static int open_shared(const sl_store *store, const char *path, int flags) {
+  const int fd = open(path, flags | O_CREAT | O_CLOEXEC, (mode_t)store->file_mode);
+  if (fd < 0) return -1;
+  struct stat st;
+  if (fstat(fd, &st) == 0 && st.st_uid == geteuid()) { /* the umask may have cut the mode */
+    if ((st.st_mode & 0777) != store->file_mode && fchmod(fd, (mode_t)store->file_mode) != 0) errno = 0;
+    if (store->gid >= 0 && st.st_gid != (gid_t)store->gid && fchown(fd, (uid_t)-1, (gid_t)store->gid) != 0)
+      errno = 0;
+  }
+  return fd;
+}
+
+static void read_holder(int fd, int64_t *pid, int64_t *since_us) {
+  char text[64] = {0};
+  *pid = 0;
+  *since_us = 0;
+  if (pread(fd, text, sizeof text - 1, 0) > 0 && sscanf(text, "%" SCNd64 " %" SCNd64, pid, since_us) != 2) {
+    *pid = 0;
+    *since_us = 0;
+  }
+}
+
+sl_status agent_lock(sl_store *store, int *out) {
+  char *path = store_path(store, LOCK_FILE);
+  if (!path) return sl_fail(SL_E_NOMEM, "out of memory");
+  const int fd = open_shared(store, path, O_RDWR);
+  if (fd < 0) {
+    const sl_status status = sl_fail(sl_status_of_errno(errno), "cannot open %s: %s", path, strerror(errno));
+    free(path);
+    return status;
+  }
+  const int64_t until = sl_clock_monotonic_us() + LOCK_PATIENCE_US;
+  int error = 0;
+  while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    error = errno;
+    if ((error != EWOULDBLOCK && error != EINTR) || sl_clock_monotonic_us() > until) break;
+    error = 0;
+    nap();
+  }
+  sl_status status = SL_OK;
+  if (error == EWOULDBLOCK) {
+    int64_t pid, since;
+    read_holder(fd, &pid, &since);
+    const time_t seconds = (time_t)(since / 1000000);
+    struct tm tm;
+    char when[32] = "an unknown time";
+    if (since > 0 && gmtime_r(&seconds, &tm)) strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    status = sl_fail(SL_E_BUSY,
+                     "another agent (pid %" PRId64
+                     ", since %s) delivers from %s: a store has one agent; stop that one first",
+                     pid, when, store->path);
+  } else if (error) {
+    status = sl_fail(sl_status_of_errno(error), "cannot lock %s: %s", path, strerror(error));
+  } else {
+    char text[64];
+    const int len = snprintf(text, sizeof text, "%ld %" PRId64 "\n", (long)getpid(), sl_clock_wall_us());
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len)
+      status = sl_fail(sl_status_of_errno(errno), "cannot write %s: %s", path, strerror(errno));
+  }
+  free(path);
+  if (status != SL_OK) {
+    close(fd);
+    return status;
+  }
+  *out = fd;
+  return SL_OK;
+}
+
+void agent_unlock(int fd) {
+  if (fd < 0) return;
+  /* Unlocked by name, not by close alone: a child forked meanwhile shares the open file. */
+  flock(fd, LOCK_UN);
+  close(fd);
+}
+
+sl_status sl_agent_alive(sl_store *store, int64_t *pid, int64_t *since_us) {
+  sl_status status = store_enter(store);
+  if (status != SL_OK) return status;
+  char *path = store_path(store, LOCK_FILE);
+  if (!path) return sl_fail(SL_E_NOMEM, "out of memory");
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    if (errno == ENOENT) status = sl_fail(SL_NOTFOUND, "no agent ever ran on %s", store->path);
+    else status = sl_fail(sl_status_of_errno(errno), "cannot open %s: %s", path, strerror(errno));
+    free(path);
+    return status;
+  }
+  const int64_t until = sl_clock_monotonic_us() + LOCK_PATIENCE_US;
+  int64_t holder = 0, since = 0;
+  for (;;) {
+    if (flock(fd, LOCK_SH | LOCK_NB) == 0) {
+      flock(fd, LOCK_UN);
+      status = sl_fail(SL_NOTFOUND, "no agent runs on %s", store->path);
+      break;
+    }
+    if (errno != EWOULDBLOCK && errno != EINTR) {
+      status = sl_fail(sl_status_of_errno(errno), "cannot probe %s: %s", path, strerror(errno));
+      break;
+    }
+    read_holder(fd, &holder, &since);
+    if (holder > 0 || sl_clock_monotonic_us() > until) break; /* else it has not yet said who it is */
+    nap();
+  }
+  close(fd);
+  free(path);
+  if (status != SL_OK) return status;
+  if (pid) *pid = holder;
+  if (since_us) *since_us = since;
+  return SL_OK;
+}
+
+/* ---------------------------------------------------------------- report --- */
+
+sl_status agent_report_set(sl_store *store, sl_slice json) {
+  char *path = store_path(store, REPORT_FILE), *next = store_path(store, REPORT_FILE ".new");
+  sl_status status = SL_OK;
+  int fd = -1;
+  if (!path || !next) {
+    status = sl_fail(SL_E_NOMEM, "out of memory");
+    goto out;
+  }
+  fd = open_shared(store, next, O_WRONLY | O_TRUNC);
+  if (fd < 0) {
+    status = sl_fail(sl_status_of_errno(errno), "cannot write %s: %s", next, strerror(errno));
+    goto out;
+  }
+  const uint8_t *data = json.data;
+  for (size_t done = 0; done < json.len;) {
+    const ssize_t wrote = write(fd, data + done, json.len - done);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) {
+      status = sl_fail(sl_status_of_errno(wrote < 0 ? errno : ENOSPC), "cannot write %s: %s", next,
+                       strerror(wrote < 0 ? errno : ENOSPC));
+      goto out;
+    }
+    done += (size_t)wrote;
+  }
+  if (rename(next, path) != 0)
+    status = sl_fail(sl_status_of_errno(errno), "cannot replace %s: %s", path, strerror(errno));
+out:
+  if (fd >= 0) close(fd);
+  free(path);
+  free(next);
+  return status;
+}
+
+sl_status sl_agent_report(sl_store *store, char *json, size_t cap, size_t *len) {
+  sl_status status = store_enter(store);
+  if (status != SL_OK) return status;
+  if (!json && cap) return sl_fail(SL_E_INVALID, "json is NULL but cap is not 0");
+  char *path = store_path(store, REPORT_FILE);
+  if (!path) return sl_fail(SL_E_NOMEM, "out of memory");
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  struct stat st;
+  if (fd < 0 || fstat(fd, &st) != 0) {
+    if (fd < 0 && errno == ENOENT) status = sl_fail(SL_NOTFOUND, "no agent ever ran on %s", store->path);
+    else status = sl_fail(sl_status_of_errno(errno), "cannot read %s: %s", path, strerror(errno));
+    if (fd >= 0) close(fd);
+    free(path);
+    return status;
+  }
+  const size_t whole = (size_t)st.st_size, wanted = whole < cap ? whole : cap;
+  size_t done = 0;
+  while (done < wanted) {
+    const ssize_t got = read(fd, json + done, wanted - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      status = sl_fail(SL_E_IO, "cannot read %s: %s", path, got < 0 ? strerror(errno) : "it is cut short");
+      break;
+    }
+    done += (size_t)got;
+  }
+  close(fd);
+  free(path);
+  if (status != SL_OK) return status;
+  if (whole < cap) json[whole] = '\0';
+  if (len) *len = whole;
+  return SL_OK;
+}

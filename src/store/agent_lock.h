@@ -1,0 +1,12 @@
+/* One agent per store: the file lock that says so, and the agent's report. */
+#ifndef SL_STORE_AGENT_LOCK_H
+#define SL_STORE_AGENT_LOCK_H
+#include "store/store.h"
+
+/* Takes the lock; *fd holds it until agent_unlock (or the end of the process). SL_E_BUSY names the holder. */
+sl_status agent_lock(sl_store *store, int *fd);
+void agent_unlock(int fd); /* negative: nothing */
+
+/* Replaces the report atomically, without a flush. */
+sl_status agent_report_set(sl_store *store, sl_slice json);
+#endif

@@ -1,0 +1,64 @@
+/* What book*.c and delivery*.c share: the tables of delivery/ and the keys of its meta table. Private. */
+#ifndef SL_STORE_BOOK_IMPL_H
+#define SL_STORE_BOOK_IMPL_H
+#include "store/book.h"
+
+enum { BOOK_META, BOOK_RECEIPTS, BOOK_SPARSE, BOOK_DEAD, BOOK_CURSORS, BOOK_NOTES, BOOK_TABLES };
+
+#define BOOK_KEY_STORE "store"
+#define BOOK_KEY_VERSION "version"
+#define BOOK_KEY_CURSOR "cursor"
+#define BOOK_KEY_TOTALS "totals"
+#define BOOK_KEY_INTENT "intent"
+#define BOOK_KEY_INTENT_TOTALS "intent.totals"
+#define BOOK_KEY_ATTEMPT "attempt"
+#define BOOK_KEY_MARKER "marker"
+#define BOOK_KEY_CLUSTER "cluster"
+#define BOOK_KEY_PARTITION "partition"
+
+/* Totals on disk: five u64 in the order of book_totals. The intent's are followed by one byte: marked. */
+#define BOOK_TOTALS_SIZE 40u
+
+struct sl_book {
+  sl_store *store;
+  db_env *env;
+};
+
+struct book_view {
+  sl_book *book;
+  db_txn *txn;
+  db_cur *receipts;          /* opened by the first look-up */
+  sl_receipt_block block;    /* the block found last, when block.count > 0 */
+  sl_progress cursor;
+  bool has_intent;
+  uint64_t intent_seq, intent_attempt;
+  book_totals totals;
+  sl_lane lanes[SL_LANES_MAX];
+};
+
+/* The number under which a topic's events wait in LANE receipts: XXH3-64 of its name. */
+uint64_t book_topic_hash(sl_slice topic);
+
+void book_totals_put(const book_totals *totals, uint8_t out[BOOK_TOTALS_SIZE]);
+void book_totals_get(const uint8_t in[BOOK_TOTALS_SIZE], book_totals *totals);
+
+/* A value of meta: SL_NOTFOUND when it is not there. */
+sl_status book_meta_get(db_txn *txn, const char *key, sl_slice *value);
+sl_status book_meta_put(db_txn *txn, const char *key, sl_slice value);
+
+/* The receipt of a settled event, sparse entries before blocks. SL_NOTFOUND: none. `head` says when and by
+ * which attempt it was written. */
+sl_status book_receipt_find(book_view *view, uint64_t seq, sl_receipt *receipt, sl_receipt_block *head);
+
+/* Events of lanes that wait: LANE receipts beyond their lane's seq, ascending, up to `last`. A callback that
+ * returns other than SL_OK ends the walk with that status. */
+typedef sl_status book_lane_fn(void *arg, uint64_t seq, size_t lane);
+sl_status book_lane_each(book_view *view, uint64_t last, book_lane_fn *fn, void *arg);
+
+/* As book_view_each, resumable: from the first receipt at or above *from, about `max` of them (whole blocks),
+ * CRC checked; *from is then where to go on, UINT64_MAX when all were seen. A damaged block or letter is
+ * counted in *damaged (with its detail set) and passed over. */
+sl_status book_scan(book_view *view, uint64_t *from, uint64_t max, book_receipt_fn *fn, void *arg,
+                    uint64_t *damaged);
+
+#endif

@@ -1,0 +1,30 @@
+/* What delivery*.c share: an attempt checked and turned into what is to be written. Private to them. */
+#ifndef SL_STORE_DELIVERY_IMPL_H
+#define SL_STORE_DELIVERY_IMPL_H
+#include "store/book_impl.h"
+#include "store/delivery.h"
+
+typedef struct delivery_put {
+  unsigned table; /* BOOK_RECEIPTS, BOOK_SPARSE, BOOK_DEAD */
+  bool at_settle; /* not before the attempt is settled: the new fate of a replay's original */
+  uint64_t seq;
+  size_t offset, len; /* in delivery_plan.bytes */
+} delivery_put;
+
+typedef struct delivery_plan {
+  sl_buf bytes;
+  delivery_put *puts;
+  size_t count, cap;
+  book_totals totals; /* after the attempt */
+  sl_buf progress;    /* encoded */
+} delivery_plan;
+
+/* Checks the attempt against the book, the log and the index (I1, I2, I5) and fills the plan.
+ * delivery_plan_free ends it, also after a failure. */
+sl_status delivery_plan_make(sl_store *store, const delivery_attempt *attempt, delivery_plan *plan);
+void delivery_plan_free(delivery_plan *plan);
+
+#define DELIVERY_KEY_LANE_SEQS "intent.lanes" /* u64s: sparse entries and letters that the intent wrote */
+#define DELIVERY_KEY_MOVES "intent.moves"     /* [u64 seq, u32 length, receipt block]: written at settle */
+
+#endif
