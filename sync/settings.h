@@ -1,5 +1,6 @@
-/* Every setting of sidelogd: one table in settings.c declares name, type, range, default, unit and text, and
- * drives the YAML parser, the command line, defaults, --help, --check-config and the man page. */
+/* Every setting of sidelogd. One table (settings_table.c) declares name, type, range, default and text; it
+ * drives the YAML parser, the command line, defaults, --help, --check-config, the man page and
+ * docs/configuration.md. Precedence: defaults < environment ($SIDELOG_STORE) < file < command line. */
 #ifndef SYNC_SETTINGS_H
 #define SYNC_SETTINGS_H
 #include <sidelog/sidelog.h>
@@ -14,14 +15,23 @@ typedef enum log_format { FORMAT_TEXT = 0, FORMAT_JSON = 1 } log_format;
 
 typedef struct kv { char *name; char *value; } kv;
 
-/* A topic rule: the first whose glob fits a topic decides, field by field left 0/NULL falls to the default. */
+/* A topic rule: the first whose glob fits a topic decides; its fields left 0/NULL fall to the default. */
 typedef struct topic_rule {
   char *match;                /* glob over topic names */
-  int64_t retention_us;       /* in the local store, after delivery; 0: the default */
+  int64_t retention_us;       /* in the local store, once settled; 0: the default, INT64_MAX: for ever */
   int32_t partitions;         /* when the agent creates it; 0: the default */
-  int32_t replication;        /* 0: the default */
-  int64_t kafka_retention_us; /* retention.ms of a created topic; 0: the default */
+  int32_t replication;        /* 0: the default, -1: the broker's */
+  int64_t kafka_retention_us; /* retention.ms of a created topic; 0: the default, -1: for ever */
 } topic_rule;
+
+/* What the Kafka client says to a property of the `kafka:` map. */
+typedef enum kafka_property_verdict {
+  KAFKA_PROPERTY_KNOWN = 0, /* and this value is fine */
+  KAFKA_PROPERTY_UNKNOWN,   /* a warning: it is left out */
+  KAFKA_PROPERTY_BAD        /* an error: `reason` says why the value cannot be */
+} kafka_property_verdict;
+typedef kafka_property_verdict kafka_property_check(const char *name, const char *value, char *reason,
+                                                    size_t cap);
 
 typedef struct settings {
   char *store;                 /* folder */
@@ -41,7 +51,7 @@ typedef struct settings {
   bool create_topics;
   int32_t topic_partitions;    /* 3 */
   int32_t topic_replication;   /* -1: the broker's default */
-  int64_t topic_retention_us;  /* 7 days */
+  int64_t topic_retention_us;  /* 7 days; -1: for ever */
   topic_rule *topics;
   size_t topic_count;
   /* local retention */
@@ -54,29 +64,61 @@ typedef struct settings {
   int64_t report_interval_us;
   log_level level;
   log_format format;
-  kv *kafka;                   /* librdkafka properties passed through */
+  kv *kafka;                   /* librdkafka properties passed through; none that the protocol owns */
   size_t kafka_count;
   char *config_path;           /* the file it came from; NULL: none */
+  size_t file_settings;        /* how many settings that file makes */
+  size_t line_settings;        /* how many the command line makes */
+  kafka_property_check *kafka_check; /* NULL: property names and values were not looked at */
 } settings;
 
 typedef enum settings_action {
-  SETTINGS_RUN, SETTINGS_HELP, SETTINGS_VERSION, SETTINGS_CHECK_CONFIG, SETTINGS_MAN
+  SETTINGS_RUN, SETTINGS_HELP, SETTINGS_VERSION, SETTINGS_CHECK_CONFIG, SETTINGS_MAN, SETTINGS_PRINT
 } settings_action;
 
-/* Defaults, then --config FILE (YAML), then the command line. Returns 0, or exit status 2 after writing each
- * problem to `errors`, one a line with file, line and remedy. An unknown librdkafka property is a warning.
- * settings_free ends it (idempotent, accepts half-built ones). */
+/* Reads everything in order of precedence. Returns 0, or exit status 2 after writing each problem to
+ * `errors`, one a line with file, line, column, the key and the remedy. Warnings go there too and begin
+ * with "warning:" after the place. `check` may be NULL. *out is valid either way; settings_free ends it. */
+int settings_parse_checked(settings *out, settings_action *action, int argc, char **argv,
+                           kafka_property_check *check, FILE *errors);
+/* The same without a check of the Kafka properties. */
 int settings_parse(settings *out, settings_action *action, int argc, char **argv, FILE *errors);
-/* Reads the file and command line again for SIGHUP. 0: *next is good. 2: problems written, nothing changed. */
+/* Reads the file and command line again for SIGHUP, with the check that *now was read with. 0: *next is
+ * good; ask settings_needs_restart what of it can be taken. 2: problems written, *next is empty, nothing
+ * changed. */
 int settings_reload(const settings *now, settings *next, int argc, char **argv, FILE *errors);
+/* Idempotent; accepts half-built and zeroed ones, leaves it zeroed. */
 void settings_free(settings *settings);
 
+/* Does what an action other than SETTINGS_RUN asks for; returns the exit status (0; 2 for SETTINGS_RUN). */
+int settings_act(settings_action action, const settings *settings, FILE *out);
+
 void settings_help(FILE *out);
-void settings_man(FILE *out);                           /* roff of sidelogd(8) */
+void settings_man(FILE *out);                             /* roff of sidelogd(8) */
+void settings_markdown(FILE *out);                        /* the tables of docs/configuration.md */
 void settings_print(const settings *settings, FILE *out); /* effective values as YAML, secrets masked */
 
-/* The rule for a topic, every field filled from the defaults. */
+/* The rule for a topic, every field filled from the defaults. `match` is the rule's (NULL: none fitted)
+ * and lives as long as the settings. retention_us is 0 for "for ever" here, as sl_trim_policy wants it;
+ * replication and kafka_retention_us keep -1. */
 topic_rule settings_topic(const settings *settings, sl_slice topic);
-/* Can this setting change while running? Names of those that differ and cannot go to `errors`. */
+
+/* How many settings differ and cannot change while running; their names go to `errors` (may be NULL), one
+ * a line. */
 int settings_needs_restart(const settings *now, const settings *next, FILE *errors);
+/* Moves the settings that can change while running from *next to *now, and what they replace to *next, so
+ * that settings_free(next) ends the old ones: nobody may keep pointers into *now over this call. */
+void settings_take(settings *now, settings *next);
+
+/* Every librdkafka property of the producer in the order to set them: what the protocol needs, the
+ * defaults measured to work, what settings above imply (transaction.timeout.ms,
+ * queue.buffering.max.kbytes, ...), then the `kafka:` map, each name once under the name the user gave.
+ * transactional.id is not among them: it needs the store's id. `fn` returns false to stop; the result is
+ * false then. */
+typedef bool settings_kafka_fn(void *arg, const char *name, const char *value);
+bool settings_kafka_each(const settings *settings, settings_kafka_fn *fn, void *arg);
+/* The value one of them has, by either of its names; NULL: librdkafka's own default. Copied to `buffer`. */
+const char *settings_kafka_value(const settings *settings, const char *name, char *buffer, size_t cap);
+/* True for names whose value must never be shown (passwords, keys, tokens). */
+bool settings_kafka_secret(const char *name);
 #endif

@@ -1,0 +1,237 @@
+#include "settings_inner.h"
+
+#include <limits.h>
+#include <string.h>
+
+#define MS INT64_C(1000)
+#define SECOND (1000 * MS)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+#define YEAR (365 * DAY)
+#define KIB INT64_C(1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define TIB (1024 * GIB)
+
+static const char *const mode_names[] = {"exactly-once", "at-least-once", NULL};
+static const char *const level_names[] = {"error", "warn", "info", "debug", NULL};
+static const char *const format_names[] = {"text", "json", NULL};
+
+const setting_row settings_rows[] = {
+  {.group = "What and where", .path = "store", .flag = "--store", .type = TYPE_PATH,
+   .offset = offsetof(settings, store), .min = 1, .max = 4000, .flags = SETTING_RESTART, .argument = "DIR",
+   .text = "folder of the local store",
+   .more = "Created when missing. The default is $SIDELOG_STORE, else $XDG_STATE_HOME/sidelog/default, "
+           "else ~/.local/state/sidelog/default: the same as for the command line tool."},
+  {.group = "What and where", .path = "brokers", .flag = "--brokers", .type = TYPE_BROKERS,
+   .offset = offsetof(settings, brokers), .min = 1, .max = 8000, .flags = SETTING_RESTART,
+   .argument = "HOST:PORT[,...]",
+   .text = "where the Kafka cluster is found",
+   .more = "One broker is enough to find the others; name two or three so that one may be down. The port "
+           "is 9092 when left out."},
+  {.group = "What and where", .path = "mode", .flag = "--mode", .type = TYPE_ENUM,
+   .offset = offsetof(settings, mode), .preset = "exactly-once", .names = mode_names,
+   .flags = SETTING_RESTART, .argument = "MODE",
+   .text = "delivery, exactly-once or at-least-once",
+   .more = "exactly-once uses Kafka transactions: consumers with isolation.level=read_committed see each "
+           "event once, in order. at-least-once is for brokers without transactions: an event may arrive "
+           "again after a crash, with the same dedup header."},
+
+  {.group = "Transactions", .path = "transactions.latency_budget", .type = TYPE_DURATION,
+   .offset = offsetof(settings, latency_budget_us), .min = 0, .max = 5 * MINUTE, .preset = "0s",
+   .argument = "DURATION",
+   .text = "how long to gather events before a commit",
+   .more = "0s delivers a lone event at once. A fleet pays per transaction, not per event: with thousands "
+           "of agents on one cluster give each a few seconds. Nothing is open in Kafka while the agent "
+           "gathers."},
+  {.group = "Transactions", .path = "transactions.max_events", .type = TYPE_INT64,
+   .offset = offsetof(settings, txn_max_events), .min = 1, .max = 1000000, .preset = "100000",
+   .argument = "N",
+   .text = "most events in one transaction",
+   .more = "The size adapts by itself below this: it grows while there is a backlog, shrinks on a slow "
+           "link. 10,000 reach about 0.6 of the raw rate, 50,000 0.85, 100,000 0.95."},
+  {.group = "Transactions", .path = "transactions.max_bytes", .type = TYPE_SIZE,
+   .offset = offsetof(settings, txn_max_bytes), .min = 64 * KIB, .max = 4 * GIB, .preset = "256MiB",
+   .argument = "SIZE",
+   .text = "most bytes of values in one transaction",
+   .more = "A single event above it still goes, in a transaction of its own."},
+  {.group = "Transactions", .path = "transactions.timeout", .type = TYPE_DURATION,
+   .offset = offsetof(settings, txn_timeout_us), .min = 1 * SECOND, .max = 15 * MINUTE, .preset = "15s",
+   .flags = SETTING_RESTART, .argument = "DURATION",
+   .text = "when the broker gives up an open transaction",
+   .more = "After a crash of the agent, read_committed consumers of its partitions wait up to this long "
+           "and ten seconds more. The cluster's transaction.max.timeout.ms (15 minutes unless changed) "
+           "bounds it."},
+  {.group = "Transactions", .path = "transactions.queue", .type = TYPE_SIZE,
+   .offset = offsetof(settings, queue_bytes), .min = 1 * MIB, .max = 2 * GIB - KIB, .preset = "32MiB",
+   .flags = SETTING_RESTART, .argument = "SIZE",
+   .text = "memory for events on their way to the broker",
+   .more = "This, not the size of a transaction, bounds the agent's memory. An event larger than the queue "
+           "makes it grow for that event."},
+  {.group = "Transactions", .path = "transactions.id", .type = TYPE_TEXT,
+   .offset = offsetof(settings, transactional_id), .min = 1, .max = 249, .flags = SETTING_RESTART,
+   .argument = "ID",
+   .text = "transactional.id; by default sidelog- and the store's id",
+   .more = "Needed only where the cluster's ACLs prescribe a name. Two stores must never share one: they "
+           "would fence each other off for ever."},
+
+  {.group = "Progress in Kafka", .path = "progress.topic", .type = TYPE_TOPIC,
+   .offset = offsetof(settings, marker_topic), .min = 1, .max = 249, .preset = "__sidelog_progress",
+   .flags = SETTING_RESTART, .argument = "TOPIC",
+   .text = "topic that holds how far each store is delivered",
+   .more = "Compacted; each transaction writes one small record to it, and a restart reads it. Do not "
+           "change it for a store that has delivered: the agent then parks, because its progress is "
+           "missing."},
+  {.group = "Progress in Kafka", .path = "progress.partitions", .type = TYPE_INT32,
+   .offset = offsetof(settings, marker_partitions), .min = 1, .max = 10000, .preset = "50",
+   .flags = SETTING_RESTART, .argument = "N",
+   .text = "its partitions, when the agent creates it"},
+  {.group = "Progress in Kafka", .path = "progress.replication", .type = TYPE_INT32,
+   .offset = offsetof(settings, marker_replication), .min = 1, .max = 100, .preset = "broker",
+   .word = "broker", .word_value = -1, .flags = SETTING_RESTART, .argument = "N",
+   .text = "its replicas; broker: the cluster's default"},
+
+  {.group = "Topics that are missing", .path = "new_topics.create", .type = TYPE_BOOL,
+   .offset = offsetof(settings, create_topics), .preset = "true", .argument = "BOOL",
+   .text = "create topics that events name and the cluster lacks",
+   .more = "When false, events of a missing topic wait in a lane of their own while the others go on."},
+  {.group = "Topics that are missing", .path = "new_topics.partitions", .type = TYPE_INT32,
+   .offset = offsetof(settings, topic_partitions), .min = 1, .max = 10000, .preset = "3", .argument = "N",
+   .text = "partitions of a created topic"},
+  {.group = "Topics that are missing", .path = "new_topics.replication", .type = TYPE_INT32,
+   .offset = offsetof(settings, topic_replication), .min = 1, .max = 100, .preset = "broker",
+   .word = "broker", .word_value = -1, .argument = "N",
+   .text = "its replicas; broker: the cluster's default"},
+  {.group = "Topics that are missing", .path = "new_topics.retention", .type = TYPE_DURATION,
+   .offset = offsetof(settings, topic_retention_us), .min = 1 * SECOND, .max = 100 * YEAR, .preset = "7d",
+   .word = "forever", .word_value = -1, .argument = "DURATION",
+   .text = "its retention.ms in Kafka",
+   .more = "Created topics have cleanup.policy=delete."},
+
+  {.group = "The local store",
+   .path = "retention.age", .type = TYPE_DURATION, .offset = offsetof(settings, retention_us),
+   .min = 1 * SECOND, .max = 100 * YEAR, .preset = "7d", .word = "forever", .word_value = 0,
+   .argument = "DURATION",
+   .text = "how long settled events stay to be asked about",
+   .more = "Counted from the append. An event that still waits for delivery is never removed."},
+  {.group = "The local store", .path = "retention.bytes", .type = TYPE_SIZE,
+   .offset = offsetof(settings, retention_bytes), .min = 1 * MIB, .max = 1024 * TIB, .preset = "unlimited",
+   .word = "unlimited", .word_value = 0, .argument = "SIZE",
+   .text = "most bytes of events to keep; oldest go first"},
+
+  {.group = "Running",
+   .path = NULL, .flag = "--drain", .type = TYPE_BOOL, .offset = offsetof(settings, drain),
+   .preset = "false", .flags = SETTING_LINE_ONLY | SETTING_RESTART,
+   .text = "deliver what is there now, then exit",
+   .more = "Exits with 0 once everything appended before the start is settled, 5 at the timeout, 4 at once "
+           "when parked."},
+  {.group = "Running", .path = NULL, .flag = "--timeout", .type = TYPE_DURATION,
+   .offset = offsetof(settings, drain_timeout_us), .min = 1 * MS, .max = YEAR, .preset = "none",
+   .word = "none", .word_value = 0, .flags = SETTING_LINE_ONLY | SETTING_RESTART | SETTING_SECONDS,
+   .argument = "SECONDS",
+   .text = "with --drain: give up after so long"},
+  {.group = "Running", .path = "shutdown_timeout", .type = TYPE_DURATION,
+   .offset = offsetof(settings, shutdown_timeout_us), .min = 0, .max = 5 * MINUTE, .preset = "10s",
+   .argument = "DURATION",
+   .text = "from SIGTERM to the exit, at the latest",
+   .more = "Within it the transaction at hand is committed. Cut short, nothing is lost: the next start "
+           "finds out what arrived."},
+  {.group = "Running", .path = "report_interval", .type = TYPE_DURATION,
+   .offset = offsetof(settings, report_interval_us), .min = 100 * MS, .max = 10 * SECOND, .preset = "1s",
+   .argument = "DURATION",
+   .text = "how often the agent says how it is",
+   .more = "Read by `sidelog status`."},
+  {.group = "Running", .path = "log.level", .flag = "--log-level", .type = TYPE_ENUM,
+   .offset = offsetof(settings, level), .preset = "info", .names = level_names, .argument = "LEVEL",
+   .text = "how much to say: error, warn, info or debug"},
+  {.group = "Running", .path = "log.format", .flag = "--log-format", .type = TYPE_ENUM,
+   .offset = offsetof(settings, format), .preset = "text", .names = format_names, .argument = "FORMAT",
+   .text = "how to say it, on standard error: text or json"},
+};
+const size_t settings_row_count = sizeof settings_rows / sizeof *settings_rows;
+
+const setting_row settings_topic_rows[] = {
+  {.path = "match", .type = TYPE_TEXT, .offset = offsetof(topic_rule, match), .min = 1, .max = 1000,
+   .flags = SETTING_REQUIRED, .argument = "GLOB",
+   .text = "topics it is for: * any text, ? one character, [a-z]"},
+  {.path = "retention", .type = TYPE_DURATION, .offset = offsetof(topic_rule, retention_us),
+   .min = 1 * SECOND, .max = 100 * YEAR, .word = "forever", .word_value = INT64_MAX, .argument = "DURATION",
+   .text = "instead of retention.age"},
+  {.path = "partitions", .type = TYPE_INT32, .offset = offsetof(topic_rule, partitions), .min = 1,
+   .max = 10000, .argument = "N",
+   .text = "instead of new_topics.partitions"},
+  {.path = "replication", .type = TYPE_INT32, .offset = offsetof(topic_rule, replication), .min = 1,
+   .max = 100, .word = "broker", .word_value = -1, .argument = "N",
+   .text = "instead of new_topics.replication"},
+  {.path = "kafka_retention", .type = TYPE_DURATION, .offset = offsetof(topic_rule, kafka_retention_us),
+   .min = 1 * SECOND, .max = 100 * YEAR, .word = "forever", .word_value = -1, .argument = "DURATION",
+   .text = "instead of new_topics.retention"},
+};
+const size_t settings_topic_row_count = sizeof settings_topic_rows / sizeof *settings_topic_rows;
+
+const char *const settings_groups[] = {"transactions", "progress", "new_topics", "retention", "log",
+                                       "topics", "kafka", NULL};
+
+const setting_option settings_options[] = {
+  {"--config", NULL, "FILE", "read settings from this YAML file"},
+  {"--set", NULL, "NAME=VALUE", "make any setting, by its name in the file"},
+  {"-X", NULL, "NAME=VALUE", "pass a property to librdkafka"},
+  {"--check-config", NULL, NULL, "say whether the configuration is fine, and exit"},
+  {"--print-config", NULL, NULL, "print the settings in effect as YAML, and exit"},
+  {"--man", NULL, NULL, "print the manual page (for man -l -), and exit"},
+  {"--help", "-h", NULL, "print this, and exit"},
+  {"--version", "-V", NULL, "print the version, and exit"},
+};
+const size_t settings_option_count = sizeof settings_options / sizeof *settings_options;
+
+const setting_row *settings_row_of_path(const char *path) {
+  for (size_t i = 0; i < settings_row_count; i++)
+    if (settings_rows[i].path && strcmp(settings_rows[i].path, path) == 0) return &settings_rows[i];
+  return NULL;
+}
+
+size_t settings_distance(const char *a, const char *b, size_t limit) {
+  enum { LONGEST = 64 };
+  size_t la = strlen(a), lb = strlen(b);
+  if (la > LONGEST || lb > LONGEST) return limit + 1;
+  size_t row[LONGEST + 1];
+  for (size_t j = 0; j <= lb; j++) row[j] = j;
+  for (size_t i = 1; i <= la; i++) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= lb; j++) {
+      size_t best = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      if (row[j] + 1 < best) best = row[j] + 1;
+      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+      row[j] = best;
+    }
+  }
+  return row[lb] > limit ? limit + 1 : row[lb];
+}
+
+static const char *last_part(const char *path) {
+  const char *dot = strrchr(path, '.');
+  return dot ? dot + 1 : path;
+}
+
+const char *settings_nearest(const setting_row *rows, size_t count, const char *path) {
+  const char *found = NULL;
+  size_t best = strlen(path) / 3 < 2 ? 2 : strlen(path) / 3;
+  for (size_t i = 0; i < count; i++) {
+    if (!rows[i].path) continue;
+    size_t d = settings_distance(path, rows[i].path, best);
+    if (d < best || (d == best && !found)) best = d, found = rows[i].path;
+  }
+  for (size_t i = 0; rows == settings_rows && settings_groups[i]; i++) {
+    size_t d = settings_distance(path, settings_groups[i], best);
+    if (d < best || (d == best && !found)) best = d, found = settings_groups[i];
+  }
+  if (found) return found;
+  /* the right word in the wrong group, or without one */
+  for (size_t i = 0; i < count; i++)
+    if (rows[i].path && settings_distance(last_part(path), last_part(rows[i].path), 1) <= 1)
+      return rows[i].path;
+  return NULL;
+}
