@@ -103,9 +103,8 @@ typedef struct kafka_marker {
 fault kafka_read_marker(kafka *k, const char *topic, int32_t partition, sl_slice key, int64_t from_offset,
                         int timeout_ms, kafka_marker *out);
 
-/* For the configuration check: does librdkafka know the property and take the value? */
-typedef enum kafka_property { KAFKA_PROPERTY_OK, KAFKA_PROPERTY_UNKNOWN, KAFKA_PROPERTY_BAD } kafka_property;
-kafka_property kafka_check_property(const char *name, const char *value, char *error, size_t cap);
+/* The kafka_property_check of the settings: does librdkafka know the property and take the value? */
+kafka_property_verdict kafka_check_property(const char *name, const char *value, char *reason, size_t cap);
 
 /* The fault for a librdkafka code (classify.c). Total: an unknown code is RETRYABLE_TRANSIENT, SCOPE_CONNECTION,
  * on purpose: retrying loses nothing, a wrong dead letter does. */

@@ -1,0 +1,77 @@
+/* Inside of the Kafka room: what its files know of each other. */
+#ifndef SYNC_KAFKA_HANDLE_H
+#define SYNC_KAFKA_HANDLE_H
+#include "kafka.h"
+#include <librdkafka/rdkafka.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* ---- conf.c: the properties of our handles ---- */
+typedef enum kafka_role { ROLE_PRODUCER, ROLE_READER_UNCOMMITTED, ROLE_READER_COMMITTED } kafka_role;
+/* Ours, then the user's, then those that the protocol owns. NULL with *why where librdkafka refuses a value.
+ * `timeout_ms` bounds single requests of a reader. The options may go away afterwards. */
+rd_kafka_conf_t *conf_new(kafka_role role, const kafka_options *options, int timeout_ms, fault *why);
+/* A deep copy, for the readers that are created later. conf_options_free accepts half-built ones. */
+bool conf_options_copy(kafka_options *to, const kafka_options *from);
+void conf_options_free(kafka_options *options);
+/* One line of librdkafka's to our log, levelled down where the error event says the same. */
+void conf_log(int level, const char *facility, const char *text);
+
+/* ---- wire.c: what interceptors see of the connections, on librdkafka's threads ---- */
+typedef struct wire wire;
+wire *wire_new(int wake_fd); /* wake_fd gets a byte when a connection is lost */
+void wire_free(wire *w);     /* only after the handle was destroyed */
+/* Before rd_kafka_new. */
+void wire_attach(wire *w, rd_kafka_conf_t *conf);
+/* Distinct addresses with a live connection. */
+int wire_up(wire *w);
+/* True once for each time connections were lost; `name` is the last of them. */
+bool wire_take_lost(wire *w, char *name, size_t cap);
+/* EndTxn requests written to a socket whose answer never came, ever. Such a copy may still reach the broker. */
+unsigned wire_end_txn_unanswered(wire *w);
+
+/* ---- handle.c ---- */
+typedef struct topic_entry {
+  struct topic_entry *next;
+  rd_kafka_topic_t *rkt;
+  char name[]; /* ends in NUL */
+} topic_entry;
+
+enum { TOPIC_BUCKETS = 256 };
+
+struct kafka {
+  rd_kafka_t *rk;
+  rd_kafka_queue_t *queue;
+  wire *wire;
+  int pipe[2];
+  bool transactional;
+  kafka_options options;          /* a copy */
+  atomic_int known;               /* brokers by the last metadata */
+  /* the loop's thread */
+  rd_kafka_event_t *batch;        /* delivery reports, partly served */
+  size_t waiting;                 /* bytes, with an estimate of what a record costs besides */
+  topic_entry *last_topic;
+  /* any thread */
+  pthread_mutex_t lock;
+  topic_entry *topics[TOPIC_BUCKETS]; /* entries live until destroy */
+  fault security;                 /* the last refusal of our credentials or TLS, from the error events */
+  unsigned security_count;
+};
+
+/* The handle for a topic of this producer; NULL when out of memory or the name is impossible. Any thread. */
+rd_kafka_topic_t *kafka_topic(kafka *k, const char *name);
+/* A refusal of credentials since `since` (a value of *count before)? */
+bool kafka_security_fault(kafka *k, unsigned since, unsigned *count, fault *out);
+
+/* Translations; each copies the text. */
+fault fault_of_code(rd_kafka_resp_err_t code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* As fault_of_code, but a dead handle's cause instead of _FATAL. */
+fault fault_of_handle(rd_kafka_t *rk, rd_kafka_resp_err_t code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Consumes `error`; NULL is success. */
+fault fault_consume_error(rd_kafka_t *rk, rd_kafka_error_t *error);
+
+int64_t now_ms(void); /* monotonic */
+/* Milliseconds until `deadline`, at least 0, at most `cap`. */
+int left_ms(int64_t deadline, int cap);
+#endif

@@ -1,0 +1,124 @@
+/* librdkafka suppresses a broker's error when it is the same as the one before (30 s), and has no call that tells
+ * which connections live; both matter here. Interceptors see every change of a connection's state and every
+ * request written, so the counts are exact. They run on librdkafka's threads under its locks: nothing here may
+ * call librdkafka, and our lock is a leaf. */
+#include "handle.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { API_END_TXN = 26, CONNECTIONS = 256 };
+
+typedef struct connection {
+  char name[128];
+  int port;
+  bool up;
+} connection;
+
+struct wire {
+  pthread_mutex_t lock;
+  int wake_fd;
+  size_t count;
+  connection connections[CONNECTIONS];
+  bool lost;
+  char lost_name[160];
+  atomic_uint end_txn_sent, end_txn_answered;
+};
+
+wire *wire_new(int wake_fd) {
+  wire *w = calloc(1, sizeof *w);
+  if (!w) return NULL;
+  pthread_mutex_init(&w->lock, NULL);
+  w->wake_fd = wake_fd;
+  return w;
+}
+
+void wire_free(wire *w) {
+  if (!w) return;
+  pthread_mutex_destroy(&w->lock);
+  free(w);
+}
+
+static connection *connection_find(wire *w, const char *name, int port) {
+  for (size_t i = 0; i < w->count; i++)
+    if (w->connections[i].port == port && strcmp(w->connections[i].name, name) == 0) return &w->connections[i];
+  if (w->count == CONNECTIONS) return NULL;
+  connection *c = &w->connections[w->count++];
+  snprintf(c->name, sizeof c->name, "%s", name);
+  c->port = port;
+  return c;
+}
+
+static rd_kafka_resp_err_t on_state(rd_kafka_t *rk, int32_t id, const char *protocol, const char *name, int port,
+                                    const char *state, void *arg) {
+  wire *w = arg;
+  bool up = strcmp(state, "UP") == 0 || strcmp(state, "UPDATE") == 0, lost = false;
+  (void)rk, (void)id, (void)protocol;
+  pthread_mutex_lock(&w->lock);
+  connection *c = connection_find(w, name, port);
+  if (c) {
+    lost = c->up && !up;
+    c->up = up;
+  }
+  if (lost) {
+    w->lost = true;
+    snprintf(w->lost_name, sizeof w->lost_name, port ? "%s:%d" : "%s", name, port);
+  }
+  pthread_mutex_unlock(&w->lock);
+  /* Full pipe: the reader is awake anyway. */
+  if (lost && write(w->wake_fd, "1", 1) < 0) return RD_KAFKA_RESP_ERR_NO_ERROR;
+  return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_sent(rd_kafka_t *rk, int fd, const char *name, int32_t id, int16_t api, int16_t version,
+                                   int32_t correlation, size_t size, void *arg) {
+  wire *w = arg;
+  (void)rk, (void)fd, (void)name, (void)id, (void)version, (void)correlation, (void)size;
+  if (api == API_END_TXN) atomic_fetch_add(&w->end_txn_sent, 1);
+  return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_answer(rd_kafka_t *rk, int fd, const char *name, int32_t id, int16_t api,
+                                     int16_t version, int32_t correlation, size_t size, int64_t rtt,
+                                     rd_kafka_resp_err_t err, void *arg) {
+  wire *w = arg;
+  (void)rk, (void)fd, (void)name, (void)id, (void)version, (void)correlation, (void)size, (void)rtt;
+  if (api == API_END_TXN && !err) atomic_fetch_add(&w->end_txn_answered, 1);
+  return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *arg, char *error, size_t cap) {
+  (void)conf, (void)error, (void)cap;
+  rd_kafka_interceptor_add_on_broker_state_change(rk, "sidelog", on_state, arg);
+  rd_kafka_interceptor_add_on_request_sent(rk, "sidelog", on_sent, arg);
+  rd_kafka_interceptor_add_on_response_received(rk, "sidelog", on_answer, arg);
+  return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+void wire_attach(wire *w, rd_kafka_conf_t *conf) { rd_kafka_conf_interceptor_add_on_new(conf, "sidelog", on_new, w); }
+
+int wire_up(wire *w) {
+  int up = 0;
+  pthread_mutex_lock(&w->lock);
+  /* Port 0: the coordinator's second connection to a broker, or the internal one. */
+  for (size_t i = 0; i < w->count; i++) up += w->connections[i].up && w->connections[i].port != 0;
+  pthread_mutex_unlock(&w->lock);
+  return up;
+}
+
+bool wire_take_lost(wire *w, char *name, size_t cap) {
+  bool lost;
+  pthread_mutex_lock(&w->lock);
+  lost = w->lost;
+  w->lost = false;
+  if (lost) snprintf(name, cap, "%s", w->lost_name);
+  pthread_mutex_unlock(&w->lock);
+  return lost;
+}
+
+unsigned wire_end_txn_unanswered(wire *w) {
+  /* Answered first: a count read in between may only err towards doubt. */
+  unsigned answered = atomic_load(&w->end_txn_answered);
+  return atomic_load(&w->end_txn_sent) - answered;
+}
