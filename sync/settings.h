@@ -21,17 +21,16 @@ typedef struct topic_rule {
   int64_t retention_us;       /* in the local store, once settled; 0: the default, INT64_MAX: for ever */
   int32_t partitions;         /* when the agent creates it; 0: the default */
   int32_t replication;        /* 0: the default, -1: the broker's */
-  int64_t kafka_retention_us; /* retention.ms of a created topic; 0: the default, -1: for ever */
+  int64_t kafka_retention_us; /* retention.ms of a created topic; 0: the default, INT64_MAX: for ever */
 } topic_rule;
 
 /* What the Kafka client says to a property of the `kafka:` map. */
-typedef enum kafka_property_verdict {
-  KAFKA_PROPERTY_KNOWN = 0, /* and this value is fine */
-  KAFKA_PROPERTY_UNKNOWN,   /* a warning: it is left out */
-  KAFKA_PROPERTY_BAD        /* an error: `reason` says why the value cannot be */
-} kafka_property_verdict;
-typedef kafka_property_verdict kafka_property_check(const char *name, const char *value, char *reason,
-                                                    size_t cap);
+typedef enum property_verdict {
+  PROPERTY_KNOWN = 0, /* and this value is fine */
+  PROPERTY_UNKNOWN,   /* a warning: it is left out */
+  PROPERTY_BAD        /* an error: `reason` says why the value cannot be */
+} property_verdict;
+typedef property_verdict property_check(const char *name, const char *value, char *reason, size_t cap);
 
 typedef struct settings {
   char *store;                 /* folder */
@@ -51,7 +50,7 @@ typedef struct settings {
   bool create_topics;
   int32_t topic_partitions;    /* 3 */
   int32_t topic_replication;   /* -1: the broker's default */
-  int64_t topic_retention_us;  /* 7 days; -1: for ever */
+  int64_t topic_retention_us;  /* 7 days; INT64_MAX: for ever */
   topic_rule *topics;
   size_t topic_count;
   /* local retention */
@@ -69,7 +68,7 @@ typedef struct settings {
   char *config_path;           /* the file it came from; NULL: none */
   size_t file_settings;        /* how many settings that file makes */
   size_t line_settings;        /* how many the command line makes */
-  kafka_property_check *kafka_check; /* NULL: property names and values were not looked at */
+  property_check *kafka_check; /* NULL: property names and values were not looked at */
 } settings;
 
 typedef enum settings_action {
@@ -80,7 +79,7 @@ typedef enum settings_action {
  * `errors`, one a line with file, line, column, the key and the remedy. Warnings go there too and begin
  * with "warning:" after the place. `check` may be NULL. *out is valid either way; settings_free ends it. */
 int settings_parse_checked(settings *out, settings_action *action, int argc, char **argv,
-                           kafka_property_check *check, FILE *errors);
+                           property_check *check, FILE *errors);
 /* The same without a check of the Kafka properties. */
 int settings_parse(settings *out, settings_action *action, int argc, char **argv, FILE *errors);
 /* Reads the file and command line again for SIGHUP, with the check that *now was read with. 0: *next is
@@ -100,7 +99,7 @@ void settings_print(const settings *settings, FILE *out); /* effective values as
 
 /* The rule for a topic, every field filled from the defaults. `match` is the rule's (NULL: none fitted)
  * and lives as long as the settings. retention_us is 0 for "for ever" here, as sl_trim_policy wants it;
- * replication and kafka_retention_us keep -1. */
+ * kafka_retention_us keeps INT64_MAX (as milliseconds still a legal retention.ms). */
 topic_rule settings_topic(const settings *settings, sl_slice topic);
 
 /* How many settings differ and cannot change while running; their names go to `errors` (may be NULL), one

@@ -160,7 +160,8 @@ void settings_man(FILE *out) {
         "Reads the local event store that programs append to, and delivers each event to the topic it "
         "names: byte for byte, in order for each key, and in the mode exactly\\-once visible once to "
         "consumers with isolation.level=read_committed. While the cluster cannot be reached events wait "
-        "in the store, for days if need be. It may be killed at any moment; the next start finds out what arrived.\n.PP\n"
+        "in the store, for days if need be. It may be killed at any moment; the next start finds out what "
+        "arrived.\n.PP\n"
         "One agent runs for a store; a second one says so and ends.\n"
         ".SH OPTIONS\n", out);
   for (size_t i = 0; i < settings_row_count; i++)

@@ -105,7 +105,7 @@ const setting_row settings_rows[] = {
    .text = "its replicas; broker: the cluster's default"},
   {.group = "Topics that are missing", .path = "new_topics.retention", .type = TYPE_DURATION,
    .offset = offsetof(settings, topic_retention_us), .min = 1 * SECOND, .max = 100 * YEAR, .preset = "7d",
-   .word = "forever", .word_value = -1, .argument = "DURATION",
+   .word = "forever", .word_value = INT64_MAX, .argument = "DURATION",
    .text = "its retention.ms in Kafka",
    .more = "Created topics have cleanup.policy=delete."},
 
@@ -165,7 +165,7 @@ const setting_row settings_topic_rows[] = {
    .max = 100, .word = "broker", .word_value = -1, .argument = "N",
    .text = "instead of new_topics.replication"},
   {.path = "kafka_retention", .type = TYPE_DURATION, .offset = offsetof(topic_rule, kafka_retention_us),
-   .min = 1 * SECOND, .max = 100 * YEAR, .word = "forever", .word_value = -1, .argument = "DURATION",
+   .min = 1 * SECOND, .max = 100 * YEAR, .word = "forever", .word_value = INT64_MAX, .argument = "DURATION",
    .text = "instead of new_topics.retention"},
 };
 const size_t settings_topic_row_count = sizeof settings_topic_rows / sizeof *settings_topic_rows;

@@ -1,0 +1,68 @@
+/* The agent's word on how it is, as one JSON object: what sl_agent_report gives and `sidelog status` reads.
+ * docs/agent.md lists the members; names are only ever added. Knows nothing of the core: tell.c fills it. */
+#ifndef SYNC_REPORT_H
+#define SYNC_REPORT_H
+#include "base/base.h"
+
+typedef enum report_state {
+  REPORT_STARTING = 0, /* the store is being opened */
+  REPORT_CONNECTING,   /* up to the first transaction */
+  REPORT_RUNNING,      /* delivers, or has nothing to */
+  REPORT_DRAINING,     /* the same with --drain */
+  REPORT_BACKOFF,      /* waits until next_try_us */
+  REPORT_PARKED,       /* waits for a person: parked_* say why */
+  REPORT_STOPPING,
+  REPORT_STOPPED       /* the last word of an agent that ended in order */
+} report_state;
+
+typedef struct report_lane {
+  sl_slice topic;
+  uint64_t seq;        /* delivered up to here */
+  uint64_t pending;    /* events that wait in it */
+  int64_t since_us;    /* 0: not known */
+  const char *code, *text; /* why it was opened; NULL: not known */
+} report_lane;
+
+/* All times are wall clock, since the epoch; 0 or NULL where there is nothing to say: null in the JSON.
+ * Texts are borrowed for the call. */
+typedef struct agent_report {
+  report_state state;
+  int64_t state_since_us;
+  int64_t written_us;
+  int64_t started_us;
+  int64_t pid;
+  const char *mode;           /* exactly-once | at-least-once */
+
+  const char *brokers;        /* as configured */
+  const char *broker;         /* one that is connected, host:port */
+  const char *cluster_id;
+  int brokers_up, brokers_total; /* total 0: not known yet */
+  int64_t unreachable_since_us;
+
+  int64_t last_commit_us;
+  const char *error_code;     /* name of the last error: _TRANSPORT */
+  const char *error_text;
+  int64_t error_us;
+  int64_t next_try_us;
+
+  uint64_t backlog;           /* events that are pending */
+  int64_t oldest_pending_us;
+  uint64_t cursor_seq, last_seq, indexed_seq;
+
+  uint64_t txn_events, txn_bytes; /* present target size of a transaction */
+  double events_per_s, bytes_per_s;
+  uint64_t transactions, aborts, handles; /* of this agent's life */
+
+  const report_lane *lanes;
+  size_t lane_count;
+
+  const char *parked_reason;  /* kebab-case: marker-ahead, marker-missing, foreign-cluster, refused */
+  const char *parked_text;    /* what was found */
+  const char *parked_remedy;  /* what to do */
+} agent_report;
+
+/* Appends the object, one line without a newline, to `out`. False when out of memory (out->failed is set).
+ * Bytes that are no UTF-8 become U+FFFD. */
+bool agent_report_json(const agent_report *report, sl_buf *out);
+const char *report_state_text(report_state state);
+#endif
