@@ -1,0 +1,375 @@
+/* The agent's life: open the store, start the core, watch the log, index it, keep house, stop cleanly. */
+#include "agent.h"
+#include "base/clock.h"
+#include "base/id.h"
+#include "log.h"
+#include "notify.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TICK_MS 1000            /* looks at the log by itself so often, should a change go unnoticed */
+#define HOUSE_MS 30000          /* retention, reader checks */
+#define HOUSE_BUDGET 100000     /* events removed a round: more wait for the next */
+#define INDEX_STEP 20000
+#define READER_LAG_ALARM 50000  /* transactions */
+#define NOTE_TXN_BYTES "txn-bytes"
+
+/* --- the core --- */
+
+static int64_t suspended_us(void) {
+#ifdef CLOCK_BOOTTIME
+  struct timespec boot, mono;
+  if (clock_gettime(CLOCK_BOOTTIME, &boot) == 0 && clock_gettime(CLOCK_MONOTONIC, &mono) == 0)
+    return ((int64_t)boot.tv_sec - mono.tv_sec) * 1000000 + (boot.tv_nsec - mono.tv_nsec) / 1000;
+#endif
+  return 0;
+}
+
+static void on_wake(uv_timer_t *timer) {
+  agent *a = timer->data;
+  agent_event(a, (core_event){.kind = EVENT_TIMER});
+}
+
+static void step_once(agent *a, core_event event) {
+  core_actions actions;
+  event.now_us = sl_clock_monotonic_us();
+  event.wall_us = sl_clock_wall_us();
+  core_step(a->core, &event, &actions);
+#ifndef NDEBUG
+  const char *broken = core_check(a->core);
+  if (broken) {
+    log_line(LEVEL_ERROR, "invariant-broken", "%s (phase %s): stopping rather than delivering wrongly", broken,
+             core_phase_text(core_phase_of(a->core)));
+    abort();
+  }
+#endif
+  for (size_t i = 0; i < actions.count; i++) ops_perform(a, &actions.list[i]);
+  tell_changes(a);
+}
+
+void agent_event(agent *a, core_event event) {
+  /* An operation that is done at once leaves its event in a->pending; the outermost call works it off. */
+  if (a->stepping) {
+    step_once(a, event);
+    return;
+  }
+  a->stepping = true;
+  step_once(a, event);
+  while (a->has_pending) {
+    a->has_pending = false;
+    step_once(a, a->pending);
+  }
+  a->stepping = false;
+  int64_t wake = core_wake_at(a->core);
+  if (wake == 0) {
+    uv_timer_stop(&a->wake);
+  } else {
+    int64_t in_ms = (wake - sl_clock_monotonic_us() + 999) / 1000;
+    uv_timer_start(&a->wake, on_wake, in_ms > 0 ? (uint64_t)in_ms : 0, 0);
+  }
+}
+
+static void on_delivered(void *arg, uint64_t tag, int32_t partition, int64_t offset, const fault *why) {
+  agent *a = arg;
+  if (tag != TAG_MARKER) {
+    core_delivered(a->core, tag, partition, offset, why);
+  } else if (fault_is_ok(why)) {
+    a->marker_offset = offset;
+  } else {
+    a->marker_fault = *why;
+  }
+}
+
+static void on_error(void *arg, const fault *why, bool transport) {
+  agent *a = arg;
+  log_line(LEVEL_WARN, why->fatal ? "kafka-fatal" : "kafka-error", "%s: %s", why->name, why->text);
+  agent_event(a, (core_event){.kind = EVENT_ERROR, .why = *why, .transport = transport});
+}
+
+void agent_serve_kafka(agent *a) {
+  static const size_t chunk = 10000;
+  const kafka_sink sink = {a, on_delivered, on_error};
+  while (a->kafka && kafka_poll(a->kafka, chunk, &sink) > 0) {}
+  if (a->marker_waiting) {
+    a->marker_waiting = false;
+    ops_perform(a, &a->flush_action);
+    while (a->has_pending && !a->stepping) {
+      a->has_pending = false;
+      agent_event(a, a->pending);
+    }
+  }
+  fill_resume(a);
+}
+
+/* --- the log: new events, the index --- */
+
+static void index_more(agent *a);
+
+static void index_work(uv_work_t *request) {
+  agent *a = request->data;
+  uint64_t watermark = 0, last = 0;
+  sl_status st = sl_index_advance(a->store, INDEX_STEP, &watermark);
+  if (st == SL_OK) st = sl_wait(a->store, UINT64_MAX - 1, 0, &last);
+  if (st == SL_TIMEOUT) st = SL_OK; /* it was only a look */
+  a->index_status = st;
+  if (st != SL_OK) {
+    snprintf(a->index_detail, sizeof a->index_detail, "%s", sl_last_detail());
+    return;
+  }
+  a->indexed = watermark;
+  a->last_seq = last > watermark ? last : watermark;
+}
+
+static void index_after(uv_work_t *request, int status) {
+  agent *a = request->data;
+  a->index_busy = false;
+  if (status != 0) return;
+  if (a->index_status != SL_OK) {
+    log_line(LEVEL_ERROR, "index-failed", "%s: %s", sl_status_text(a->index_status), a->index_detail);
+    a->index_again = false;
+    return; /* the tick tries again */
+  }
+  bool more = a->index_again || a->indexed < a->last_seq;
+  a->index_again = false;
+  if (more) index_more(a);
+  agent_event(a, (core_event){.kind = EVENT_LOG, .last_seq = a->last_seq, .indexed_seq = a->indexed});
+}
+
+static void index_more(agent *a) {
+  if (a->index_busy) {
+    a->index_again = true;
+    return;
+  }
+  a->index_busy = true;
+  a->index_work.data = a;
+  if (uv_queue_work(&a->loop, &a->index_work, index_work, index_after) != 0) a->index_busy = false;
+}
+
+static void on_log_change(uv_fs_event_t *watch, const char *name, int events, int status) {
+  (void)name;
+  (void)events;
+  if (status == 0) index_more(watch->data);
+}
+
+static void on_tick(uv_timer_t *timer) {
+  agent *a = timer->data;
+  int64_t slept = suspended_us();
+  if (slept - a->suspend_us > 5000000) {
+    log_line(LEVEL_INFO, "resumed", "the host slept for %lld s: connecting anew",
+             (long long)((slept - a->suspend_us) / 1000000));
+    agent_event(a, (core_event){.kind = EVENT_RESUMED});
+  }
+  a->suspend_us = slept;
+  index_more(a);
+  tell_report(a);
+}
+
+/* --- housekeeping: retention, readers --- */
+
+static void house_work(uv_work_t *request) {
+  agent *a = request->data;
+  const settings *s = &a->settings;
+  sl_trim_topic topics[256];
+  size_t n = 0;
+  for (size_t i = 0; i < s->topic_count && n < 256; i++)
+    if (s->topics[i].retention_us > 0)
+      topics[n++] = (sl_trim_topic){sl_slice_of(s->topics[i].match), s->topics[i].retention_us};
+  sl_trim_policy policy = {.max_age_us = s->retention_us, .max_bytes = (uint64_t)s->retention_bytes,
+                           .topics = topics, .topic_count = n, .budget = HOUSE_BUDGET};
+  sl_trim_result result = {0};
+  sl_status st = SL_OK;
+  if (policy.max_age_us || policy.max_bytes || n) st = sl_trim(a->store, &policy, &result);
+  if (st != SL_OK)
+    log_line(LEVEL_WARN, "trim-failed", "%s: %s", sl_status_text(st), sl_last_detail());
+  else if (result.removed)
+    log_line(LEVEL_INFO, "trimmed", "%llu events by retention; the oldest kept is seq %llu",
+             (unsigned long long)result.removed, (unsigned long long)result.first_seq);
+  sl_stats stats;
+  if (sl_stats_get(a->store, &stats) != SL_OK) return;
+  if (stats.reader_lag > READER_LAG_ALARM)
+    log_line(LEVEL_WARN, "reader-lag", "a reader is %llu transactions behind: the log's file grows until it ends",
+             (unsigned long long)stats.reader_lag);
+  if (!stats.balanced)
+    log_line(LEVEL_ERROR, "law-broken",
+             "appended %llu is not delivered %llu + duplicates %llu + dead %llu + dropped %llu + pending %llu: run "
+             "`sidelog verify`", (unsigned long long)stats.appended, (unsigned long long)stats.delivered,
+             (unsigned long long)stats.duplicates, (unsigned long long)stats.dead,
+             (unsigned long long)stats.dropped, (unsigned long long)stats.pending);
+}
+
+static void house_after(uv_work_t *request, int status) {
+  (void)status;
+  agent *a = request->data;
+  a->house_busy = false;
+  agent_reload_if_due(a);
+}
+
+static void on_house(uv_timer_t *timer) {
+  agent *a = timer->data;
+  if (a->house_busy) return;
+  a->house_work.data = a;
+  a->house_busy = uv_queue_work(&a->loop, &a->house_work, house_work, house_after) == 0;
+}
+
+/* --- signals --- */
+
+static void on_deadline(uv_timer_t *timer) {
+  agent *a = timer->data;
+  log_line(LEVEL_WARN, "stop-forced",
+           "still in %s at the deadline: exiting now; nothing is lost, the next start reads the outcome from the "
+           "broker", core_phase_text(core_phase_of(a->core)));
+  /* Blocked calls of librdkafka hold worker threads; leaving them is safe, as a kill would be. */
+  _exit(a->settings.drain ? 5 : 0);
+}
+
+static void on_stop(uv_signal_t *signal, int number) {
+  agent *a = signal->data;
+  if (a->stopping) return;
+  a->stopping = true;
+  log_line(LEVEL_INFO, "stopping", "signal %d: finishing the transaction in hand", number);
+  notify_stopping();
+  uv_timer_start(&a->deadline, on_deadline, (uint64_t)(a->settings.shutdown_timeout_us / 1000), 0);
+  agent_event(a, (core_event){.kind = EVENT_STOP});
+}
+
+void agent_reload_if_due(agent *a) {
+  /* Workers read the settings: they are swapped while none runs. */
+  if (!a->reload_due || a->op_running || a->house_busy) return;
+  a->reload_due = false;
+  settings next;
+  if (settings_reload(&a->settings, &next, a->argc, a->argv, stderr) != 0) {
+    log_line(LEVEL_ERROR, "reload-failed", "the configuration has errors (above); nothing was changed");
+  } else {
+    int waiting = settings_needs_restart(&a->settings, &next, stderr);
+    settings_take(&a->settings, &next);
+    settings_free(&next);
+    log_setup(a->settings.level, a->settings.format);
+    log_line(LEVEL_INFO, "reloaded", "configuration read again%s",
+             waiting ? "; the settings named above change at the next start" : "");
+  }
+  notify_ready();
+}
+
+static void on_hup(uv_signal_t *signal, int number) {
+  (void)number;
+  agent *a = signal->data;
+  notify_reloading();
+  a->reload_due = true;
+  agent_reload_if_due(a);
+}
+
+/* --- set-up --- */
+
+static bool setup_loop(agent *a) {
+  uv_loop_t *loop = &a->loop;
+  if (uv_loop_init(loop) != 0) return false;
+  uv_timer_init(loop, &a->wake);
+  uv_timer_init(loop, &a->tick);
+  uv_timer_init(loop, &a->house);
+  uv_timer_init(loop, &a->deadline);
+  uv_idle_init(loop, &a->fill.idle);
+  uv_fs_event_init(loop, &a->watch);
+  uv_signal_init(loop, &a->term);
+  uv_signal_init(loop, &a->intr);
+  uv_signal_init(loop, &a->hup);
+  a->wake.data = a->tick.data = a->house.data = a->deadline.data = a;
+  a->watch.data = a->term.data = a->intr.data = a->hup.data = a;
+  return true;
+}
+
+static void close_handle(uv_handle_t *handle, void *arg) {
+  (void)arg;
+  if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+static int open_store(agent *a) {
+  sl_options options = {.flags = 0};
+  sl_status st = sl_open(a->settings.store, &options, &a->store);
+  if (st == SL_OK) st = delivery_open(a->store, &a->delivery);
+  if (st == SL_OK) return 0;
+  log_line(LEVEL_ERROR, st == SL_E_BUSY ? "store-taken" : "store-unusable", "%s", sl_last_detail());
+  return 3;
+}
+
+static bool make_core(agent *a) {
+  core_config config = {.exactly_once = a->settings.mode == MODE_EXACTLY_ONCE,
+                        .drain = a->settings.drain,
+                        .latency_budget_us = a->settings.latency_budget_us,
+                        .txn_max_events = a->settings.txn_max_events,
+                        .txn_max_bytes = a->settings.txn_max_bytes,
+                        .txn_timeout_us = a->settings.txn_timeout_us,
+                        .doubt_us = 5000000,
+                        .probe_us = 30000000};
+  uint64_t last = 0;
+  if (sl_wait(a->store, 0, 0, &last) == SL_OK) config.drain_to = last;
+  if (a->settings.drain && a->settings.drain_timeout_us > 0)
+    config.drain_deadline_us = sl_clock_monotonic_us() + a->settings.drain_timeout_us;
+  size_t len = 0;
+  int64_t bytes = 0;
+  if (delivery_note_get(a->delivery, NOTE_TXN_BYTES, &bytes, sizeof bytes, &len) == SL_OK && len == sizeof bytes)
+    config.txn_start_bytes = bytes;
+  if (!sl_random(config.incarnation, sizeof config.incarnation) ||
+      !sl_random(&config.seed, sizeof config.seed))
+    return false;
+  a->core = core_new(&config, delivery_state_get(a->delivery));
+  return a->core != NULL;
+}
+
+static void remember(agent *a) {
+  core_view view;
+  core_view_get(a->core, &view);
+  int64_t bytes = (int64_t)view.txn_bytes;
+  delivery_note_set(a->delivery, NOTE_TXN_BYTES, SL_BYTES(&bytes, sizeof bytes));
+}
+
+int agent_run(settings *taken, int argc, char **argv) {
+  agent *a = calloc(1, sizeof *a);
+  if (!a) return 3;
+  a->settings = *taken;
+  a->argc = argc;
+  a->argv = argv;
+  a->started_wall_us = sl_clock_wall_us();
+  a->marker_offset = a->settled_marker_offset = -1;
+  a->suspend_us = suspended_us();
+  log_setup(a->settings.level, a->settings.format);
+  int status = open_store(a);
+  if (status == 0 && (!make_core(a) || !setup_loop(a))) {
+    log_line(LEVEL_ERROR, "no-memory", "the agent could not be set up");
+    status = 3;
+  }
+  if (status == 0) {
+    snprintf(a->store_id, sizeof a->store_id, "%s", sl_store_id(a->store));
+    if (a->settings.transactional_id)
+      snprintf(a->transactional_id, sizeof a->transactional_id, "%s", a->settings.transactional_id);
+    else
+      snprintf(a->transactional_id, sizeof a->transactional_id, "sidelog-%s", a->store_id);
+    uv_signal_start(&a->term, on_stop, SIGTERM);
+    uv_signal_start(&a->intr, on_stop, SIGINT);
+    uv_signal_start(&a->hup, on_hup, SIGHUP);
+    if (uv_fs_event_start(&a->watch, on_log_change, delivery_watch_path(a->delivery), 0) != 0)
+      log_line(LEVEL_WARN, "watch-failed", "changes of the log cannot be watched: looking once a second");
+    uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS);
+    uv_timer_start(&a->house, on_house, 2000, HOUSE_MS);
+    log_line(LEVEL_INFO, "started", "store %s (%s), brokers %s, %s", a->settings.store, a->store_id,
+             a->settings.brokers, a->settings.mode == MODE_EXACTLY_ONCE ? "exactly-once" : "at-least-once");
+    notify_ready(); /* the store, not the broker: producers depend on nothing else */
+    agent_event(a, (core_event){.kind = EVENT_START});
+    index_more(a);
+    uv_run(&a->loop, UV_RUN_DEFAULT);
+    status = a->exit_status;
+    remember(a);
+    tell_report(a);
+    uv_walk(&a->loop, close_handle, NULL);
+    uv_run(&a->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&a->loop);
+  }
+  core_free(a->core);
+  delivery_close(a->delivery);
+  sl_close(a->store);
+  settings_free(&a->settings);
+  free(a);
+  return status;
+}

@@ -1,0 +1,106 @@
+/* The running agent: performs the core's actions on a libuv loop. No decision is made here.
+ *
+ *   agent.c    set-up, signals, timers, watching the log, end
+ *   ops.c      one function per operation of the core; blocking ones on worker threads, one at a time
+ *   fill.c     reads records, offers them to the core, produces them
+ *   tell.c     log lines and the status report
+ *
+ * Threads: everything belongs to the loop's thread, except inside the worker callbacks of ops.c and of the
+ * housekeeping in agent.c, which touch only their own request and the thread-safe sl_store. sl_delivery is
+ * used by the operation under way, or by the loop while none that uses it is. */
+#ifndef SYNC_AGENT_H
+#define SYNC_AGENT_H
+#include "core/core.h"
+#include "kafka/kafka.h"
+#include "settings.h"
+#include "store/delivery.h"
+#include <uv.h>
+
+typedef struct agent agent;
+
+typedef struct op_request { /* the operation under way, and what it will be DONE with */
+  uv_work_t work;
+  agent *agent;
+  core_action action;
+  core_event done;
+  kafka_topic_spec spec;
+  char cluster_id[64];
+  kafka_marker marker;
+  bool uses_delivery;
+} op_request;
+
+typedef struct fill { /* OP_FILL: see fill.c */
+  uv_idle_t idle;
+  sl_iter *iter;
+  const sl_record *held;   /* did not fit the queue: offered again after deliveries */
+  bool active, waiting;
+  core_event done;
+} fill;
+
+struct agent {
+  uv_loop_t loop;
+  settings settings;
+  int argc;
+  char **argv;
+  sl_store *store;
+  sl_delivery *delivery;
+  core *core;
+  kafka *kafka;
+  uv_poll_t *kafka_poll;   /* freed by its close callback */
+  op_request op;
+  bool op_running;
+  core_event pending;      /* an operation that was done at once */
+  bool has_pending, stepping;
+  fill fill;
+  int64_t marker_offset;   /* of the marker produced last; -1: not acknowledged (or the broker did not say) */
+  fault marker_fault;      /* why it was not delivered */
+  bool marker_waiting;     /* OP_FLUSH waits for room in the producer's queue */
+  core_action flush_action;
+  int64_t settled_marker_offset;
+  char store_id[37], transactional_id[256];
+
+  uv_fs_event_t watch;
+  uv_timer_t wake, tick, house;
+  uv_signal_t term, intr, hup;
+  uv_timer_t deadline;
+  uv_work_t index_work, house_work;
+  bool index_busy, index_again, house_busy;
+  uint64_t indexed, last_seq; /* written by the worker, read after it */
+  sl_status index_status;
+  char index_detail[512];
+
+  int64_t started_wall_us;
+  int64_t unreachable_wall_us; /* 0: reachable */
+  int64_t suspend_us;      /* CLOCK_BOOTTIME minus CLOCK_MONOTONIC when last looked */
+  bool stopping, report_due, reload_due;
+  int exit_status;
+  core_phase told_phase;
+  core_park told_park;
+  int64_t told_fault_us;
+  uint64_t told_lanes;
+  bool told_ready;
+};
+
+/* Runs until it is done; returns the exit status. `settings` is taken over. */
+int agent_run(settings *settings, int argc, char **argv);
+
+/* Gives the core an event (time is filled in) and performs what it answers. */
+void agent_event(agent *a, core_event event);
+void agent_serve_kafka(agent *a); /* delivers everything the handle has */
+
+void agent_reload_if_due(agent *a);
+
+/* ops.c */
+void ops_perform(agent *a, const core_action *action);
+void ops_done(agent *a, core_event done);
+
+/* fill.c */
+void fill_start(agent *a, const core_action *action);
+void fill_resume(agent *a);       /* deliveries made room */
+#define TAG_MARKER UINT64_MAX
+fault fill_produce_marker(agent *a, sl_slice marker);
+
+/* tell.c */
+void tell_changes(agent *a);      /* after each step: log lines for what changed */
+void tell_report(agent *a);       /* the status report, now or as soon as the delivery book is free */
+#endif

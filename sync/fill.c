@@ -1,0 +1,160 @@
+/* OP_FILL: reads records from the log, offers each to the core and hands those it wants to librdkafka. In slices
+ * of a few milliseconds, so that deliveries, signals and timers are served in between. A full producer queue
+ * pauses the reading until deliveries make room: that bounds memory, whatever the backlog. */
+#include "agent.h"
+#include "base/clock.h"
+#include <stdio.h>
+
+#define SLICE_RECORDS 2000
+#define SLICE_US 4000
+#define RECORD_OVERHEAD 90 /* of a record in a batch beside key, value and headers */
+#define OUR_HEADERS 7
+#define HEADERS_MAX 1024
+
+static void fill_end(agent *a, core_fill_end end, const fault *why) {
+  fill *f = &a->fill;
+  core_event done = f->done;
+  done.fill_end = end;
+  if (why) done.why = *why;
+  uv_idle_stop(&f->idle);
+  sl_iter_close(f->iter);
+  f->iter = NULL;
+  f->held = NULL;
+  f->active = f->waiting = false;
+  agent_event(a, done);
+}
+
+static bool has_header(const sl_record *r, sl_slice name) {
+  for (size_t i = 0; i < r->header_count; i++)
+    if (sl_slice_eq(r->headers[i].name, name)) return true;
+  return false;
+}
+
+static fault produce(agent *a, const sl_record *r, uint64_t tag) {
+  char topic[256], seq[24], dedup[520];
+  sl_header headers[HEADERS_MAX];
+  size_t n = 0;
+  memcpy(topic, r->topic.data, r->topic.len);
+  topic[r->topic.len] = '\0';
+  for (; n < r->header_count && n < HEADERS_MAX - OUR_HEADERS; n++) headers[n] = r->headers[n];
+  int seq_len = snprintf(seq, sizeof seq, "%llu", (unsigned long long)r->seq);
+  int dedup_len = snprintf(dedup, sizeof dedup, "%s/%.*s", topic, (int)r->event_id.len,
+                           (const char *)r->event_id.data);
+  const sl_header ours[OUR_HEADERS] = {
+      {SL_STR("x-correlation-id"), r->correlation_id}, {SL_STR("x-causation-id"), r->causation_id},
+      {SL_STR("x-tenant"), r->tenant},                 {SL_STR("x-event-id"), r->event_id},
+      {SL_STR("x-dedup-key"), SL_BYTES(dedup, dedup_len)},
+      {SL_STR("x-sidelog-store"), SL_BYTES(a->store_id, 36)}, {SL_STR("x-sidelog-seq"), SL_BYTES(seq, seq_len)}};
+  for (size_t i = 0; i < OUR_HEADERS; i++) /* a producer's own header of that name stands */
+    if (ours[i].value.len > 0 && !has_header(r, ours[i].name)) headers[n++] = ours[i];
+  /* An append dated in the future (a clock set to 2038) must not make the broker refuse the record. */
+  int64_t at = r->appended_at_us <= sl_clock_wall_us() && r->appended_at_us > 0 ? r->appended_at_us / 1000 : 0;
+  kafka_record record = {.topic = topic, .partition = -1, .key = r->key,
+                         .value = r->value.data ? r->value : SL_BYTES("", 0),
+                         .headers = headers, .header_count = n, .timestamp_ms = at};
+  return kafka_produce(a->kafka, &record, tag);
+}
+
+static size_t size_of(const sl_record *r) {
+  size_t size = RECORD_OVERHEAD + 2 * (r->topic.len + r->event_id.len) + r->value.len + r->key.len +
+                r->correlation_id.len + r->causation_id.len + r->tenant.len;
+  for (size_t i = 0; i < r->header_count; i++) size += r->headers[i].name.len + r->headers[i].value.len + 4;
+  return size;
+}
+
+typedef enum taken { TAKEN, PAUSED, ENDED } taken;
+
+static taken take(agent *a, const sl_record *r) {
+  uint64_t tag;
+  size_t size = size_of(r);
+  int64_t now = sl_clock_monotonic_us();
+  switch (core_offer(a->core, r->seq, r->topic, r->duplicate_of, size, now, &tag)) {
+  case OFFER_SETTLED: return TAKEN;
+  case OFFER_STOP: return ENDED;
+  case OFFER_PRODUCE: break;
+  }
+  fault why = {0};
+  if (a->settings.mode == MODE_EXACTLY_ONCE && !core_txn_begun(a->core)) {
+    why = kafka_begin(a->kafka);
+    if (fault_is_ok(&why)) core_begun(a->core);
+  }
+  if (fault_is_ok(&why)) why = produce(a, r, tag);
+  if (fault_is_ok(&why)) return TAKEN;
+  if (kafka_fault_is_queue_full(&why)) return core_queue_full(a->core, size) ? PAUSED : ENDED;
+  return core_refused(a->core, tag, &why, sl_clock_wall_us()) ? TAKEN : ENDED;
+}
+
+static void slice(uv_idle_t *idle) {
+  agent *a = idle->data;
+  fill *f = &a->fill;
+  int64_t until = sl_clock_monotonic_us() + SLICE_US;
+  for (int i = 0; i < SLICE_RECORDS; i++) {
+    const sl_record *r = f->held;
+    f->held = NULL;
+    sl_status st = r ? SL_OK : sl_iter_next(f->iter, &r);
+    if (st == SL_NOTFOUND) {
+      fill_end(a, FILL_END_OF_LOG, NULL);
+      return;
+    }
+    if (st != SL_OK) {
+      fault why = {.scope = SCOPE_AGENT, .class_ = CLASS_RETRYABLE_DEPENDENCY, .name = "STORE"};
+      snprintf(why.text, sizeof why.text, "%.250s", sl_last_detail());
+      fill_end(a, FILL_STOPPED, &why);
+      return;
+    }
+    switch (take(a, r)) {
+    case TAKEN: break;
+    case ENDED: fill_end(a, FILL_STOPPED, NULL); return;
+    case PAUSED:
+      f->held = r;
+      f->waiting = true;
+      uv_idle_stop(idle);
+      return;
+    }
+    if ((i & 63) == 63 && sl_clock_monotonic_us() >= until) break;
+  }
+  agent_serve_kafka(a);
+}
+
+void fill_resume(agent *a) {
+  if (!a->fill.active || !a->fill.waiting) return;
+  a->fill.waiting = false;
+  uv_idle_start(&a->fill.idle, slice);
+}
+
+void fill_start(agent *a, const core_action *action) {
+  fill *f = &a->fill;
+  f->done = (core_event){.kind = EVENT_DONE, .op = OP_FILL};
+  sl_query query = {.first_seq = action->from, .last_seq = action->to};
+  char literal[512]; /* a topic's name has no glob characters but may contain none of * ? [ \ anyway */
+  if (action->topic) {
+    int n = snprintf(literal, sizeof literal, "%s", action->topic);
+    query.topic = SL_BYTES(literal, n);
+  }
+  if (sl_iter_start(a->store, &query, &f->iter) != SL_OK) {
+    f->done.why = (fault){.scope = SCOPE_AGENT, .class_ = CLASS_RETRYABLE_DEPENDENCY, .name = "STORE"};
+    snprintf(f->done.why.text, sizeof f->done.why.text, "%.250s", sl_last_detail());
+    ops_done(a, f->done);
+    return;
+  }
+  f->active = true;
+  f->waiting = false;
+  f->held = NULL;
+  f->idle.data = a;
+  uv_idle_start(&f->idle, slice);
+}
+
+fault fill_produce_marker(agent *a, sl_slice marker) {
+  fault why = {0};
+  if (!core_txn_begun(a->core)) {
+    why = kafka_begin(a->kafka);
+    if (!fault_is_ok(&why)) return why;
+    core_begun(a->core);
+  }
+  a->marker_offset = -1;
+  a->marker_fault = (fault){0};
+  kafka_record record = {.topic = a->settings.marker_topic,
+                         .partition = delivery_state_get(a->delivery)->marker_partition,
+                         .key = SL_BYTES(a->store_id, 36), .value = marker};
+  return kafka_produce(a->kafka, &record, TAG_MARKER);
+}

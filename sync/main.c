@@ -1,0 +1,15 @@
+/* sidelogd: drains a sidelog store to Kafka or Redpanda. */
+#include "agent.h"
+#include <signal.h>
+#include <stdio.h>
+
+int main(int argc, char **argv) {
+  settings s;
+  settings_action action;
+  signal(SIGPIPE, SIG_IGN);
+  int status = settings_parse_checked(&s, &action, argc, argv, kafka_check_property, stderr);
+  if (status == 0 && action == SETTINGS_RUN) return agent_run(&s, argc, argv);
+  if (status == 0) status = settings_act(action, &s, stdout);
+  settings_free(&s);
+  return status;
+}

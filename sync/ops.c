@@ -1,0 +1,242 @@
+/* The operations of the core. Each is started by ops_perform and ends in ops_done, once. Blocking ones run on a
+ * worker thread; their timeouts are bounded, so that SIGTERM is heard (an infinite one defeats it). */
+#include "agent.h"
+#include "base/clock.h"
+#include "log.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CONNECT_TIMEOUT_MS 4000
+#define TOPIC_TIMEOUT_MS 15000
+#define INIT_TIMEOUT_MS 30000
+#define MARKER_TIMEOUT_MS 40000 /* a stranger's dead transaction may hold ours back until its timeout */
+#define NOTE_MARKER_OFFSET "marker-offset"
+#define NOTE_TXN_BYTES "txn-bytes"
+
+static fault store_fault(sl_status st, const char *what) {
+  fault f = {.scope = SCOPE_AGENT, .class_ = CLASS_RETRYABLE_DEPENDENCY};
+  snprintf(f.name, sizeof f.name, "STORE");
+  snprintf(f.text, sizeof f.text, "%s: %s: %.180s", what, sl_status_text(st), sl_last_detail());
+  return f;
+}
+
+static void store_result(op_request *r, sl_status st, const char *what) {
+  if (st != SL_OK) r->done.why = store_fault(st, what);
+  r->done.book = delivery_state_get(r->agent->delivery);
+}
+
+/* --- on the worker --- */
+
+static void work_marker_topic(op_request *r) {
+  agent *a = r->agent;
+  kafka_topic_info info;
+  r->done.why = kafka_prepare_topic(a->kafka, a->settings.marker_topic, &r->spec, TOPIC_TIMEOUT_MS, &info);
+  if (!fault_is_ok(&r->done.why)) return;
+  const delivery_state *book = delivery_state_get(a->delivery);
+  int32_t partition = book->marker_partition;
+  if (partition < 0) { /* chosen once and kept: spread the stores over the partitions by their ids */
+    uint32_t sum = 0;
+    for (const char *p = a->store_id; *p; p++) sum = sum * 31 + (uint8_t)*p;
+    partition = (int32_t)(sum % (uint32_t)(info.partitions > 0 ? info.partitions : 1));
+  }
+  sl_slice id = sl_slice_of(r->cluster_id);
+  if (partition == book->marker_partition && (id.len == 0 || sl_slice_eq(id, book->cluster_id))) return;
+  sl_status st = delivery_set_cluster(a->delivery, id.len ? id : book->cluster_id, partition);
+  if (st != SL_OK) r->done.why = store_fault(st, "the marker's partition could not be kept");
+}
+
+static void work_connect(op_request *r) {
+  agent *a = r->agent;
+  r->done.why = kafka_connect(a->kafka, CONNECT_TIMEOUT_MS, r->cluster_id);
+  r->done.cluster_id = r->cluster_id;
+  const delivery_state *book = delivery_state_get(a->delivery);
+  if (fault_is_ok(&r->done.why) && a->settings.mode == MODE_AT_LEAST_ONCE && r->cluster_id[0] &&
+      book->cluster_id.len == 0) {
+    sl_status st = delivery_set_cluster(a->delivery, sl_slice_of(r->cluster_id), book->marker_partition);
+    if (st != SL_OK) r->done.why = store_fault(st, "the cluster's id could not be kept");
+  }
+}
+
+static void work_read_marker(op_request *r) {
+  agent *a = r->agent;
+  int64_t from = -1;
+  size_t len = 0;
+  if (delivery_note_get(a->delivery, NOTE_MARKER_OFFSET, &from, sizeof from, &len) != SL_OK || len != sizeof from)
+    from = -1;
+  r->done.why = kafka_read_marker(a->kafka, a->settings.marker_topic,
+                                  delivery_state_get(a->delivery)->marker_partition, sl_slice_of(a->store_id),
+                                  from, MARKER_TIMEOUT_MS, &r->marker);
+  if (!fault_is_ok(&r->done.why) || !r->marker.found) return;
+  r->done.marker = SL_BYTES(r->marker.value, r->marker.len);
+  r->done.marker_offset = r->marker.offset;
+}
+
+static void work_settle(op_request *r) {
+  agent *a = r->agent;
+  int64_t offset = a->marker_offset;
+  core_view view;
+  core_view_get(a->core, &view);
+  sl_status st = delivery_settle(a->delivery);
+  if (st == SL_OK && offset >= 0 && offset != a->settled_marker_offset &&
+      delivery_note_set(a->delivery, NOTE_MARKER_OFFSET, SL_BYTES(&offset, sizeof offset)) == SL_OK)
+    a->settled_marker_offset = offset;
+  store_result(r, st, "the settled transaction could not be noted");
+}
+
+static void work(uv_work_t *request) {
+  op_request *r = request->data;
+  agent *a = r->agent;
+  int timeout_ms = (int)(core_txn_timeout_us(a->core) / 1000);
+  switch (r->action.op) {
+  case OP_CONNECT: work_connect(r); break;
+  case OP_MARKER_TOPIC: work_marker_topic(r); break;
+  case OP_INIT_TXN: r->done.why = kafka_init_transactions(a->kafka, INIT_TIMEOUT_MS); break;
+  case OP_READ_MARKER: work_read_marker(r); break;
+  case OP_TOPIC: {
+    kafka_topic_info info = {0, -1, false};
+    r->done.why = kafka_prepare_topic(a->kafka, r->action.topic, &r->spec, TOPIC_TIMEOUT_MS, &info);
+    r->done.partitions = info.partitions;
+    r->done.max_message_bytes = info.max_message_bytes;
+    if (fault_is_ok(&r->done.why) && info.created)
+      log_line(LEVEL_INFO, "topic-created", "%s with %d partitions", r->action.topic, (int)info.partitions);
+    break;
+  }
+  case OP_FLUSH: r->done.why = kafka_flush(a->kafka, timeout_ms); break;
+  case OP_INTENT:
+    if (a->settings.mode == MODE_EXACTLY_ONCE)
+      store_result(r, delivery_intent(a->delivery, core_attempt(a->core)), "the intent could not be written");
+    else
+      store_result(r, delivery_record(a->delivery, core_attempt(a->core)), "the receipts could not be written");
+    break;
+  case OP_COMMIT: r->done.why = kafka_commit(a->kafka, timeout_ms); break;
+  case OP_ABORT: r->done.why = kafka_abort(a->kafka, timeout_ms); break;
+  case OP_SETTLE: work_settle(r); break;
+  case OP_ABANDON:
+    store_result(r, delivery_abandon(a->delivery), "the aborted transaction could not be noted");
+    break;
+  case OP_DESTROY: kafka_destroy(a->kafka); break;
+  case OP_FILL:
+  case OP_EXIT:
+  case OP_NONE: break;
+  }
+}
+
+static void after(uv_work_t *request, int status) {
+  (void)status;
+  op_request *r = request->data;
+  agent *a = r->agent;
+  if (r->action.op == OP_DESTROY) a->kafka = NULL;
+  a->op_running = false;
+  /* Deliveries and errors that happened before the end are told before it: the core decides about doubt. */
+  agent_serve_kafka(a);
+  if (r->action.op == OP_FLUSH && fault_is_ok(&r->done.why)) r->done.why = a->marker_fault;
+  agent_event(a, r->done);
+  free(r->marker.value);
+  r->marker = (kafka_marker){0};
+  if (a->report_due) tell_report(a);
+  agent_reload_if_due(a);
+}
+
+/* --- on the loop --- */
+
+static void kafka_ready(uv_poll_t *poll, int status, int events) {
+  (void)status;
+  (void)events;
+  agent_serve_kafka(poll->data);
+}
+
+static void free_handle(uv_handle_t *handle) { free(handle); }
+
+static bool open_handle(agent *a, fault *why) {
+  kafka_options options = {
+      .brokers = a->settings.brokers,
+      .transactional_id = a->settings.mode == MODE_EXACTLY_ONCE ? a->transactional_id : NULL,
+      .txn_timeout_ms = (int32_t)(core_txn_timeout_us(a->core) / 1000),
+      .queue_bytes = core_queue_bytes(a->core, a->settings.queue_bytes),
+      .batch_bytes = core_batch_bytes(a->core),
+      .properties = a->settings.kafka,
+      .property_count = a->settings.kafka_count};
+  if (!kafka_new(&options, &a->kafka, why)) return false;
+  a->kafka_poll = calloc(1, sizeof *a->kafka_poll);
+  if (!a->kafka_poll || uv_poll_init(&a->loop, a->kafka_poll, kafka_fd(a->kafka)) != 0) {
+    free(a->kafka_poll);
+    a->kafka_poll = NULL;
+    kafka_destroy(a->kafka);
+    a->kafka = NULL;
+    *why = (fault){.scope = SCOPE_AGENT, .name = "NO_MEMORY", .text = "no memory for the Kafka client"};
+    return false;
+  }
+  a->kafka_poll->data = a;
+  uv_poll_start(a->kafka_poll, UV_READABLE, kafka_ready);
+  return true;
+}
+
+static void topic_spec(agent *a, op_request *r) {
+  if (r->action.op == OP_MARKER_TOPIC) {
+    r->spec = (kafka_topic_spec){.create = true, .partitions = a->settings.marker_partitions,
+                                 .replication = a->settings.marker_replication, .retention_ms = -1,
+                                 .compacted = true};
+    return;
+  }
+  topic_rule rule = settings_topic(&a->settings, sl_slice_of(r->action.topic));
+  r->spec = (kafka_topic_spec){.create = a->settings.create_topics, .partitions = rule.partitions,
+                               .replication = rule.replication,
+                               .retention_ms = rule.kafka_retention_us / 1000};
+}
+
+void ops_done(agent *a, core_event done) {
+  a->pending = done; /* agent_event's loop picks it up: no recursion */
+  a->has_pending = true;
+}
+
+void ops_perform(agent *a, const core_action *action) {
+  op_request *r = &a->op;
+  core_event done = {.kind = EVENT_DONE, .op = action->op};
+  if (action->op == OP_EXIT) {
+    a->exit_status = action->exit_status;
+    uv_stop(&a->loop);
+    return;
+  }
+  if (action->op == OP_FILL) {
+    fill_start(a, action);
+    return;
+  }
+  if (action->op == OP_CONNECT && !a->kafka && !open_handle(a, &done.why)) {
+    ops_done(a, done);
+    return;
+  }
+  if (action->op == OP_FLUSH && action->marker.len > 0) {
+    done.why = fill_produce_marker(a, action->marker);
+    a->marker_waiting = kafka_fault_is_queue_full(&done.why) && kafka_waiting(a->kafka) > 0;
+    if (a->marker_waiting) { /* agent_serve_kafka performs it again once deliveries have made room */
+      a->flush_action = *action;
+      return;
+    }
+    if (!fault_is_ok(&done.why)) {
+      ops_done(a, done);
+      return;
+    }
+  }
+  if (action->op == OP_DESTROY) {
+    if (a->kafka_poll) uv_close((uv_handle_t *)a->kafka_poll, free_handle);
+    a->kafka_poll = NULL;
+    if (!a->kafka) {
+      ops_done(a, done);
+      return;
+    }
+  }
+  char cluster_id[64];
+  memcpy(cluster_id, r->cluster_id, sizeof cluster_id); /* MARKER_TOPIC keeps what CONNECT learned */
+  *r = (op_request){.agent = a, .action = *action, .done = done};
+  memcpy(r->cluster_id, cluster_id, sizeof cluster_id);
+  r->uses_delivery = action->op == OP_CONNECT || action->op == OP_MARKER_TOPIC || action->op == OP_READ_MARKER ||
+                     action->op == OP_INTENT || action->op == OP_SETTLE || action->op == OP_ABANDON;
+  if (action->op == OP_TOPIC || action->op == OP_MARKER_TOPIC) topic_spec(a, r);
+  r->work.data = r;
+  a->op_running = true;
+  if (uv_queue_work(&a->loop, &r->work, work, after) != 0) {
+    a->op_running = false;
+    r->done.why = (fault){.scope = SCOPE_AGENT, .name = "NO_WORKER", .text = "no worker thread could be had"};
+    ops_done(a, r->done);
+  }
+}

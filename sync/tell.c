@@ -1,0 +1,114 @@
+/* What the agent says of itself: a log line for each change that a person may care about, and the status report. */
+#include "agent.h"
+#include "base/clock.h"
+#include "log.h"
+#include "notify.h"
+#include "report.h"
+#include <stdio.h>
+#include <unistd.h>
+
+typedef struct park_text { const char *reason, *text, *remedy; } park_text;
+
+static park_text text_of_park(core_park park) {
+  switch (park) {
+  case PARK_FOREIGN_CLUSTER:
+    return (park_text){"foreign-cluster", "these brokers are another cluster than the one this store delivered to",
+                       "point the agent back to that cluster, or see docs/delivery.md, \"Parked\""};
+  case PARK_MARKER_AHEAD:
+    return (park_text){"marker-ahead",
+                       "the cluster's progress for this store is not the one noted here: was the store restored from "
+                       "a backup or copied, or does a second agent drain a copy of it?",
+                       "stop the other agent, or see docs/delivery.md, \"Parked\"; nothing was sent"};
+  case PARK_MARKER_MISSING:
+    return (park_text){"marker-missing",
+                       "this store has delivered events, but its progress is not on the cluster: was the marker topic "
+                       "deleted or the cluster recreated?",
+                       "see docs/delivery.md, \"Parked\"; nothing was sent"};
+  case PARK_REFUSED:
+    return (park_text){"refused", "the cluster refuses this agent",
+                       "check credentials and ACLs; the agent probes again by itself"};
+  case PARK_NONE: break;
+  }
+  return (park_text){0};
+}
+
+static bool is_running(core_phase p) { return p >= PHASE_IDLE && p <= PHASE_ABANDON; }
+
+static report_state state_of(const agent *a, const core_view *v) {
+  if (v->phase == PHASE_STOPPED) return REPORT_STOPPED;
+  if (v->park != PARK_NONE) return REPORT_PARKED;
+  if (a->stopping) return REPORT_STOPPING;
+  if (is_running(v->phase)) return a->settings.drain ? REPORT_DRAINING : REPORT_RUNNING;
+  return v->phase == PHASE_BACKOFF ? REPORT_BACKOFF : REPORT_CONNECTING;
+}
+
+void tell_changes(agent *a) {
+  core_view v;
+  core_view_get(a->core, &v);
+  bool was_running = is_running(a->told_phase), running = is_running(v.phase);
+  if (v.last_fault_us != a->told_fault_us) {
+    a->told_fault_us = v.last_fault_us;
+    const fault *f = &v.last_fault;
+    const char *event = f->scope == SCOPE_CONNECTION ? "broker-unreachable"
+                        : f->scope == SCOPE_RECORD   ? "record-refused"
+                        : f->scope == SCOPE_TOPIC    ? "topic-refused"
+                                                     : "setback";
+    log_line(LEVEL_WARN, event, "%s (%s): %s", f->name, fault_class_text(f->class_), f->text);
+  }
+  if (v.park != a->told_park) {
+    a->told_park = v.park;
+    park_text t = text_of_park(v.park);
+    if (v.park != PARK_NONE) log_line(LEVEL_ERROR, "parked", "%s: %s; %s", t.reason, t.text, t.remedy);
+  }
+  if (v.lane_count != a->told_lanes) {
+    log_line(LEVEL_WARN, "lanes", "%zu topics cannot be written now and drain apart", v.lane_count);
+    a->told_lanes = v.lane_count;
+  }
+  if (running && !was_running) {
+    log_line(LEVEL_INFO, "delivering", "connected to %s; delivering from seq %llu on", a->settings.brokers,
+             (unsigned long long)v.cursor_seq + 1);
+    notify_ready();
+  }
+  /* Phases within a transaction are too quick to report one by one. */
+  bool changed = v.phase != a->told_phase && !(running && was_running);
+  a->told_phase = v.phase;
+  if (changed) tell_report(a);
+}
+
+void tell_report(agent *a) {
+  if (a->op_running && a->op.uses_delivery) {
+    a->report_due = true;
+    return;
+  }
+  a->report_due = false;
+  core_view v;
+  core_view_get(a->core, &v);
+  int64_t now = sl_clock_monotonic_us(), wall = sl_clock_wall_us();
+  bool down = v.last_fault.scope == SCOPE_CONNECTION && !is_running(v.phase);
+  if (!down) a->unreachable_wall_us = 0;
+  else if (a->unreachable_wall_us == 0) a->unreachable_wall_us = wall;
+  park_text park = text_of_park(v.park);
+  report_lane lanes[64] = {0};
+  size_t n = 0;
+  for (; n < v.lane_count && n < 64; n++) lanes[n] = (report_lane){.topic = v.lanes[n].topic, .seq = v.lanes[n].seq};
+#define WALL(us) ((us) ? (us) - now + wall : 0)
+  agent_report report = {
+      .state = state_of(a, &v), .state_since_us = v.since_us ? WALL(v.since_us) : a->started_wall_us,
+      .written_us = wall, .started_us = a->started_wall_us, .pid = (int64_t)getpid(),
+      .mode = a->settings.mode == MODE_EXACTLY_ONCE ? "exactly-once" : "at-least-once",
+      .brokers = a->settings.brokers, .cluster_id = a->op.cluster_id[0] ? a->op.cluster_id : NULL,
+      .unreachable_since_us = a->unreachable_wall_us, .last_commit_us = WALL(v.last_commit_us),
+      .error_code = v.last_fault_us ? v.last_fault.name : NULL,
+      .error_text = v.last_fault_us ? v.last_fault.text : NULL, .error_us = WALL(v.last_fault_us),
+      .next_try_us = v.phase == PHASE_BACKOFF || v.phase == PHASE_PARKED ? WALL(v.next_try_us) : 0,
+      .backlog = v.last_seq > v.cursor_seq ? v.last_seq - v.cursor_seq : 0, .cursor_seq = v.cursor_seq,
+      .last_seq = v.last_seq, .indexed_seq = v.indexed_seq,
+      .txn_events = (uint64_t)a->settings.txn_max_events, .txn_bytes = v.txn_bytes, .bytes_per_s = v.bytes_per_s,
+      .transactions = v.transactions, .aborts = v.aborts, .handles = v.handles, .lanes = lanes, .lane_count = n,
+      .parked_reason = park.reason, .parked_text = park.text, .parked_remedy = park.remedy};
+#undef WALL
+  if (a->kafka) kafka_brokers(a->kafka, &report.brokers_up, &report.brokers_total);
+  sl_buf json = {0};
+  if (agent_report_json(&report, &json)) delivery_report_set(a->delivery, sl_buf_slice(&json));
+  sl_buf_free(&json);
+}
