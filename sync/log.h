@@ -1,8 +1,10 @@
-/* Structured log lines on standard error, one line each whatever is in them, rate limited. * text
- * 2026-11-22T05:12:01.123Z warn broker-unreachable brokers=r0:9092 suppressed=4: refused; next try in 2 s
- * json
- * {"time":"...","level":"warn","event":"broker-unreachable","brokers":"r0:9092","suppressed":4,"message":"refused"}
- * * `event` is a stable kebab-case name, for machines; the message is for people. Control characters, and
+/* Structured log lines on standard error, one line each whatever is in them, rate limited.
+ *
+ * text:  2026-11-22T05:12:01.123Z warn broker-unreachable brokers=r0:9092 suppressed=4: connection refused
+ * json:  {"time":"2026-11-22T05:12:01.123Z","level":"warn","event":"broker-unreachable","brokers":"r0:9092",
+ *        "suppressed":4,"message":"connection refused"}                                     (in one line)
+ *
+ * `event` is a stable kebab-case name, for machines; the message is for people. Control characters, and
  * bytes that are no UTF-8, are escaped. A line of the same event repeats at most LOG_BURST times in 10 s;
  * what was held back is counted in the next one (suppressed=N). Debug lines are not limited: who asks for
  * them wants them all. */

@@ -251,7 +251,7 @@ static void finish(const settings *s, problems *p) {
 }
 
 int settings_parse_checked(settings *out, settings_action *action, int argc, char **argv,
-                           property_check *check, FILE *errors) {
+                           kafka_property_check *check, FILE *errors) {
   problems p = {.out = errors};
   line l = {.action = SETTINGS_RUN};
   *out = (settings){.kafka_check = check};

@@ -25,12 +25,13 @@ typedef struct topic_rule {
 } topic_rule;
 
 /* What the Kafka client says to a property of the `kafka:` map. */
-typedef enum property_verdict {
-  PROPERTY_KNOWN = 0, /* and this value is fine */
-  PROPERTY_UNKNOWN,   /* a warning: it is left out */
-  PROPERTY_BAD        /* an error: `reason` says why the value cannot be */
-} property_verdict;
-typedef property_verdict property_check(const char *name, const char *value, char *reason, size_t cap);
+typedef enum kafka_property_verdict {
+  KAFKA_PROPERTY_KNOWN = 0, /* and this value is fine */
+  KAFKA_PROPERTY_UNKNOWN,   /* a warning: it is left out */
+  KAFKA_PROPERTY_BAD        /* an error: `reason` says why the value cannot be */
+} kafka_property_verdict;
+typedef kafka_property_verdict kafka_property_check(const char *name, const char *value, char *reason,
+                                                    size_t cap);
 
 typedef struct settings {
   char *store;                 /* folder */
@@ -68,7 +69,7 @@ typedef struct settings {
   char *config_path;           /* the file it came from; NULL: none */
   size_t file_settings;        /* how many settings that file makes */
   size_t line_settings;        /* how many the command line makes */
-  property_check *kafka_check; /* NULL: property names and values were not looked at */
+  kafka_property_check *kafka_check; /* NULL: property names and values were not looked at */
 } settings;
 
 typedef enum settings_action {
@@ -79,7 +80,7 @@ typedef enum settings_action {
  * `errors`, one a line with file, line, column, the key and the remedy. Warnings go there too and begin
  * with "warning:" after the place. `check` may be NULL. *out is valid either way; settings_free ends it. */
 int settings_parse_checked(settings *out, settings_action *action, int argc, char **argv,
-                           property_check *check, FILE *errors);
+                           kafka_property_check *check, FILE *errors);
 /* The same without a check of the Kafka properties. */
 int settings_parse(settings *out, settings_action *action, int argc, char **argv, FILE *errors);
 /* Reads the file and command line again for SIGHUP, with the check that *now was read with. 0: *next is

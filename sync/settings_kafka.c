@@ -126,13 +126,13 @@ void settings_kafka_set(settings *s, problems *p, setting_place place, const cha
     problem(p, place, "kafka.%s cannot be set: it takes code, not text", quoted);
     return;
   }
-  property_verdict verdict =
-      s->kafka_check ? s->kafka_check(name, value, reason, sizeof reason) : PROPERTY_KNOWN;
-  if (verdict == PROPERTY_UNKNOWN) {
+  kafka_property_verdict verdict =
+      s->kafka_check ? s->kafka_check(name, value, reason, sizeof reason) : KAFKA_PROPERTY_KNOWN;
+  if (verdict == KAFKA_PROPERTY_UNKNOWN) {
     warning(p, place, "kafka.%s: this librdkafka has no such property; it is left out", quoted);
     return;
   }
-  if (verdict == PROPERTY_BAD) {
+  if (verdict == KAFKA_PROPERTY_BAD) {
     char line[256];
     problem(p, place, "kafka.%s: %s", quoted, setting_quote(reason, line, sizeof line));
     return;

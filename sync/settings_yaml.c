@@ -179,7 +179,7 @@ static void unknown_key(reader *r, const setting_row *rows, size_t count, const 
   char reason[256];
   if (nearest)
     problem(r->problems, place_of(r, mark), "%s is no setting; the nearest is %s", quoted, nearest);
-  else if (s->kafka_check && s->kafka_check(path, "", reason, sizeof reason) != PROPERTY_UNKNOWN)
+  else if (s->kafka_check && s->kafka_check(path, "", reason, sizeof reason) != KAFKA_PROPERTY_UNKNOWN)
     problem(r->problems, place_of(r, mark), "%s is a librdkafka property; put it under kafka:", quoted);
   else
     problem(r->problems, place_of(r, mark), "%s is no setting; `sidelogd --help` lists them", quoted);
