@@ -1,0 +1,406 @@
+/* The indexer: brings the watermark forward, recognises duplicates, rebuilds.
+ *
+ * One step is one write transaction: take the writer lock of index/ (producers never need it), read events
+ * behind the watermark in short log transactions, sort each attribute's keys (random inserts then touch each
+ * page once a batch), look for duplicates, insert, move the watermark. An event is in the index exactly when
+ * the watermark has passed it, whatever is killed when.
+ *
+ * A damaged record stops the watermark in front of it: to pass would be to lose it silently, and delivery
+ * goes no further than the watermark. The status names its seq. Queries go on (they scan the tail). */
+#include "base/id.h"
+#include "store/index_impl.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define VIEW_STEP 2000u /* events read in one log transaction */
+#define EXEMPT (1ull << 63) /* in an event entry while it is sorted: a replay, never a duplicate */
+
+typedef struct entry {
+  uint64_t high, low; /* the key as two numbers in the order of its bytes */
+  uint64_t value;
+} entry;
+
+typedef struct list {
+  entry *items;
+  size_t count;
+} list;
+
+typedef struct batch {
+  list lists[4]; /* by index_attr */
+  entry *memory; /* four lists and room to sort one */
+  size_t cap;
+  uint64_t events, without_correlation, last;
+} batch;
+
+static uint64_t get_be64(const uint8_t *p) {
+  uint64_t v = 0;
+  for (int i = 0; i < 8; i++) v = v << 8 | p[i];
+  return v;
+}
+
+static void put_be64(uint8_t *p, uint64_t v) {
+  for (int i = 8; i-- > 0; v >>= 8) p[i] = (uint8_t)v;
+}
+
+static void entry_key(const entry *e, uint8_t key[16]) {
+  put_be64(key, e->high);
+  put_be64(key + 8, e->low);
+}
+
+static bool same_key(const entry *a, const entry *b) { return a->high == b->high && a->low == b->low; }
+
+static bool in_order(const entry *a, const entry *b) {
+  return a->high < b->high || (a->high == b->high && a->low <= b->low);
+}
+
+static void merge(const entry *a, const entry *a_end, const entry *b, const entry *b_end, entry *out) {
+  while (a < a_end && b < b_end) *out++ = in_order(a, b) ? *a++ : *b++;
+  while (a < a_end) *out++ = *a++;
+  while (b < b_end) *out++ = *b++;
+}
+
+/* Stable, by key: events came in ascending, so each key's values stay ascending. */
+static void sort_list(list *l, entry *scratch) {
+  entry *from = l->items, *to = scratch;
+  const size_t n = l->count;
+  size_t sorted = 1; /* UUIDv7 come in order */
+  while (sorted < n && in_order(&from[sorted - 1], &from[sorted])) sorted++;
+  if (sorted >= n) return;
+  for (size_t width = 1; width < n; width *= 2) {
+    for (size_t i = 0; i < n; i += 2 * width) {
+      const size_t middle = i + width < n ? i + width : n, end = i + 2 * width < n ? i + 2 * width : n;
+      if (middle == end || in_order(&from[middle - 1], &from[middle]))
+        memcpy(to + i, from + i, (end - i) * sizeof *to);
+      else
+        merge(from + i, from + middle, from + middle, from + end, to + i);
+    }
+    entry *other = from;
+    from = to;
+    to = other;
+  }
+  if (from != l->items) memcpy(l->items, from, n * sizeof *from);
+}
+
+/* --------------------------------------------------------------- reading --- */
+
+static sl_status batch_new(batch *b, size_t cap) {
+  *b = (batch){.cap = cap};
+  b->memory = malloc(cap * 5 * sizeof *b->memory);
+  if (!b->memory) return sl_fail(SL_E_NOMEM, "out of memory");
+  for (size_t i = 0; i < 4; i++) b->lists[i].items = b->memory + i * cap;
+  return SL_OK;
+}
+
+static void batch_add(batch *b, const index_gen *gen, uint64_t seq, const sl_parts *parts) {
+  const sl_slice ids[4] = {parts->event_id, parts->correlation_id, parts->causation_id, parts->type};
+  for (unsigned attr = 0; attr < 4; attr++) {
+    if (ids[attr].len == 0) continue;
+    uint8_t key[16];
+    sl_id_key(ids[attr], key);
+    entry *e = &b->lists[attr].items[b->lists[attr].count++];
+    e->high = get_be64(key);
+    e->low = get_be64(key + 8);
+    e->value = index_value_of(gen, attr, seq, parts->topic_id).bits;
+  }
+  list *events = &b->lists[INDEX_EVENT];
+  if (parts->flags & SL_RECORD_REPLAY) events->items[events->count - 1].value |= EXEMPT;
+  if (parts->correlation_id.len == 0) b->without_correlation++;
+  b->events++;
+  b->last = seq;
+}
+
+/* Picks the generation that the next event goes to; makes one when there is none with room. */
+static sl_status pick_gen(const sl_index *index, index_state *state, uint64_t seq, index_gen **out) {
+  index_gen *newest = state->count ? &state->gens[state->count - 1] : NULL;
+  if (newest && seq <= index_gen_last(newest)) {
+    *out = newest;
+    return SL_OK;
+  }
+  uint64_t capacity = index->base_capacity;
+  if (newest && INDEX_SLOTS - state->count < INDEX_FREE_SLOTS) capacity = newest->capacity * 2;
+  if (capacity > INDEX_MAX_CAPACITY) capacity = INDEX_MAX_CAPACITY;
+  if (state->count == INDEX_SLOTS) { /* 16 times the base, then its doubles: far beyond what a disk holds */
+    while (seq > index_gen_last(newest) && newest->capacity < INDEX_MAX_CAPACITY) newest->capacity *= 2;
+    if (seq > index_gen_last(newest))
+      return sl_fail(SL_E_FULL, "index/ has no room for event %" PRIu64 ": trim the store", seq);
+    *out = newest;
+    return SL_OK;
+  }
+  bool used[INDEX_SLOTS] = {false};
+  for (uint32_t i = 0; i < state->count; i++) used[state->gens[i].slot] = true;
+  uint32_t slot = 0;
+  while (used[slot]) slot++;
+  index_gen *gen = &state->gens[state->count++];
+  *gen = (index_gen){.number = state->next_number++, .slot = slot, .first_seq = seq, .capacity = capacity};
+  *out = gen;
+  return SL_OK;
+}
+
+typedef struct reader {
+  sl_store *store;
+  log_view *log;
+  uint64_t looked;
+} reader;
+
+static sl_status reader_fresh(reader *r) {
+  if (r->log && r->looked < VIEW_STEP) return SL_OK;
+  log_view_close(r->log);
+  r->log = NULL;
+  r->looked = 0;
+  return log_view_open(r->store, &r->log);
+}
+
+/* Reads up to max events behind the watermark into the batch. *damaged: SL_E_CORRUPT when it stopped before a
+ * record that cannot be read. b->last is then the seq that the watermark may move to. */
+static sl_status read_events(sl_index *index, reader *r, index_state *state, uint64_t max, uint64_t end,
+                             batch *b, index_gen **gen, sl_status *damaged) {
+  uint64_t seq = state->watermark + 1, limit = end;
+  *damaged = SL_OK;
+  *gen = NULL;
+  b->last = state->watermark;
+  while (b->events < max && seq <= limit) {
+    sl_status status = reader_fresh(r);
+    if (status != SL_OK) return status;
+    sl_parts parts;
+    uint64_t found = 0;
+    status = log_view_next(r->log, seq, false, &found, &parts);
+    if (status == SL_NOTFOUND || (found > limit && (status == SL_OK || status == SL_E_CORRUPT))) {
+      b->last = limit; /* holes: trimmed long ago */
+      return SL_OK;
+    }
+    if (status == SL_E_CORRUPT) {
+      *damaged = sl_fail_context(status, "index/ stops before event %" PRIu64, found);
+      b->last = found - 1;
+      return SL_OK;
+    }
+    if (status != SL_OK) return status;
+    if (!*gen) {
+      status = pick_gen(index, state, found, gen);
+      if (status != SL_OK) return status;
+      if (index_gen_last(*gen) < limit) limit = index_gen_last(*gen);
+    }
+    batch_add(b, *gen, found, &parts);
+    r->looked++;
+    seq = found + 1;
+  }
+  return SL_OK;
+}
+
+/* ------------------------------------------------------------ duplicates --- */
+
+typedef struct finder {
+  reader *r;
+  db_txn *txn;
+  const index_state *state;
+  const index_gen *gen; /* of the batch */
+  db_cur *cursors[INDEX_SLOTS];
+} finder;
+
+/* A hash and a truncated topic number only nominate: the log decides, by the whole id and topic. An original
+ * that was trimmed, or cannot be read any more, is no original. */
+static sl_status confirm(finder *f, uint64_t seq, uint64_t candidate, bool *same) {
+  sl_parts a, b;
+  *same = false;
+  sl_status status = reader_fresh(f->r);
+  if (status != SL_OK) return status;
+  f->r->looked += 2;
+  status = log_view_get(f->r->log, candidate, true, &b);
+  if (status == SL_OK) status = log_view_get(f->r->log, seq, true, &a);
+  if (status == SL_NOTFOUND || status == SL_E_CORRUPT) return SL_OK;
+  if (status != SL_OK) return status;
+  *same = sl_slice_eq(a.event_id, b.event_id) && sl_slice_eq(a.topic, b.topic);
+  return SL_OK;
+}
+
+static bool topics_may_match(uint64_t a, uint64_t b) {
+  const uint64_t x = a & 0xffff, y = b & 0xffff;
+  return x == y || x == SL_NAME_INLINE || y == SL_NAME_INLINE;
+}
+
+/* Is the event of `e` a duplicate of one in the generations? *original: its seq, or 0. */
+static sl_status find_stored(finder *f, const entry *e, uint64_t seq, uint64_t *original) {
+  uint8_t key[16];
+  entry_key(e, key);
+  for (uint32_t i = 0; i < f->state->count; i++) {
+    const index_gen *gen = &f->state->gens[i];
+    if (gen->count == 0) continue;
+    if (!f->cursors[i]) {
+      sl_status status = db_cur_open(f->txn, index_table(gen, INDEX_EVENT), &f->cursors[i]);
+      if (status != SL_OK) return status;
+    }
+    sl_slice k = {key, 16}, v;
+    sl_status status = db_cur_move(f->cursors[i], DB_FIND, &k, &v);
+    for (; status == SL_OK; status = db_cur_move(f->cursors[i], DB_NEXT_VALUE, &k, &v)) {
+      bool same = false;
+      if (topics_may_match(sl_get_u64(v.data), e->value))
+        status = confirm(f, seq, index_value_seq(gen, INDEX_EVENT, v), &same);
+      if (status != SL_OK) return status;
+      if (same) {
+        *original = index_value_seq(gen, INDEX_EVENT, v);
+        return SL_OK;
+      }
+    }
+    if (status != SL_NOTFOUND) return status;
+  }
+  return SL_OK;
+}
+
+/* Writes a `d` entry for each duplicate of the batch: sorted, so events of one id are neighbours. */
+static sl_status find_duplicates(finder *f, list *events) {
+  entry *e = events->items;
+  sl_status status = SL_OK;
+  for (size_t i = 0, run = 0; i < events->count && status == SL_OK; i++) {
+    if (!same_key(&e[run], &e[i])) run = i;
+    const bool exempt = e[i].value & EXEMPT;
+    e[i].value &= ~EXEMPT;
+    if (exempt) continue;
+    const uint64_t seq = f->gen->first_seq + (e[i].value >> 16), rel = seq - f->gen->first_seq;
+    uint64_t original = 0;
+    status = find_stored(f, &e[i], seq, &original);
+    for (size_t j = run; j < i && status == SL_OK && !original; j++) {
+      bool same = false;
+      if (topics_may_match(e[j].value, e[i].value))
+        status = confirm(f, seq, f->gen->first_seq + (e[j].value >> 16), &same);
+      if (same) original = f->gen->first_seq + (e[j].value >> 16);
+    }
+    if (status == SL_OK && original)
+      status = db_put(f->txn, index_table(f->gen, INDEX_DUPLICATES), db_u64(&rel), db_u64(&original));
+  }
+  for (uint32_t i = 0; i < INDEX_SLOTS; i++) db_cur_close(f->cursors[i]);
+  return status;
+}
+
+/* --------------------------------------------------------------- writing --- */
+
+static sl_status insert_list(db_txn *txn, const index_gen *gen, unsigned attr, const list *l) {
+  const size_t len = attr == INDEX_EVENT ? 8 : 4;
+  const unsigned table = index_table(gen, attr);
+  db_cur *cur = NULL;
+  sl_status status = SL_OK;
+  if (gen->count == 0) status = db_cur_open(txn, table, &cur); /* empty: pages filled to the brim, in order */
+  for (size_t i = 0; i < l->count && status == SL_OK; i++) {
+    uint8_t key[16];
+    entry_key(&l->items[i], key);
+    const sl_slice k = {key, 16}, v = {&l->items[i].value, len};
+    status = cur ? db_cur_put_sorted(cur, k, v) : db_put(txn, table, k, v);
+  }
+  db_cur_close(cur);
+  return status;
+}
+
+static sl_status step_in(sl_index *index, db_txn *txn, uint64_t max, uint64_t *watermark, bool *more,
+                         uint64_t *indexed, sl_status *damaged) {
+  reader r = {.store = index->store};
+  batch b = {0};
+  index_state state;
+  index_gen *gen = NULL;
+  sl_status status = index_state_load(txn, &state);
+  if (status == SL_OK) status = reader_fresh(&r);
+  if (status == SL_OK) status = batch_new(&b, max);
+  const uint64_t end = status == SL_OK ? log_view_head(r.log)->last_seq : 0;
+  unsigned dropped;
+  if (status == SL_OK) status = index_state_drop(txn, &state, log_view_head(r.log)->first_seq, &dropped);
+  if (status == SL_OK) status = read_events(index, &r, &state, max, end, &b, &gen, damaged);
+  if (status == SL_OK && gen) {
+    finder f = {.r = &r, .txn = txn, .state = &state, .gen = gen};
+    for (unsigned attr = 0; attr < 4; attr++) sort_list(&b.lists[attr], b.memory + 4 * b.cap);
+    status = find_duplicates(&f, &b.lists[INDEX_EVENT]);
+    for (unsigned attr = 0; attr < 4 && status == SL_OK; attr++)
+      status = insert_list(txn, gen, attr, &b.lists[attr]);
+    gen->count += b.events;
+    gen->without_correlation += b.without_correlation;
+  }
+  log_view_close(r.log);
+  if (status == SL_OK) {
+    state.watermark = b.last;
+    status = index_state_save(txn, &state);
+    *watermark = b.last;
+    *more = b.last < end && *damaged == SL_OK;
+    *indexed = b.events;
+  }
+  free(b.memory);
+  return status;
+}
+
+sl_status index_step(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed) {
+  db_txn *txn;
+  uint64_t reached = 0, count = 0;
+  bool others = false;
+  sl_status damaged = SL_OK;
+  /* Relaxed: a power cut may take back the last steps, watermark and entries together; they are redone. */
+  sl_status status = db_begin_write(index->env, true, &txn);
+  if (status != SL_OK) return status;
+  status = step_in(index, txn, max, &reached, &others, &count, &damaged);
+  /* Flushed first, or a power cut could leave entries of seqs that the log then gives to other events. */
+  if (status == SL_OK) status = log_flush_for(index->store);
+  if (status != SL_OK) {
+    db_abort(txn);
+    return status;
+  }
+  status = db_commit(txn);
+  if (status != SL_OK) return status;
+  *watermark = reached;
+  *more = others;
+  if (indexed) *indexed = count;
+  return damaged;
+}
+
+/* Watermark and newest seq, without the writer lock. */
+static sl_status look(sl_store *store, uint64_t *watermark, uint64_t *last) {
+  index_view *view;
+  log_view *log;
+  sl_status status = index_view_open(store, &view);
+  if (status != SL_OK) return status;
+  *watermark = index_view_watermark(view);
+  index_view_close(view);
+  status = log_view_open(store, &log);
+  if (status != SL_OK) return status;
+  *last = log_view_head(log)->last_seq;
+  log_view_close(log);
+  return SL_OK;
+}
+
+sl_status sl_index_advance(sl_store *store, uint64_t max_events, uint64_t *watermark) {
+  sl_status status = store_enter(store);
+  uint64_t reached = 0, last = 0;
+  if (status == SL_OK) status = look(store, &reached, &last);
+  bool more = reached < last;
+  uint64_t left = max_events ? max_events : UINT64_MAX;
+  while (status == SL_OK && more && left > 0) {
+    uint64_t count = 0;
+    status = index_step(store->index, left < INDEX_BATCH ? left : INDEX_BATCH, &reached, &more, &count);
+    left -= count < left ? count : left;
+  }
+  if (status == SL_OK && watermark) *watermark = reached;
+  return status;
+}
+
+static sl_status index_forget(sl_index *index) {
+  db_txn *txn;
+  sl_status status = db_begin_write(index->env, true, &txn);
+  if (status != SL_OK) return status;
+  index_state state;
+  status = index_state_load(txn, &state);
+  unsigned dropped;
+  if (status == SL_OK) status = index_state_drop(txn, &state, UINT64_MAX, &dropped);
+  if (status == SL_OK) {
+    state.watermark = 0;
+    status = index_state_save(txn, &state);
+  }
+  if (status != SL_OK) {
+    db_abort(txn);
+    return status;
+  }
+  return db_commit(txn);
+}
+
+sl_status sl_reindex(sl_store *store) {
+  sl_status status = store_enter(store);
+  uint64_t reached = 0, last = 0;
+  if (status == SL_OK) status = index_forget(store->index);
+  if (status == SL_OK) status = look(store, &reached, &last);
+  for (bool more = reached < last; status == SL_OK && more && reached < last;)
+    status = index_step(store->index, INDEX_BULK, &reached, &more, NULL);
+  return status;
+}

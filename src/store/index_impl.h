@@ -1,0 +1,87 @@
+/* What index*.c share: tables, generations, the state record. Private to them, verify and the tests. */
+#ifndef SL_STORE_INDEX_IMPL_H
+#define SL_STORE_INDEX_IMPL_H
+#include "store/index.h"
+
+/* Slots are fixed when the environment is opened: LMDB's mdb_drop with a delete closes the handle, and a
+ * reader that kept it read another generation's data (seen). Slots are emptied, handles never closed. */
+#define INDEX_SLOTS 24u
+#define INDEX_SLOT_TABLES 5u
+#define INDEX_DUPLICATES 4u /* the table behind the four attributes of index_attr */
+#define INDEX_META 0u
+#define INDEX_TABLES (1u + INDEX_SLOTS * INDEX_SLOT_TABLES)
+
+#define INDEX_BASE_CAPACITY (1ull << 20)
+#define INDEX_MAX_CAPACITY (1ull << 31) /* positions in a generation are u32 */
+#define INDEX_FREE_SLOTS 8u             /* fewer left: generations double, so that 24 always suffice */
+#define INDEX_BATCH 4000u               /* events a write transaction: several indexers take turns */
+#define INDEX_BULK (1u << 18)           /* the same in a rebuild, where nobody waits for the index */
+
+#define INDEX_ATTRIBUTES "event,correlation,causation,type"
+
+typedef struct index_gen {
+  uint32_t number; /* ascends, never reused */
+  uint32_t slot;
+  uint64_t first_seq, capacity; /* covers [first_seq, first_seq + capacity) */
+  uint64_t count;               /* events in it */
+  uint64_t without_correlation;
+} index_gen;
+
+typedef struct index_state {
+  uint64_t watermark;   /* every event up to here is in a generation, or was damaged or trimmed before */
+  uint32_t next_number;
+  uint32_t count;
+  index_gen gens[INDEX_SLOTS]; /* ascending */
+} index_state;
+
+struct sl_index {
+  sl_store *store;
+  db_env *env;
+  uint64_t base_capacity; /* INDEX_BASE_CAPACITY; tests take less */
+};
+
+struct index_view {
+  sl_index *index;
+  db_txn *txn;
+  index_state state;
+};
+
+static inline unsigned index_table(const index_gen *gen, unsigned kind) {
+  return 1u + gen->slot * INDEX_SLOT_TABLES + kind;
+}
+static inline uint64_t index_gen_last(const index_gen *gen) { return gen->first_seq + gen->capacity - 1; }
+
+/* The value under which a seq stands: events carry the topic's number in the low 16 bits, so that a duplicate
+ * is nominated without a look at the log. */
+typedef struct index_value { uint64_t bits; size_t len; } index_value;
+static inline index_value index_value_of(const index_gen *gen, unsigned attr, uint64_t seq,
+                                         uint32_t topic_id) {
+  const uint64_t rel = seq - gen->first_seq;
+  return attr == INDEX_EVENT ? (index_value){rel << 16 | topic_id, 8} : (index_value){rel, 4};
+}
+static inline uint64_t index_value_seq(const index_gen *gen, unsigned attr, sl_slice value) {
+  return gen->first_seq + (attr == INDEX_EVENT ? sl_get_u64(value.data) >> 16 : sl_get_u32(value.data));
+}
+
+sl_status index_state_load(db_txn *txn, index_state *state);
+sl_status index_state_save(db_txn *txn, const index_state *state);
+/* Empties the generations that end below first_seq; *dropped counts them. */
+sl_status index_state_drop(db_txn *txn, index_state *state, uint64_t first_seq, unsigned *dropped);
+
+/* One write transaction of at most `max` events behind the watermark. *watermark is the new one, *more: there
+ * are others behind it, *indexed (may be NULL) counts. SL_E_CORRUPT: stopped before a damaged record. */
+sl_status index_step(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed);
+
+/* index_view_each in steps: about `max` entries behind *pos (zeroed: from the start), over views of different
+ * snapshots. *done when there are no more. */
+typedef struct index_pos {
+  uint32_t number; /* of the generation */
+  uint32_t attr;
+  bool inside;     /* key and seq are those of the last entry seen */
+  uint8_t key[16];
+  uint64_t seq;
+} index_pos;
+sl_status index_scan(index_view *view, index_pos *pos, uint64_t max, index_entry_fn *fn, void *arg,
+                     bool *done);
+
+#endif
