@@ -115,7 +115,11 @@ if wanted unit || wanted kafka || wanted fault; then
   say "building"
   if build plain "$base"; then plain=1; fi
 fi
-if [[ -n $plain ]] && wanted unit; then unit plain "$base" 2; fi
+if [[ -n $plain ]] && wanted unit; then
+  unit plain "$base" 2
+  say "structure and command line"
+  python_tests "$base" tests/structure/test_*.py tests/cli/test_*.py
+fi
 if [[ -n $plain ]] && wanted fault; then
   say "killed producers, bad input"
   python_tests "$base" tests/fault/test_*.py

@@ -23,6 +23,7 @@ need() { # PACKAGE CHECK...
 }
 
 need gcc has cc
+need g++ has c++ # the public headers are compiled as C++ too
 need libc6-dev test -e /usr/include/stdio.h -o "$(uname -s)" != Linux
 need meson has meson
 need ninja-build has ninja
