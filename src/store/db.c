@@ -98,6 +98,9 @@ static sl_status fail(const db_env *env, int rc, const char *doing) {
   sl_status status = sl_status_of_errno(rc);
   if (status == SL_E_FULL)
     return sl_fail(status, "%s: %s: the disk is full; make room on it", env->dir, doing);
+  if (status == SL_E_ACCESS)
+    return sl_fail(status, "%s: %s: %s. Every user of a store must be able to write to it, also to read",
+                   env->dir, doing, mdb_strerror(rc));
   return sl_fail(status, "%s: %s: %s", env->dir, doing, mdb_strerror(rc));
 }
 
@@ -212,8 +215,10 @@ static db_env *new_env(const char *dir, const db_table_def *defs, unsigned count
 
 static sl_status make_dir(const db_env *env) {
   uint32_t mode = env->options.mode | (env->options.mode & 0444) >> 2;
+  struct stat st;
   if (mkdir(env->dir, mode) == 0) {
-    if (chmod(env->dir, mode) == 0) return SL_OK;
+    /* The set-group-id bit comes from the store's folder: it gives new files the store's group. */
+    if (stat(env->dir, &st) == 0 && chmod(env->dir, mode | (st.st_mode & S_ISGID)) == 0) return SL_OK;
   } else if (errno == EEXIST) {
     return SL_OK;
   }
@@ -552,6 +557,17 @@ sl_status db_count(db_txn *txn, unsigned table, uint64_t *entries) {
   int rc = mdb_stat(txn->lmdb, txn->env->dbis[table], &stat);
   if (rc != 0) return txn_fail(txn, rc, "reading", table);
   *entries = stat.ms_entries;
+  return SL_OK;
+}
+
+sl_status db_high_water(db_txn *txn, uint64_t *pages, uint64_t *page_size) {
+  if (txn->status != SL_OK) return txn->status;
+  MDB_envinfo info;
+  MDB_stat stat;
+  mdb_env_info(txn->env->lmdb, &info);
+  mdb_env_stat(txn->env->lmdb, &stat);
+  *pages = info.me_last_pgno + 1;
+  *page_size = stat.ms_psize;
   return SL_OK;
 }
 

@@ -70,6 +70,8 @@ sl_status db_append_reserve(db_txn *txn, unsigned table, sl_slice key, size_t le
 sl_status db_del(db_txn *txn, unsigned table, sl_slice key);                       /* SL_NOTFOUND (not sticky) */
 sl_status db_empty(db_txn *txn, unsigned table);                                   /* all entries, at once */
 sl_status db_count(db_txn *txn, unsigned table, uint64_t *entries);
+/* Pages of the file up to the newest commit's high-water mark, free ones included. Cheap. */
+sl_status db_high_water(db_txn *txn, uint64_t *pages, uint64_t *page_size);
 /* Pages on the free list of this transaction's snapshot (reads the list: costs with its length). */
 sl_status db_free_pages(db_txn *txn, uint64_t *pages);
 

@@ -15,7 +15,8 @@ typedef struct sl_book sl_book;
 
 struct sl_store {
   pid_t pid;            /* who opened it: another pid is a forked child */
-  char *path;
+  char *path;           /* as given to sl_open */
+  char *root;           /* absolute: the process may change its working directory */
   uint8_t uuid[16];
   char uuid_text[37];
   sl_options options;   /* with defaults filled in; group is not kept */
@@ -26,6 +27,7 @@ struct sl_store {
   sl_log *log;          /* log.h: the truth */
   sl_index *index;      /* index.h: derived */
   sl_book *book;        /* book.h: receipts, dead letters, cursors: what delivery knows */
+  struct sl_waiters *wait; /* wait.h */
   struct sl_store *next_open; /* registry of open stores, by device and inode */
   uint64_t dev, ino;
 };

@@ -1,0 +1,306 @@
+#include "store/log_inner.h"
+
+#include "base/id.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define MAX_READERS 1024u
+#define MAP_LEAST (UINT64_C(64) << 30) /* address space, not memory: room for other processes' larger quotas */
+#define MAP_FLOOR (UINT64_C(64) << 20)
+#define DEFAULT_QUOTA (UINT64_C(10) << 30)
+
+const db_table_def log_tables[LOG_TABLES] = {
+  [LOG_EVENTS] = {"events", DB_INTKEY},
+  [LOG_META] = {"meta", 0},
+  [LOG_DICT_IDS] = {"dict_ids", DB_INTKEY},
+  [LOG_DICT_NAMES] = {"dict_names", 0},
+};
+
+struct log_view {
+  sl_store *store;
+  db_txn *txn;
+  db_cur *cur;
+  uint64_t at; /* the seq the cursor stands on; 0: nowhere */
+  log_head head;
+};
+
+/* ------------------------------------------------------------------ meta --- */
+
+sl_status log_meta_read(db_txn *txn, log_meta *meta) {
+  sl_slice value;
+  sl_status status = db_get(txn, LOG_META, LOG_KEY_HEAD, &value);
+  if (status == SL_NOTFOUND || (status == SL_OK && value.len < LOG_META_SIZE))
+    return db_txn_fail(txn, sl_fail(SL_E_CORRUPT, "the head of the log is missing: run `sidelog verify`"));
+  if (status != SL_OK) return status;
+  const uint8_t *p = value.data;
+  *meta = (log_meta){.first_seq = sl_get_u64(p), .trimmed = sl_get_u64(p + 8), .copies = sl_get_u64(p + 16),
+                     .quota = sl_get_u64(p + 24), .flags = sl_get_u64(p + 32)};
+  return SL_OK;
+}
+
+sl_status log_meta_write(db_txn *txn, const log_meta *meta) {
+  uint8_t p[LOG_META_SIZE];
+  sl_put_u64(p, meta->first_seq);
+  sl_put_u64(p + 8, meta->trimmed);
+  sl_put_u64(p + 16, meta->copies);
+  sl_put_u64(p + 24, meta->quota);
+  sl_put_u64(p + 32, meta->flags);
+  return db_put(txn, LOG_META, LOG_KEY_HEAD, SL_BYTES(p, sizeof p));
+}
+
+/* Writes down what this opener asks to hold for all processes. */
+static sl_status keep_options(sl_store *store, db_env *env) {
+  db_txn *txn;
+  log_meta meta, wanted;
+  bool write = false;
+  do {
+    sl_status status = write ? db_begin_write(env, false, &txn) : db_begin_read(env, &txn);
+    if (status != SL_OK) return status;
+    status = log_meta_read(txn, &meta);
+    if (status != SL_OK) {
+      db_abort(txn);
+      return status;
+    }
+    wanted = meta;
+    if (store->options.quota_bytes) wanted.quota = store->options.quota_bytes;
+    if (store->options.durability == SL_RELAXED) wanted.flags |= LOG_RELAXED;
+    bool changed = wanted.quota != meta.quota || wanted.flags != meta.flags;
+    if (!changed || write) {
+      if (changed) log_meta_write(txn, &wanted);
+      return db_commit(txn);
+    }
+    db_abort(txn);
+    write = true;
+  } while (true);
+}
+
+static sl_status load_identity(sl_store *store, db_env *env) {
+  db_txn *txn;
+  sl_slice value;
+  sl_status status = db_begin_read(env, &txn);
+  if (status != SL_OK) return status;
+  status = db_get(txn, LOG_META, LOG_KEY_STORE, &value);
+  if (status == SL_NOTFOUND || (status == SL_OK && value.len < 16))
+    status = sl_fail(SL_E_CORRUPT, "%s: the store's identity is missing", store->path);
+  if (status == SL_OK) {
+    memcpy(store->uuid, value.data, 16);
+    sl_uuid_format(store->uuid, store->uuid_text);
+    store->uuid_text[36] = 0;
+  }
+  db_abort(txn);
+  return status;
+}
+
+/* ------------------------------------------------------------------ open --- */
+
+static sl_status open_env(sl_store *store, const char *dir, uint64_t quota, bool create, db_env **env) {
+  uint64_t wish = quota > MAP_LEAST ? quota * 2 + (UINT64_C(1) << 30) : MAP_LEAST * 2;
+  db_env_options options = {.map_size = wish, .map_floor = MAP_FLOOR, .max_readers = MAX_READERS,
+                            .mode = store->file_mode, .create = create};
+  return db_env_open(dir, log_tables, LOG_TABLES, &options, env);
+}
+
+sl_status log_open(sl_store *store) {
+  char *dir = store_path(store, "log");
+  sl_log *log = calloc(1, sizeof *log);
+  uint64_t quota = 0;
+  db_env_info info;
+  if (log) {
+    pthread_mutex_init(&log->quota.lock, NULL);
+    pthread_mutex_init(&log->memo.lock, NULL);
+    log->dict = dict_new();
+  }
+  sl_status status = dir && log && log->dict ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");
+  if (status == SL_OK) {
+    status = log_peek(dir, &quota);
+    store->existed = status == SL_OK;
+  }
+  if (status == SL_E_NO_STORE && !(store->options.flags & SL_OPEN_EXISTING)) {
+    if (!store->options.quota_bytes) store->options.quota_bytes = DEFAULT_QUOTA;
+    status = SL_OK;
+  }
+  if (store->options.quota_bytes > quota) quota = store->options.quota_bytes;
+  if (status == SL_OK) status = open_env(store, dir, quota, !store->existed, &log->env);
+  if (status == SL_OK && !store->existed) status = log_create(store, log->env, dir);
+  if (status == SL_OK) status = load_identity(store, log->env);
+  if (status == SL_OK) status = keep_options(store, log->env);
+  if (status == SL_OK) status = db_env_info_get(log->env, &info);
+  free(dir);
+  if (status != SL_OK) {
+    log_close(log);
+    return status;
+  }
+  log->map_size = info.map_size;
+  store->log = log;
+  return SL_OK;
+}
+
+void log_close(sl_log *log) {
+  if (!log) return;
+  db_env_close(log->env);
+  dict_free(log->dict);
+  pthread_mutex_destroy(&log->quota.lock);
+  pthread_mutex_destroy(&log->memo.lock);
+  free(log);
+}
+
+sl_status log_env_info(sl_store *store, db_env_info *info) { return db_env_info_get(store->log->env, info); }
+sl_status log_check_readers(sl_store *store) { return db_env_check_readers(store->log->env); }
+
+/* The flag is read anew each time: another process may have begun to append relaxed a moment ago. */
+sl_status log_flush_for(sl_store *store) {
+  db_txn *txn;
+  log_meta meta;
+  sl_status status = db_begin_read(store->log->env, &txn);
+  if (status != SL_OK) return status;
+  status = log_meta_read(txn, &meta);
+  db_abort(txn);
+  if (status != SL_OK || !(meta.flags & LOG_RELAXED)) return status;
+  return db_env_sync(store->log->env);
+}
+
+sl_status sl_sync(sl_store *store) {
+  sl_status status = store_enter(store);
+  return status == SL_OK ? log_flush_for(store) : status;
+}
+
+/* ----------------------------------------------------------------- views --- */
+
+static sl_status newest(db_txn *txn, uint64_t *seq, sl_slice *value) {
+  db_cur *cur;
+  sl_slice key;
+  sl_status status = db_cur_open(txn, LOG_EVENTS, &cur);
+  if (status != SL_OK) return status;
+  status = db_cur_move(cur, DB_LAST, &key, value);
+  *seq = status == SL_OK ? sl_get_u64(key.data) : 0;
+  db_cur_close(cur);
+  return status == SL_NOTFOUND ? SL_OK : status;
+}
+
+sl_status log_newest(db_txn *txn, uint64_t *seq, int64_t *clamped_us) {
+  sl_slice value;
+  sl_parts parts;
+  sl_status status = newest(txn, seq, &value);
+  /* A damaged newest record must not stop the producers: an unknown time makes a new era begin behind it. */
+  *clamped_us = INT64_MAX;
+  if (status == SL_OK && *seq > 0 && sl_record_peek(value, &parts) == SL_OK)
+    *clamped_us = parts.appended_us + parts.clamp_us;
+  return status;
+}
+
+sl_status log_last_seq(sl_store *store, uint64_t *seq) {
+  db_txn *txn;
+  sl_slice value;
+  sl_status status = db_begin_read(store->log->env, &txn);
+  if (status != SL_OK) return status;
+  status = newest(txn, seq, &value);
+  db_abort(txn);
+  return status;
+}
+
+sl_status log_view_open(sl_store *store, log_view **out) {
+  log_view *view = calloc(1, sizeof *view);
+  if (!view) return sl_fail(SL_E_NOMEM, "out of memory");
+  view->store = store;
+  log_meta meta;
+  sl_slice value;
+  sl_status status = db_begin_read(store->log->env, &view->txn);
+  if (status == SL_OK) status = log_meta_read(view->txn, &meta);
+  if (status == SL_OK) status = newest(view->txn, &view->head.last_seq, &value);
+  if (status == SL_OK) status = db_count(view->txn, LOG_EVENTS, &view->head.kept);
+  if (status != SL_OK) {
+    log_view_close(view);
+    return status;
+  }
+  view->head.first_seq = meta.first_seq;
+  view->head.trimmed = meta.trimmed;
+  view->head.copies = meta.copies;
+  *out = view;
+  return SL_OK;
+}
+
+void log_view_close(log_view *view) {
+  if (!view) return;
+  db_cur_close(view->cur);
+  db_abort(view->txn);
+  free(view);
+}
+
+const log_head *log_view_head(const log_view *view) { return &view->head; }
+
+uint32_t log_view_name_id(log_view *view, sl_slice name) {
+  return dict_id_in(view->store->log->dict, view->txn, name);
+}
+
+static sl_status decode(log_view *view, uint64_t seq, sl_slice bytes, bool peek, sl_parts *parts) {
+  sl_status status = peek ? sl_record_peek(bytes, parts) : sl_record_decode(bytes, parts);
+  if (status == SL_OK) {
+    if (parts->topic_id) parts->topic = dict_name_in(view->store->log->dict, view->txn, parts->topic_id);
+    if (parts->type_id) parts->type = dict_name_in(view->store->log->dict, view->txn, parts->type_id);
+    if (!parts->topic.data) status = sl_fail(SL_E_CORRUPT, "its topic's name is not in the dictionary");
+    else if (!parts->type.data) status = sl_fail(SL_E_CORRUPT, "its type's name is not in the dictionary");
+  }
+  return status == SL_OK ? SL_OK : sl_fail_context(status, "event %" PRIu64, seq);
+}
+
+sl_status log_view_get(log_view *view, uint64_t seq, bool peek, sl_parts *parts) {
+  sl_slice value;
+  sl_status status = db_get(view->txn, LOG_EVENTS, db_u64(&seq), &value);
+  return status == SL_OK ? decode(view, seq, value, peek, parts) : status;
+}
+
+/* Moves to the first record at or above seq. */
+static sl_status seek(log_view *view, uint64_t seq, uint64_t *found, sl_slice *value) {
+  sl_status status = view->cur ? SL_OK : db_cur_open(view->txn, LOG_EVENTS, &view->cur);
+  if (status != SL_OK) return status;
+  sl_slice key = db_u64(&seq);
+  status = db_cur_move(view->cur, view->at > 0 && seq == view->at + 1 ? DB_NEXT : DB_SEEK, &key, value);
+  view->at = status == SL_OK ? sl_get_u64(key.data) : 0;
+  *found = view->at;
+  return status;
+}
+
+sl_status log_view_next(log_view *view, uint64_t seq, bool peek, uint64_t *found, sl_parts *parts) {
+  sl_slice value;
+  uint64_t at;
+  sl_status status = seek(view, seq, &at, &value);
+  if (status != SL_OK) return status;
+  *found = at;
+  return decode(view, at, value, peek, parts);
+}
+
+sl_status log_view_eras(log_view *view, log_era **out, size_t *out_count) {
+  uint64_t *firsts;
+  size_t count, kept = 0;
+  sl_status status = log_eras_read(view->txn, &firsts, &count);
+  if (status != SL_OK) return status;
+  log_era *eras = calloc(count, sizeof *eras);
+  if (!eras) status = sl_fail(SL_E_NOMEM, "out of memory");
+  for (size_t i = 0; status == SL_OK && i < count; i++) {
+    uint64_t first = firsts[i], last = i + 1 < count ? firsts[i + 1] - 1 : view->head.last_seq;
+    if (first < view->head.first_seq) first = view->head.first_seq;
+    if (last > view->head.last_seq) last = view->head.last_seq;
+    if (first <= last) eras[kept++] = (log_era){first, last, INT64_MAX};
+  }
+  /* Backwards: what came in a later era came later, whatever an earlier era's clock said. */
+  int64_t bound = INT64_MAX;
+  for (size_t i = kept; status == SL_OK && i-- > 0;) {
+    sl_parts parts;
+    uint64_t found;
+    eras[i].bound_us = bound;
+    sl_status look = log_view_next(view, eras[i].first, true, &found, &parts);
+    if (look == SL_OK && found <= eras[i].last && parts.appended_us + parts.clamp_us < bound)
+      bound = parts.appended_us + parts.clamp_us;
+    else if (look != SL_OK && look != SL_NOTFOUND && look != SL_E_CORRUPT)
+      status = look;
+  }
+  free(firsts);
+  if (status != SL_OK) {
+    free(eras);
+    return status;
+  }
+  *out = eras;
+  *out_count = kept;
+  return SL_OK;
+}

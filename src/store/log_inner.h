@@ -1,0 +1,91 @@
+/* What the files of the log share: log.c (open, views), log_create.c, log_times.c, append.c, quota.c, trim.c,
+ * dict.c. Nobody else includes it. */
+#ifndef SL_STORE_LOG_INNER_H
+#define SL_STORE_LOG_INNER_H
+#include "store/dict.h"
+#include "store/log.h"
+
+enum { LOG_EVENTS, LOG_META, LOG_DICT_IDS, LOG_DICT_NAMES, LOG_TABLES };
+extern const db_table_def log_tables[LOG_TABLES];
+
+/* Entries of table `meta` by their names. */
+#define LOG_KEY_FORMAT SL_STR("format")   /* u32: SL_FORMAT_VERSION of the writer */
+#define LOG_KEY_STORE SL_STR("store")     /* 16 bytes of identity, then i64: created, microseconds */
+#define LOG_KEY_HEAD SL_STR("head")       /* log_meta, LOG_META_SIZE bytes */
+#define LOG_KEY_ERAS SL_STR("eras")       /* u64 each: the first seq of each era, ascending; the first is 1 */
+
+/* Changed by trim, by options and by replays, never by a plain append. */
+typedef struct log_meta {
+  uint64_t first_seq, trimmed, copies, quota;
+  uint64_t flags; /* LOG_RELAXED */
+} log_meta;
+#define LOG_META_SIZE 40u
+#define LOG_RELAXED 1u /* some process opened the store to append without a flush of the meta page */
+
+typedef struct sl_quota {
+  pthread_mutex_t lock;
+  uint64_t counted_txn;   /* transaction whose free list was counted; 0: none yet */
+  uint64_t free_pages;    /* counted then, less what our own commits may have taken since */
+  uint64_t used_bytes;    /* for log_bytes_used */
+  uint64_t used_txn;
+  int64_t used_at_us;     /* monotonic */
+} sl_quota;
+
+/* What the last look of a trim with ages of topics found: everything below `upto` stays until `next_us`. */
+typedef struct trim_memo {
+  pthread_mutex_t lock;
+  uint64_t policy;        /* hash of its ages; 0: nothing known */
+  uint64_t upto;
+  int64_t next_us;
+} trim_memo;
+
+struct sl_log {
+  db_env *env;
+  sl_dict *dict;
+  uint64_t map_size;
+  sl_quota quota;
+  trim_memo memo;
+};
+
+sl_status log_meta_read(db_txn *txn, log_meta *meta);
+sl_status log_meta_write(db_txn *txn, const log_meta *meta);
+
+/* Is there a complete log, of a version we read? Changes nothing. SL_E_NO_STORE: none, or not finished. */
+sl_status log_peek(const char *dir, uint64_t *quota);
+/* Makes the log of a new store complete in an environment whose tables are there; harmless if another
+ * process was faster. */
+sl_status log_create(sl_store *store, db_env *env, const char *dir);
+
+/* The newest record of this transaction: its seq and clamped time; seq 0: the log is empty. */
+sl_status log_newest(db_txn *txn, uint64_t *seq, int64_t *clamped_us);
+/* The newest seq right now. */
+sl_status log_last_seq(sl_store *store, uint64_t *seq);
+
+/* ---- eras (log_times.c) ---- */
+
+/* Copies the eras' first seqs; free() *eras. At least one. */
+sl_status log_eras_read(db_txn *txn, uint64_t **eras, size_t *count);
+/* A new era begins at `seq`. */
+sl_status log_era_begin(db_txn *txn, uint64_t seq);
+/* Forgets eras that end before first_seq. */
+sl_status log_eras_prune(db_txn *txn, uint64_t first_seq);
+
+typedef struct log_era {
+  uint64_t first, last;  /* seqs that can be in it, those kept */
+  int64_t bound_us;      /* events of it were appended before this: a later era's first time; INT64_MAX: none */
+} log_era;
+/* The eras that still hold records. free() *eras. */
+sl_status log_view_eras(log_view *view, log_era **eras, size_t *count);
+
+/* ---- quota (quota.c) ---- */
+
+/* May `pages` more be taken in this write transaction? SL_E_FULL with the facts in the detail. */
+sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t pages);
+/* Pages that a record of `len` bytes takes at most. */
+uint64_t quota_pages_of(size_t len);
+void quota_forget(sl_log *log); /* space was freed: count again */
+
+/* As log_remove, with the number that were really there. */
+sl_status log_remove_counted(sl_store *store, const uint64_t *seqs, size_t count, uint64_t *removed);
+
+#endif

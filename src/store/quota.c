@@ -1,0 +1,97 @@
+/*
+ * The quota is soft: it is far below the map's size, so that trim, which writes before it frees, always has
+ * room (a map full to the brim could never be trimmed again). A full quota is refused before anything is
+ * written. Below the quota's high-water mark the check costs one comparison; above it the free list decides,
+ * which is counted, not looked up, so the count is kept and only redone when it has run out or is old.
+ */
+#include "store/log_inner.h"
+
+#include "base/clock.h"
+
+#include <inttypes.h>
+
+#define RECOUNT_AFTER_TXNS 64u
+#define USED_FRESH_US 100000
+/* Pages a commit touches besides its records: the path to the last leaf, meta tables, the free list. */
+#define COMMIT_PAGES 16u
+#define PAGE 4096u
+/* LMDB keeps a value up to about half a page in the leaf; a larger one gets pages of its own. */
+#define LEAF_VALUE_MAX 2000u
+
+uint64_t quota_pages_of(size_t len) {
+  return len <= LEAF_VALUE_MAX ? 1 : (len + 16 + PAGE - 1) / PAGE;
+}
+
+void quota_forget(sl_log *log) {
+  pthread_mutex_lock(&log->quota.lock);
+  log->quota.counted_txn = log->quota.used_txn = 0;
+  pthread_mutex_unlock(&log->quota.lock);
+}
+
+static sl_status full(const sl_store *store, uint64_t used, uint64_t quota) {
+  /* The delivery book is not opened under the log's writer lock; `stats` tells what is pending. */
+  return sl_fail(SL_E_FULL, "the store at %s is full: %.1f MB of %.1f MB used; the event was not stored. Let the "
+                 "agent deliver and trim, run `sidelog trim`, or raise the quota (`sidelog stats` tells what is "
+                 "pending)", store->path, (double)used / 1e6, (double)quota / 1e6);
+}
+
+sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t want) {
+  sl_quota *q = &store->log->quota;
+  uint64_t pages, size, quota = meta->quota;
+  sl_status status = db_high_water(txn, &pages, &size);
+  if (status != SL_OK) return status;
+  /* Where address space was short the map is what limits; a part of it stays for trim. */
+  uint64_t most = store->log->map_size - store->log->map_size / 8;
+  if (quota > most) quota = most;
+  want += COMMIT_PAGES;
+  if ((pages + want) * size <= quota) return SL_OK;
+
+  uint64_t id = db_txn_id(txn), limit = quota / size;
+  pthread_mutex_lock(&q->lock);
+  for (int look = 0; status == SL_OK; look++) {
+    bool fresh = look > 0;
+    if (fresh || q->counted_txn == 0 || id - q->counted_txn > RECOUNT_AFTER_TXNS) {
+      status = db_free_pages(txn, &q->free_pages);
+      q->counted_txn = id;
+      fresh = true;
+    }
+    if (status != SL_OK) break;
+    uint64_t free_pages = q->free_pages < pages ? q->free_pages : pages;
+    if (pages - free_pages + want <= limit) {
+      q->free_pages -= free_pages < want ? free_pages : want;
+      break;
+    }
+    if (fresh) status = db_txn_fail(txn, full(store, (pages - free_pages) * size, quota));
+  }
+  pthread_mutex_unlock(&q->lock);
+  return status;
+}
+
+sl_status log_bytes_used(sl_store *store, uint64_t *bytes) {
+  sl_quota *q = &store->log->quota;
+  db_txn *txn;
+  uint64_t pages, size, free_pages;
+  int64_t now = sl_clock_monotonic_us();
+  sl_status status = db_begin_read(store->log->env, &txn);
+  if (status != SL_OK) return status;
+  uint64_t id = db_txn_id(txn);
+  pthread_mutex_lock(&q->lock);
+  bool fresh = q->used_txn != 0 && (q->used_txn == id || now - q->used_at_us < USED_FRESH_US);
+  uint64_t used = q->used_bytes;
+  pthread_mutex_unlock(&q->lock);
+  if (!fresh) {
+    status = db_free_pages(txn, &free_pages);
+    if (status == SL_OK) status = db_high_water(txn, &pages, &size);
+    if (status == SL_OK) {
+      used = (pages - (free_pages < pages ? free_pages : pages)) * size;
+      pthread_mutex_lock(&q->lock);
+      q->used_txn = id;
+      q->used_bytes = used;
+      q->used_at_us = now;
+      pthread_mutex_unlock(&q->lock);
+    }
+  }
+  db_abort(txn);
+  if (status == SL_OK) *bytes = used;
+  return status;
+}

@@ -1,0 +1,189 @@
+#include "store/store.h"
+
+#include "store/book.h"
+#include "store/db_file.h"
+#include "store/index.h"
+#include "store/log.h"
+#include "store/store_fs.h"
+#include "store/wait.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The stores this process has open. LMDB loses its reader table when one environment is opened twice in a
+ * process: closing either descriptor of lock.mdb drops the fcntl lock that says "this process is alive". */
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static sl_store *registry;
+
+sl_status store_enter(const sl_store *store) {
+  if (!store) return sl_fail(SL_E_INVALID, "store is NULL");
+  if (store->pid == getpid()) return SL_OK;
+  return sl_fail(SL_E_FORKED, "the store at %s was opened by process %ld, the parent of this one: open it anew "
+                 "after fork", store->path, (long)store->pid);
+}
+
+char *store_path(const sl_store *store, const char *name) {
+  size_t size = strlen(store->root) + strlen(name) + 2;
+  char *path = malloc(size);
+  if (path) snprintf(path, size, "%s/%s", store->root, name);
+  return path;
+}
+
+static sl_status register_store(sl_store *store) {
+  struct stat st;
+  if (stat(store->root, &st) != 0)
+    return sl_fail(sl_status_of_errno(errno), "%s: %s", store->path, strerror(errno));
+  store->dev = (uint64_t)st.st_dev;
+  store->ino = (uint64_t)st.st_ino;
+  pthread_mutex_lock(&registry_lock);
+  const sl_store *other = registry;
+  /* Entries of another pid are the parent's, inherited by fork. */
+  while (other && !(other->dev == store->dev && other->ino == store->ino && other->pid == store->pid))
+    other = other->next_open;
+  if (!other) {
+    store->next_open = registry;
+    registry = store;
+  }
+  pthread_mutex_unlock(&registry_lock);
+  if (!other) return SL_OK;
+  return sl_fail(SL_E_BUSY, "this process has the store at %s open already: use that sl_store, from any thread",
+                 store->path);
+}
+
+static void unregister_store(sl_store *store) {
+  pthread_mutex_lock(&registry_lock);
+  for (sl_store **at = &registry; *at; at = &(*at)->next_open)
+    if (*at == store) {
+      *at = store->next_open;
+      break;
+    }
+  pthread_mutex_unlock(&registry_lock);
+}
+
+static sl_status read_options(sl_store *store, const sl_options *given) {
+  sl_options *o = &store->options;
+  if (given) *o = *given;
+  if (o->version > SL_OPTIONS_VERSION)
+    return sl_fail(SL_E_INVALID, "sl_options.version is %" PRIu32 ": this library knows up to %u", o->version,
+                   SL_OPTIONS_VERSION);
+  if (o->flags & ~(uint32_t)SL_OPEN_EXISTING)
+    return sl_fail(SL_E_INVALID, "sl_options.flags has unknown bits: %#" PRIx32, o->flags);
+  if (o->durability != SL_DURABLE && o->durability != SL_RELAXED)
+    return sl_fail(SL_E_INVALID, "sl_options.durability is %d: it is SL_DURABLE or SL_RELAXED", (int)o->durability);
+  if (o->max_value > SL_MAX_VALUE)
+    return sl_fail(SL_E_INVALID, "max_value is %" PRIu32 ": at most %u", o->max_value, SL_MAX_VALUE);
+  if (o->quota_bytes != 0 && (o->quota_bytes < (1u << 20) || o->quota_bytes > (UINT64_C(1) << 44)))
+    return sl_fail(SL_E_INVALID, "quota_bytes is %" PRIu64 ": at least 1 MiB, at most 16 TiB", o->quota_bytes);
+  if (o->max_value == 0) o->max_value = SL_DEFAULT_MAX_VALUE;
+  if (o->preallocate == 0) o->preallocate = UINT64_C(64) << 20;
+  return SL_OK;
+}
+
+static bool is_there(const char *path) {
+  char file[PATH_MAX];
+  return (size_t)snprintf(file, sizeof file, "%s/log/data.mdb", path) < sizeof file && access(file, F_OK) == 0;
+}
+
+/* The folder: made if need be, with its absolute path and who may use it. */
+static sl_status settle_folder(sl_store *store) {
+  bool there = is_there(store->path), made = false;
+  sl_status status = store_fs_check(store->path);
+  if (status != SL_OK) return status;
+  if (!there && (store->options.flags & SL_OPEN_EXISTING)) {
+    if (errno == EACCES)
+      return sl_fail(SL_E_ACCESS, "%s: permission denied", store->path);
+    return sl_fail(SL_E_NO_STORE, "there is no store at %s", store->path);
+  }
+  if (!there) status = store_fs_make(store->path, &made);
+  if (status != SL_OK) return status;
+  store->root = realpath(store->path, NULL);
+  if (!store->root) return sl_fail(sl_status_of_errno(errno), "%s: %s", store->path, strerror(errno));
+  if (there) store_fs_owner_old(store);
+  else status = store_fs_owner_new(store);
+  /* A folder that holds other things keeps its mode; the store's own folders inside it are closed anyway. */
+  return status == SL_OK && made ? store_fs_own_root(store) : status;
+}
+
+static sl_status check_parts(sl_store *store) {
+  index_view *index = NULL;
+  book_view *book = NULL;
+  log_view *log = NULL;
+  /* In this order: the log only grows meanwhile, so what is ahead of it here really is. */
+  sl_status status = index_view_open(store, &index);
+  if (status == SL_OK) status = book_view_open(store, &book);
+  if (status == SL_OK) status = log_view_open(store, &log);
+  if (status == SL_OK) {
+    uint64_t last = log_view_head(log)->last_seq;
+    uint64_t watermark = index_view_watermark(index), intent = book_view_intent_seq(book);
+    uint64_t cursor = book_view_cursor(book)->seq;
+    if (intent > cursor) cursor = intent;
+    if (watermark > last)
+      status = sl_fail(SL_E_MISMATCH, "the store at %s: its index reaches to event %" PRIu64 ", its log only to "
+                       "%" PRIu64 ": log/ was replaced or restored alone. Restore log/, index/ and delivery/ "
+                       "together; the index alone can be removed and rebuilt", store->path, watermark, last);
+    if (cursor > last)
+      status = sl_fail(SL_E_MISMATCH, "the store at %s: delivery has reached event %" PRIu64 ", its log only %"
+                       PRIu64 ": log/ was replaced or restored alone. Restore log/, index/ and delivery/ "
+                       "together", store->path, cursor, last);
+  }
+  log_view_close(log);
+  book_view_close(book);
+  index_view_close(index);
+  return status;
+}
+
+static void free_store(sl_store *store) {
+  wait_close(store->wait);
+  book_close(store->book);
+  index_close(store->index);
+  log_close(store->log);
+  free(store->root);
+  free(store->path);
+  free(store);
+}
+
+sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
+  if (!path || !*path || !out) return sl_fail(SL_E_INVALID, "sl_open needs a path and a place for the store");
+  sl_store *store = calloc(1, sizeof *store);
+  if (!store) return sl_fail(SL_E_NOMEM, "out of memory");
+  store->pid = getpid();
+  store->path = strdup(path);
+  bool registered = false;
+  sl_status status = store->path ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");
+  if (status == SL_OK) status = read_options(store, options);
+  if (status == SL_OK) status = settle_folder(store);
+  if (status == SL_OK) status = register_store(store);
+  if (status == SL_OK) {
+    registered = true;
+    store->wait = wait_open();
+    status = store->wait ? log_open(store) : sl_fail(SL_E_NOMEM, "out of memory");
+  }
+  if (status == SL_OK) status = index_open(store);
+  if (status == SL_OK) status = book_open(store);
+  if (status == SL_OK) status = store_fs_own_files(store);
+  if (status == SL_OK && !store->existed) status = db_file_sync_dir(store->root);
+  if (status == SL_OK) status = check_parts(store);
+  if (status == SL_OK) {
+    store->options.group = NULL; /* the caller's memory */
+    *out = store;
+    return SL_OK;
+  }
+  if (registered) unregister_store(store);
+  free_store(store);
+  return status;
+}
+
+void sl_close(sl_store *store) {
+  if (!store) return;
+  /* In a forked child too: its copy of the list must not keep an entry that is freed. */
+  unregister_store(store);
+  free_store(store);
+}
+
+const char *sl_store_id(const sl_store *store) { return store->uuid_text; }
+const char *sl_store_path(const sl_store *store) { return store->path; }

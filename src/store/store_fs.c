@@ -1,0 +1,190 @@
+#include "store/store_fs.h"
+
+#include "store/db_file.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <sys/vfs.h>
+#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
+#include <sys/param.h>
+#include <sys/mount.h>
+#endif
+
+/* ----------------------------------------------------------- file system --- */
+
+#if defined(__linux__)
+/* Numbers of statfs(2), written out because <linux/magic.h> does not have them all. */
+static const struct { uint32_t magic; const char *name; } unfit[] = {
+  {0x6969, "NFS"}, {0x65735546, "FUSE"}, {0x01021997, "9p"}, {0x517B, "SMB"}, {0xFF534D42, "CIFS"},
+  {0xFE534D42, "SMB"}, {0x564C, "NCP"}, {0x5346414F, "AFS"}, {0x6B414653, "AFS"}, {0x73757245, "Coda"},
+  {0x00C36400, "Ceph"}, {0x0BD00BD0, "Lustre"}, {0x786F4256, "a VirtualBox shared folder"},
+  {0x7461636F, "OCFS2"}, {0x01161970, "GFS2"},
+};
+
+static const char *unfit_name(const char *path) {
+  struct statfs fs;
+  if (statfs(path, &fs) != 0) return NULL;
+  for (size_t i = 0; i < sizeof unfit / sizeof *unfit; i++)
+    if ((uint32_t)fs.f_type == unfit[i].magic) return unfit[i].name;
+  return NULL;
+}
+#elif defined(MNT_LOCAL)
+static const char *unfit_name(const char *path) {
+  struct statfs fs;
+  if (statfs(path, &fs) != 0) return NULL;
+  if (!(fs.f_flags & MNT_LOCAL)) return "a network file system";
+  return strstr(fs.f_fstypename, "fuse") ? "FUSE" : NULL;
+}
+#else
+static const char *unfit_name(const char *path) {
+  (void)path;
+  return NULL;
+}
+#endif
+
+/* Cuts the last component off; false when none is left. */
+static bool parent(char *path) {
+  size_t len = strlen(path);
+  while (len > 1 && path[len - 1] == '/') len--;
+  while (len > 0 && path[len - 1] != '/') len--;
+  while (len > 1 && path[len - 1] == '/') len--;
+  path[len] = 0;
+  return len > 0;
+}
+
+sl_status store_fs_check(const char *path) {
+  char *at = strdup(path);
+  if (!at) return sl_fail(SL_E_NOMEM, "out of memory");
+  while (access(at, F_OK) != 0 && errno == ENOENT)
+    if (!parent(at)) break;
+  const char *name = unfit_name(*at ? at : ".");
+  free(at);
+  if (!name) return SL_OK;
+  return sl_fail(SL_E_UNSUPPORTED, "%s is on %s: a store needs a local file system (ext4, xfs, btrfs, zfs, APFS, "
+                 "tmpfs ...), because shared maps and locks do not work reliably there", path, name);
+}
+
+/* --------------------------------------------------------------- folders --- */
+
+static bool is_empty(const char *path) {
+  DIR *dir = opendir(path);
+  if (!dir) return false;
+  bool empty = true;
+  for (struct dirent *e; empty && (e = readdir(dir));)
+    empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+  closedir(dir);
+  return empty;
+}
+
+sl_status store_fs_make(const char *path, bool *made) {
+  struct stat st;
+  *made = false;
+  if (stat(path, &st) == 0) {
+    if (!S_ISDIR(st.st_mode)) return sl_fail(SL_E_INVALID, "%s is not a folder", path);
+    *made = is_empty(path);
+    return SL_OK;
+  }
+  if (errno != ENOENT) return sl_fail(sl_status_of_errno(errno), "%s: %s", path, strerror(errno));
+  char *above = strdup(path);
+  if (!above) return sl_fail(SL_E_NOMEM, "out of memory");
+  sl_status status = SL_OK;
+  bool ignored;
+  if (parent(above) && access(above, F_OK) != 0) status = store_fs_make(above, &ignored);
+  if (status == SL_OK && mkdir(path, 0777) != 0 && errno != EEXIST)
+    status = sl_fail(sl_status_of_errno(errno), "%s cannot be created: %s", path, strerror(errno));
+  /* An event must not be lost to a power cut because its store's name was never written down. */
+  if (status == SL_OK) status = db_file_sync_dir(*above ? above : ".");
+  free(above);
+  if (status == SL_OK) *made = true;
+  return status;
+}
+
+/* ----------------------------------------------------------------- owner --- */
+
+static sl_status find_group(const char *text, int64_t *gid) {
+  struct group entry, *found = NULL;
+  size_t size = 1024;
+  char *buffer = NULL;
+  int rc;
+  do {
+    size *= 2;
+    char *grown = realloc(buffer, size);
+    if (!grown) {
+      free(buffer);
+      return sl_fail(SL_E_NOMEM, "out of memory");
+    }
+    buffer = grown;
+    rc = getgrnam_r(text, &entry, buffer, size, &found);
+  } while (rc == ERANGE && size < (1u << 22));
+  char *end;
+  errno = 0;
+  unsigned long number = strtoul(text, &end, 10);
+  bool is_number = text[0] >= '0' && text[0] <= '9' && *end == 0 && errno == 0 && number < UINT32_MAX;
+  if (found) *gid = (int64_t)entry.gr_gid;
+  else if (is_number) *gid = (int64_t)number;
+  free(buffer);
+  if (!found && !is_number) return sl_fail(SL_E_INVALID, "group '%s' does not exist", text);
+  return SL_OK;
+}
+
+sl_status store_fs_owner_new(sl_store *store) {
+  store->dir_mode = 0700;
+  store->file_mode = 0600;
+  store->gid = -1;
+  if (!store->options.group) return SL_OK;
+  store->dir_mode = 0770;
+  store->file_mode = 0660;
+  return find_group(store->options.group, &store->gid);
+}
+
+void store_fs_owner_old(sl_store *store) {
+  char *log = store_path(store, "log");
+  struct stat st;
+  store->dir_mode = 0700;
+  store->file_mode = 0600;
+  store->gid = -1;
+  if (log && stat(log, &st) == 0 && (st.st_mode & 0070) == 0070) {
+    store->dir_mode = 0770;
+    store->file_mode = 0660;
+    store->gid = (int64_t)st.st_gid;
+  }
+  free(log);
+}
+
+static sl_status give(const char *path, int64_t gid) {
+  struct stat st;
+  if (gid < 0 || lstat(path, &st) != 0 || (int64_t)st.st_gid == gid || st.st_uid != geteuid()) return SL_OK;
+  if (lchown(path, (uid_t)-1, (gid_t)gid) == 0) return SL_OK;
+  return sl_fail(sl_status_of_errno(errno), "%s cannot be given to group %" PRId64 ": %s (are you in it?)", path,
+                 gid, strerror(errno));
+}
+
+sl_status store_fs_own_root(const sl_store *store) {
+  sl_status status = give(store->root, store->gid);
+  if (status != SL_OK) return status;
+  /* The set-group-id bit hands the group on to everything that is ever made in here. */
+  mode_t mode = store->dir_mode | (store->gid >= 0 ? S_ISGID : 0);
+  if (chmod(store->root, mode) == 0) return SL_OK;
+  return sl_fail(sl_status_of_errno(errno), "%s: chmod: %s", store->root, strerror(errno));
+}
+
+sl_status store_fs_own_files(const sl_store *store) {
+  static const char *const names[] = {
+    "log", "log/data.mdb", "log/lock.mdb", "index", "index/data.mdb", "index/lock.mdb",
+    "delivery", "delivery/data.mdb", "delivery/lock.mdb",
+  };
+  sl_status status = SL_OK;
+  for (size_t i = 0; store->gid >= 0 && status == SL_OK && i < sizeof names / sizeof *names; i++) {
+    char *path = store_path(store, names[i]);
+    status = path ? give(path, store->gid) : sl_fail(SL_E_NOMEM, "out of memory");
+    free(path);
+  }
+  return status;
+}
