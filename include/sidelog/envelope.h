@@ -32,9 +32,10 @@ SL_API sl_status sl_envelope_reader_new(sl_envelope_reader **reader);
 SL_API void sl_envelope_reader_free(sl_envelope_reader *reader);
 
 /* Finds the fields of one JSON object in `json` and fills `event`: topic, type, event_id, correlation_id,
- * causation_id, tenant, source, occurred_at_us and value (= json). Aliases, first found wins, each looked
- * for at the top level, then in `payload` (type is never taken from the payload when the envelope has one;
- * timestamp, tenant and event_type inside a payload are domain fields when the top level has its own):
+ * causation_id, tenant, source, occurred_at_us and value (= json); its other fields become empty. Aliases,
+ * first found wins, each looked for at the top level, then in `payload` (type is never taken from the payload
+ * when the envelope has one; timestamp, tenant and event_type inside a payload are domain fields when the top
+ * level has its own):
  *   event_id        event_id | envelope_id
  *   type            event_type
  *   correlation_id  correlation_id, also context.correlation_id and metadata.correlation_id
@@ -43,12 +44,14 @@ SL_API void sl_envelope_reader_free(sl_envelope_reader *reader);
  *   source          source | service | source_service | source_node_id | source_tool
  *                   (an object: its "service"), also metadata.source_node
  *   timestamp       timestamp | event_timestamp | envelope_timestamp | emitted_at
- *   topic           topic
+ *   topic           topic, at the top level only (a payload's own "topic" must not decide the way it goes)
  * A field that is null, empty or not a string counts as not there (a number is taken as its text for ids).
- * Of a name that stands twice the last counts (as most parsers have it).
+ * Of a name that stands twice the last counts (as most parsers have it). A string with the escape of a lone
+ * surrogate, which has no UTF-8 form, is taken with its escapes as they stand.
  * `missing` (may be NULL) gets SL_ENVELOPE_* bits. The slices in `event` belong to the reader until its
  * next call or to `json`.
- * SL_E_INVALID: not a JSON object, not UTF-8, nested too deep; the detail has position and reason. */
+ * SL_E_INVALID: not a JSON object, not UTF-8, nested too deep; the detail has position and reason.
+ * SL_E_TOO_LARGE: longer than SL_MAX_VALUE. SL_E_NOMEM. */
 SL_API sl_status sl_envelope_read(sl_envelope_reader *reader, sl_slice json, sl_event *event,
                                   uint32_t *missing);
 
