@@ -1,0 +1,113 @@
+#include "tool.h"
+
+#include "law.h"
+#include "when.h"
+
+#include <inttypes.h>
+
+static void to_json(tool *t, const sl_stats *s) {
+  json *j = json_new(&t->out);
+  json_open(j);
+  json_words(j, "store_id", sl_store_id(t->store));
+  json_u64(j, "appended", s->appended);
+  json_u64(j, "delivered", s->delivered);
+  json_u64(j, "duplicates", s->duplicates);
+  json_u64(j, "dead", s->dead);
+  json_u64(j, "dropped", s->dropped);
+  json_u64(j, "pending", s->pending);
+  json_bool(j, "balanced", s->balanced);
+  json_u64(j, "first_seq", s->first_seq);
+  json_u64(j, "last_seq", s->last_seq);
+  json_u64(j, "kept", s->kept);
+  json_u64(j, "trimmed", s->trimmed);
+  json_u64(j, "delivery_seq", s->delivery_seq);
+  json_u64(j, "indexed_seq", s->indexed_seq);
+  json_u64(j, "without_correlation", s->without_correlation);
+  json_u64(j, "lanes", s->lanes);
+  if (s->oldest_pending_us)
+    json_time(j, "oldest_pending_at", s->oldest_pending_us);
+  else
+    json_null(j, "oldest_pending_at");
+  if (s->newest_us)
+    json_time(j, "newest_at", s->newest_us);
+  else
+    json_null(j, "newest_at");
+  json_u64(j, "bytes_used", s->bytes_used);
+  json_u64(j, "bytes_quota", s->bytes_quota);
+  json_u64(j, "bytes_on_disk", s->bytes_on_disk);
+  json_u64(j, "readers", s->readers);
+  json_u64(j, "reader_lag", s->reader_lag);
+  json_close(j);
+  json_free(j);
+}
+
+static void row(tool *t, const char *name, uint64_t n, const char *more) {
+  text words = {0};
+  text_count(&words, n);
+  out_cell(&t->out, STYLE_DIM, name, 12, false);
+  out_cell(&t->out, STYLE_PLAIN, text_str(&words), 15, true);
+  if (*more)
+    out_printf(&t->out, "   %s", more);
+  out_puts(&t->out, "\n");
+  text_free(&words);
+}
+
+static void to_people(tool *t, const sl_stats *s) {
+  text words = {0};
+  row(t, "appended", s->appended, "");
+  row(t, "delivered", s->delivered, "");
+  row(t, "duplicates", s->duplicates, s->duplicates ? "same event id in the same topic: not sent again" : "");
+  row(t, "dead", s->dead, s->dead ? "-> sidelog query --status dead" : "");
+  row(t, "dropped", s->dropped, "");
+  if (s->oldest_pending_us) {
+    text_puts(&words, "the oldest appended ");
+    text_ago(&words, t->now_us - s->oldest_pending_us);
+  }
+  row(t, "pending", s->pending, text_str(&words));
+  text_clear(&words);
+  out_cell(&t->out, STYLE_DIM, "law", 12, false);
+  law_words(&words, s);
+  out_puts(&t->out, text_str(&words));
+  out_puts(&t->out, "  ");
+  out_styled(&t->out, s->balanced ? STYLE_GREEN : STYLE_RED, s->balanced ? "holds" : "DOES NOT HOLD");
+  out_puts(&t->out, "\n\n");
+  text_clear(&words);
+  if (s->kept)
+    text_printf(&words, "seq %" PRIu64 " to %" PRIu64, s->first_seq, s->last_seq);
+  row(t, "kept", s->kept, text_str(&words));
+  row(t, "trimmed", s->trimmed, "");
+  uint64_t behind = s->last_seq > s->indexed_seq ? s->last_seq - s->indexed_seq : 0;
+  text_clear(&words);
+  if (behind) {
+    text_count(&words, behind);
+    text_puts(&words, " behind; queries scan those");
+  }
+  row(t, "indexed to", s->indexed_seq, text_str(&words));
+  row(t, "no corr. id", s->without_correlation, "");
+  if (s->lanes)
+    row(t, "lanes", s->lanes, "topics that wait apart, see the agent's log");
+  out_cell(&t->out, STYLE_DIM, "size", 12, false);
+  text_clear(&words);
+  text_bytes(&words, s->bytes_used);
+  text_puts(&words, " of ");
+  text_bytes(&words, s->bytes_quota);
+  text_puts(&words, " used, ");
+  text_bytes(&words, s->bytes_on_disk);
+  text_puts(&words, " on disk");
+  out_printf(&t->out, "%s\n", text_str(&words));
+  text_free(&words);
+}
+
+int run_stats(tool *t) {
+  sl_stats stats;
+  sl_status st = sl_stats_get(t->store, &stats);
+  if (st != SL_OK)
+    return tool_fail_status(t, st, "cannot read the books");
+  if (t->json)
+    to_json(t, &stats);
+  else
+    to_people(t, &stats);
+  if (!stats.balanced)
+    return tool_fail(t, EXIT_WRONG, "the books of %s do not balance; `sidelog verify` says more", t->path);
+  return EXIT_DONE;
+}

@@ -1,0 +1,125 @@
+#include "tool.h"
+
+#include <string.h>
+
+const command command_table[] = {
+  {"append", "[DATA|@FILE|-]", "append an event, or a stream of JSON lines",
+   "Appends one event and prints its seq and event id. When that is printed the\n"
+   "event is on disk, whether or not the agent or Kafka is up. DATA is the value;\n"
+   "@FILE reads it from a file, - (or nothing) from standard input. Every byte is\n"
+   "kept and delivered as it is.\n"
+   "\n"
+   "With --jsonl every line of FILE or - is one JSON envelope, and the stored\n"
+   "value is that line without its newline (and one carriage return before it).\n"
+   "Blank lines are skipped. event_id, event_type, correlation_id, causation_id,\n"
+   "tenant_id, source, timestamp and topic are found in it, under their usual\n"
+   "aliases, at the top or in the payload. --topic, --type, --tenant and --source\n"
+   "fill what a line lacks; a missing event id is made, a missing type is the\n"
+   "topic's name. The Kafka key is the line's correlation id, so that a story\n"
+   "stays in order, unless --key or --no-key says otherwise. A bad line is\n"
+   "reported with its number and passed over, and the exit status is 6; --strict\n"
+   "stops there, before anything of its batch is stored. Lines are made durable in\n"
+   "batches that follow the input: a lone line at once, a backlog by the thousand.",
+   "sidelog append --topic orders.created.v1 --correlation 0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f '{}'\n"
+   "sidelog append --topic invoices.v1 --key c-42 --header x-tenant=acme @invoice.pdf\n"
+   "sidelog append --jsonl --ack events.jsonl\n"
+   "producer | sidelog append --jsonl --topic app.log.v1 -",
+   OPTION(OPT_TOPIC) | OPTION(OPT_TYPE) | OPTION(OPT_CORRELATION) | OPTION(OPT_CAUSATION) |
+     OPTION(OPT_EVENT_ID) | OPTION(OPT_KEY) | OPTION(OPT_NO_KEY) | OPTION(OPT_TENANT) | OPTION(OPT_SOURCE) |
+     OPTION(OPT_HEADER) | OPTION(OPT_OCCURRED_AT) | OPTION(OPT_JSONL) | OPTION(OPT_ACK) | OPTION(OPT_STRICT) |
+     OPTION(OPT_PROGRESS) | OPTION(OPT_MAX_VALUE) | OPTION(OPT_QUOTA) | OPTION(OPT_RELAXED),
+   0, 1, NEED_NOTHING, run_append},
+  {"query", "", "list events by id, type, topic, status or time",
+   "Lists the events that meet every condition, in order of seq. Ids may be unique\n"
+   "prefixes. TYPE and TOPIC are globs (*, ?, [a-z]). TIME is RFC 3339, 2026-11-22\n"
+   "14:00 (local), -15m, -2h, -3d, today, yesterday, yesterday 14:00 or @EPOCH.\n"
+   "Without a condition: every event.",
+   "sidelog query --correlation 0190a6c2-7c1e\n"
+   "sidelog query --type '*_FAILED' --since -2h\n"
+   "sidelog query --status dead,pending --topic 'orders.*' -n 20\n"
+   "sidelog query --since today --json --value",
+   FILTER_OPTIONS | OPTION(OPT_LIMIT) | OPTION(OPT_VALUE), 0, 0, NEED_STORE, run_query},
+  {"show", "EVENT", "show one event whole",
+   "Shows everything about an event: ids, times, what became of it, headers and\n"
+   "value. EVENT is an event id, a unique prefix of one, or a seq. --raw writes\n"
+   "the value alone, byte for byte. An event id that stands in several topics\n"
+   "shows each.",
+   "sidelog show 0190a6c2-7c1e-7d5b\n"
+   "sidelog show 1041\n"
+   "sidelog show 1041 --raw | jq .payload",
+   OPTION(OPT_RAW), 1, 1, NEED_STORE, run_show},
+  {"trace", "CORRELATION", "the story of one correlation id",
+   "Tells what happened under a correlation id: when, with the gaps between events\n"
+   "and the largest marked; what caused what, as a tree; and what became of each\n"
+   "event. Times are when events occurred, or were appended where they carry no\n"
+   "time of their own. CORRELATION may be a unique prefix; an event id tells the\n"
+   "story that the event is part of.",
+   "sidelog trace 0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f\n"
+   "sidelog trace 0190a6c2-7c1e --json",
+   OPTION(OPT_VALUE), 1, 1, NEED_STORE, run_trace},
+  {"tail", "", "the newest events; -f follows",
+   "Lists the newest events (10, or -n N) that meet the conditions of `sidelog\n"
+   "query`. With -f it goes on with new ones as they become durable, from whatever\n"
+   "process, until interrupted.",
+   "sidelog tail\n"
+   "sidelog tail -f --topic 'orders.*'\n"
+   "sidelog tail -f -n 0 --json --value",
+   FILTER_OPTIONS | OPTION(OPT_LIMIT) | OPTION(OPT_FOLLOW) | OPTION(OPT_VALUE), 0, 0, NEED_STORE, run_tail},
+  {"stats", "", "the books: what was appended and what became of it",
+   "Prints the conservation law, appended = delivered + duplicates + dead +\n"
+   "dropped + pending, which holds at every instant, and what the store holds. The\n"
+   "exit status is 4 when the law does not hold.",
+   "sidelog stats\n"
+   "sidelog stats --json | jq .pending",
+   0, 0, 0, NEED_STORE, run_stats},
+  {"status", "", "is everything all right?",
+   "One look: the agent, its connection, the backlog, dead letters, the disk, the\n"
+   "law. The first line says whether all is well; the exit status is 0 when it is\n"
+   "and 4 when not. Not well is: the law does not hold, events are pending and no\n"
+   "agent runs, the agent cannot reach its brokers, is parked or does not answer,\n"
+   "a topic waits apart in a lane, or less than a tenth of the quota is left. Dead\n"
+   "letters are said, but wait for a person without alarm; so does an agent that\n"
+   "is not running while nothing is pending.",
+   "sidelog status\n"
+   "sidelog status --json || alert",
+   0, 0, 0, NEED_STORE, run_status},
+  {"export", "", "whole events as JSON lines",
+   "Writes events with headers and value, one JSON object a line, in order of seq;\n"
+   "conditions as in `sidelog query`. A value that is JSON stands under \"value\" as\n"
+   "it is, any other under \"value_base64\".",
+   "sidelog export > events.jsonl\n"
+   "sidelog export --correlation 0190a6c2-7c1e --since -1d",
+   FILTER_OPTIONS | OPTION(OPT_LIMIT), 0, 0, NEED_STORE, run_export},
+  {"verify", "", "read everything and check it",
+   "Reads every record's checksum, both directions of the index, every receipt,\n"
+   "and counts the law anew. Safe while everything runs. The exit status is 4 when\n"
+   "something is wrong.",
+   "sidelog verify",
+   0, 0, 0, NEED_NOTHING, run_verify},
+  {"reindex", "", "build the index again from the log",
+   "Throws the index away and builds it from the log while everything else runs;\n"
+   "queries stay complete meanwhile. What became of events never changes by it.",
+   "sidelog reindex",
+   0, 0, 0, NEED_STORE, run_reindex},
+  {"trim", "", "remove old events that are settled",
+   "Removes the oldest events by age, size or number (at least one is asked for),\n"
+   "never one that is pending or not yet indexed. Says what was removed and what\n"
+   "holds the rest.",
+   "sidelog trim --older-than 7d\n"
+   "sidelog trim --max-bytes 2G --max-events 1000000",
+   OPTION(OPT_OLDER_THAN) | OPTION(OPT_MAX_BYTES) | OPTION(OPT_MAX_EVENTS), 0, 0, NEED_STORE, run_trim},
+  {"help", "[COMMAND]", "explain a command",
+   "Explains a command, or lists them. --man prints the manual page.",
+   "sidelog help append\n"
+   "sidelog help --man | man -l -",
+   OPTION(OPT_MAN), 0, 1, NEED_NOTHING, run_help},
+};
+
+const size_t command_count = sizeof command_table / sizeof *command_table;
+
+const command *command_find(const char *name) {
+  for (size_t i = 0; i < command_count; i++)
+    if (strcmp(command_table[i].name, name) == 0)
+      return &command_table[i];
+  return NULL;
+}

@@ -1,0 +1,101 @@
+#include "tool.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int unknown_command(tool *t, const char *name) {
+  const char *names[32];
+  for (size_t i = 0; i < command_count; i++)
+    names[i] = command_table[i].name;
+  const char *near = nearest_name(name, names, command_count);
+  if (near)
+    return tool_fail(t, EXIT_USAGE, "there is no command %s; did you mean %s?", name, near);
+  return tool_fail(t, EXIT_USAGE, "there is no command %s; `sidelog help` lists them", name);
+}
+
+static int check_usage(tool *t) {
+  const command *c = t->command;
+  option_id foreign = option_foreign(&t->given, COMMON_OPTIONS | c->options);
+  if (foreign != OPTION_COUNT)
+    return tool_fail(t, EXIT_USAGE, "%s takes no --%s; see `sidelog help %s`", c->name,
+                     option_table[foreign].name, c->name);
+  if (t->arg_count < c->least_args)
+    return tool_fail(t, EXIT_USAGE, "%s needs %s; see `sidelog help %s`", c->name, c->args, c->name);
+  if (t->arg_count > c->most_args)
+    return tool_fail(t, EXIT_USAGE, "%s does not know what to do with %s; see `sidelog help %s`", c->name,
+                     t->args[c->most_args], c->name);
+  return EXIT_DONE;
+}
+
+static int run_command(tool *t) {
+  int code = check_usage(t);
+  if (code == EXIT_DONE && t->command->need != NEED_NOTHING)
+    code = tool_open(t, t->command->need == NEED_STORE ? SL_OPEN_EXISTING : 0);
+  return code == EXIT_DONE ? t->command->run(t) : code;
+}
+
+static int dispatch(tool *t, const char *colour) {
+  if (strcmp(colour, "auto") && strcmp(colour, "always") && strcmp(colour, "never"))
+    return tool_fail(t, EXIT_USAGE, "--color %s: write auto, always or never", colour);
+  if (option_has(&t->given, OPT_VERSION)) {
+    out_printf(&t->out, "sidelog %s\n", sl_version());
+    return EXIT_DONE;
+  }
+  if (t->given.arg_count == 0) {
+    if (!option_has(&t->given, OPT_HELP))
+      return tool_fail(t, EXIT_USAGE, "which command? `sidelog help` lists them");
+    usage_print(t);
+    return EXIT_DONE;
+  }
+  t->command = command_find(t->given.args[0]);
+  t->args = t->given.args + 1;
+  t->arg_count = t->given.arg_count - 1;
+  if (!t->command)
+    return unknown_command(t, t->given.args[0]);
+  if (option_has(&t->given, OPT_HELP)) {
+    command_help(t, t->command);
+    return EXIT_DONE;
+  }
+  return run_command(t);
+}
+
+/* A reader that closed its end has seen enough; anything else that keeps stdout from being written is a
+ * failure. */
+static int finish_output(tool *t, int code) {
+  out_flush(&t->out);
+  if (t->out.error == 0 && close(STDOUT_FILENO) != 0 && errno != EBADF)
+    t->out.error = errno;
+  if (t->out.error == 0 || t->out.error == EPIPE)
+    return code;
+  return tool_fail(t, EXIT_STORE, "cannot write the output: %s", strerror(t->out.error));
+}
+
+int main(int argc, char **argv) {
+  char error[256];
+  tool t = {.program = argv[0], .now_us = clock_us()};
+  setlocale(LC_CTYPE, "");
+  signal(SIGPIPE, SIG_IGN);
+  out_init(&t.out, term_look("auto"));
+  if (!options_parse(&t.given, argc, argv, error, sizeof error)) {
+    options_free(&t.given);
+    return tool_fail(&t, EXIT_USAGE, "%s; see `sidelog help`", error);
+  }
+  const char *colour = option_text(&t.given, OPT_COLOR);
+  if (colour)
+    t.out.term = term_look(colour);
+  t.json = option_has(&t.given, OPT_JSON);
+  t.verbose = option_has(&t.given, OPT_VERBOSE);
+  t.path = find_store_path(option_text(&t.given, OPT_STORE));
+  int code = dispatch(&t, colour ? colour : "auto");
+  sl_close(t.store);
+  code = finish_output(&t, code);
+  out_free(&t.out);
+  options_free(&t.given);
+  free(t.path);
+  return code;
+}

@@ -1,0 +1,208 @@
+#include "options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const option_spec option_table[OPTION_COUNT] = {
+  [OPT_STORE] = {"store", 0, "DIR", "the store's folder"},
+  [OPT_JSON] = {"json", 0, NULL, "one JSON object a line, keys as in docs/cli.md"},
+  [OPT_COLOR] = {"color", 0, "WHEN", "auto (a terminal without NO_COLOR), always or never"},
+  [OPT_VERBOSE] = {"verbose", 'v', NULL, "say more on stderr"},
+  [OPT_HELP] = {"help", 'h', NULL, "explain the command"},
+  [OPT_VERSION] = {"version", 0, NULL, "print the version"},
+  [OPT_TOPIC] = {"topic", 0, "TOPIC", "the topic; a glob where events are looked for"},
+  [OPT_TYPE] = {"type", 0, "TYPE", "the event type; a glob where events are looked for"},
+  [OPT_CORRELATION] = {"correlation", 0, "ID", "the correlation id (looked for: or a prefix)"},
+  [OPT_CAUSATION] = {"causation", 0, "ID", "the event id of the cause (looked for: or a prefix)"},
+  [OPT_EVENT_ID] = {"event-id", 0, "ID", "the event id; without it a UUIDv7 is made"},
+  [OPT_KEY] = {"key", 0, "KEY", "the Kafka key, the unit of order; with --jsonl for every line"},
+  [OPT_NO_KEY] = {"no-key", 0, NULL, "no Kafka key; without it a line's key is its correlation id"},
+  [OPT_TENANT] = {"tenant", 0, "TENANT", "the tenant; with --jsonl where a line names none"},
+  [OPT_SOURCE] = {"source", 0, "NAME", "the producer; with --jsonl where a line names none"},
+  [OPT_HEADER] = {"header", 0, "NAME=VALUE", "a Kafka header; may be given many times"},
+  [OPT_OCCURRED_AT] = {"occurred-at", 0, "TIME", "the producer's own time of the event"},
+  [OPT_JSONL] = {"jsonl", 0, NULL, "read one JSON envelope a line"},
+  [OPT_ACK] = {"ack", 0, NULL, "print seq and event id of each line once it is durable"},
+  [OPT_STRICT] = {"strict", 0, NULL, "stop at the first bad line, before anything of its batch is stored"},
+  [OPT_PROGRESS] = {"progress", 0, NULL, "show a bar on a terminal"},
+  [OPT_MAX_VALUE] = {"max-value", 0, "SIZE", "the largest value taken: 1000000 bytes, at most 16M"},
+  [OPT_QUOTA] = {"quota", 0, "SIZE", "set the store's quota of disk space, for all who append"},
+  [OPT_RELAXED] = {"relaxed", 0, NULL, "do not wait for the disk: a power cut may drop the last events"},
+  [OPT_EVENT] = {"event", 0, "ID", "the event id or a unique prefix of it"},
+  [OPT_STATUS] = {"status", 0, "STATUS[,...]", "pending, sent, dead, duplicate or dropped"},
+  [OPT_SINCE] = {"since", 0, "TIME", "appended at TIME or later"},
+  [OPT_UNTIL] = {"until", 0, "TIME", "appended before TIME"},
+  [OPT_LIMIT] = {"limit", 'n', "N", "only the newest N"},
+  [OPT_VALUE] = {"value", 0, NULL, "with --json: the value too"},
+  [OPT_RAW] = {"raw", 0, NULL, "only the value, byte for byte"},
+  [OPT_FOLLOW] = {"follow", 'f', NULL, "go on with new events until interrupted"},
+  [OPT_OLDER_THAN] = {"older-than", 0, "AGE", "remove events appended longer ago, as 7d or 12h"},
+  [OPT_MAX_BYTES] = {"max-bytes", 0, "SIZE", "keep at most so much, as 500M or 2G; the oldest go first"},
+  [OPT_MAX_EVENTS] = {"max-events", 0, "N", "keep at most so many events; the oldest go first"},
+  [OPT_MAN] = {"man", 0, NULL, "print the manual page"},
+};
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Edit distance; names here are short. */
+static size_t distance(const char *a, const char *b) {
+  enum { LONGEST = 40 };
+  size_t row[LONGEST + 1], na = strlen(a), nb = strlen(b);
+  if (na > LONGEST || nb > LONGEST)
+    return LONGEST;
+  for (size_t j = 0; j <= nb; j++)
+    row[j] = j;
+  for (size_t i = 1; i <= na; i++) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= nb; j++) {
+      size_t above = row[j];
+      row[j] = least(least(row[j] + 1, row[j - 1] + 1), diagonal + (a[i - 1] != b[j - 1]));
+      diagonal = above;
+    }
+  }
+  return row[nb];
+}
+
+const char *nearest_name(const char *text, const char *const *names, size_t count) {
+  const char *best = NULL;
+  size_t best_distance = strlen(text) < 4 ? 2 : 3;
+  for (size_t i = 0; i < count; i++) {
+    size_t d = distance(text, names[i]);
+    if (d < best_distance) {
+      best = names[i];
+      best_distance = d;
+    }
+  }
+  return best;
+}
+
+static option_id find_long(const char *name, size_t len) {
+  for (int i = 0; i < OPTION_COUNT; i++)
+    if (strlen(option_table[i].name) == len && memcmp(option_table[i].name, name, len) == 0)
+      return (option_id)i;
+  return OPTION_COUNT;
+}
+
+static option_id find_letter(char letter) {
+  for (int i = 0; i < OPTION_COUNT; i++)
+    if (option_table[i].letter != 0 && option_table[i].letter == letter)
+      return (option_id)i;
+  return OPTION_COUNT;
+}
+
+static void give(parsed *out, option_id id, const char *value) {
+  out->given[out->given_count++] = (struct option_given){id, value};
+}
+
+static bool unknown_long(const char *name, size_t len, char *error, size_t cap) {
+  char text[64];
+  const char *names[OPTION_COUNT];
+  snprintf(text, sizeof text, "%.*s", (int)len, name);
+  for (int i = 0; i < OPTION_COUNT; i++)
+    names[i] = option_table[i].name;
+  const char *near = nearest_name(text, names, OPTION_COUNT);
+  if (near)
+    snprintf(error, cap, "there is no option --%s; did you mean --%s?", text, near);
+  else
+    snprintf(error, cap, "there is no option --%s", text);
+  return false;
+}
+
+static bool parse_long(parsed *out, const char *text, char **argv, int argc, int *at, char *error,
+                       size_t cap) {
+  const char *equals = strchr(text, '=');
+  size_t len = equals ? (size_t)(equals - text) : strlen(text);
+  option_id id = find_long(text, len);
+  if (id == OPTION_COUNT)
+    return unknown_long(text, len, error, cap);
+  const option_spec *spec = &option_table[id];
+  if (spec->value == NULL && equals) {
+    snprintf(error, cap, "--%s takes no value", spec->name);
+    return false;
+  }
+  if (spec->value && !equals && *at + 1 >= argc) {
+    snprintf(error, cap, "--%s needs its %s", spec->name, spec->value);
+    return false;
+  }
+  give(out, id, spec->value == NULL ? "" : equals ? equals + 1 : argv[++*at]);
+  return true;
+}
+
+static bool parse_letters(parsed *out, const char *letters, char **argv, int argc, int *at, char *error,
+                          size_t cap) {
+  for (; *letters; letters++) {
+    option_id id = find_letter(*letters);
+    if (id == OPTION_COUNT) {
+      snprintf(error, cap, "there is no option -%c", *letters);
+      return false;
+    }
+    if (option_table[id].value == NULL) {
+      give(out, id, "");
+      continue;
+    }
+    if (letters[1])
+      give(out, id, letters + 1 + (letters[1] == '='));
+    else if (*at + 1 < argc)
+      give(out, id, argv[++*at]);
+    else {
+      snprintf(error, cap, "-%c needs its %s", *letters, option_table[id].value);
+      return false;
+    }
+    return true;
+  }
+  return true;
+}
+
+bool options_parse(parsed *out, int argc, char **argv, char *error, size_t cap) {
+  /* A cluster of letters can give more options than there are arguments, never more than characters. */
+  size_t most = 1;
+  for (int i = 1; i < argc; i++)
+    most += strlen(argv[i]) + 1;
+  *out = (parsed){0};
+  out->given = calloc(most, sizeof *out->given);
+  out->args = calloc((size_t)argc + 1, sizeof *out->args);
+  if (!out->given || !out->args) {
+    snprintf(error, cap, "out of memory");
+    return false;
+  }
+  bool open = true;
+  for (int i = 1; i < argc; i++) {
+    const char *text = argv[i];
+    bool fine = true;
+    if (!open || text[0] != '-' || text[1] == 0)
+      out->args[out->arg_count++] = text;
+    else if (strcmp(text, "--") == 0)
+      open = false;
+    else if (text[1] == '-')
+      fine = parse_long(out, text + 2, argv, argc, &i, error, cap);
+    else
+      fine = parse_letters(out, text + 1, argv, argc, &i, error, cap);
+    if (!fine)
+      return false;
+  }
+  return true;
+}
+
+void options_free(parsed *given) {
+  free(given->given);
+  free(given->args);
+  *given = (parsed){0};
+}
+
+const char *option_text(const parsed *given, option_id id) {
+  for (size_t i = given->given_count; i > 0; i--)
+    if (given->given[i - 1].id == id)
+      return given->given[i - 1].value;
+  return NULL;
+}
+
+bool option_has(const parsed *given, option_id id) { return option_text(given, id) != NULL; }
+
+option_id option_foreign(const parsed *given, uint64_t taken) {
+  for (size_t i = 0; i < given->given_count; i++)
+    if (!(taken & OPTION(given->given[i].id)))
+      return given->given[i].id;
+  return OPTION_COUNT;
+}

@@ -1,0 +1,169 @@
+/* What query, tail and export share: options to a query, events to lines. */
+#include "tool.h"
+
+#include "when.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool parse_states(const char *typed, uint32_t *states) {
+  while (*typed) {
+    size_t len = strcspn(typed, ",");
+    bool known = false;
+    for (int s = 0; s < SL_STATE_COUNT && !known; s++) {
+      const char *name = sl_state_text((sl_state)s);
+      if (strlen(name) == len && memcmp(name, typed, len) == 0) {
+        *states |= SL_STATE_BIT(s);
+        known = true;
+      }
+    }
+    if (!known)
+      return false;
+    typed += len;
+    typed += *typed == ',';
+  }
+  return *states != 0;
+}
+
+int tool_query(tool *t, sl_query *query, query_ids *ids) {
+  const struct {
+    option_id option;
+    sl_id_kind kind;
+    char *id;
+    sl_slice *slice;
+  } kinds[] = {
+      {OPT_EVENT, SL_ID_EVENT, ids->event, &query->event_id},
+      {OPT_CORRELATION, SL_ID_CORRELATION, ids->correlation, &query->correlation_id},
+      {OPT_CAUSATION, SL_ID_CAUSATION, ids->causation, &query->causation_id},
+  };
+  const char *states = option_text(&t->given, OPT_STATUS);
+  if (states && !parse_states(states, &query->states))
+    return tool_fail(t, EXIT_USAGE,
+                     "--status %s: write pending, sent, dead, duplicate or dropped, or several with "
+                     "commas",
+                     states);
+  if (!tool_time(t, OPT_SINCE, &query->since_us) || !tool_time(t, OPT_UNTIL, &query->until_us) ||
+      !tool_number(t, OPT_LIMIT, &query->limit))
+    return EXIT_USAGE;
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    const char *typed = option_text(&t->given, kinds[i].option);
+    int code = typed ? tool_resolve(t, kinds[i].kind, typed, kinds[i].id) : EXIT_DONE;
+    if (code != EXIT_DONE)
+      return code;
+    *kinds[i].slice = typed ? slice_of(kinds[i].id) : (sl_slice){NULL, 0};
+  }
+  query->type = slice_of(option_text(&t->given, OPT_TYPE));
+  query->topic = slice_of(option_text(&t->given, OPT_TOPIC));
+  query->tenant = slice_of(option_text(&t->given, OPT_TENANT));
+  if (query->limit)
+    query->flags |= SL_QUERY_NEWEST;
+  return EXIT_DONE;
+}
+
+int tool_each(tool *t, const sl_query *query, void (*each)(void *arg, const sl_record *r), void *arg,
+              uint64_t *found) {
+  sl_iter *iter = NULL;
+  const sl_record *record;
+  uint64_t count = 0, bad = 0;
+  sl_status st = sl_iter_start(t->store, query, &iter);
+  if (st != SL_OK)
+    return tool_fail_status(t, st, "cannot read the store");
+  while (!t->out.error) {
+    st = sl_iter_next(iter, &record);
+    if (st == SL_E_CORRUPT && bad++ < 1000) {
+      tool_fail_status(t, st, "passed over");
+      continue;
+    }
+    if (st != SL_OK)
+      break;
+    count++;
+    each(arg, record);
+  }
+  if (st != SL_OK && st != SL_NOTFOUND)
+    tool_fail_status(t, st, "cannot read on");
+  sl_iter_close(iter);
+  if (found)
+    *found = count;
+  return st != SL_OK && st != SL_NOTFOUND ? exit_of(st) : bad ? EXIT_WRONG : EXIT_DONE;
+}
+
+void record_place(text *out, const sl_record *r, bool with_offset, bool unicode) {
+  switch (r->state) {
+  case SL_SENT:
+    text_add_safe(out, topic_short(r->topic), unicode);
+    if (with_offset && r->offset >= 0)
+      text_printf(out, "[%" PRId32 "]@%" PRId64, r->partition, r->offset);
+    else if (with_offset)
+      text_printf(out, "[%" PRId32 "]", r->partition);
+    break;
+  case SL_DUPLICATE: text_printf(out, "of seq %" PRIu64, r->duplicate_of); break;
+  case SL_DEAD:
+    text_add_safe(out, r->error_code.len ? r->error_code : r->error_class, unicode);
+    text_printf(out, " after %" PRIu32 " %s", r->attempts, r->attempts == 1 ? "try" : "tries");
+    break;
+  case SL_DROPPED: text_add_safe(out, r->error_code.len ? r->error_code : r->error_class, unicode); break;
+  case SL_PENDING:
+    if (r->duplicate_of)
+      text_printf(out, "duplicate of seq %" PRIu64, r->duplicate_of);
+    break;
+  }
+}
+
+enum { COL_TIME, COL_SEQ, COL_STATUS, COL_TYPE, COL_TOPIC, COL_EVENT, COL_CORRELATION, COL_COUNT };
+
+void lister_begin(lister *l, tool *t, int json_parts) {
+  static const column columns[COL_COUNT] = {
+      [COL_TIME] = {"TIME", false, false, 12, 6},
+      [COL_SEQ] = {"SEQ", true, false, 20, 9},
+      [COL_STATUS] = {"STATUS", false, false, 9, 8},
+      [COL_TYPE] = {"TYPE", false, false, 12, 5},
+      [COL_TOPIC] = {"TOPIC", false, true, 0, 3},
+      [COL_EVENT] = {"EVENT", false, false, 18, 4},
+      [COL_CORRELATION] = {"CORRELATION", false, false, 0, 2},
+  };
+  *l = (lister){.tool = t, .parts = json_parts};
+  if (t->json)
+    l->json = json_new(&t->out);
+  else
+    l->table = table_new(&t->out, columns, COL_COUNT);
+}
+
+void lister_put(void *lister_, const sl_record *r) {
+  lister *l = lister_;
+  char when[48], seq[24];
+  text where = {0};
+  int width = l->tool->out.term.width;
+  if (l->json) {
+    json_record(l->json, r, l->parts);
+    return;
+  }
+  if (width && width < 100)
+    when_brief(r->appended_at_us, l->tool->now_us, when);
+  else
+    when_local(r->appended_at_us, when, false);
+  table_cell(l->table, STYLE_DIM, slice_of(when));
+  table_cell(l->table, STYLE_PLAIN, (sl_slice){seq, (size_t)snprintf(seq, sizeof seq, "%" PRIu64, r->seq)});
+  table_cell(l->table, state_style(r->state), slice_of(sl_state_text(r->state)));
+  table_cell(l->table, STYLE_BOLD, r->type);
+  if (r->state == SL_SENT) {
+    record_place(&where, r, true, true);
+    table_cell(l->table, STYLE_PLAIN, (sl_slice){text_str(&where), where.len});
+  } else {
+    table_cell(l->table, STYLE_PLAIN, topic_short(r->topic));
+  }
+  table_cell(l->table, STYLE_PLAIN, r->event_id);
+  table_cell(l->table, STYLE_DIM, r->correlation_id);
+  text_free(&where);
+}
+
+void lister_flush(lister *l) {
+  if (l->table)
+    table_settle(l->table);
+  out_flush(&l->tool->out);
+}
+
+void lister_end(lister *l) {
+  table_free(l->table);
+  json_free(l->json);
+}

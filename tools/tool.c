@@ -1,0 +1,224 @@
+#include "tool.h"
+
+#include "when.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+int exit_of(sl_status status) {
+  switch (status) {
+  case SL_OK: return EXIT_DONE;
+  case SL_NOTFOUND: return EXIT_NOTHING;
+  case SL_TIMEOUT: return EXIT_TIMEOUT;
+  case SL_E_INVALID:
+  case SL_E_AMBIGUOUS: return EXIT_USAGE;
+  case SL_E_TOO_LARGE: return EXIT_REJECTED;
+  case SL_E_FULL:
+  case SL_E_NOMEM:
+  case SL_E_IO:
+  case SL_E_CORRUPT:
+  case SL_E_VERSION:
+  case SL_E_BUSY:
+  case SL_E_FORKED:
+  case SL_E_ACCESS:
+  case SL_E_UNSUPPORTED:
+  case SL_E_MISMATCH:
+  case SL_E_NO_STORE: return EXIT_STORE;
+  }
+  return EXIT_STORE;
+}
+
+int64_t clock_us(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t clock_monotonic_us(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* ---------------------------------------------------------------- saying --- */
+
+static void say(tool *t, const text *words) {
+  text safe = {0};
+  text_puts(&safe, "sidelog: ");
+  text_add_safe(&safe, (sl_slice){text_str(words), words->len}, t->out.term.unicode);
+  text_puts(&safe, "\n");
+  out_flush(&t->out);
+  fwrite(safe.data, 1, safe.len, stderr);
+  fflush(stderr);
+  text_free(&safe);
+}
+
+static void add_formatted(text *out, const char *format, va_list args) {
+  char words[4096];
+  vsnprintf(words, sizeof words, format, args);
+  text_puts(out, words);
+}
+
+int tool_fail(tool *t, int code, const char *format, ...) {
+  text words = {0};
+  va_list args;
+  va_start(args, format);
+  add_formatted(&words, format, args);
+  va_end(args);
+  say(t, &words);
+  text_free(&words);
+  return code;
+}
+
+void tool_note(tool *t, const char *format, ...) {
+  text words = {0};
+  va_list args;
+  va_start(args, format);
+  add_formatted(&words, format, args);
+  va_end(args);
+  say(t, &words);
+  text_free(&words);
+}
+
+/* What a person can do, where the library's detail may not say it. */
+static const char *remedy(sl_status status) {
+  switch (status) {
+  case SL_E_NO_STORE: return "`sidelog append` creates one; --store DIR or SIDELOG_STORE names another";
+  case SL_E_FULL: return "make room with `sidelog trim`, raise the quota with --quota, or free disk space";
+  case SL_E_CORRUPT: return "`sidelog verify` says what is damaged";
+  default: return NULL;
+  }
+}
+
+int tool_fail_status(tool *t, sl_status status, const char *format, ...) {
+  text words = {0};
+  const char *detail = sl_last_detail(), *help = remedy(status);
+  va_list args;
+  va_start(args, format);
+  add_formatted(&words, format, args);
+  va_end(args);
+  if (words.len)
+    text_puts(&words, ": ");
+  if (*detail == 0 || !strstr(detail, sl_status_text(status)))
+    text_printf(&words, "%s%s", sl_status_text(status), *detail ? ": " : "");
+  text_puts(&words, detail);
+  if (t->path && !strstr(text_str(&words), t->path))
+    text_printf(&words, " (store %s)", t->path);
+  if (help && !strstr(detail, "sidelog "))
+    text_printf(&words, "; %s", help);
+  say(t, &words);
+  text_free(&words);
+  return exit_of(status);
+}
+
+/* ------------------------------------------------------------- the store --- */
+
+static const char *home_folder(void) {
+  const char *home = getenv("HOME");
+  if (home && *home)
+    return home;
+  const struct passwd *user = getpwuid(getuid());
+  return user && user->pw_dir ? user->pw_dir : "";
+}
+
+char *find_store_path(const char *option) {
+  const char *env = getenv("SIDELOG_STORE"), *state = getenv("XDG_STATE_HOME");
+  text path = {0};
+  if (option || (env && *env))
+    text_puts(&path, option ? option : env);
+  else if (state && *state == '/') /* the XDG specification has relative paths ignored */
+    text_printf(&path, "%s/sidelog/default", state);
+  else
+    text_printf(&path, "%s/.local/state/sidelog/default", home_folder());
+  return path.data;
+}
+
+char *path_brief(const char *path) {
+  const char *home = home_folder();
+  size_t n = strlen(home);
+  text brief = {0};
+  if (n > 1 && strncmp(path, home, n) == 0 && path[n] == '/')
+    text_printf(&brief, "~%s", path + n);
+  else
+    text_puts(&brief, path);
+  return brief.data;
+}
+
+int tool_open(tool *t, uint32_t flags) {
+  sl_options options = {.flags = flags};
+  uint64_t max_value = 0;
+  if (!tool_size(t, OPT_MAX_VALUE, &max_value) || !tool_size(t, OPT_QUOTA, &options.quota_bytes))
+    return EXIT_USAGE;
+  if (max_value > SL_MAX_VALUE || (option_has(&t->given, OPT_MAX_VALUE) && max_value == 0))
+    return tool_fail(t, EXIT_USAGE, "--max-value %s: give 1 byte to 16M",
+                     option_text(&t->given, OPT_MAX_VALUE));
+  if (option_has(&t->given, OPT_QUOTA) && options.quota_bytes < 1 << 20)
+    return tool_fail(t, EXIT_USAGE, "--quota %s: give at least 1M", option_text(&t->given, OPT_QUOTA));
+  options.max_value = (uint32_t)max_value;
+  options.durability = option_has(&t->given, OPT_RELAXED) ? SL_RELAXED : SL_DURABLE;
+  sl_status st = sl_open(t->path, &options, &t->store);
+  return st == SL_OK ? EXIT_DONE : tool_fail_status(t, st, "cannot open the store");
+}
+
+/* --------------------------------------------------------------- options --- */
+
+bool tool_size(tool *t, option_id id, uint64_t *out) {
+  const char *typed = option_text(&t->given, id);
+  if (!typed || size_parse(typed, out))
+    return true;
+  tool_note(t, "--%s %s is no size: write bytes, or 512K, 10M, 2G", option_table[id].name, typed);
+  return false;
+}
+
+bool tool_span(tool *t, option_id id, int64_t *out) {
+  const char *typed = option_text(&t->given, id);
+  if (!typed || span_parse(typed, out))
+    return true;
+  tool_note(t, "--%s %s is no span of time: write 90s, 15m, 12h, 7d or 1h30m", option_table[id].name, typed);
+  return false;
+}
+
+bool tool_number(tool *t, option_id id, uint64_t *out) {
+  const char *typed = option_text(&t->given, id);
+  if (!typed || number_parse(typed, out))
+    return true;
+  tool_note(t, "--%s %s is no number", option_table[id].name, typed);
+  return false;
+}
+
+bool tool_time(tool *t, option_id id, int64_t *out) {
+  const char *typed = option_text(&t->given, id);
+  if (!typed || when_parse(typed, t->now_us, out))
+    return true;
+  tool_note(t, "--%s %s is no time: write RFC 3339, 2026-11-22 14:00, -15m, -2h, -3d, today or yesterday",
+            option_table[id].name, typed);
+  return false;
+}
+
+int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX]) {
+  enum { CANDIDATES = 10 };
+  static const char *const names[] = {"event", "correlation", "causation"};
+  char found[CANDIDATES + 1][SL_ID_MAX];
+  size_t count = 0;
+  sl_status st = sl_resolve(t->store, kind, slice_of(typed), found, CANDIDATES + 1, &count);
+  if (st == SL_OK) {
+    memcpy(out, found[0], SL_ID_MAX);
+    return EXIT_DONE;
+  }
+  if (st == SL_NOTFOUND)
+    return tool_fail(t, EXIT_NOTHING, "no %s id in this store is or begins with %s", names[kind], typed);
+  if (st != SL_E_AMBIGUOUS)
+    return tool_fail_status(t, st, "%s id %s", names[kind], typed);
+  tool_note(t, "%s fits %s %s ids; give more of it:", typed, count > CANDIDATES ? "more than 10" : "several",
+            names[kind]);
+  for (size_t i = 0; i < count && i < CANDIDATES; i++)
+    tool_note(t, "  %s", found[i]);
+  return EXIT_USAGE;
+}

@@ -1,0 +1,131 @@
+/* One run of the command line: what every command is given, how it fails, and the table of commands. */
+#ifndef TOOLS_TOOL_H
+#define TOOLS_TOOL_H
+
+#include "json.h"
+#include "options.h"
+#include "output.h"
+
+/* Exit statuses; sidelogd has the same. */
+enum {
+  EXIT_DONE = 0,     /* found or done */
+  EXIT_NOTHING = 1,  /* nothing found */
+  EXIT_USAGE = 2,    /* usage or configuration, an ambiguous prefix too */
+  EXIT_STORE = 3,    /* the store cannot be opened, read, written, is locked or full */
+  EXIT_WRONG = 4,    /* out of balance, verify failed, parked, not well */
+  EXIT_TIMEOUT = 5,
+  EXIT_REJECTED = 6  /* some input was rejected */
+};
+
+/* The only place where a status becomes an exit status. */
+int exit_of(sl_status status);
+
+typedef struct tool {
+  const struct command *command;
+  const char *program; /* argv[0] */
+  parsed given;
+  const char *const *args; /* after the command */
+  size_t arg_count;
+  bool json, verbose;
+  int64_t now_us; /* when the program began */
+  char *path;     /* the store's folder */
+  sl_store *store; /* open as the command's `need` says */
+  output out;
+} tool;
+
+typedef enum need { NEED_NOTHING, NEED_STORE, NEED_STORE_OR_NEW } need;
+
+typedef struct command {
+  const char *name;
+  const char *args;    /* as usage names them */
+  const char *summary; /* a line without a full stop */
+  const char *about;   /* help: paragraphs of at most 78 columns */
+  const char *examples; /* lines of commands */
+  uint64_t options;    /* besides those that every command takes */
+  size_t least_args, most_args;
+  need need;
+  int (*run)(tool *t); /* returns the exit status; opens nothing that main does not close */
+} command;
+
+extern const command command_table[];
+extern const size_t command_count;
+const command *command_find(const char *name);
+/* Options that stand before or after any command. */
+#define COMMON_OPTIONS                                                                                       \
+  (OPTION(OPT_STORE) | OPTION(OPT_JSON) | OPTION(OPT_COLOR) | OPTION(OPT_VERBOSE) | OPTION(OPT_HELP))
+
+/* Writes "sidelog: ..." to stderr, one line, made safe for a terminal, stdout flushed before. */
+int tool_fail(tool *t, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void tool_note(tool *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A failure of the library: the words, its detail, the store's path where neither names it. Returns
+ * exit_of(). */
+int tool_fail_status(tool *t, sl_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* --store, $SIDELOG_STORE, $XDG_STATE_HOME/sidelog/default, ~/.local/state/sidelog/default. malloc()ed. */
+char *find_store_path(const char *option);
+/* The path as people know it: ~ for the home folder. malloc()ed. */
+char *path_brief(const char *path);
+/* Opens t->store. 0, or an exit status after saying why. */
+int tool_open(tool *t, uint32_t flags);
+
+int64_t clock_us(void);           /* wall clock */
+int64_t clock_monotonic_us(void);
+
+/* Options with a number in them. False after saying what is wrong; absent: *out is untouched. */
+bool tool_size(tool *t, option_id id, uint64_t *out);
+bool tool_span(tool *t, option_id id, int64_t *out);
+bool tool_number(tool *t, option_id id, uint64_t *out);
+bool tool_time(tool *t, option_id id, int64_t *out);
+
+/* A whole id for what a person typed: itself, or the one id that begins with it. 0: `out` has it. Else an
+ * exit status after saying why, with the candidates when there are several. */
+int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX]);
+
+/* The query that the options ask for (--event ... -n). `ids` keeps the resolved ids alive. 0 or an exit
+ * status. */
+#define FILTER_OPTIONS                                                                                       \
+  (OPTION(OPT_EVENT) | OPTION(OPT_CORRELATION) | OPTION(OPT_CAUSATION) | OPTION(OPT_TYPE) |                  \
+   OPTION(OPT_TOPIC) | OPTION(OPT_TENANT) | OPTION(OPT_STATUS) | OPTION(OPT_SINCE) | OPTION(OPT_UNTIL))
+typedef struct query_ids {
+  char event[SL_ID_MAX], correlation[SL_ID_MAX], causation[SL_ID_MAX];
+} query_ids;
+int tool_query(tool *t, sl_query *query, query_ids *ids);
+/* Runs a query and calls `each` for every event. A record that cannot be read is said and passed over; then
+ * the result is EXIT_WRONG. *found (may be NULL) counts. Stops early when stdout fails. */
+int tool_each(tool *t, const sl_query *query, void (*each)(void *arg, const sl_record *r), void *arg,
+              uint64_t *found);
+
+/* Lists of events: JSON lines, or a table that fits the terminal. Shared by query and tail. */
+typedef struct lister {
+  tool *tool;
+  json *json;
+  table *table;
+  int parts;
+} lister;
+void lister_begin(lister *l, tool *t, int json_parts);
+void lister_put(void *lister_, const sl_record *r); /* for tool_each */
+void lister_flush(lister *l);
+void lister_end(lister *l);
+/* "stamp-workflow-started.v1[2]@1041", "duplicate of 17", "MSG_SIZE_TOO_LARGE after 1 try", "" when pending.
+ * Made safe. */
+void record_place(text *out, const sl_record *r, bool with_offset, bool unicode);
+
+void usage_print(tool *t);                /* sidelog --help */
+void command_help(tool *t, const command *c);
+void manual_print(tool *t);               /* sidelog(1) as roff */
+
+int run_append(tool *t);
+int run_append_lines(tool *t); /* append --jsonl */
+int run_query(tool *t);
+int run_show(tool *t);
+int run_trace(tool *t);
+int run_tail(tool *t);
+int run_stats(tool *t);
+int run_verify(tool *t);
+int run_reindex(tool *t);
+int run_trim(tool *t);
+int run_export(tool *t);
+int run_status(tool *t);
+int run_help(tool *t);
+#endif

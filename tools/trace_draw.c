@@ -1,0 +1,202 @@
+#include "trace_draw.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { GAP = 2, LEVELS = 12, BAR_MOST = 40, BAR_LEAST = 12, LABEL_LEAST = 16 };
+
+typedef struct signs {
+  const char *edge, *line, *point, *branch, *corner, *pipe, *mark;
+} signs;
+
+static const signs unicode_signs = {"\u258f", "\u2501", "\u25cf", "\u251c ", "\u2514 ", "\u2502 ", "\u25c0"};
+static const signs ascii_signs = {"|", "-", "*", "+ ", "` ", "| ", "<"};
+
+/* Columns of a drawing; 0: left out. */
+typedef struct plan {
+  const signs *signs;
+  bool fine;  /* microseconds instead of milliseconds */
+  int time, bar, label, source, status, place;
+  bool short_place;
+} plan;
+
+static void add_tree(text *out, const trace_node *nodes, size_t at, const signs *s) {
+  size_t above[LEVELS];
+  int levels = 0;
+  for (size_t i = at; nodes[i].depth > 0 && levels < LEVELS; i = nodes[i].parent)
+    above[levels++] = i;
+  if (nodes[at].depth > LEVELS)
+    text_printf(out, "%" PRIu32 "%s", nodes[at].depth - LEVELS, s->mark);
+  for (int k = levels; k > 1; k--)
+    text_puts(out, nodes[above[k - 1]].last ? "  " : s->pipe);
+  if (levels > 0)
+    text_puts(out, nodes[at].last ? s->corner : s->branch);
+}
+
+static void add_time(text *out, int64_t us, bool fine) {
+  if (us < 10000000000)
+    text_printf(out, fine ? "+%.6f" : "+%.3f", (double)us / 1e6);
+  else {
+    text_puts(out, "+");
+    text_span(out, us);
+  }
+}
+
+static int wider(int a, const char *words) {
+  int b = words ? text_width(words) : 0;
+  return a > b ? a : b;
+}
+
+static void label_of(text *out, const trace_node *nodes, const trace_row *rows, size_t i, const signs *s) {
+  text_clear(out);
+  add_tree(out, nodes, i, s);
+  text_puts(out, rows[i].type);
+}
+
+static int total(const plan *p, int place) {
+  int cells[] = {p->time, p->bar ? p->bar + 1 : 0, p->label, p->source, p->status, place};
+  int sum = 0;
+  for (size_t i = 0; i < sizeof cells / sizeof *cells; i++)
+    sum += cells[i] ? cells[i] + GAP : 0;
+  return sum;
+}
+
+/* Leaves out and cuts until a line fits. */
+static void fit(plan *p, int width, int place, int short_place) {
+  p->place = place;
+  if (width == 0)
+    return;
+  int room = width - total(p, place) + p->bar;
+  p->bar = room >= BAR_MOST ? BAR_MOST : room >= BAR_LEAST ? room : 0;
+  if (total(p, p->place) <= width)
+    return;
+  p->short_place = true;
+  p->place = short_place;
+  if (total(p, p->place) <= width)
+    return;
+  int rest = width - total(p, 0) - GAP;
+  if (rest < 10 && p->source) {
+    p->source = 0;
+    rest = width - total(p, 0) - GAP;
+  }
+  p->place = rest >= 8 ? (rest < short_place ? rest : short_place) : 0;
+  if (total(p, 0) > width) {
+    int label = p->label - (total(p, 0) - width);
+    p->label = label > LABEL_LEAST ? label : LABEL_LEAST;
+  }
+}
+
+static plan make_plan(const output *o, const trace_node *nodes, const trace_row *rows, size_t count,
+                      const trace_shape *shape) {
+  plan p = {.signs = o->term.unicode ? &unicode_signs : &ascii_signs, .bar = BAR_MOST / 2};
+  int place = 0, short_place = 0;
+  text words = {0};
+  p.fine = shape->end_us - shape->begin_us < 100000;
+  for (size_t i = 0; i < count; i++) {
+    label_of(&words, nodes, rows, i, p.signs);
+    p.label = wider(p.label, text_str(&words));
+    text_clear(&words);
+    add_time(&words, nodes[i].at_us - shape->begin_us, p.fine);
+    p.time = wider(p.time, text_str(&words));
+    p.source = wider(p.source, rows[i].source);
+    p.status = wider(p.status, sl_state_text(rows[i].state));
+    place = wider(place, rows[i].place);
+    short_place = wider(short_place, rows[i].place_short);
+  }
+  text_free(&words);
+  fit(&p, o->term.width, place, short_place);
+  return p;
+}
+
+static int column_of(int64_t at_us, const trace_shape *shape, int bar) {
+  int64_t whole = shape->end_us - shape->begin_us;
+  return whole <= 0 ? 0 : (int)((double)(at_us - shape->begin_us) / (double)whole * (bar - 1) + 0.5);
+}
+
+static void draw_bar(output *o, const plan *p, const trace_node *nodes, size_t i, const trace_shape *shape) {
+  int here = column_of(nodes[i].at_us, shape, p->bar);
+  int before =
+      nodes[i].earlier == TRACE_NONE ? here : column_of(nodes[nodes[i].earlier].at_us, shape, p->bar);
+  text line = {0};
+  out_styled(o, STYLE_DIM, p->signs->edge);
+  out_blanks(o, before + 1 < here ? before + 1 : here);
+  for (int c = before + 1; c < here; c++)
+    text_puts(&line, p->signs->line);
+  out_styled(o, shape->largest == i ? STYLE_YELLOW : STYLE_DIM, text_str(&line));
+  out_styled(o, STYLE_BOLD, p->signs->point);
+  out_blanks(o, p->bar - 1 - here + GAP);
+  text_free(&line);
+}
+
+static void put(output *o, style s, const char *words, int width, bool from_left) {
+  text cut = {0};
+  if (width == 0)
+    return;
+  text_puts(&cut, words ? words : "");
+  text_cut(&cut, width, from_left, o->term.unicode);
+  out_cell(o, s, text_str(&cut), width + GAP, false);
+  text_free(&cut);
+}
+
+/* What is said at the end of a line: the largest gap, and what is out of the ordinary. */
+static void add_end(text *out, const plan *p, const trace_node *nodes, const trace_row *rows, size_t i,
+                    const trace_shape *shape) {
+  if (shape->largest == i) {
+    text_span(out, nodes[i].gap_us);
+    text_printf(out, " %s largest gap", p->signs->mark);
+  }
+  if (rows[i].note)
+    text_printf(out, "%s%s", out->len ? ", " : "", rows[i].note);
+}
+
+static void draw_row(output *o, const plan *p, const trace_node *nodes, const trace_row *rows, size_t i,
+                     const trace_shape *shape) {
+  const trace_row *row = &rows[i];
+  text label = {0}, end = {0}, place = {0}, when = {0};
+  int left = o->term.width ? o->term.width - total(p, 0) : INT32_MAX;
+  add_time(&when, nodes[i].at_us - shape->begin_us, p->fine);
+  out_blanks(o, GAP);
+  out_cell(o, STYLE_DIM, text_str(&when), p->time, true);
+  out_blanks(o, p->bar ? 1 : GAP);
+  if (p->bar)
+    draw_bar(o, p, nodes, i, shape);
+  label_of(&label, nodes, rows, i, p->signs);
+  text_cut(&label, p->label, false, o->term.unicode);
+  out_cell(o, STYLE_BOLD, text_str(&label), p->label + GAP, false);
+  put(o, STYLE_DIM, row->source, p->source, false);
+  add_end(&end, p, nodes, rows, i, shape);
+  text_puts(&place, p->short_place ? row->place_short : row->place);
+  int end_width = text_width(text_str(&end)), place_width = text_width(text_str(&place));
+  /* What is said at the end matters more than where the event went. */
+  if (end_width + GAP + place_width > left)
+    place_width = end_width ? left - end_width - GAP : left;
+  if (p->place == 0 || place_width < 8)
+    text_clear(&place);
+  bool sent = row->state == SL_SENT;
+  if (place.len)
+    place_width = text_cut(&place, place_width < p->place ? place_width : p->place, sent, o->term.unicode);
+  else
+    place_width = 0;
+  bool more = place_width || end_width;
+  out_cell(o, state_style(row->state), sl_state_text(row->state), more ? p->status + GAP : 0, false);
+  int pad = place_width && end_width && left - p->place - GAP >= end_width ? p->place + GAP
+            : place_width && end_width                                     ? place_width + GAP
+                                                                           : 0;
+  out_cell(o, row->state == SL_DEAD ? STYLE_RED : STYLE_PLAIN, text_str(&place), pad, false);
+  if (end_width) {
+    text_cut(&end, left - (place_width ? place_width + GAP : 0), false, o->term.unicode);
+    out_styled(o, STYLE_YELLOW, text_str(&end));
+  }
+  out_puts(o, "\n");
+  text_free(&label);
+  text_free(&end);
+  text_free(&place);
+  text_free(&when);
+}
+
+void trace_draw(output *o, const trace_node *nodes, const trace_row *rows, size_t count,
+                const trace_shape *shape) {
+  plan p = make_plan(o, nodes, rows, count, shape);
+  for (size_t k = 0; k < count && !o->error; k++)
+    draw_row(o, &p, nodes, rows, shape->order[k], shape);
+}

@@ -1,0 +1,19 @@
+/* A trace on the terminal. What does not fit the width goes in this order: the bar, offsets, the source,
+ * where an event went, the end of its type. No line wraps. */
+#ifndef TOOLS_TRACE_DRAW_H
+#define TOOLS_TRACE_DRAW_H
+
+#include "output.h"
+#include "trace_layout.h"
+
+typedef struct trace_row {
+  char *type, *source;        /* made safe */
+  char *place, *place_short;  /* with and without partition and offset */
+  char *note;                 /* what is out of the ordinary; NULL: nothing */
+  sl_state state;
+} trace_row;
+
+/* rows[i] belongs to nodes[i]. */
+void trace_draw(output *o, const trace_node *nodes, const trace_row *rows, size_t count,
+                const trace_shape *shape);
+#endif
