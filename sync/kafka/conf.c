@@ -173,9 +173,10 @@ void conf_options_free(kafka_options *options) {
 }
 
 void conf_log(int level, const char *facility, const char *text) {
-  log_level ours = level <= 2 ? LEVEL_ERROR : level <= 4 ? LEVEL_WARN : level <= 6 ? LEVEL_INFO : LEVEL_DEBUG;
-  /* A lost connection comes as an error event too, and TERMINATE says that messages were given up, which we did. */
-  if (strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0 || strcmp(facility, "TERMINATE") == 0)
-    ours = LEVEL_DEBUG;
+  /* These come as faults too, or say that messages were given up, which is what we asked for. */
+  static const char *const echoes[] = {"FAIL", "ERROR", "FATAL", "TXNERR", "TERMINATE", "PURGE"};
+  log_level ours = level <= 4 ? LEVEL_WARN : level <= 6 ? LEVEL_INFO : LEVEL_DEBUG;
+  for (size_t i = 0; i < COUNT(echoes); i++)
+    if (strcmp(facility, echoes[i]) == 0) ours = LEVEL_DEBUG;
   log_line(ours, "librdkafka", "%s: %s", facility, text);
 }

@@ -72,6 +72,7 @@ fault fault_of_handle(rd_kafka_t *rk, rd_kafka_resp_err_t code, const char *form
 fault fault_consume_error(rd_kafka_t *rk, rd_kafka_error_t *error);
 
 int64_t now_ms(void); /* monotonic */
+void nap_ms(int ms);
 /* Milliseconds until `deadline`, at least 0, at most `cap`. */
 int left_ms(int64_t deadline, int cap);
 #endif

@@ -84,7 +84,13 @@ static fault watermarks(reader *r, int64_t deadline, int64_t *low, int64_t *high
              topic, partitions, (int)r->partition);
     return f;
   }
-  err = rd_kafka_query_watermark_offsets(r->rk, topic, r->partition, low, high, left_ms(deadline, 60000) + 1);
+  /* A leader that metadata names already may not know it yet, right after the topic was created. */
+  for (int pause = 20;; pause = pause < 200 ? pause * 2 : 200) {
+    err = rd_kafka_query_watermark_offsets(r->rk, topic, r->partition, low, high, left_ms(deadline, 60000) + 1);
+    bool broker_said = err > RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (!broker_said || kafka_classify(err).scope != SCOPE_CONNECTION || left_ms(deadline, 1) == 0) break;
+    nap_ms(pause);
+  }
   return fault_of_code(err, "offsets of %.100s [%d]", topic, (int)r->partition);
 }
 

@@ -1,14 +1,7 @@
 #include "handle.h"
-#include "log.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static void nap(int ms) {
-  struct timespec t = {ms / 1000, (ms % 1000) * 1000000L};
-  nanosleep(&t, NULL);
-}
 
 /* ---------------------------------------------------------------- cluster */
 
@@ -184,7 +177,7 @@ fault kafka_prepare_topic(kafka *k, const char *topic, const kafka_topic_spec *s
       return fault_of_code(seen.err, "topic %.100s: %d of %d partitions have no leader", topic, (int)seen.leaderless,
                            (int)seen.partitions);
     }
-    nap(pause);
+    nap_ms(pause);
   }
   info->partitions = seen.partitions;
   info->created = created;

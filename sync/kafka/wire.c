@@ -23,7 +23,8 @@ struct wire {
   connection connections[CONNECTIONS];
   bool lost;
   char lost_name[160];
-  atomic_uint end_txn_sent, end_txn_answered;
+  unsigned end_txn_unanswered;
+  pthread_t end_txn_thread; /* the one that wrote the last of them */
 };
 
 wire *wire_new(int wake_fd) {
@@ -75,7 +76,11 @@ static rd_kafka_resp_err_t on_sent(rd_kafka_t *rk, int fd, const char *name, int
                                    int32_t correlation, size_t size, void *arg) {
   wire *w = arg;
   (void)rk, (void)fd, (void)name, (void)id, (void)version, (void)correlation, (void)size;
-  if (api == API_END_TXN) atomic_fetch_add(&w->end_txn_sent, 1);
+  if (api != API_END_TXN) return RD_KAFKA_RESP_ERR_NO_ERROR;
+  pthread_mutex_lock(&w->lock);
+  w->end_txn_unanswered++;
+  w->end_txn_thread = pthread_self();
+  pthread_mutex_unlock(&w->lock);
   return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
@@ -84,7 +89,12 @@ static rd_kafka_resp_err_t on_answer(rd_kafka_t *rk, int fd, const char *name, i
                                      rd_kafka_resp_err_t err, void *arg) {
   wire *w = arg;
   (void)rk, (void)fd, (void)name, (void)id, (void)version, (void)correlation, (void)size, (void)rtt;
-  if (api == API_END_TXN && !err) atomic_fetch_add(&w->end_txn_answered, 1);
+  if (api != API_END_TXN || err) return RD_KAFKA_RESP_ERR_NO_ERROR;
+  /* 2.0.2 tells each answer twice, on the thread that received it (the one that writes, too) and on the main one
+   * that handles it, both with a correlation id of 0. */
+  pthread_mutex_lock(&w->lock);
+  if (w->end_txn_unanswered > 0 && pthread_equal(w->end_txn_thread, pthread_self())) w->end_txn_unanswered--;
+  pthread_mutex_unlock(&w->lock);
   return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
@@ -118,7 +128,8 @@ bool wire_take_lost(wire *w, char *name, size_t cap) {
 }
 
 unsigned wire_end_txn_unanswered(wire *w) {
-  /* Answered first: a count read in between may only err towards doubt. */
-  unsigned answered = atomic_load(&w->end_txn_answered);
-  return atomic_load(&w->end_txn_sent) - answered;
+  pthread_mutex_lock(&w->lock);
+  unsigned unanswered = w->end_txn_unanswered;
+  pthread_mutex_unlock(&w->lock);
+  return unanswered;
 }
