@@ -110,15 +110,6 @@ int settings_needs_restart(const settings *now, const settings *next, FILE *erro
  * that settings_free(next) ends the old ones: nobody may keep pointers into *now over this call. */
 void settings_take(settings *now, settings *next);
 
-/* Every librdkafka property of the producer in the order to set them: what the protocol needs, the
- * defaults measured to work, what settings above imply (transaction.timeout.ms,
- * queue.buffering.max.kbytes, ...), then the `kafka:` map, each name once under the name the user gave.
- * transactional.id is not among them: it needs the store's id. `fn` returns false to stop; the result is
- * false then. */
-typedef bool settings_kafka_fn(void *arg, const char *name, const char *value);
-bool settings_kafka_each(const settings *settings, settings_kafka_fn *fn, void *arg);
-/* The value one of them has, by either of its names; NULL: librdkafka's own default. Copied to `buffer`. */
-const char *settings_kafka_value(const settings *settings, const char *name, char *buffer, size_t cap);
 /* True for names whose value must never be shown (passwords, keys, tokens). */
 bool settings_kafka_secret(const char *name);
 #endif

@@ -82,8 +82,8 @@ void settings_help(FILE *out) {
     if (strcmp(group, row->group) != 0) fprintf(out, "\n%s\n", group = row->group);
     help_row(out, row);
   }
-  fputs("\nOnly in the file: topics (a list of rules for topics), kafka (a map of librdkafka\n"
-        "properties). Durations: 500ms, 15s, 1h30m, 7d. Sizes: 500kB, 32MiB.\n\n"
+  fputs("\nOnly in the file: topics (a list of rules for topics), kafka (a map of\n"
+        "properties of librdkafka). Durations: 500ms, 15s, 1h30m, 7d. Sizes: 500kB, 32MiB.\n\n"
         "Signals: SIGTERM ends it cleanly, SIGHUP reads the configuration again.\n"
         "Exit status: 0 done, 2 usage or configuration, 3 the store cannot be used,\n"
         "4 parked, 5 timeout. More: man sidelogd\n", out);
@@ -265,9 +265,8 @@ void settings_markdown(FILE *out) {
     markdown_text(out, row->text);
     fputs(" |\n", out);
   }
-  fputs("\n### The properties of librdkafka that the agent sets\n\n"
-        "Each can be set otherwise under `kafka:`, unless the second table names it. Everything else "
-        "stands at librdkafka's own default.\n\n", out);
+  fputs("\n### Properties of librdkafka that cannot be set\n\n"
+        "Or only to a value that does no harm: the protocol depends on them.\n\n", out);
   settings_kafka_markdown(out);
 }
 

@@ -106,7 +106,7 @@ void settings_kafka_set(settings *settings, problems *problems, setting_place pl
 /* Rules between settings, once all are read. `place` is the file or the command line. */
 void settings_kafka_finish(const settings *settings, problems *problems, setting_place place);
 const char *settings_kafka_canonical(const char *name); /* of two names of one property, one */
-void settings_kafka_markdown(FILE *out);                /* what the agent sets, what it refuses */
+void settings_kafka_markdown(FILE *out);                /* what is refused, and why */
 
 /* Reads a whole YAML document. Stops at a syntax error, goes on behind any other problem. */
 void settings_read_yaml(settings *settings, problems *problems, const char *file, const char *data,

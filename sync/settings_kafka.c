@@ -61,24 +61,6 @@ static const owned *owned_of(const char *canonical) {
   return NULL;
 }
 
-/* What the agent sets where the user does not: measured in long drains and outages. */
-typedef struct preset { const char *name, *value, *why; } preset;
-
-static const preset presets[] = {
-  {"client.id", "sidelogd", "how the agent shows in the broker's log and quotas"},
-  {"acks", "all", "fixed"},
-  {"enable.idempotence", "true", "fixed"},
-  {"max.in.flight.requests.per.connection", "5", "the most that keeps order"},
-  {"compression.codec", "lz4", "cheap; the values themselves stay byte for byte"},
-  {"partitioner", "murmur2_random", "the same partition for a key as Java's client"},
-  {"batch.size", "1000000", "bytes; large batches carry a backlog"},
-  {"message.max.bytes", "16908288",
-   "16 MiB and room for headers; librdkafka's default of 1,000,000 is below the largest value a store takes"},
-  {"reconnect.backoff.max.ms", "2000",
-   "a 30 s outage was drained 0.8 s after its end; with 10000 after 5.4 s"},
-  {"socket.keepalive.enable", "true", "notices a peer that went away without a word"},
-};
-
 static const char *const secrets[] = {
   "sasl.password", "ssl.key.password", "ssl.keystore.password", "ssl.key.pem", "ssl_key",
   "sasl.oauthbearer.client.secret", "sasl.oauthbearer.config",
@@ -164,78 +146,8 @@ void settings_kafka_finish(const settings *s, problems *p, setting_place place) 
             "lower the one or raise the other", socket->value, s->txn_timeout_us / 1000);
 }
 
-/* -------------------------------------------------------------- effective --- */
-
-typedef struct emitter {
-  const settings *settings;
-  settings_kafka_fn *fn;
-  void *arg;
-} emitter;
-
-static bool emit(const emitter *to, const char *name, const char *value) {
-  return find(to->settings, name) || to->fn(to->arg, name, value);
-}
-
-static bool emit_number(const emitter *to, const char *name, int64_t value) {
-  char text[32];
-  snprintf(text, sizeof text, "%" PRId64, value);
-  return emit(to, name, text);
-}
-
-bool settings_kafka_each(const settings *s, settings_kafka_fn *fn, void *arg) {
-  emitter to = {s, fn, arg};
-  bool exact = s->mode == MODE_EXACTLY_ONCE;
-  int64_t timeout_ms = s->txn_timeout_us / 1000;
-  /* librdkafka refuses a socket timeout above the transaction's */
-  int64_t socket_ms = timeout_ms < 10000 ? timeout_ms : 10000;
-  if (s->brokers && !emit(&to, "bootstrap.servers", s->brokers)) return false;
-  for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
-    if (!emit(&to, presets[i].name, presets[i].value)) return false;
-  if (!emit_number(&to, "socket.timeout.ms", socket_ms)
-      || !emit_number(&to, "message.timeout.ms", timeout_ms)
-      || !emit_number(&to, "queue.buffering.max.kbytes", s->queue_bytes / 1024)
-      || !emit_number(&to, "queue.buffering.max.messages", 0)
-      || !(exact ? emit_number(&to, "transaction.timeout.ms", timeout_ms)
-                 : emit(&to, "enable.gapless.guarantee", "true")))
-    return false;
-  for (size_t i = 0; i < s->kafka_count; i++)
-    if (!fn(arg, s->kafka[i].name, s->kafka[i].value)) return false;
-  return true;
-}
-
-typedef struct wanted {
-  const char *canonical;
-  char *buffer;
-  size_t cap;
-  bool found;
-} wanted;
-
-static bool take_wanted(void *arg, const char *name, const char *value) {
-  wanted *w = arg;
-  if (strcmp(settings_kafka_canonical(name), w->canonical) != 0) return true;
-  snprintf(w->buffer, w->cap, "%s", value);
-  w->found = true;
-  return false;
-}
-
-const char *settings_kafka_value(const settings *s, const char *name, char *buffer, size_t cap) {
-  wanted w = {settings_kafka_canonical(name), buffer, cap, false};
-  settings_kafka_each(s, take_wanted, &w);
-  return w.found ? buffer : NULL;
-}
-
 void settings_kafka_markdown(FILE *out) {
-  fputs("| librdkafka property | the agent's value | why |\n|---|---|---|\n", out);
-  for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
-    fprintf(out, "| `%s` | `%s` | %s |\n", presets[i].name, presets[i].value, presets[i].why);
-  fputs("| `socket.timeout.ms` | `10000` | at most `transactions.timeout` |\n"
-        "| `transaction.timeout.ms`, `message.timeout.ms` | `transactions.timeout` | no event outlives its "
-        "transaction |\n"
-        "| `queue.buffering.max.kbytes` | `transactions.queue` | bounds memory |\n"
-        "| `queue.buffering.max.messages` | `0` | no limit by number |\n"
-        "| `enable.gapless.guarantee` | `true` | in the mode `at-least-once` |\n"
-        "\nThese cannot be set, or only to a value that does no harm:\n\n"
-        "| librdkafka property | allowed | why |\n|---|---|---|\n", out);
+  fputs("| librdkafka property | allowed | why |\n|---|---|---|\n", out);
   for (size_t i = 0; i < sizeof owned_properties / sizeof *owned_properties; i++) {
     const owned *o = &owned_properties[i];
     fprintf(out, "| `%s` | ", o->name);

@@ -40,20 +40,20 @@ const setting_row settings_rows[] = {
 
   {.group = "Transactions", .path = "transactions.latency_budget", .type = TYPE_DURATION,
    .offset = offsetof(settings, latency_budget_us), .min = 0, .max = 5 * MINUTE, .preset = "0s",
-   .argument = "DURATION",
+   .flags = SETTING_RESTART, .argument = "DURATION",
    .text = "how long to gather events before a commit",
    .more = "0s delivers a lone event at once. A fleet pays per transaction, not per event: with thousands "
            "of agents on one cluster give each a few seconds. Nothing is open in Kafka while the agent "
            "gathers."},
   {.group = "Transactions", .path = "transactions.max_events", .type = TYPE_INT64,
    .offset = offsetof(settings, txn_max_events), .min = 1, .max = 1000000, .preset = "100000",
-   .argument = "N",
+   .flags = SETTING_RESTART, .argument = "N",
    .text = "most events in one transaction",
    .more = "The size adapts by itself below this: it grows while there is a backlog, shrinks on a slow "
            "link. 10,000 reach about 0.6 of the raw rate, 50,000 0.85, 100,000 0.95."},
   {.group = "Transactions", .path = "transactions.max_bytes", .type = TYPE_SIZE,
    .offset = offsetof(settings, txn_max_bytes), .min = 64 * KIB, .max = 4 * GIB, .preset = "256MiB",
-   .argument = "SIZE",
+   .flags = SETTING_RESTART, .argument = "SIZE",
    .text = "most bytes of values in one transaction",
    .more = "A single event above it still goes, in a transaction of its own."},
   {.group = "Transactions", .path = "transactions.timeout", .type = TYPE_DURATION,
@@ -64,7 +64,7 @@ const setting_row settings_rows[] = {
            "and ten seconds more. The cluster's transaction.max.timeout.ms (15 minutes unless changed) "
            "bounds it."},
   {.group = "Transactions", .path = "transactions.queue", .type = TYPE_SIZE,
-   .offset = offsetof(settings, queue_bytes), .min = 1 * MIB, .max = 2 * GIB - KIB, .preset = "32MiB",
+   .offset = offsetof(settings, queue_bytes), .min = 1 * MIB, .max = 1 * GIB, .preset = "32MiB",
    .flags = SETTING_RESTART, .argument = "SIZE",
    .text = "memory for events on their way to the broker",
    .more = "This, not the size of a transaction, bounds the agent's memory. An event larger than the queue "

@@ -193,6 +193,20 @@ static void assign(reader *r, const setting_row *row, void *base, const char *pa
   else problem(r->problems, here(r), "%s %s", path, reason);
 }
 
+static void read_property(reader *r, const char *name, yaml_mark_t mark) {
+  char path[PATH_CAP + 8];
+  snprintf(path, sizeof path, "kafka.%s", settings_kafka_canonical(name));
+  if (!first_time(r, path, mark)) {
+    skip(r);
+    return;
+  }
+  snprintf(path, sizeof path, "kafka.%s", name);
+  if (!single_value(r, path)) return;
+  size_t before = r->problems->errors + r->problems->warnings;
+  settings_kafka_set(r->settings, r->problems, place_of(r, mark), name, scalar(r));
+  r->settings->file_settings += before == r->problems->errors + r->problems->warnings;
+}
+
 static void read_kafka(reader *r) {
   if (is_null(r)) return; /* all of it commented out */
   if (r->event.type != YAML_MAPPING_START_EVENT) {
@@ -200,19 +214,10 @@ static void read_kafka(reader *r) {
     skip(r);
     return;
   }
-  char name[PATH_CAP], path[PATH_CAP + 8];
+  char name[PATH_CAP];
   yaml_mark_t mark;
-  for (key_result key; (key = read_key(r, "", name, &mark)) != KEY_END;) {
-    if (key == KEY_SKIPPED) continue;
-    snprintf(path, sizeof path, "kafka.%s", settings_kafka_canonical(name));
-    if (!first_time(r, path, mark)) {
-      skip(r);
-    } else if (snprintf(path, sizeof path, "kafka.%s", name), single_value(r, path)) {
-      size_t before = r->problems->errors + r->problems->warnings;
-      settings_kafka_set(r->settings, r->problems, place_of(r, mark), name, scalar(r));
-      r->settings->file_settings += before == r->problems->errors + r->problems->warnings;
-    }
-  }
+  for (key_result key; (key = read_key(r, "", name, &mark)) != KEY_END;)
+    if (key == KEY_GOOD) read_property(r, name, mark);
 }
 
 static const setting_row *topic_row(const char *name) {
@@ -282,7 +287,8 @@ static void read_map(reader *r, const char *prefix) {
     const setting_row *row = settings_row_of_path(path);
     bool top = !*prefix, list = top && strcmp(path, "topics") == 0, kafka = top && strcmp(path, "kafka") == 0;
     bool group = top && is_group(path);
-    if (!row && !list && !kafka && !group) unknown_key(r, settings_rows, settings_row_count, path, mark);
+    if (top && strncmp(path, "kafka.", 6) == 0) read_property(r, path + 6, mark);
+    else if (!row && !list && !kafka && !group) unknown_key(r, settings_rows, settings_row_count, path, mark);
     else if (!first_time(r, path, mark)) skip(r);
     else if (row) assign(r, row, r->settings, path);
     else if (list) read_topics(r);
