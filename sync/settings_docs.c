@@ -83,7 +83,7 @@ void settings_help(FILE *out) {
     help_row(out, row);
   }
   fputs("\nOnly in the file: topics (a list of rules for topics), kafka (a map of\n"
-        "properties of librdkafka). Durations: 500ms, 15s, 1h30m, 7d. Sizes: 500kB, 32MiB.\n\n"
+        "properties of librdkafka).\nDurations: 500ms, 15s, 1h30m, 7d. Sizes: 500kB, 32MiB.\n\n"
         "Signals: SIGTERM ends it cleanly, SIGHUP reads the configuration again.\n"
         "Exit status: 0 done, 2 usage or configuration, 3 the store cannot be used,\n"
         "4 parked, 5 timeout. More: man sidelogd\n", out);
