@@ -29,7 +29,7 @@ static void clean_detail(char *text, bool cut) {
 }
 
 /* Formats into a buffer of its own first: an argument may point into the present detail. */
-static void set_detail(const char *format, va_list args, bool keep_old) {
+static void SL_PRINTF(1, 0) set_detail(const char *format, va_list args, bool keep_old) {
   char text[DETAIL_SIZE];
   int saved = errno;
   int n = vsnprintf(text, sizeof text, format, args);

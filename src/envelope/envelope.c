@@ -366,18 +366,18 @@ static const struct {
   {"trailing garbage", "something stands after the object"},
   {"unallowed token", "this may not stand here"},
   {"invalid object key", "a name in double quotes is expected here"},
-  {"object key and value", "a colon is expected here", true},
+  {"object key and value", "a colon is expected here"},
   {"after key and value", "a comma or } is expected here", true},
   {"after array element", "a comma or ] is expected here"},
   {"invalid char in json", "this character may not stand here"},
-  {"invalid string in json", "neither true, false nor null is spelled like this"},
-  {"'\\' occurs before", "a backslash before a character that has no escape"},
-  {"invalid character inside", "a control character inside a string (write it as an escape)"},
-  {"(non-hex) character", "\\u without four hexadecimal digits"},
-  {"after the exponent", "a number without digits in its exponent"},
-  {"after the decimal point", "a number without digits after its point"},
-  {"after the minus sign", "a minus sign without digits"},
-  {"probable comment", "JSON has no comments"}};
+  {"invalid string in json", "neither true, false nor null is spelled like this", true},
+  {"'\\' occurs before", "a backslash before a character that has no escape", true},
+  {"invalid character inside", "a control character inside a string (write it as an escape)", true},
+  {"(non-hex) character", "\\u without four hexadecimal digits", true},
+  {"after the exponent", "a number without digits in its exponent", true},
+  {"after the decimal point", "a number without digits after its point", true},
+  {"after the minus sign", "a minus sign without digits", true},
+  {"probable comment", "JSON has no comments", true}};
 
 static sl_status refuse_as_yajl(sl_envelope_reader *r) {
   size_t at = yajl_get_bytes_consumed(r->parser), behind = at > 0 ? at - 1 : 0;
