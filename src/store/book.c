@@ -45,7 +45,7 @@ sl_status book_meta_put(db_txn *txn, const char *key, sl_slice value) {
 
 /* ------------------------------------------------------------------ open --- */
 
-static sl_status log_last_seq(sl_store *store, uint64_t *last) {
+static sl_status read_last_seq(sl_store *store, uint64_t *last) {
   log_view *log;
   sl_status status = log_view_open(store, &log);
   if (status != SL_OK) return status;
@@ -124,7 +124,7 @@ static sl_status book_check_cursor(sl_book *book) {
   const uint64_t cursor = view->cursor.seq, intent = book_view_intent_seq(view);
   book_view_close(view);
   uint64_t last; /* read after the cursor: the log only grows, so a live store never looks mismatched */
-  status = log_last_seq(book->store, &last);
+  status = read_last_seq(book->store, &last);
   if (status != SL_OK) return status;
   const uint64_t claimed = intent > cursor ? intent : cursor;
   if (claimed > last)
@@ -163,7 +163,7 @@ sl_status book_open(sl_store *store) {
   if (status == SL_OK) status = book_check(book, &missing);
   if (missing) {
     uint64_t last;
-    status = log_last_seq(store, &last);
+    status = read_last_seq(store, &last);
     if (status == SL_OK && last > 0) { /* or its creator has just finished and appended */
       if (!book->env) status = book_env_open(book, false);
       if (status == SL_OK) status = book_check(book, &missing);

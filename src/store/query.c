@@ -1,0 +1,237 @@
+/* Queries: the most selective condition that has an index gives the candidates up to the watermark, a scan of
+ * the log gives the rest, each confirmed in the log. Reads a chunk per snapshot and copies it out: a reader
+ * that stayed open for 20,000 transactions once grew a file by 750 MB. */
+#include "store/query_impl.h"
+#include "base/id.h"
+#include "base/text.h"
+
+#include <stdlib.h>
+
+#define SEQS_AT_ONCE 256u
+
+/* ----------------------------------------------------------------- start --- */
+
+static sl_status check_query(const sl_query *q) {
+  if (q->version > SL_QUERY_VERSION)
+    return sl_fail(SL_E_INVALID, "sl_query version %u is newer than this library", q->version);
+  if (q->flags & ~(uint32_t)(SL_QUERY_FOLLOW | SL_QUERY_NEWEST))
+    return sl_fail(SL_E_INVALID, "unknown query flags 0x%x", q->flags);
+  if ((q->flags & SL_QUERY_FOLLOW) && (q->flags & SL_QUERY_NEWEST))
+    return sl_fail(SL_E_INVALID, "a query cannot both follow and ask for the newest");
+  const sl_slice texts[] = {q->event_id, q->correlation_id, q->causation_id, q->type, q->topic, q->tenant};
+  static const char *const names[] = {"event_id", "correlation_id", "causation_id",
+                                      "type",     "topic",          "tenant"};
+  for (size_t i = 0; i < 6; i++) {
+    if (texts[i].len && !texts[i].data) return sl_fail(SL_E_INVALID, "%s has a length but no data", names[i]);
+    if (texts[i].len > 4096) return sl_fail(SL_E_INVALID, "%s has %zu bytes", names[i], texts[i].len);
+  }
+  if (q->states >> SL_STATE_COUNT) return sl_fail(SL_E_INVALID, "unknown states 0x%x", q->states);
+  return SL_OK;
+}
+
+static sl_status copy_query(sl_iter *it, const sl_query *query) {
+  it->query = *query;
+  sl_slice *const texts[] = {&it->query.event_id, &it->query.correlation_id, &it->query.causation_id,
+                             &it->query.type,     &it->query.topic,          &it->query.tenant};
+  size_t len = 1;
+  for (size_t i = 0; i < 6; i++) len += texts[i]->len;
+  char *to = it->text = malloc(len);
+  if (!to) return sl_fail(SL_E_NOMEM, "out of memory");
+  for (size_t i = 0; i < 6; i++) {
+    if (texts[i]->len) memcpy(to, texts[i]->data, texts[i]->len);
+    texts[i]->data = to;
+    to += texts[i]->len;
+  }
+  return SL_OK;
+}
+
+static void choose_source(sl_iter *it) {
+  const sl_query *q = &it->query;
+  sl_slice text = {0};
+  it->source = -1;
+  if (q->event_id.len) it->source = INDEX_EVENT, text = q->event_id;
+  else if (q->correlation_id.len) it->source = INDEX_CORRELATION, text = q->correlation_id;
+  else if (q->causation_id.len) it->source = INDEX_CAUSATION, text = q->causation_id;
+  else if (q->type.len && sl_glob_is_literal(q->type)) it->source = INDEX_TYPE, text = q->type;
+  if (it->source >= 0) sl_id_key(text, it->key);
+  it->peek = it->source >= 0 || q->type.len || q->topic.len || q->tenant.len || q->since_us || q->until_us ||
+             (q->states && q->states != SL_STATE_BIT(SL_PENDING));
+}
+
+sl_status sl_iter_start(sl_store *store, const sl_query *query, sl_iter **out) {
+  static const sl_query everything = SL_QUERY_INIT;
+  sl_status status = store_enter(store);
+  if (!query) query = &everything;
+  if (status == SL_OK && !out) status = sl_fail(SL_E_INVALID, "iter is NULL");
+  if (status == SL_OK) status = check_query(query);
+  if (status != SL_OK) return status;
+  sl_iter *it = calloc(1, sizeof *it);
+  if (!it) return sl_fail(SL_E_NOMEM, "out of memory");
+  it->store = store;
+  status = copy_query(it, query);
+  if (status != SL_OK) {
+    sl_iter_close(it);
+    return status;
+  }
+  choose_source(it);
+  it->next = query->first_seq ? query->first_seq : 1;
+  it->collected = !(query->flags & SL_QUERY_NEWEST) || query->limit == 0;
+  *out = it;
+  return SL_OK;
+}
+
+void sl_iter_close(sl_iter *it) {
+  if (!it) return;
+  free(it->items);
+  free(it->newest);
+  free(it->text);
+  arena_free(&it->arena);
+  free(it);
+}
+
+uint64_t sl_iter_scanned(const sl_iter *it) { return it ? it->scanned : 0; }
+
+/* ----------------------------------------------------------------- chunk --- */
+
+sl_status query_ranges(const sl_iter *it, snapshot *snap, uint64_t end, log_range *ranges, size_t *count) {
+  if (!it->query.since_us && !it->query.until_us) {
+    ranges[0] = (log_range){1, end};
+    *count = 1;
+    return SL_OK;
+  }
+  return log_view_time_ranges(snap->log, it->query.since_us, it->query.until_us, ranges, QUERY_RANGES, count);
+}
+
+/* One event that was read with `status`: matched and copied, or reported as damaged. */
+static sl_status take(sl_iter *it, snapshot *snap, uint64_t seq, sl_status status, sl_parts *parts,
+                      bool whole) {
+  it->looks++;
+  it->scanned++;
+  book_fate fate;
+  if (status == SL_OK) status = query_match(it, snap, seq, parts, whole, &fate);
+  if (status == SL_OK) status = query_copy(it, snap, seq, parts, &fate);
+  if (status == SL_NOTFOUND) return SL_OK;
+  return status == SL_E_CORRUPT ? query_copy_damage(it, seq) : status;
+}
+
+/* Candidates of the index from *pos to last, which is at or below the watermark. */
+static sl_status run_index(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t last) {
+  uint64_t seqs[SEQS_AT_ONCE];
+  size_t count = 0, most = SEQS_AT_ONCE;
+  if (it->query.limit && it->query.limit - it->returned < most)
+    most = (size_t)(it->query.limit - it->returned);
+  sl_status status = index_view_seqs(snap->index, (index_attr)it->source, it->key, *pos, seqs, most, &count);
+  for (size_t i = 0; i < count && status == SL_OK; i++) {
+    if (seqs[i] > last) break;
+    if (query_full(it)) return SL_OK;
+    sl_parts parts;
+    status = log_view_get(snap->log, seqs[i], true, &parts);
+    if (status == SL_NOTFOUND) status = SL_OK; /* trimmed; its generation is still there */
+    else status = take(it, snap, seqs[i], status, &parts, false);
+    *pos = seqs[i] + 1;
+  }
+  if (status == SL_OK && (count < most || seqs[count - 1] > last)) *pos = last + 1;
+  return status;
+}
+
+static sl_status run_scan(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t last) {
+  while (*pos <= last && !query_full(it)) {
+    sl_parts parts;
+    uint64_t found = last + 1;
+    sl_status status = log_view_next(snap->log, *pos, it->peek, &found, &parts);
+    if (status == SL_NOTFOUND || found > last) {
+      *pos = last + 1;
+      return SL_OK;
+    }
+    if (status != SL_OK && status != SL_E_CORRUPT) return status;
+    status = take(it, snap, found, status, &parts, !it->peek);
+    if (status != SL_OK) return status;
+    *pos = found + 1;
+  }
+  return SL_OK;
+}
+
+static sl_status run_ranges(sl_iter *it, snapshot *snap) {
+  const log_head *head = log_view_head(snap->log);
+  uint64_t end = head->last_seq;
+  if (it->query.last_seq && it->query.last_seq < end) end = it->query.last_seq;
+  if (it->bounded && it->end < end) end = it->end;
+  if (!(it->query.flags & SL_QUERY_FOLLOW) && !it->bounded) {
+    it->end = end; /* what is appended from now on is not awaited: the iteration ends while producers run */
+    it->bounded = true;
+  }
+  if (it->next < head->first_seq) it->next = head->first_seq;
+  log_range ranges[QUERY_RANGES];
+  size_t count = 0;
+  const uint64_t watermark = index_view_watermark(snap->index);
+  sl_status status = it->next <= end ? query_ranges(it, snap, end, ranges, &count) : SL_OK;
+  for (size_t i = 0; i < count && status == SL_OK; i++) {
+    const uint64_t last = ranges[i].last < end ? ranges[i].last : end;
+    if (it->next < ranges[i].first) it->next = ranges[i].first;
+    while (it->next <= last && status == SL_OK) {
+      if (query_full(it)) return SL_OK;
+      if (it->source >= 0 && it->next <= watermark)
+        status = run_index(it, snap, &it->next, last < watermark ? last : watermark);
+      else
+        status = run_scan(it, snap, &it->next, last);
+    }
+  }
+  if (status != SL_OK) return status;
+  if (it->next <= end) it->next = end + 1;
+  if (it->bounded || (it->query.last_seq && it->next > it->query.last_seq)) it->finished = true;
+  return SL_OK;
+}
+
+static sl_status run_newest(sl_iter *it, snapshot *snap) {
+  while (it->newest_pos < it->newest_count) {
+    if (it->looks >= QUERY_LOOKS || it->bytes >= QUERY_BYTES) return SL_OK;
+    const uint64_t seq = it->newest[it->newest_pos++];
+    sl_parts parts;
+    sl_status status = log_view_get(snap->log, seq, true, &parts);
+    if (status == SL_NOTFOUND) continue;
+    status = take(it, snap, seq, status, &parts, false);
+    if (status != SL_OK) return status;
+  }
+  it->finished = true;
+  return SL_OK;
+}
+
+static sl_status fill(sl_iter *it) {
+  it->count = it->pos = it->bytes = 0;
+  it->looks = 0;
+  arena_reset(&it->arena);
+  sl_status status = SL_OK;
+  if (!it->collected) {
+    status = query_collect_newest(it);
+    if (status != SL_OK) return status;
+    it->collected = true;
+  }
+  snapshot snap;
+  status = snapshot_open(it->store, &snap);
+  if (status != SL_OK) return status;
+  const bool newest = (it->query.flags & SL_QUERY_NEWEST) && it->query.limit;
+  status = newest ? run_newest(it, &snap) : run_ranges(it, &snap);
+  snapshot_close(&snap);
+  return status;
+}
+
+sl_status sl_iter_next(sl_iter *it, const sl_record **record) {
+  if (!it || !record) return sl_fail(SL_E_INVALID, "%s is NULL", it ? "record" : "iter");
+  sl_status status = store_enter(it->store);
+  if (status != SL_OK) return status;
+  while (it->pos == it->count) {
+    if (it->finished || (it->query.limit && it->returned >= it->query.limit))
+      return sl_fail(SL_NOTFOUND, "no more events");
+    const uint64_t before = it->next;
+    status = fill(it);
+    if (status != SL_OK && it->count == 0) return status;
+    if (status != SL_OK) break; /* what was read before the failure comes first; it shows again */
+    if (it->count == 0 && it->next == before && !it->finished)
+      return sl_fail(SL_NOTFOUND, "no more events now");
+  }
+  const query_item *item = &it->items[it->pos++];
+  if (item->damage) return sl_fail(SL_E_CORRUPT, "%s", item->damage);
+  it->returned++;
+  *record = &item->record;
+  return SL_OK;
+}

@@ -1,0 +1,69 @@
+/* What query*.c share. Private to them. */
+#ifndef SL_STORE_QUERY_IMPL_H
+#define SL_STORE_QUERY_IMPL_H
+#include "store/snapshot.h"
+
+#define QUERY_LOOKS 2000u         /* events looked at in one snapshot ... */
+#define QUERY_BYTES (1u << 20)    /* ... or bytes copied out of it */
+
+/* Memory of the records that an iterator has copied out: blocks that are kept and used again. */
+typedef struct arena_block arena_block;
+typedef struct arena {
+  arena_block *first, *current;
+} arena;
+void *arena_take(arena *a, size_t len, size_t align); /* NULL: out of memory */
+void arena_reset(arena *a);
+void arena_free(arena *a);
+
+typedef struct query_item {
+  sl_record record;
+  const char *damage; /* not NULL: what sl_iter_next says instead of a record */
+} query_item;
+
+struct sl_iter {
+  sl_store *store;
+  sl_query query;
+  char *text;           /* backing of the query's slices */
+  int source;           /* an index_attr, or -1: scan */
+  uint8_t key[16];
+  bool peek;            /* most events looked at will not match: read their headers first */
+  bool bounded, finished;
+  uint64_t next;        /* the first seq not yet looked at */
+  uint64_t end;         /* the last one to look at, once bounded */
+  uint64_t scanned, returned;
+
+  query_item *items;    /* copied out, waiting to be returned */
+  size_t count, cap, pos;
+  size_t bytes;
+  unsigned looks;
+  arena arena;
+
+  uint64_t *newest;     /* SL_QUERY_NEWEST: the seqs that matched, ascending */
+  size_t newest_count, newest_cap, newest_pos;
+  bool collected;
+};
+
+/* Does the event match? parts as they were read (peeked or whole). *parts is read whole when that is needed.
+ * SL_OK with fate set; SL_NOTFOUND: no; SL_E_CORRUPT. */
+sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts, bool whole,
+                      book_fate *fate);
+
+/* Copies an event into the iterator's items. */
+sl_status query_copy(sl_iter *it, snapshot *snap, uint64_t seq, const sl_parts *parts, const book_fate *fate);
+/* Puts the present detail there instead. */
+sl_status query_copy_damage(sl_iter *it, uint64_t seq);
+
+/* The runs of seqs to look at, ascending: all of them, or those that can hold the query's times. */
+#define QUERY_RANGES 256u
+sl_status query_ranges(const sl_iter *it, snapshot *snap, uint64_t end, log_range *ranges, size_t *count);
+
+/* SL_QUERY_NEWEST: fills it->newest. */
+sl_status query_collect_newest(sl_iter *it);
+
+/* Room for one more in the iterator? */
+static inline bool query_full(const sl_iter *it) {
+  return it->looks >= QUERY_LOOKS || it->bytes >= QUERY_BYTES ||
+         (it->query.limit && it->returned + it->count >= it->query.limit);
+}
+
+#endif

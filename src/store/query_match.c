@@ -1,0 +1,188 @@
+/* One event against one query, and its copy for the caller. */
+#include "store/query_impl.h"
+#include "base/text.h"
+
+#include <stdalign.h>
+#include <stdlib.h>
+
+struct arena_block {
+  arena_block *next;
+  size_t cap, used;
+  alignas(16) uint8_t data[];
+};
+
+#define ARENA_BLOCK (64u << 10)
+
+void *arena_take(arena *a, size_t len, size_t align) {
+  for (;;) {
+    arena_block *block = a->current;
+    if (block) {
+      const size_t at = (block->used + align - 1) & ~(align - 1);
+      if (at <= block->cap && len <= block->cap - at) {
+        block->used = at + len;
+        return block->data + at;
+      }
+      if (block->next && block->next->cap >= len) {
+        a->current = block->next;
+        continue;
+      }
+    }
+    const size_t cap = len > ARENA_BLOCK ? len : ARENA_BLOCK;
+    arena_block *fresh = malloc(sizeof *fresh + cap);
+    if (!fresh) return NULL;
+    *fresh = (arena_block){.next = block ? block->next : NULL, .cap = cap};
+    if (block) block->next = fresh;
+    else a->first = fresh;
+    a->current = fresh;
+  }
+}
+
+/* Keeps a chunk's worth: one value of 16 MB must not stay for days in an iterator that follows. */
+void arena_reset(arena *a) {
+  size_t kept = 0;
+  for (arena_block **link = &a->first; *link;) {
+    arena_block *block = *link;
+    if (kept + block->cap > 2 * QUERY_BYTES) {
+      *link = block->next;
+      free(block);
+      continue;
+    }
+    kept += block->cap;
+    block->used = 0;
+    link = &block->next;
+  }
+  a->current = a->first;
+}
+
+void arena_free(arena *a) {
+  for (arena_block *block = a->first, *next; block; block = next) {
+    next = block->next;
+    free(block);
+  }
+  *a = (arena){0};
+}
+
+/* ----------------------------------------------------------------- match --- */
+
+static bool parts_match(const sl_query *q, const sl_parts *p) {
+  if (q->since_us && p->appended_us < q->since_us) return false;
+  if (q->until_us && p->appended_us >= q->until_us) return false;
+  if (q->event_id.len && !sl_slice_eq(q->event_id, p->event_id)) return false;
+  if (q->correlation_id.len && !sl_slice_eq(q->correlation_id, p->correlation_id)) return false;
+  if (q->causation_id.len && !sl_slice_eq(q->causation_id, p->causation_id)) return false;
+  if (q->type.len && !sl_glob_match(q->type, p->type)) return false;
+  if (q->topic.len && !sl_glob_match(q->topic, p->topic)) return false;
+  return true;
+}
+
+sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts, bool whole,
+                      book_fate *fate) {
+  const sl_query *q = &it->query;
+  if (!parts_match(q, parts)) return SL_NOTFOUND;
+  sl_status status = SL_OK;
+  if (q->states) { /* most of a store is settled, most questions are about what is not */
+    const bool settled = book_view_settled(snap->book, seq, parts->topic);
+    const uint32_t possible = settled ? ~SL_STATE_BIT(SL_PENDING) : SL_STATE_BIT(SL_PENDING);
+    if (!(q->states & possible)) return SL_NOTFOUND;
+  }
+  status = book_view_fate(snap->book, seq, parts->topic, fate);
+  if (status != SL_OK) return status;
+  if (q->states && !(q->states & SL_STATE_BIT(fate->state))) return SL_NOTFOUND;
+  if (!whole) status = log_view_get(snap->log, seq, false, parts);
+  if (status != SL_OK) return status;
+  return q->tenant.len && !sl_slice_eq(q->tenant, parts->tenant) ? SL_NOTFOUND : SL_OK;
+}
+
+/* ------------------------------------------------------------------ copy --- */
+
+static query_item *new_item(sl_iter *it) {
+  if (it->count == it->cap) {
+    const size_t cap = it->cap ? it->cap * 2 : 32;
+    query_item *grown = realloc(it->items, cap * sizeof *grown);
+    if (!grown) return NULL;
+    it->items = grown;
+    it->cap = cap;
+  }
+  return &it->items[it->count];
+}
+
+static sl_slice copy_text(uint8_t **to, sl_slice from) {
+  if (from.len == 0) return (sl_slice){from.data ? (const void *)"" : NULL, 0};
+  memcpy(*to, from.data, from.len);
+  const sl_slice copy = {*to, from.len};
+  *to += from.len;
+  return copy;
+}
+
+static sl_slice moved(sl_slice inner, sl_slice from, sl_slice to) {
+  if (inner.len == 0) return (sl_slice){inner.data ? (const void *)"" : NULL, 0};
+  return (sl_slice){(const uint8_t *)to.data + ((const uint8_t *)inner.data - (const uint8_t *)from.data),
+                    inner.len};
+}
+
+sl_status query_copy(sl_iter *it, snapshot *snap, uint64_t seq, const sl_parts *p, const book_fate *fate) {
+  const sl_letter *letter = &fate->letter;
+  const size_t len = p->topic.len + p->type.len + p->event_id.len + p->correlation_id.len +
+                     p->causation_id.len + p->key.len + p->tenant.len + p->source.len + p->headers_raw.len +
+                     p->value.len + letter->error_class.len + letter->error_code.len + letter->error_text.len;
+  query_item *item = new_item(it);
+  uint8_t *to = arena_take(&it->arena, len, 1);
+  sl_header *headers = NULL;
+  if (p->header_count)
+    headers = arena_take(&it->arena, p->header_count * sizeof *headers, alignof(sl_header));
+  if (!item || !to || (p->header_count && !headers)) return sl_fail(SL_E_NOMEM, "out of memory");
+  sl_record *r = &item->record;
+  *item = (query_item){0};
+  if (headers) {
+    sl_status status = sl_record_headers(p, headers);
+    if (status != SL_OK) return status;
+    const sl_slice raw = copy_text(&to, p->headers_raw);
+    for (size_t i = 0; i < p->header_count; i++) {
+      headers[i].name = moved(headers[i].name, p->headers_raw, raw);
+      headers[i].value = moved(headers[i].value, p->headers_raw, raw);
+    }
+  }
+  r->seq = seq;
+  r->appended_at_us = p->appended_us;
+  r->occurred_at_us = p->occurred_us;
+  r->topic = copy_text(&to, p->topic);
+  r->type = copy_text(&to, p->type);
+  r->event_id = copy_text(&to, p->event_id);
+  r->correlation_id = copy_text(&to, p->correlation_id);
+  r->causation_id = copy_text(&to, p->causation_id);
+  r->key = copy_text(&to, p->key);
+  r->tenant = copy_text(&to, p->tenant);
+  r->source = copy_text(&to, p->source);
+  r->headers = headers;
+  r->header_count = p->header_count;
+  r->value = copy_text(&to, p->value);
+  r->state = fate->state;
+  r->settled_at_us = fate->settled_us;
+  r->partition = fate->state == SL_SENT ? fate->partition : -1;
+  r->offset = fate->state == SL_SENT ? fate->offset : -1;
+  r->duplicate_of = fate->duplicate_of;
+  if (fate->state == SL_DEAD || fate->state == SL_DROPPED) {
+    r->attempts = letter->attempts;
+    r->error_class = copy_text(&to, letter->error_class);
+    r->error_code = copy_text(&to, letter->error_code);
+    r->error_text = copy_text(&to, letter->error_text);
+  } else if (fate->state == SL_PENDING) {
+    sl_status status = index_view_duplicate_of(snap->index, seq, &r->duplicate_of);
+    if (status != SL_OK) return status;
+  }
+  it->bytes += len + p->header_count * sizeof *headers;
+  it->count++;
+  return SL_OK;
+}
+
+sl_status query_copy_damage(sl_iter *it, uint64_t seq) {
+  const char *detail = sl_last_detail();
+  const size_t len = strlen(detail) + 1;
+  query_item *item = new_item(it);
+  char *copy = arena_take(&it->arena, len, 1);
+  if (!item || !copy) return sl_fail(SL_E_NOMEM, "out of memory");
+  memcpy(copy, detail, len);
+  *item = (query_item){.record.seq = seq, .damage = copy};
+  it->count++;
+  return SL_OK;
+}

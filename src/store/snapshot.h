@@ -1,0 +1,21 @@
+/* One consistent look at all three environments, for queries, statistics and verify. */
+#ifndef SL_STORE_SNAPSHOT_H
+#define SL_STORE_SNAPSHOT_H
+#include "store/book.h"
+#include "store/index.h"
+#include "store/log.h"
+
+typedef struct snapshot {
+  index_view *index;
+  book_view *book;
+  log_view *log;
+} snapshot;
+
+/* Opens index, then book, then log, and begins again if trim has passed this book's cursor meanwhile. Then
+ *   - every event of the log at or below the watermark is in the index (it was indexed before the log was
+ *     looked at, and never leaves it while it is kept);
+ *   - every event of the log at or below the cursor has its receipt.
+ * snapshot_close ends it; closing a zeroed one is harmless. Keep it short. */
+sl_status snapshot_open(sl_store *store, snapshot *snap);
+void snapshot_close(snapshot *snap);
+#endif
