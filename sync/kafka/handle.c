@@ -99,6 +99,17 @@ static bool out_of_memory(fault *why) {
   return false;
 }
 
+/* After rd_kafka_new failed. 2.0.2 frees the interceptors' list when it fails behind them, and again with the
+ * configuration: a crash for a wrong sasl.mechanisms. Then it stays; the agent ends or waits for a better one. */
+static void conf_abandon(const kafka *k, rd_kafka_conf_t *conf) {
+  static rd_kafka_conf_t *volatile last;
+  if (wire_attached(k->wire))
+    last = conf;
+  else
+    rd_kafka_conf_destroy(conf);
+  (void)last;
+}
+
 bool kafka_new(const kafka_options *options, kafka **out, fault *why) {
   char error[200];
   kafka *k = calloc(1, sizeof *k);
@@ -121,7 +132,7 @@ bool kafka_new(const kafka_options *options, kafka **out, fault *why) {
   wire_attach(k->wire, conf);
   k->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof error);
   if (!k->rk) {
-    rd_kafka_conf_destroy(conf);
+    conf_abandon(k, conf);
     *why = kafka_classify(RD_KAFKA_RESP_ERR__INVALID_ARG);
     snprintf(why->text, sizeof why->text, "librdkafka: %s", error);
     dispose(k);

@@ -23,6 +23,8 @@ wire *wire_new(int wake_fd); /* wake_fd gets a byte when a connection is lost */
 void wire_free(wire *w);     /* only after the handle was destroyed */
 /* Before rd_kafka_new. */
 void wire_attach(wire *w, rd_kafka_conf_t *conf);
+/* Has rd_kafka_new got as far as calling the interceptors? */
+bool wire_attached(const wire *w);
 /* Distinct addresses with a live connection. */
 int wire_up(wire *w);
 /* True once for each time connections were lost; `name` is the last of them. */

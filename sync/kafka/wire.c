@@ -23,6 +23,7 @@ struct wire {
   connection connections[CONNECTIONS];
   bool lost;
   char lost_name[160];
+  bool attached;
   unsigned end_txn_unanswered;
   pthread_t end_txn_thread; /* the one that wrote the last of them */
 };
@@ -100,6 +101,7 @@ static rd_kafka_resp_err_t on_answer(rd_kafka_t *rk, int fd, const char *name, i
 
 static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *arg, char *error, size_t cap) {
   (void)conf, (void)error, (void)cap;
+  ((wire *)arg)->attached = true;
   rd_kafka_interceptor_add_on_broker_state_change(rk, "sidelog", on_state, arg);
   rd_kafka_interceptor_add_on_request_sent(rk, "sidelog", on_sent, arg);
   rd_kafka_interceptor_add_on_response_received(rk, "sidelog", on_answer, arg);
@@ -107,6 +109,8 @@ static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, v
 }
 
 void wire_attach(wire *w, rd_kafka_conf_t *conf) { rd_kafka_conf_interceptor_add_on_new(conf, "sidelog", on_new, w); }
+
+bool wire_attached(const wire *w) { return w->attached; }
 
 int wire_up(wire *w) {
   int up = 0;

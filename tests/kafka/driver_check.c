@@ -3,7 +3,7 @@
  *   driver_check BOOTSTRAP [BROKER_DIR] [SCENARIO...]
  *
  * BROKER_DIR is what broker.sh made, "" for none; with it (and $SIDELOG_BROKER_SH) the scenarios that kill the
- * broker run too. One line a scenario, with its figures; exit status 1 when one failed.
+ * broker run too; with $SIDELOG_SASL only those for a cluster made with --sasl. One line a scenario, with its figures; exit status 1 when one failed.
  * The loop is a real one: poll(2) on kafka_fd, blocking calls on a thread of their own. */
 #include "kafka/kafka.h"
 #include "log.h"
@@ -131,10 +131,10 @@ static fault prepare(host *h, const char *topic, const kafka_topic_spec *spec, k
   return j.result;
 }
 
-static host *host_new(const char *id, int txn_timeout_ms) {
+static host *host_with(const char *id, int txn_timeout_ms, const kv *properties, size_t count) {
   host *h = calloc(1, sizeof *h);
   kafka_options o = {.brokers = bootstrap, .transactional_id = id, .txn_timeout_ms = txn_timeout_ms,
-                     .queue_bytes = 32 << 20};
+                     .queue_bytes = 32 << 20, .properties = properties, .property_count = count};
   fault why;
   if (!h || !kafka_new(&o, &h->k, &why)) {
     printf("kafka_new: %s\n", why.text);
@@ -142,6 +142,8 @@ static host *host_new(const char *id, int txn_timeout_ms) {
   }
   return h;
 }
+
+static host *host_new(const char *id, int txn_timeout_ms) { return host_with(id, txn_timeout_ms, NULL, 0); }
 
 static double host_free(host *h) {
   double start = now();
@@ -432,10 +434,12 @@ static void fill(host *h, const char *t, int count, const char *value, size_t le
 static void throughput(void) {
   enum { COUNT = 100000 };
   static char value[1024];
-  static const sl_header headers[] = {
-    {SL_STR("sidelog-store"), SL_STR("0190a0b0-c0d0-7000-8000-000000000000")}, {SL_STR("sidelog-seq"), SL_STR("123456789")},
+  const sl_header headers[] = {
+    {SL_STR("sidelog-store"), SL_STR("0190a0b0-c0d0-7000-8000-000000000000")},
+    {SL_STR("sidelog-seq"), SL_STR("123456789")},
     {SL_STR("event_id"), SL_STR("0190a0b0-c0d0-7000-8000-000000000001")},
-    {SL_STR("correlation_id"), SL_STR("0190a0b0-c0d0-7000-8000-000000000002")}, {SL_STR("event_type"), SL_STR("order.created")},
+    {SL_STR("correlation_id"), SL_STR("0190a0b0-c0d0-7000-8000-000000000002")},
+    {SL_STR("event_type"), SL_STR("order.created")},
   };
   char t[64], id[64];
   for (size_t i = 0; i < sizeof value; i++) value[i] = (char)('a' + rand() % 26);
@@ -547,18 +551,117 @@ static void silence(void) {
   broker("continue");
 }
 
+/* On a cluster of broker.sh --sasl. */
+static host *user(const char *id, const char *who, const char *password) {
+  const kv p[] = {{"security.protocol", "sasl_plaintext"}, {"sasl.mechanisms", "PLAIN"},
+                  {"sasl.username", (char *)who}, {"sasl.password", (char *)password}};
+  return host_with(id, 15000, p, 4);
+}
+
+static void allow(const char *rights) {
+  char command[512];
+  snprintf(command, sizeof command, "%s %s acls --add --allow-principal User:agent %s >/dev/null",
+           getenv("SIDELOG_BROKER_SH"), broker_dir, rights);
+  if (system(command) != 0) printf("  %s failed\n", command);
+}
+
+static void security(void) {
+  char t[64], id[64], m[64], cluster[64], rights[256];
+  kafka_topic_info info;
+  kafka_marker marker;
+  const kafka_topic_spec no = {0};
+  host *h = user(NULL, "agent", "wrong");
+  job j = {.run = do_connect, .h = h, .timeout_ms = 10000, .cluster_id = cluster};
+  fault f = await(&j);
+  CHECK(f.scope == SCOPE_CLUSTER && f.class_ == CLASS_NON_RETRYABLE_SECURITY && j.seconds < 4, "%s %s %.1f s", f.name,
+        f.text, j.seconds);
+  printf("  wrong password after %.1f s: %s\n", j.seconds, f.text);
+  host_free(h);
+
+  h = user(name(id, "secured"), "agent", "agent");
+  j = (job){.run = do_connect, .h = h, .timeout_ms = 10000, .cluster_id = cluster};
+  f = await(&j);
+  OK(f);
+  f = prepare(h, name(t, "secured"), &three, &info);
+  CHECK(f.scope == SCOPE_TOPIC && f.class_ == CLASS_NON_RETRYABLE_SECURITY, "%s %s", f.name, f.text);
+  printf("  no right to create: %s\n", f.text);
+  f = call(h, do_init, 5000);
+  CHECK(f.scope == SCOPE_CLUSTER && f.class_ == CLASS_NON_RETRYABLE_SECURITY && f.fatal, "%s %s", f.name, f.text);
+  printf("  no right to the id: %s\n", f.text);
+  host_free(h);
+
+  host *admin = user(NULL, "admin", "admin");
+  f = prepare(admin, t, &three, &info);
+  OK(f);
+  f = prepare(admin, name(m, "secured-markers"), &markers, &info);
+  OK(f);
+  host_free(admin);
+  snprintf(rights, sizeof rights, "--operation Write --operation Describe --transactional-id %s", id);
+  allow(rights);
+  h = user(id, "agent", "agent");
+  f = call(h, do_init, 5000);
+  OK(f);
+  f = prepare(h, t, &no, &info);
+  CHECK(f.scope == SCOPE_TOPIC && f.class_ == CLASS_NON_RETRYABLE_SECURITY, "%s %s", f.name, f.text);
+  snprintf(rights, sizeof rights, "--operation Describe --topic %s", t);
+  allow(rights);
+  f = prepare(h, t, &no, &info);
+  OK(f);
+  CHECK(info.max_message_bytes == -1, "%" PRId64, info.max_message_bytes);
+  /* Describe without Write */
+  f = kafka_begin(h->k);
+  OK(f);
+  produce(h, t, 0, "k", "v", 1, 1);
+  f = call(h, do_flush, 3000);
+  printf("  no right to write: record %s; flush %s; ", h->last_fault.name, f.name);
+  f = call(h, do_commit, 5000);
+  printf("commit %s %s (abortable %d fatal %d); ", f.name, fault_scope_text(f.scope), f.abortable, f.fatal);
+  CHECK(f.class_ == CLASS_NON_RETRYABLE_SECURITY && f.scope == SCOPE_TOPIC, "%s %s", f.name, f.text);
+  f = call(h, do_abort, 5000);
+  printf("abort %s (fatal %d)\n", f.scope ? f.name : "ok", f.fatal);
+  f = kafka_read_marker(h->k, m, 0, SL_STR("k"), -1, 5000, &marker);
+  CHECK(f.scope == SCOPE_TOPIC && f.class_ == CLASS_NON_RETRYABLE_SECURITY, "%s %s", f.name, f.text);
+  printf("  no right to the marker topic: %s\n", f.text);
+  snprintf(rights, sizeof rights, "--operation Describe --operation Write --topic %s", m);
+  allow(rights);
+  double start = now();
+  f = kafka_read_marker(h->k, m, 0, SL_STR("k"), -1, 5000, &marker);
+  printf("  may not read it, empty: %s (%.1f s)\n", f.scope ? f.text : "ok", now() - start);
+  host_free(h);
+  h = user(id, "agent", "agent");
+  f = call(h, do_init, 5000);
+  OK(f);
+  f = prepare(h, m, &no, &info);
+  OK(f);
+  f = kafka_begin(h->k);
+  produce(h, m, 0, "k", "v", 1, 1);
+  f = call(h, do_commit, 5000);
+  OK(f);
+  start = now();
+  f = kafka_read_marker(h->k, m, 0, SL_STR("k"), -1, 5000, &marker);
+  CHECK(f.scope == SCOPE_TOPIC && f.class_ == CLASS_NON_RETRYABLE_SECURITY && now() - start < 3, "%s %s %.1f s", f.name,
+        f.text, now() - start);
+  printf("  may not read it: %s\n", f.text);
+  host_free(h);
+}
+
 typedef struct scenario {
   const char *name;
   void (*run)(void);
-  bool kills;
+  bool kills, sasl;
 } scenario;
 
 static const scenario scenarios[] = {
-  {"connect-and-topics", connect_and_topics, false}, {"bytes", bytes, false},
-  {"commit-and-abort", commit_and_abort, false},     {"strangers", strangers, false},
-  {"fencing", fencing, false},                       {"lone-latency", lone_latency, false},
-  {"throughput", throughput, false},                 {"outage", outage, true},
-  {"silence", silence, true},
+  {"connect-and-topics", connect_and_topics, false, false},
+  {"bytes", bytes, false, false},
+  {"commit-and-abort", commit_and_abort, false, false},
+  {"strangers", strangers, false, false},
+  {"fencing", fencing, false, false},
+  {"lone-latency", lone_latency, false, false},
+  {"throughput", throughput, false, false},
+  {"outage", outage, true, false},
+  {"silence", silence, true, false},
+  {"security", security, true, true},
 };
 
 int main(int argc, char **argv) {
@@ -577,6 +680,7 @@ int main(int argc, char **argv) {
     double start = now();
     for (int a = 3; a < argc; a++) wanted |= strcmp(argv[a], scenarios[i].name) == 0;
     if (!wanted || (scenarios[i].kills && (!*broker_dir || !getenv("SIDELOG_BROKER_SH")))) continue;
+    if (scenarios[i].sasl != (getenv("SIDELOG_SASL") != NULL)) continue;
     printf("%s\n", scenarios[i].name);
     scenarios[i].run();
     printf("%s %s (%.1f s)\n", failures == before ? "ok" : "NOT OK", scenarios[i].name, now() - start);
