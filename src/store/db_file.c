@@ -158,8 +158,8 @@ static sl_status read_meta(file *f, bool *blank) {
     const uint8_t *m = meta + PAGE_HEAD;
     if (!(sl_get_u16(meta + 10) & FLAG_META) || sl_get_u32(m) != LMDB_MAGIC) return foreign(f->path);
     if (sl_get_u32(m + 4) != LMDB_VERSION)
-      return sl_fail(SL_E_VERSION, "%s was written by a later LMDB (data format %" PRIu32 ", this one reads "
-                     "%u): use a newer sidelog; nothing was touched", f->path, sl_get_u32(m + 4), LMDB_VERSION);
+      return sl_fail(SL_E_VERSION, "%s was written by a later LMDB (data format %" PRIu32 ", this one reads %u"
+                     "): use a newer sidelog; nothing was touched", f->path, sl_get_u32(m + 4), LMDB_VERSION);
     uint64_t psize = sl_get_u32(m + 24), txn = sl_get_u64(m + 128);
     if (psize < 512 || psize > 65536 || (psize & (psize - 1))) return foreign(f->path);
     if (i == 0 || txn > f->txn) {

@@ -34,8 +34,8 @@ sl_status log_peek(const char *dir, uint64_t *quota) {
     if (status == SL_NOTFOUND) status = sl_fail(SL_E_NO_STORE, "%s holds no complete store", dir);
     uint32_t format = status == SL_OK && value.len == 4 ? sl_get_u32(value.data) : 0;
     if (status == SL_OK && format > SL_FORMAT_VERSION)
-      status = sl_fail(SL_E_VERSION, "%s was written by format %" PRIu32 ", this sidelog reads up to %u: use a "
-                       "newer sidelog; nothing was touched", dir, format, SL_FORMAT_VERSION);
+      status = sl_fail(SL_E_VERSION, "%s was written by format %" PRIu32 ", this sidelog reads up to %u: use "
+                       "a newer sidelog; nothing was touched", dir, format, SL_FORMAT_VERSION);
     if (status == SL_OK && format == 0)
       status = sl_fail(SL_E_CORRUPT, "%s: the format version is damaged", dir);
     if (status == SL_OK) status = db_get(txn, 0, LOG_KEY_HEAD, &value);
@@ -58,8 +58,9 @@ static sl_status zero_file(int fd, const char *path, uint64_t from, uint64_t to)
     ssize_t done = pwrite(fd, zeros, len, (off_t)at);
     if (done > 0) at += (uint64_t)done;
     else if (done == 0 || errno != EINTR)
-      status = sl_fail(done == 0 ? SL_E_FULL : sl_status_of_errno(errno), "%s: reserving %" PRIu64 " bytes: %s. "
-                       "Make room, or preallocate less", path, to, done == 0 ? "no room" : strerror(errno));
+      status = sl_fail(done == 0 ? SL_E_FULL : sl_status_of_errno(errno), "%s: reserving %" PRIu64
+                       " bytes: %s. Make room, or preallocate less", path, to,
+                       done == 0 ? "no room" : strerror(errno));
   }
   free(zeros);
   if (status == SL_OK && db_file_flush(fd) != 0)

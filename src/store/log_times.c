@@ -66,8 +66,8 @@ static uint64_t first_at(log_view *view, uint64_t low, uint64_t high, int64_t us
   return low;
 }
 
-sl_status log_view_time_ranges(log_view *view, int64_t since_us, int64_t until_us, log_range *ranges, size_t max,
-                               size_t *count) {
+sl_status log_view_time_ranges(log_view *view, int64_t since_us, int64_t until_us,
+                               log_range *ranges, size_t max, size_t *count) {
   log_era *eras;
   size_t era_count, n = 0;
   sl_status status = log_view_eras(view, &eras, &era_count);

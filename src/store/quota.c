@@ -30,9 +30,9 @@ void quota_forget(sl_log *log) {
 
 static sl_status full(const sl_store *store, uint64_t used, uint64_t quota) {
   /* The delivery book is not opened under the log's writer lock; `stats` tells what is pending. */
-  return sl_fail(SL_E_FULL, "the store at %s is full: %.1f MB of %.1f MB used; the event was not stored. Let the "
-                 "agent deliver and trim, run `sidelog trim`, or raise the quota (`sidelog stats` tells what is "
-                 "pending)", store->path, (double)used / 1e6, (double)quota / 1e6);
+  return sl_fail(SL_E_FULL, "the store at %s is full: %.1f MB of %.1f MB used; the event was not stored. Let "
+                 "the agent deliver and trim, run `sidelog trim`, or raise the quota (`sidelog stats` tells "
+                 "what is pending)", store->path, (double)used / 1e6, (double)quota / 1e6);
 }
 
 sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t want) {

@@ -23,8 +23,8 @@ static sl_store *registry;
 sl_status store_enter(const sl_store *store) {
   if (!store) return sl_fail(SL_E_INVALID, "store is NULL");
   if (store->pid == getpid()) return SL_OK;
-  return sl_fail(SL_E_FORKED, "the store at %s was opened by process %ld, the parent of this one: open it anew "
-                 "after fork", store->path, (long)store->pid);
+  return sl_fail(SL_E_FORKED, "the store at %s was opened by process %ld, the parent of this one: open it "
+                 "anew after fork", store->path, (long)store->pid);
 }
 
 char *store_path(const sl_store *store, const char *name) {
@@ -74,11 +74,13 @@ static sl_status read_options(sl_store *store, const sl_options *given) {
   if (o->flags & ~(uint32_t)SL_OPEN_EXISTING)
     return sl_fail(SL_E_INVALID, "sl_options.flags has unknown bits: %#" PRIx32, o->flags);
   if (o->durability != SL_DURABLE && o->durability != SL_RELAXED)
-    return sl_fail(SL_E_INVALID, "sl_options.durability is %d: it is SL_DURABLE or SL_RELAXED", (int)o->durability);
+    return sl_fail(SL_E_INVALID, "sl_options.durability is %d: it is SL_DURABLE or SL_RELAXED",
+                   (int)o->durability);
   if (o->max_value > SL_MAX_VALUE)
     return sl_fail(SL_E_INVALID, "max_value is %" PRIu32 ": at most %u", o->max_value, SL_MAX_VALUE);
   if (o->quota_bytes != 0 && (o->quota_bytes < (1u << 20) || o->quota_bytes > (UINT64_C(1) << 44)))
-    return sl_fail(SL_E_INVALID, "quota_bytes is %" PRIu64 ": at least 1 MiB, at most 16 TiB", o->quota_bytes);
+    return sl_fail(SL_E_INVALID, "quota_bytes is %" PRIu64 ": at least 1 MiB, at most 16 TiB",
+                   o->quota_bytes);
   if (o->max_value == 0) o->max_value = SL_DEFAULT_MAX_VALUE;
   if (o->preallocate == 0) o->preallocate = UINT64_C(64) << 20;
   return SL_OK;
@@ -95,8 +97,7 @@ static sl_status settle_folder(sl_store *store) {
   sl_status status = store_fs_check(store->path);
   if (status != SL_OK) return status;
   if (!there && (store->options.flags & SL_OPEN_EXISTING)) {
-    if (errno == EACCES)
-      return sl_fail(SL_E_ACCESS, "%s: permission denied", store->path);
+    if (errno == EACCES) return sl_fail(SL_E_ACCESS, "%s: permission denied", store->path);
     return sl_fail(SL_E_NO_STORE, "there is no store at %s", store->path);
   }
   if (!there) status = store_fs_make(store->path, &made);
@@ -107,34 +108,6 @@ static sl_status settle_folder(sl_store *store) {
   else status = store_fs_owner_new(store);
   /* A folder that holds other things keeps its mode; the store's own folders inside it are closed anyway. */
   return status == SL_OK && made ? store_fs_own_root(store) : status;
-}
-
-static sl_status check_parts(sl_store *store) {
-  index_view *index = NULL;
-  book_view *book = NULL;
-  log_view *log = NULL;
-  /* In this order: the log only grows meanwhile, so what is ahead of it here really is. */
-  sl_status status = index_view_open(store, &index);
-  if (status == SL_OK) status = book_view_open(store, &book);
-  if (status == SL_OK) status = log_view_open(store, &log);
-  if (status == SL_OK) {
-    uint64_t last = log_view_head(log)->last_seq;
-    uint64_t watermark = index_view_watermark(index), intent = book_view_intent_seq(book);
-    uint64_t cursor = book_view_cursor(book)->seq;
-    if (intent > cursor) cursor = intent;
-    if (watermark > last)
-      status = sl_fail(SL_E_MISMATCH, "the store at %s: its index reaches to event %" PRIu64 ", its log only to "
-                       "%" PRIu64 ": log/ was replaced or restored alone. Restore log/, index/ and delivery/ "
-                       "together; the index alone can be removed and rebuilt", store->path, watermark, last);
-    if (cursor > last)
-      status = sl_fail(SL_E_MISMATCH, "the store at %s: delivery has reached event %" PRIu64 ", its log only %"
-                       PRIu64 ": log/ was replaced or restored alone. Restore log/, index/ and delivery/ "
-                       "together", store->path, cursor, last);
-  }
-  log_view_close(log);
-  book_view_close(book);
-  index_view_close(index);
-  return status;
 }
 
 static void free_store(sl_store *store) {
@@ -167,7 +140,6 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
   if (status == SL_OK) status = book_open(store);
   if (status == SL_OK) status = store_fs_own_files(store);
   if (status == SL_OK && !store->existed) status = db_file_sync_dir(store->root);
-  if (status == SL_OK) status = check_parts(store);
   if (status == SL_OK) {
     store->options.group = NULL; /* the caller's memory */
     *out = store;

@@ -67,8 +67,8 @@ sl_status store_fs_check(const char *path) {
   const char *name = unfit_name(*at ? at : ".");
   free(at);
   if (!name) return SL_OK;
-  return sl_fail(SL_E_UNSUPPORTED, "%s is on %s: a store needs a local file system (ext4, xfs, btrfs, zfs, APFS, "
-                 "tmpfs ...), because shared maps and locks do not work reliably there", path, name);
+  return sl_fail(SL_E_UNSUPPORTED, "%s is on %s, where shared maps and locks are not reliable: a store needs a "
+                 "local file system (ext4, xfs, btrfs, zfs, APFS, tmpfs ...)", path, name);
 }
 
 /* --------------------------------------------------------------- folders --- */
@@ -162,8 +162,8 @@ static sl_status give(const char *path, int64_t gid) {
   struct stat st;
   if (gid < 0 || lstat(path, &st) != 0 || (int64_t)st.st_gid == gid || st.st_uid != geteuid()) return SL_OK;
   if (lchown(path, (uid_t)-1, (gid_t)gid) == 0) return SL_OK;
-  return sl_fail(sl_status_of_errno(errno), "%s cannot be given to group %" PRId64 ": %s (are you in it?)", path,
-                 gid, strerror(errno));
+  return sl_fail(sl_status_of_errno(errno), "%s cannot be given to group %" PRId64 ": %s (are you in it?)",
+                 path, gid, strerror(errno));
 }
 
 sl_status store_fs_own_root(const sl_store *store) {

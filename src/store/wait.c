@@ -1,7 +1,7 @@
 /*
  * The happy path: take a watcher, empty its queue, look at the log, sleep until the kernel reports a write to
- * data.mdb, look again. What came before the look is seen by the look, what comes after it wakes the sleep, so
- * nothing falls between.
+ * data.mdb, look again. What came before the look is seen by the look, what comes after it wakes the sleep,
+ * so nothing falls between.
  *
  * One thing does fall between: LMDB writes its meta page (the last write of a commit, the one the kernel
  * reports) a moment before it publishes the transaction's number to readers. A waiter that is very quick looks
@@ -109,7 +109,7 @@ sl_status sl_wait(sl_store *store, uint64_t after, int timeout_ms, uint64_t *las
       status = log_last_seq(store, &last);
       int64_t left = end - sl_clock_monotonic_us();
       if (status != SL_OK || last > after || left <= 0) break;
-      if (sleep_on(fd, nap < left ? nap : left)) nap = POLL_FIRST_US; /* look again soon if this look is early */
+      if (sleep_on(fd, nap < left ? nap : left)) nap = POLL_FIRST_US; /* in case the look comes too early */
       else if (fd < 0) nap = nap * 2 < POLL_MAX_US ? nap * 2 : POLL_MAX_US;
       else nap = nap * 2 < SLEEP_MAX_US ? nap * 2 : SLEEP_MAX_US;
     }

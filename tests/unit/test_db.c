@@ -1,0 +1,418 @@
+/* The door to LMDB: tables, sticky errors, kept readers, damaged files. */
+#include "unit.h"
+
+#include "store/db.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { NUMBERS, NAMES, PAIRS, TABLES };
+static const db_table_def tables[TABLES] = {{"numbers", DB_INTKEY}, {"names", 0}, {"pairs", DB_DUPFIXED | DB_DUPINT}};
+
+typedef struct room {
+  char dir[4096], data[4200];
+  db_env_options options;
+  db_env *env;
+} room;
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
+  (void)st, (void)flag, (void)ftw;
+  return remove(path);
+}
+
+static int setup(void **state) {
+  room *r = calloc(1, sizeof *r);
+  const char *tmp = getenv("TMPDIR");
+  snprintf(r->dir, sizeof r->dir, "%s/sidelog-db.XXXXXX", tmp ? tmp : "/tmp");
+  if (!mkdtemp(r->dir)) return -1;
+  snprintf(r->data, sizeof r->data, "%s/data.mdb", r->dir);
+  r->options = (db_env_options){.map_size = 64u << 20, .map_floor = 1u << 20, .max_readers = 64, .mode = 0600,
+                                .create = true};
+  *state = r;
+  return db_env_open(r->dir, tables, TABLES, &r->options, &r->env) == SL_OK ? 0 : -1;
+}
+
+static int teardown(void **state) {
+  room *r = *state;
+  db_env_close(r->env);
+  nftw(r->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+  free(r);
+  return 0;
+}
+
+static void put_number(room *r, uint64_t key, const char *value) {
+  db_txn *txn;
+  assert_ok(db_begin_write(r->env, false, &txn));
+  db_put(txn, NUMBERS, db_u64(&key), sl_slice_of(value));
+  assert_ok(db_commit(txn));
+}
+
+static void test_what_is_committed_is_read(void **state) {
+  room *r = *state;
+  db_txn *txn;
+  sl_slice value;
+  uint64_t key = 7, count;
+  put_number(r, key, "seven");
+  assert_ok(db_begin_read(r->env, &txn));
+  assert_ok(db_get(txn, NUMBERS, db_u64(&key), &value));
+  assert_slice(value, "seven");
+  key = 8;
+  assert_int_equal(db_get(txn, NUMBERS, db_u64(&key), &value), SL_NOTFOUND);
+  assert_ok(db_txn_status(txn)); /* a miss is no error */
+  assert_ok(db_count(txn, NUMBERS, &count));
+  assert_int_equal(count, 1);
+  db_abort(txn);
+}
+
+static void test_a_snapshot_stays_as_it_was(void **state) {
+  room *r = *state;
+  db_txn *old;
+  sl_slice value;
+  uint64_t key = 1;
+  put_number(r, 1, "old");
+  assert_ok(db_begin_read(r->env, &old));
+  put_number(r, 1, "new");
+  assert_ok(db_get(old, NUMBERS, db_u64(&key), &value));
+  assert_slice(value, "old");
+  db_env_info info;
+  assert_ok(db_env_info_get(r->env, &info));
+  assert_int_equal(info.readers, 1);
+  assert_true(info.reader_lag > 0);
+  db_abort(old);
+  assert_ok(db_env_info_get(r->env, &info));
+  assert_int_equal(info.readers, 0); /* the kept transaction is at rest and holds no space */
+}
+
+static void test_the_first_error_stays_and_nothing_is_stored(void **state) {
+  room *r = *state;
+  db_txn *txn;
+  sl_slice value;
+  uint64_t key = 5, lower = 4, count;
+  assert_ok(db_begin_write(r->env, false, &txn));
+  assert_ok(db_append(txn, NUMBERS, db_u64(&key), SL_STR("five")));
+  assert_fails(db_append(txn, NUMBERS, db_u64(&lower), SL_STR("four")), SL_E_INVALID, "ascending");
+  assert_int_equal(db_put(txn, NUMBERS, db_u64(&key), SL_STR("x")), SL_E_INVALID);
+  assert_int_equal(db_get(txn, NUMBERS, db_u64(&key), &value), SL_E_INVALID);
+  assert_int_equal(db_commit(txn), SL_E_INVALID);
+  assert_ok(db_begin_read(r->env, &txn));
+  assert_ok(db_count(txn, NUMBERS, &count));
+  assert_int_equal(count, 0);
+  db_abort(txn);
+}
+
+static void test_cursors_walk_both_ways_and_through_values(void **state) {
+  room *r = *state;
+  db_txn *txn;
+  db_cur *cur;
+  sl_slice key, value;
+  assert_ok(db_begin_write(r->env, false, &txn));
+  assert_ok(db_cur_open(txn, PAIRS, &cur));
+  for (uint64_t i = 0; i < 30; i++) {
+    uint64_t v = i;
+    assert_ok(db_cur_put_sorted(cur, i < 10 ? SL_STR("a") : i < 11 ? SL_STR("b") : SL_STR("c"), db_u64(&v)));
+  }
+  db_cur_close(cur);
+  assert_ok(db_commit(txn));
+  assert_ok(db_begin_read(r->env, &txn));
+  assert_ok(db_cur_open(txn, PAIRS, &cur));
+  key = SL_STR("c");
+  assert_ok(db_cur_move(cur, DB_FIND, &key, &value));
+  assert_int_equal(sl_get_u64(value.data), 11);
+  assert_ok(db_cur_move(cur, DB_LAST_VALUE, &key, &value));
+  assert_int_equal(sl_get_u64(value.data), 29);
+  assert_slice(key, "c");
+  assert_int_equal(db_cur_move(cur, DB_NEXT_VALUE, &key, &value), SL_NOTFOUND);
+  uint64_t from = 15;
+  key = SL_STR("c"), value = db_u64(&from);
+  assert_ok(db_cur_move(cur, DB_SEEK_VALUE, &key, &value));
+  assert_int_equal(sl_get_u64(value.data), 15);
+  assert_ok(db_cur_move(cur, DB_FIRST, &key, &value));
+  assert_ok(db_cur_move(cur, DB_NEXT_KEY, &key, &value));
+  assert_slice(key, "b");
+  assert_ok(db_cur_move(cur, DB_LAST_VALUE, &key, &value)); /* of a key with one value */
+  assert_slice(key, "b");
+  assert_int_equal(sl_get_u64(value.data), 10);
+  assert_ok(db_cur_move(cur, DB_PREV, &key, &value));
+  assert_int_equal(sl_get_u64(value.data), 9);
+  db_cur_close(cur);
+  db_abort(txn);
+}
+
+static void test_an_emptied_table_is_empty_and_usable(void **state) {
+  room *r = *state;
+  db_txn *txn;
+  uint64_t count;
+  put_number(r, 1, "one");
+  assert_ok(db_begin_write(r->env, false, &txn));
+  assert_ok(db_empty(txn, NUMBERS));
+  assert_ok(db_commit(txn));
+  put_number(r, 2, "two");
+  assert_ok(db_begin_read(r->env, &txn));
+  assert_ok(db_count(txn, NUMBERS, &count));
+  assert_int_equal(count, 1);
+  db_abort(txn);
+}
+
+static void fill(room *r, unsigned commits) {
+  char value[3000];
+  memset(value, 'x', sizeof value);
+  for (uint64_t i = 1; i <= commits; i++) {
+    db_txn *txn;
+    assert_ok(db_begin_write(r->env, false, &txn));
+    assert_ok(db_append(txn, NUMBERS, db_u64(&i), SL_BYTES(value, sizeof value)));
+    assert_ok(db_commit(txn));
+  }
+}
+
+static void test_a_file_cut_off_is_refused(void **state) {
+  room *r = *state;
+  struct stat st;
+  fill(r, 50);
+  db_env_close(r->env);
+  r->env = NULL;
+  assert_int_equal(stat(r->data, &st), 0);
+  /* Every page boundary, and the middle of a page: whatever is refused must not be a crash. */
+  for (off_t size = st.st_size - 4096; size >= 0; size -= 2048) {
+    assert_int_equal(truncate(r->data, size), 0);
+    r->options.create = size % 4096 == 0;
+    sl_status status = db_env_open(r->dir, tables, TABLES, &r->options, &r->env);
+    if (status == SL_OK) { /* only pages that the free list holds were cut, or all was: an empty file is new */
+      db_env_close(r->env);
+      r->env = NULL;
+      if (size == 0) break;
+      assert_true(size > st.st_size - 5 * 4096);
+    } else if (size >= 8192 + 4096) {
+      assert_int_equal(status, SL_E_CORRUPT);
+      assert_non_null(strstr(sl_last_detail(), "data.mdb is"));
+      assert_non_null(strstr(sl_last_detail(), "pages"));
+    } else {
+      assert_true(status == SL_E_CORRUPT || status == SL_E_NO_STORE);
+    }
+  }
+}
+
+/* Pages taken and given back in one transaction are never written: the file is shorter than its meta page
+ * says, and sound. */
+static void test_a_file_that_ends_in_free_pages_opens(void **state) {
+  room *r = *state;
+  db_txn *txn;
+  uint64_t key = 1;
+  char big[200000];
+  memset(big, 'b', sizeof big);
+  put_number(r, 2, "stays");
+  put_number(r, 2, "stays on"); /* now there is a free list */
+  put_number(r, 2, "stays");
+  assert_ok(db_begin_write(r->env, false, &txn));
+  assert_ok(db_put(txn, NAMES, SL_STR("touched"), SL_STR("x")));
+  assert_ok(db_put(txn, NUMBERS, db_u64(&key), SL_BYTES(big, sizeof big)));
+  assert_ok(db_del(txn, NUMBERS, db_u64(&key)));
+  assert_ok(db_commit(txn));
+  db_env_info info;
+  assert_ok(db_env_info_get(r->env, &info));
+  db_env_close(r->env);
+  r->env = NULL;
+  struct stat st;
+  assert_int_equal(stat(r->data, &st), 0);
+  assert_true((uint64_t)st.st_size < (info.last_page + 1) * info.page_size); /* else this tests nothing */
+  r->options.create = false;
+  assert_ok(db_env_open(r->dir, tables, TABLES, &r->options, &r->env));
+  put_number(r, 3, "and goes on");
+}
+
+static void test_a_foreign_file_is_refused_and_left_alone(void **state) {
+  room *r = *state;
+  db_env_close(r->env);
+  r->env = NULL;
+  char text[9000];
+  memset(text, 'n', sizeof text);
+  int fd = open(r->data, O_WRONLY | O_TRUNC);
+  assert_int_equal(write(fd, text, sizeof text), sizeof text);
+  close(fd);
+  assert_fails(db_env_open(r->dir, tables, TABLES, &r->options, &r->env), SL_E_CORRUPT, "not a data file");
+  struct stat st;
+  assert_int_equal(stat(r->data, &st), 0);
+  assert_int_equal(st.st_size, sizeof text);
+}
+
+static void test_zeros_of_an_interrupted_creation_are_replaced(void **state) {
+  room *r = *state;
+  db_env_close(r->env);
+  r->env = NULL;
+  assert_int_equal(truncate(r->data, 0), 0);
+  assert_int_equal(truncate(r->data, 8192), 0);
+  assert_ok(db_env_open(r->dir, tables, TABLES, &r->options, &r->env));
+  put_number(r, 1, "works");
+}
+
+static void test_a_small_map_is_full_and_recovers(void **state) {
+  room *r = *state;
+  db_env_close(r->env);
+  r->options.map_size = 1u << 20;
+  assert_ok(db_env_open(r->dir, tables, TABLES, &r->options, &r->env));
+  char value[3000];
+  memset(value, 'x', sizeof value);
+  uint64_t key = 0, count;
+  sl_status status = SL_OK;
+  db_txn *txn;
+  while (status == SL_OK && key < 1000) {
+    key++;
+    assert_ok(db_begin_write(r->env, false, &txn));
+    db_append(txn, NUMBERS, db_u64(&key), SL_BYTES(value, sizeof value));
+    status = db_commit(txn);
+  }
+  assert_int_equal(status, SL_E_FULL);
+  assert_ok(db_begin_read(r->env, &txn));
+  assert_ok(db_count(txn, NUMBERS, &count));
+  assert_int_equal(count, key - 1); /* all that was acknowledged, nothing of the one that was not */
+  db_abort(txn);
+}
+
+static void test_more_readers_than_slots(void **state) {
+  room *r = *state;
+  db_txn *held[100];
+  int n = 0;
+  sl_status status = SL_OK;
+  while (n < 100 && (status = db_begin_read(r->env, &held[n])) == SL_OK) n++;
+  assert_int_equal(status, SL_E_BUSY);
+  assert_non_null(strstr(sl_last_detail(), "reader"));
+  while (n > 0) db_abort(held[--n]);
+  assert_ok(db_begin_read(r->env, &held[0]));
+  db_abort(held[0]);
+}
+
+/* Readers that were killed leave their slots taken; a begin that finds none free looks for the dead. */
+static void test_slots_of_dead_readers_are_taken_back(void **state) {
+  room *r = *state;
+  db_env_close(r->env);
+  r->env = NULL;
+  for (int i = 0; i < 3; i++) {
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+      db_env *env;
+      db_txn *txn;
+      if (db_env_open(r->dir, tables, TABLES, &r->options, &env) != SL_OK) _exit(1);
+      for (int n = 0; n < 60; n++)
+        if (db_begin_read(env, &txn) != SL_OK) _exit(2);
+      _exit(0);
+    }
+    int code;
+    waitpid(pid, &code, 0);
+    assert_int_equal(code, 0);
+  }
+  assert_ok(db_env_open(r->dir, tables, TABLES, &r->options, &r->env));
+  db_env_info info;
+  assert_ok(db_env_info_get(r->env, &info));
+  assert_int_equal(info.readers, 0);
+}
+
+static void test_a_child_is_told_so(void **state) {
+  room *r = *state;
+  db_txn *txn;
+  put_number(r, 1, "parent");
+  assert_ok(db_begin_read(r->env, &txn)); /* one kept transaction for the child to leave alone */
+  db_abort(txn);
+  pid_t pid = fork();
+  if (pid == 0) {
+    sl_status a = db_begin_read(r->env, &txn), b = db_begin_write(r->env, false, &txn);
+    db_env_close(r->env);
+    _exit(a == SL_E_FORKED && b == SL_E_FORKED ? 0 : 1);
+  }
+  int code;
+  waitpid(pid, &code, 0);
+  assert_int_equal(code, 0);
+  put_number(r, 2, "parent goes on");
+  assert_ok(db_begin_read(r->env, &txn));
+  db_abort(txn);
+}
+
+/* Another process needs more of the file than our map covers. */
+static void test_a_map_that_another_process_outgrew(void **state) {
+  room *r = *state;
+  db_env_close(r->env);
+  r->options.map_size = 1u << 20;
+  assert_ok(db_env_open(r->dir, tables, TABLES, &r->options, &r->env));
+  pid_t pid = fork();
+  if (pid == 0) {
+    room child = *r;
+    child.options.map_size = 64u << 20;
+    if (db_env_open(child.dir, tables, TABLES, &child.options, &child.env) != SL_OK) _exit(1);
+    char value[3000];
+    memset(value, 'x', sizeof value);
+    db_txn *txn;
+    if (db_begin_write(child.env, false, &txn) != SL_OK) _exit(2);
+    for (uint64_t i = 1; i <= 1000; i++) db_append(txn, NUMBERS, db_u64(&i), SL_BYTES(value, sizeof value));
+    _exit(db_commit(txn) == SL_OK ? 0 : 3);
+  }
+  int code;
+  waitpid(pid, &code, 0);
+  assert_int_equal(code, 0);
+  put_number(r, 5000, "beyond the old map");
+}
+
+static void test_a_wish_for_too_much_address_space_is_halved(void **state) {
+  room *r = *state;
+  db_env_close(r->env);
+  r->options.map_size = UINT64_C(1) << 50;
+  assert_ok(db_env_open(r->dir, tables, TABLES, &r->options, &r->env));
+  db_env_info info;
+  assert_ok(db_env_info_get(r->env, &info));
+  assert_true(info.map_size < r->options.map_size);
+  put_number(r, 1, "works");
+}
+
+static void test_files_have_the_mode_asked_for_whatever_umask_says(void **state) {
+  room *r = *state;
+  char dir[4300], file[4400];
+  struct stat st;
+  db_env *env;
+  snprintf(dir, sizeof dir, "%s/inner", r->dir);
+  r->options.mode = 0660;
+  mode_t old = umask(0777);
+  sl_status status = db_env_open(dir, tables, TABLES, &r->options, &env);
+  umask(old);
+  /* With such a umask LMDB cannot open what it made (unless root); with an ordinary one it must work. */
+  if (status != SL_OK) {
+    assert_int_equal(chmod(dir, 0700), 0);
+    old = umask(077);
+    status = db_env_open(dir, tables, TABLES, &r->options, &env);
+    umask(old);
+  }
+  assert_ok(status);
+  db_env_close(env);
+  static const char *const names[] = {"data.mdb", "lock.mdb"};
+  for (int i = 0; i < 2; i++) {
+    snprintf(file, sizeof file, "%s/%s", dir, names[i]);
+    assert_int_equal(stat(file, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0660);
+  }
+  assert_int_equal(stat(dir, &st), 0);
+  assert_int_equal(st.st_mode & 0777, 0770);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    TEST(test_what_is_committed_is_read),
+    TEST(test_a_snapshot_stays_as_it_was),
+    TEST(test_the_first_error_stays_and_nothing_is_stored),
+    TEST(test_cursors_walk_both_ways_and_through_values),
+    TEST(test_an_emptied_table_is_empty_and_usable),
+    TEST(test_a_file_cut_off_is_refused),
+    TEST(test_a_file_that_ends_in_free_pages_opens),
+    TEST(test_a_foreign_file_is_refused_and_left_alone),
+    TEST(test_zeros_of_an_interrupted_creation_are_replaced),
+    TEST(test_a_small_map_is_full_and_recovers),
+    TEST(test_more_readers_than_slots),
+    TEST(test_slots_of_dead_readers_are_taken_back),
+    TEST(test_a_child_is_told_so),
+    TEST(test_a_map_that_another_process_outgrew),
+    TEST(test_a_wish_for_too_much_address_space_is_halved),
+    TEST(test_files_have_the_mode_asked_for_whatever_umask_says),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
