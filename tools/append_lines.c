@@ -107,7 +107,7 @@ static void acknowledge(feed *f, size_t begin, size_t count, uint64_t first_seq)
 }
 
 static void stopped_by(feed *f, sl_status st, size_t begin) {
-  char place[96];
+  char place[192];
   uint64_t line = f->batch.lines[begin];
   hide_progress(f);
   if (line > 1)

@@ -44,7 +44,7 @@ static void id_field(tool *t, const char *name, sl_slice value) {
 }
 
 static void time_field(tool *t, const char *name, int64_t us, const char *more) {
-  char when[48];
+  char when[WHEN_MAX];
   text ago = {0};
   if (us == 0)
     return;

@@ -41,10 +41,12 @@ static void to_json(tool *t, const sl_stats *s) {
   json_free(j);
 }
 
+enum { LABEL = 14 };
+
 static void row(tool *t, const char *name, uint64_t n, const char *more) {
   text words = {0};
   text_count(&words, n);
-  out_cell(&t->out, STYLE_DIM, name, 12, false);
+  out_cell(&t->out, STYLE_DIM, name, LABEL, false);
   out_cell(&t->out, STYLE_PLAIN, text_str(&words), 15, true);
   if (*more)
     out_printf(&t->out, "   %s", more);
@@ -65,7 +67,7 @@ static void to_people(tool *t, const sl_stats *s) {
   }
   row(t, "pending", s->pending, text_str(&words));
   text_clear(&words);
-  out_cell(&t->out, STYLE_DIM, "law", 12, false);
+  out_cell(&t->out, STYLE_DIM, "law", LABEL, false);
   law_words(&words, s);
   out_puts(&t->out, text_str(&words));
   out_puts(&t->out, "  ");
@@ -83,14 +85,16 @@ static void to_people(tool *t, const sl_stats *s) {
     text_puts(&words, " behind; queries scan those");
   }
   row(t, "indexed to", s->indexed_seq, text_str(&words));
-  row(t, "no corr. id", s->without_correlation, "");
+  row(t, "uncorrelated", s->without_correlation, behind ? "of those indexed" : "");
   if (s->lanes)
     row(t, "lanes", s->lanes, "topics that wait apart, see the agent's log");
-  out_cell(&t->out, STYLE_DIM, "size", 12, false);
+  out_cell(&t->out, STYLE_DIM, "size", LABEL, false);
   text_clear(&words);
   text_bytes(&words, s->bytes_used);
-  text_puts(&words, " of ");
-  text_bytes(&words, s->bytes_quota);
+  if (s->bytes_quota) {
+    text_puts(&words, " of ");
+    text_bytes(&words, s->bytes_quota);
+  }
   text_puts(&words, " used, ");
   text_bytes(&words, s->bytes_on_disk);
   text_puts(&words, " on disk");

@@ -43,11 +43,9 @@ static char *place_of(trace *tr, const sl_record *r, bool with_offset) {
   text words = {0};
   record_place(&words, r, with_offset, tr->tool->out.term.unicode);
   /* Seqs are dense and delivered in order, so the distance to the cursor is the place in line. */
-  if (r->state == SL_PENDING && tr->lanes == 0 && r->seq > tr->delivery_seq) {
-    if (words.len)
-      text_puts(&words, ", ");
+  if (r->state == SL_PENDING && !r->duplicate_of && tr->lanes == 0 && r->seq > tr->delivery_seq) {
     text_ordinal(&words, r->seq - tr->delivery_seq);
-    text_puts(&words, " in line");
+    text_puts(&words, with_offset ? " in line" : "");
   }
   return words.data ? words.data : tool_copy("", 0);
 }

@@ -104,21 +104,17 @@ static int read_all_of_it(tool *t) {
 }
 
 static int second_run(tool *t) {
-  char *args[] = {(char *)(uintptr_t)t->program,
-                  "verify",
-                  "--store",
-                  t->path,
-                  "--color",
-                  t->out.term.colour ? "always" : "never",
-                  t->json ? "--json" : NULL,
-                  NULL};
+  /* posix_spawn does not write to its arguments, whatever its type says. */
+  const char *args[] = {t->program, "verify", "--store", t->path, "--color",
+                        t->out.term.colour ? "always" : "never", t->json ? "--json" : NULL, NULL};
+  char *const *argv = (char *const *)(uintptr_t)args;
   pid_t pid;
   int status;
   setenv(CHILD_MARK, "1", 1);
   out_flush(&t->out);
-  int error = posix_spawn(&pid, "/proc/self/exe", NULL, NULL, args, environ);
+  int error = posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ);
   if (error)
-    error = posix_spawnp(&pid, t->program, NULL, NULL, args, environ);
+    error = posix_spawnp(&pid, t->program, NULL, NULL, argv, environ);
   if (error)
     return tool_fail(t, EXIT_STORE, "cannot start %s a second time to read the store: %s", t->program,
                      strerror(error));

@@ -196,8 +196,10 @@ void health_dead(text *out, const look *l) {
 void health_disk(text *out, const look *l) {
   const sl_stats *s = &l->stats;
   text_bytes(out, s->bytes_used);
-  text_puts(out, " of ");
-  text_bytes(out, s->bytes_quota);
+  if (s->bytes_quota) {
+    text_puts(out, " of ");
+    text_bytes(out, s->bytes_quota);
+  }
   if (health_seconds_left(l) > 0 && health_seconds_left(l) < 86400.0 * 3650) {
     text_puts(out, ", ");
     add_room(out, l);

@@ -151,7 +151,7 @@ void json_null(json *j, const char *name) {
 }
 
 void json_time(json *j, const char *name, int64_t us) {
-  char words[40];
+  char words[WHEN_MAX];
   when_rfc3339(us, words);
   json_words(j, name, words);
 }

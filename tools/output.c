@@ -125,7 +125,7 @@ typedef struct cell {
 
 struct table {
   output *out;
-  const column *columns;
+  column columns[TABLE_COLUMNS];
   size_t count, at, rows;
   int width[TABLE_COLUMNS]; /* 0: the column is left out */
   bool settled;
@@ -135,7 +135,8 @@ struct table {
 
 table *table_new(output *o, const column *columns, size_t count) {
   table *t = tool_alloc(sizeof *t);
-  *t = (table){.out = o, .columns = columns, .count = count < TABLE_COLUMNS ? count : TABLE_COLUMNS};
+  *t = (table){.out = o, .count = count < TABLE_COLUMNS ? count : TABLE_COLUMNS};
+  memcpy(t->columns, columns, t->count * sizeof *columns);
   return t;
 }
 
@@ -159,7 +160,19 @@ static void fit(table *t) {
       return;
     tried[pick] = true;
     int least = t->columns[pick].least, now = t->width[pick], want = now - excess;
-    t->width[pick] = least == 0 ? (want >= 10 ? want : 0) : want > least ? want : least < now ? least : now;
+    t->width[pick] = least == 0 ? (want >= 18 ? want : 0) : want > least ? want : least < now ? least : now;
+  }
+}
+
+static void cut_cell(const table *t, size_t i, text *words, bool title) {
+  column_cut cut = title ? CUT_RIGHT : t->columns[i].cut;
+  int width = t->width[i];
+  if (cut == CUT_BARE && text_width(text_str(words)) > width) {
+    text_cut(words, width + (t->out->term.unicode ? 1 : 2), false, t->out->term.unicode);
+    words->len -= t->out->term.unicode ? strlen("\u2026") : 2;
+    words->data[words->len] = 0;
+  } else {
+    text_cut(words, width, cut == CUT_LEFT, t->out->term.unicode);
   }
 }
 
@@ -177,7 +190,7 @@ static void write_row(table *t, cell *row, bool title) {
     first = false;
     text words = {0};
     text_puts(&words, row[i].words);
-    text_cut(&words, t->width[i], t->columns[i].from_left && !title, t->out->term.unicode);
+    cut_cell(t, i, &words, title);
     if (i == last && !t->columns[i].right)
       out_styled(t->out, row[i].style, text_str(&words));
     else

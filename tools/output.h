@@ -53,12 +53,13 @@ void out_blanks(output *o, int count);
 bool out_abandoned(output *o);
 
 /* A table that fits the terminal: the first rows decide the widths, then it streams. */
+typedef enum column_cut { CUT_RIGHT, CUT_LEFT, CUT_BARE /* no mark: a prefix of an id serves as it is */ } column_cut;
 typedef struct column {
   const char *title;
-  bool right;      /* numbers */
-  bool from_left;  /* what is cut goes at the beginning */
-  int least;       /* columns it can be cut to; 0: it can go altogether */
-  int worth;       /* the column of the least worth is cut first */
+  bool right;     /* numbers */
+  column_cut cut;
+  int least;      /* columns it can be cut to; 0: it can go altogether */
+  int worth;      /* the column of the least worth is cut first */
 } column;
 
 typedef struct table table;

@@ -97,7 +97,7 @@ void record_place(text *out, const sl_record *r, bool with_offset, bool unicode)
     else if (with_offset)
       text_printf(out, "[%" PRId32 "]", r->partition);
     break;
-  case SL_DUPLICATE: text_printf(out, "of seq %" PRIu64, r->duplicate_of); break;
+  case SL_DUPLICATE: text_printf(out, "of %" PRIu64, r->duplicate_of); break;
   case SL_DEAD:
     text_add_safe(out, r->error_code.len ? r->error_code : r->error_class, unicode);
     text_printf(out, " after %" PRIu32 " %s", r->attempts, r->attempts == 1 ? "try" : "tries");
@@ -105,7 +105,7 @@ void record_place(text *out, const sl_record *r, bool with_offset, bool unicode)
   case SL_DROPPED: text_add_safe(out, r->error_code.len ? r->error_code : r->error_class, unicode); break;
   case SL_PENDING:
     if (r->duplicate_of)
-      text_printf(out, "duplicate of seq %" PRIu64, r->duplicate_of);
+      text_printf(out, with_offset ? "duplicate of %" PRIu64 : "dup. of %" PRIu64, r->duplicate_of);
     break;
   }
 }
@@ -113,14 +113,16 @@ void record_place(text *out, const sl_record *r, bool with_offset, bool unicode)
 enum { COL_TIME, COL_SEQ, COL_STATUS, COL_TYPE, COL_TOPIC, COL_EVENT, COL_CORRELATION, COL_COUNT };
 
 void lister_begin(lister *l, tool *t, int json_parts) {
-  static const column columns[COL_COUNT] = {
-      [COL_TIME] = {"TIME", false, false, 12, 6},
-      [COL_SEQ] = {"SEQ", true, false, 20, 9},
-      [COL_STATUS] = {"STATUS", false, false, 9, 8},
-      [COL_TYPE] = {"TYPE", false, false, 12, 5},
-      [COL_TOPIC] = {"TOPIC", false, true, 0, 3},
-      [COL_EVENT] = {"EVENT", false, false, 18, 4},
-      [COL_CORRELATION] = {"CORRELATION", false, false, 0, 2},
+  /* On a narrow terminal milliseconds go, and ids shrink to what is still likely to be unique. */
+  bool narrow = t->out.term.width && t->out.term.width < 80;
+  const column columns[COL_COUNT] = {
+      [COL_TIME] = {"TIME", false, CUT_BARE, narrow ? 8 : 12, 6},
+      [COL_SEQ] = {"SEQ", true, CUT_RIGHT, 20, 9},
+      [COL_STATUS] = {"STATUS", false, CUT_RIGHT, 9, 8},
+      [COL_TYPE] = {"TYPE", false, CUT_LEFT, 12, 5},
+      [COL_TOPIC] = {"TOPIC", false, CUT_LEFT, 0, 3},
+      [COL_EVENT] = {"EVENT", false, CUT_BARE, narrow ? 13 : 18, 4},
+      [COL_CORRELATION] = {"CORRELATION", false, CUT_BARE, 0, 2},
   };
   *l = (lister){.tool = t, .parts = json_parts};
   if (t->json)
@@ -131,7 +133,7 @@ void lister_begin(lister *l, tool *t, int json_parts) {
 
 void lister_put(void *lister_, const sl_record *r) {
   lister *l = lister_;
-  char when[48], seq[24];
+  char when[WHEN_MAX], seq[24];
   text where = {0};
   int width = l->tool->out.term.width;
   if (l->json) {

@@ -228,7 +228,8 @@ void text_bytes(text *out, uint64_t bytes) {
     size /= 1024;
     unit++;
   }
-  bool whole = unit == 0 || size >= 99.95 || size - (double)(uint64_t)size < 0.05;
+  double nearest = (double)(uint64_t)(size + 0.5), off = size - nearest;
+  bool whole = unit == 0 || size >= 99.95 || (off < 0.05 && off > -0.05);
   text_printf(out, whole ? "%.0f %s" : "%.1f %s", size, units[unit]);
 }
 

@@ -104,11 +104,8 @@ int tool_fail_status(tool *t, sl_status status, const char *format, ...) {
   va_start(args, format);
   add_formatted(&words, format, args);
   va_end(args);
-  if (words.len)
-    text_puts(&words, ": ");
-  if (*detail == 0 || !strstr(detail, sl_status_text(status)))
-    text_printf(&words, "%s%s", sl_status_text(status), *detail ? ": " : "");
-  text_puts(&words, detail);
+  text_puts(&words, words.len ? ": " : "");
+  text_puts(&words, *detail ? detail : sl_status_text(status));
   if (t->path && !strstr(text_str(&words), t->path))
     text_printf(&words, " (store %s)", t->path);
   if (help && !strstr(detail, "sidelog "))
@@ -164,7 +161,7 @@ int tool_open(tool *t, uint32_t flags) {
   options.max_value = (uint32_t)max_value;
   options.durability = option_has(&t->given, OPT_RELAXED) ? SL_RELAXED : SL_DURABLE;
   sl_status st = sl_open(t->path, &options, &t->store);
-  return st == SL_OK ? EXIT_DONE : tool_fail_status(t, st, "cannot open the store");
+  return st == SL_OK ? EXIT_DONE : tool_fail_status(t, st, "%s", "");
 }
 
 /* --------------------------------------------------------------- options --- */

@@ -62,11 +62,12 @@ static int total(const plan *p, int place) {
 }
 
 /* Leaves out and cuts until a line fits. */
-static void fit(plan *p, int width, int place, int short_place) {
+/* `end`: columns that the line with the largest gap needs from its place on. */
+static void fit(plan *p, int width, int place, int short_place, int end) {
   p->place = place;
   if (width == 0)
     return;
-  int room = width - total(p, place) + p->bar;
+  int room = width - total(p, end > place ? end : place) + p->bar;
   p->bar = room >= BAR_MOST ? BAR_MOST : room >= BAR_LEAST ? room : 0;
   if (total(p, p->place) <= width)
     return;
@@ -86,10 +87,24 @@ static void fit(plan *p, int width, int place, int short_place) {
   }
 }
 
+/* What is said at the end of a line: the largest gap, and what is out of the ordinary. */
+static void add_end(text *out, const signs *g, const trace_node *nodes, const trace_row *rows, size_t i,
+                    const trace_shape *shape, bool brief) {
+  if (shape->largest == i) {
+    if (brief)
+      text_printf(out, "%s ", g->mark);
+    text_span(out, nodes[i].gap_us);
+    if (!brief)
+      text_printf(out, " %s largest gap", g->mark);
+  }
+  if (rows[i].note)
+    text_printf(out, "%s%s", out->len ? ", " : "", rows[i].note);
+}
+
 static plan make_plan(const output *o, const trace_node *nodes, const trace_row *rows, size_t count,
                       const trace_shape *shape) {
   plan p = {.signs = o->term.unicode ? &unicode_signs : &ascii_signs, .bar = BAR_MOST / 2};
-  int place = 0, short_place = 0;
+  int place = 0, short_place = 0, end = 0;
   text words = {0};
   p.fine = shape->end_us - shape->begin_us < 100000;
   for (size_t i = 0; i < count; i++) {
@@ -102,9 +117,14 @@ static plan make_plan(const output *o, const trace_node *nodes, const trace_row 
     p.status = wider(p.status, sl_state_text(rows[i].state));
     place = wider(place, rows[i].place);
     short_place = wider(short_place, rows[i].place_short);
+    if (shape->largest == i && !rows[i].note) {
+      text_clear(&words);
+      add_end(&words, p.signs, nodes, rows, i, shape, false);
+      end = wider(0, rows[i].place) + GAP + wider(0, text_str(&words));
+    }
   }
   text_free(&words);
-  fit(&p, o->term.width, place, short_place);
+  fit(&p, o->term.width, place, short_place, end);
   return p;
 }
 
@@ -138,22 +158,11 @@ static void put(output *o, style s, const char *words, int width, bool from_left
   text_free(&cut);
 }
 
-/* What is said at the end of a line: the largest gap, and what is out of the ordinary. */
-static void add_end(text *out, const plan *p, const trace_node *nodes, const trace_row *rows, size_t i,
-                    const trace_shape *shape) {
-  if (shape->largest == i) {
-    text_span(out, nodes[i].gap_us);
-    text_printf(out, " %s largest gap", p->signs->mark);
-  }
-  if (rows[i].note)
-    text_printf(out, "%s%s", out->len ? ", " : "", rows[i].note);
-}
-
 static void draw_row(output *o, const plan *p, const trace_node *nodes, const trace_row *rows, size_t i,
                      const trace_shape *shape) {
   const trace_row *row = &rows[i];
   text label = {0}, end = {0}, place = {0}, when = {0};
-  int left = o->term.width ? o->term.width - total(p, 0) : INT32_MAX;
+  int left = o->term.width ? o->term.width - total(p, 0) - GAP : INT32_MAX;
   add_time(&when, nodes[i].at_us - shape->begin_us, p->fine);
   out_blanks(o, GAP);
   out_cell(o, STYLE_DIM, text_str(&when), p->time, true);
@@ -164,13 +173,29 @@ static void draw_row(output *o, const plan *p, const trace_node *nodes, const tr
   text_cut(&label, p->label, false, o->term.unicode);
   out_cell(o, STYLE_BOLD, text_str(&label), p->label + GAP, false);
   put(o, STYLE_DIM, row->source, p->source, false);
-  add_end(&end, p, nodes, rows, i, shape);
   text_puts(&place, p->short_place ? row->place_short : row->place);
-  int end_width = text_width(text_str(&end)), place_width = text_width(text_str(&place));
-  /* What is said at the end matters more than where the event went. */
-  if (end_width + GAP + place_width > left)
-    place_width = end_width ? left - end_width - GAP : left;
-  if (p->place == 0 || place_width < 8)
+  if (left < 8)
+    text_clear(&place);
+  int place_width = text_width(text_str(&place)), end_width = 0;
+  /* In full beside where the event went, brief beside it, in full without it, brief without it. */
+  for (int attempt = 0; attempt < 4 && left >= 8; attempt++) {
+    text_clear(&end);
+    add_end(&end, p->signs, nodes, rows, i, shape, attempt % 2);
+    end_width = text_width(text_str(&end));
+    if (end_width + (end_width && place_width && attempt < 2 ? GAP + place_width : 0) <= left)
+      break;
+  }
+  int room_left = end_width ? left - end_width - GAP : left;
+  if (place_width > room_left && !p->short_place) {
+    text_clear(&place);
+    text_puts(&place, row->place_short);
+    place_width = text_width(text_str(&place));
+  }
+  if (end_width && end_width + GAP + place_width > left)
+    place_width = left - end_width - GAP;
+  else if (place_width > left)
+    place_width = left;
+  if (p->place == 0 || (place_width < 8 && place_width < text_width(text_str(&place))))
     text_clear(&place);
   bool sent = row->state == SL_SENT;
   if (place.len)

@@ -242,39 +242,40 @@ bool size_parse(const char *text, uint64_t *bytes) {
 
 static int64_t floor_second(int64_t us) { return us >= 0 ? us / SECOND : -((-us + SECOND - 1) / SECOND); }
 
-void when_rfc3339(int64_t us, char out[40]) {
+void when_rfc3339(int64_t us, char out[WHEN_MAX]) {
   time_t at = (time_t)floor_second(us);
   struct tm tm = {0};
   gmtime_r(&at, &tm);
-  snprintf(out, 40, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+  snprintf(out, WHEN_MAX, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
            tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(us - at * SECOND));
 }
 
-void when_local(int64_t us, char out[48], bool precise) {
+void when_local(int64_t us, char out[WHEN_MAX], bool precise) {
   time_t at = (time_t)floor_second(us);
   int part = (int)(us - at * SECOND);
   struct tm tm = {0};
+  char day[32], end[32];
   localtime_r(&at, &tm);
-  int n = snprintf(out, 48, "%04d-%02d-%02d %02d:%02d:%02d.", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-                   tm.tm_hour, tm.tm_min, tm.tm_sec);
+  strftime(day, sizeof day, "%Y-%m-%d %H:%M:%S", &tm);
   long offset = tm.tm_gmtoff / 60, size = offset < 0 ? -offset : offset;
   if (precise)
-    snprintf(out + n, 48 - (size_t)n, "%06d %c%02ld:%02ld", part, offset < 0 ? '-' : '+', size / 60,
+    snprintf(end, sizeof end, ".%06d %c%02ld:%02ld", part, offset < 0 ? '-' : '+', size / 60 % 100,
              size % 60);
   else
-    snprintf(out + n, 48 - (size_t)n, "%03d", part / 1000);
+    snprintf(end, sizeof end, ".%03d", part / 1000);
+  snprintf(out, WHEN_MAX, "%s%s", day, end);
 }
 
-void when_brief(int64_t us, int64_t now_us, char out[48]) {
+void when_brief(int64_t us, int64_t now_us, char out[WHEN_MAX]) {
   time_t at = (time_t)floor_second(us), now = (time_t)floor_second(now_us);
   struct tm tm = {0}, today = {0};
   localtime_r(&at, &tm);
   localtime_r(&now, &today);
   if (tm.tm_year == today.tm_year && tm.tm_yday == today.tm_yday)
-    snprintf(out, 48, "%02d:%02d:%02d.%03d", tm.tm_hour, tm.tm_min, tm.tm_sec,
+    snprintf(out, WHEN_MAX, "%02d:%02d:%02d.%03d", tm.tm_hour, tm.tm_min, tm.tm_sec,
              (int)(us - at * SECOND) / 1000);
   else if (tm.tm_year == today.tm_year)
-    snprintf(out, 48, "%02d-%02d %02d:%02d", tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min);
+    snprintf(out, WHEN_MAX, "%02d-%02d %02d:%02d", tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min);
   else
-    snprintf(out, 48, "%04d-%02d-%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
+    snprintf(out, WHEN_MAX, "%04d-%02d-%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
 }

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { WHEN_MAX = 96 }; /* room for a time in text */
+
 /* A point in time, in microseconds since 1970:
  *   RFC 3339          2026-11-22T05:31:59.25Z, with an offset, or a blank for the T
  *   without an offset local time: 2026-11-22 05:31, 2026-11-22T05:31:59, 2026-11-22
@@ -25,10 +27,10 @@ bool size_parse(const char *text, uint64_t *bytes);
 bool number_parse(const char *text, uint64_t *number);
 
 /* YYYY-MM-DDTHH:MM:SS.uuuuuuZ, as --json has it. */
-void when_rfc3339(int64_t us, char out[40]);
+void when_rfc3339(int64_t us, char out[WHEN_MAX]);
 /* Local time for people: "2026-11-22 05:31:59.123", and with its offset "2026-11-22 05:31:59.123456 +01:00".
  */
-void when_local(int64_t us, char out[48], bool precise);
+void when_local(int64_t us, char out[WHEN_MAX], bool precise);
 /* Twelve columns: "05:31:59.123" when it is the day of `now`, else "11-22 05:31 ", else "2025-11-22  ". */
-void when_brief(int64_t us, int64_t now_us, char out[48]);
+void when_brief(int64_t us, int64_t now_us, char out[WHEN_MAX]);
 #endif
