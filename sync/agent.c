@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #define TICK_MS 1000            /* looks at the log by itself so often, should a change go unnoticed */
+#define LOOK_MS 2               /* and so soon after a change that showed nothing new, doubling LOOKS times */
+#define LOOKS 4
 #define HOUSE_MS 30000          /* retention, reader checks */
 #define HOUSE_BUDGET 100000     /* events removed a round: more wait for the next */
 #define INDEX_STEP 20000
@@ -83,16 +85,29 @@ static void on_delivered(void *arg, uint64_t tag, int32_t partition, int64_t off
   }
 }
 
+/* The core may answer with the handle's end, which must not begin while the handle is being polled. */
 static void on_error(void *arg, const fault *why, bool transport) {
   agent *a = arg;
   log_line(LEVEL_WARN, why->fatal ? "kafka-fatal" : "kafka-error", "%s: %s", why->name, why->text);
-  agent_event(a, (core_event){.kind = EVENT_ERROR, .why = *why, .transport = transport});
+  if (a->error_count < ERRORS_MAX) {
+    a->errors[a->error_count++] = (kafka_word){*why, transport};
+  } else {
+    kafka_word *last = &a->errors[ERRORS_MAX - 1];
+    if (why->fatal) last->why = *why;
+    last->transport = last->transport || transport;
+  }
 }
 
 void agent_serve_kafka(agent *a) {
   static const size_t chunk = 10000;
   const kafka_sink sink = {a, on_delivered, on_error};
   while (a->kafka && kafka_poll(a->kafka, chunk, &sink) > 0) {}
+  kafka_word errors[ERRORS_MAX];
+  size_t count = a->error_count;
+  memcpy(errors, a->errors, count * sizeof *errors);
+  a->error_count = 0;
+  for (size_t i = 0; i < count; i++)
+    agent_event(a, (core_event){.kind = EVENT_ERROR, .why = errors[i].why, .transport = errors[i].transport});
   if (a->marker_waiting) {
     a->marker_waiting = false;
     ops_perform(a, &a->flush_action);
@@ -107,6 +122,8 @@ void agent_serve_kafka(agent *a) {
 /* --- the log: new events, the index --- */
 
 static void index_more(agent *a);
+
+static void on_look(uv_timer_t *timer) { index_more(timer->data); }
 
 static void index_work(uv_work_t *request) {
   agent *a = request->data;
@@ -132,6 +149,12 @@ static void index_after(uv_work_t *request, int status) {
     a->index_again = false;
     return; /* the tick tries again */
   }
+  if (a->last_seq > a->told_last_seq) {
+    a->told_last_seq = a->last_seq;
+    a->looks = 0;
+  } else if (a->looks > 0 && !uv_is_active((uv_handle_t *)&a->look)) {
+    uv_timer_start(&a->look, on_look, (uint64_t)LOOK_MS << (LOOKS - a->looks--), 0);
+  }
   bool more = a->index_again || a->indexed < a->last_seq;
   a->index_again = false;
   if (more) index_more(a);
@@ -139,6 +162,7 @@ static void index_after(uv_work_t *request, int status) {
 }
 
 static void index_more(agent *a) {
+  if (a->exiting) return;
   if (a->index_busy) {
     a->index_again = true;
     return;
@@ -148,10 +172,15 @@ static void index_more(agent *a) {
   if (uv_queue_work(&a->loop, &a->index_work, index_work, index_after) != 0) a->index_busy = false;
 }
 
+/* LMDB publishes a commit to readers a moment after the write that wakes us. A look in between sees nothing, and
+ * no further change would come for a lone event: so a look that found nothing is followed by a few more. */
 static void on_log_change(uv_fs_event_t *watch, const char *name, int events, int status) {
   (void)name;
   (void)events;
-  if (status == 0) index_more(watch->data);
+  agent *a = watch->data;
+  if (status != 0) return;
+  a->looks = LOOKS;
+  index_more(a);
 }
 
 static void on_tick(uv_timer_t *timer) {
@@ -164,8 +193,9 @@ static void on_tick(uv_timer_t *timer) {
   }
   a->suspend_us = slept;
   index_more(a);
-  tell_report(a);
 }
+
+static void on_report(uv_timer_t *timer) { tell_report(timer->data); }
 
 /* --- housekeeping: retention, readers --- */
 
@@ -209,7 +239,7 @@ static void house_after(uv_work_t *request, int status) {
 
 static void on_house(uv_timer_t *timer) {
   agent *a = timer->data;
-  if (a->house_busy) return;
+  if (a->house_busy || a->exiting) return;
   a->house_work.data = a;
   a->house_busy = uv_queue_work(&a->loop, &a->house_work, house_work, house_after) == 0;
 }
@@ -222,7 +252,7 @@ static void on_deadline(uv_timer_t *timer) {
            "still in %s at the deadline: exiting now; nothing is lost, the next start reads the outcome from the "
            "broker", core_phase_text(core_phase_of(a->core)));
   /* Blocked calls of librdkafka hold worker threads; leaving them is safe, as a kill would be. */
-  _exit(a->settings.drain ? 5 : 0);
+  _exit(a->exiting ? a->exit_status : a->settings.drain ? 5 : 0);
 }
 
 static void on_stop(uv_signal_t *signal, int number) {
@@ -233,7 +263,10 @@ static void on_stop(uv_signal_t *signal, int number) {
   notify_stopping();
   uv_timer_start(&a->deadline, on_deadline, (uint64_t)(a->settings.shutdown_timeout_us / 1000), 0);
   agent_event(a, (core_event){.kind = EVENT_STOP});
+  fill_resume(a); /* one that waits for room need not */
 }
+
+static uint64_t report_ms(const agent *a) { return (uint64_t)(a->settings.report_interval_us / 1000); }
 
 void agent_reload_if_due(agent *a) {
   /* Workers read the settings: they are swapped while none runs. */
@@ -247,6 +280,7 @@ void agent_reload_if_due(agent *a) {
     settings_take(&a->settings, &next);
     settings_free(&next);
     log_setup(a->settings.level, a->settings.format);
+    uv_timer_start(&a->report, on_report, report_ms(a), report_ms(a));
     log_line(LEVEL_INFO, "reloaded", "configuration read again%s",
              waiting ? "; the settings named above change at the next start" : "");
   }
@@ -268,14 +302,16 @@ static bool setup_loop(agent *a) {
   if (uv_loop_init(loop) != 0) return false;
   uv_timer_init(loop, &a->wake);
   uv_timer_init(loop, &a->tick);
+  uv_timer_init(loop, &a->report);
   uv_timer_init(loop, &a->house);
+  uv_timer_init(loop, &a->look);
   uv_timer_init(loop, &a->deadline);
   uv_idle_init(loop, &a->fill.idle);
   uv_fs_event_init(loop, &a->watch);
   uv_signal_init(loop, &a->term);
   uv_signal_init(loop, &a->intr);
   uv_signal_init(loop, &a->hup);
-  a->wake.data = a->tick.data = a->house.data = a->deadline.data = a;
+  a->wake.data = a->tick.data = a->report.data = a->house.data = a->look.data = a->deadline.data = a;
   a->watch.data = a->term.data = a->intr.data = a->hup.data = a;
   return true;
 }
@@ -352,13 +388,18 @@ int agent_run(settings *taken, int argc, char **argv) {
     if (uv_fs_event_start(&a->watch, on_log_change, delivery_watch_path(a->delivery), 0) != 0)
       log_line(LEVEL_WARN, "watch-failed", "changes of the log cannot be watched: looking once a second");
     uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS);
+    uv_timer_start(&a->report, on_report, 0, report_ms(a));
     uv_timer_start(&a->house, on_house, 2000, HOUSE_MS);
+    if (a->settings.drain && a->settings.drain_timeout_us > 0) /* a call that blocks beyond it is cut short */
+      uv_timer_start(&a->deadline, on_deadline,
+                     (uint64_t)(a->settings.drain_timeout_us + a->settings.shutdown_timeout_us) / 1000, 0);
     log_line(LEVEL_INFO, "started", "store %s (%s), brokers %s, %s", a->settings.store, a->store_id,
              a->settings.brokers, a->settings.mode == MODE_EXACTLY_ONCE ? "exactly-once" : "at-least-once");
     notify_ready(); /* the store, not the broker: producers depend on nothing else */
     agent_event(a, (core_event){.kind = EVENT_START});
     index_more(a);
     uv_run(&a->loop, UV_RUN_DEFAULT);
+    while (a->index_busy || a->house_busy) uv_run(&a->loop, UV_RUN_ONCE); /* the deadline still holds */
     status = a->exit_status;
     remember(a);
     tell_report(a);
@@ -366,6 +407,7 @@ int agent_run(settings *taken, int argc, char **argv) {
     uv_run(&a->loop, UV_RUN_DEFAULT);
     uv_loop_close(&a->loop);
   }
+  free(a->fill.headers);
   core_free(a->core);
   delivery_close(a->delivery);
   sl_close(a->store);

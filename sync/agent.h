@@ -7,7 +7,8 @@
  *
  * Threads: everything belongs to the loop's thread, except inside the worker callbacks of ops.c and of the
  * housekeeping in agent.c, which touch only their own request and the thread-safe sl_store. sl_delivery is
- * used by the operation under way, or by the loop while none that uses it is. */
+ * used by the operation under way, or by the loop while none is; its report alone may be set at any time.
+ * A handle that is being destroyed belongs to that operation: agent.kafka is NULL from its first moment. */
 #ifndef SYNC_AGENT_H
 #define SYNC_AGENT_H
 #include "core/core.h"
@@ -23,19 +24,25 @@ typedef struct op_request { /* the operation under way, and what it will be DONE
   agent *agent;
   core_action action;
   core_event done;
+  kafka *kafka;            /* the handle it works on */
   kafka_topic_spec spec;
-  char cluster_id[64];
+  char cluster_id[64];     /* CONNECT: what it learned */
   kafka_marker marker;
-  bool uses_delivery;
 } op_request;
 
 typedef struct fill { /* OP_FILL: see fill.c */
   uv_idle_t idle;
   sl_iter *iter;
   const sl_record *held;   /* did not fit the queue: offered again after deliveries */
+  sl_header *headers;      /* of one record, while it is produced */
+  size_t headers_cap;
   bool active, waiting;
   core_event done;
 } fill;
+
+#define ERRORS_MAX 8
+
+typedef struct kafka_word { fault why; bool transport; } kafka_word;
 
 struct agent {
   uv_loop_t loop;
@@ -49,6 +56,8 @@ struct agent {
   uv_poll_t *kafka_poll;   /* freed by its close callback */
   op_request op;
   bool op_running;
+  kafka_word errors[ERRORS_MAX]; /* what the handle complained of while it was polled */
+  size_t error_count;
   core_event pending;      /* an operation that was done at once */
   bool has_pending, stepping;
   fill fill;
@@ -57,14 +66,17 @@ struct agent {
   bool marker_waiting;     /* OP_FLUSH waits for room in the producer's queue */
   core_action flush_action;
   int64_t settled_marker_offset;
-  char store_id[37], transactional_id[256];
+  char store_id[37], transactional_id[256], cluster_id[64];
 
   uv_fs_event_t watch;
-  uv_timer_t wake, tick, house;
+  uv_timer_t wake, tick, report, house;
+  uv_timer_t look;         /* soon after a change of the log that showed nothing new: see on_log_change */
   uv_signal_t term, intr, hup;
   uv_timer_t deadline;
   uv_work_t index_work, house_work;
   bool index_busy, index_again, house_busy;
+  uint64_t told_last_seq;
+  unsigned looks;          /* still to be made */
   uint64_t indexed, last_seq; /* written by the worker, read after it */
   sl_status index_status;
   char index_detail[512];
@@ -72,7 +84,7 @@ struct agent {
   int64_t started_wall_us;
   int64_t unreachable_wall_us; /* 0: reachable */
   int64_t suspend_us;      /* CLOCK_BOOTTIME minus CLOCK_MONOTONIC when last looked */
-  bool stopping, report_due, reload_due;
+  bool stopping, exiting, reload_due;
   int exit_status;
   core_phase told_phase;
   core_park told_park;
@@ -96,11 +108,11 @@ void ops_done(agent *a, core_event done);
 
 /* fill.c */
 void fill_start(agent *a, const core_action *action);
-void fill_resume(agent *a);       /* deliveries made room */
+void fill_resume(agent *a);       /* deliveries made room, or it shall end */
 #define TAG_MARKER UINT64_MAX
 fault fill_produce_marker(agent *a, sl_slice marker);
 
 /* tell.c */
 void tell_changes(agent *a);      /* after each step: log lines for what changed */
-void tell_report(agent *a);       /* the status report, now or as soon as the delivery book is free */
+void tell_report(agent *a);       /* the status report */
 #endif

@@ -4,12 +4,13 @@
 #include "agent.h"
 #include "base/clock.h"
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define SLICE_RECORDS 2000
 #define SLICE_US 4000
 #define RECORD_OVERHEAD 90 /* of a record in a batch beside key, value and headers */
 #define OUR_HEADERS 7
-#define HEADERS_MAX 1024
 
 static void fill_end(agent *a, core_fill_end end, const fault *why) {
   fill *f = &a->fill;
@@ -30,13 +31,24 @@ static bool has_header(const sl_record *r, sl_slice name) {
   return false;
 }
 
+static sl_header *room_for_headers(fill *f, size_t count) {
+  if (count > f->headers_cap) {
+    sl_header *more = realloc(f->headers, count * sizeof *more);
+    if (!more) return NULL;
+    f->headers = more;
+    f->headers_cap = count;
+  }
+  return f->headers;
+}
+
 static fault produce(agent *a, const sl_record *r, uint64_t tag) {
   char topic[256], seq[24], dedup[520];
-  sl_header headers[HEADERS_MAX];
-  size_t n = 0;
+  size_t n = r->header_count;
+  sl_header *headers = room_for_headers(&a->fill, n + OUR_HEADERS);
+  if (!headers) return (fault){.scope = SCOPE_AGENT, .name = "NO_MEMORY", .text = "no memory for a record's headers"};
   memcpy(topic, r->topic.data, r->topic.len);
   topic[r->topic.len] = '\0';
-  for (; n < r->header_count && n < HEADERS_MAX - OUR_HEADERS; n++) headers[n] = r->headers[n];
+  if (n > 0) memcpy(headers, r->headers, n * sizeof *headers);
   int seq_len = snprintf(seq, sizeof seq, "%llu", (unsigned long long)r->seq);
   int dedup_len = snprintf(dedup, sizeof dedup, "%s/%.*s", topic, (int)r->event_id.len,
                            (const char *)r->event_id.data);

@@ -11,7 +11,7 @@
 #define INIT_TIMEOUT_MS 30000
 #define MARKER_TIMEOUT_MS 40000 /* a stranger's dead transaction may hold ours back until its timeout */
 #define NOTE_MARKER_OFFSET "marker-offset"
-#define NOTE_TXN_BYTES "txn-bytes"
+#define MARKER_STRIDE 256 /* the note may lag so many offsets: reading them again costs less than a write each time */
 
 static fault store_fault(sl_status st, const char *what) {
   fault f = {.scope = SCOPE_AGENT, .class_ = CLASS_RETRYABLE_DEPENDENCY};
@@ -30,7 +30,7 @@ static void store_result(op_request *r, sl_status st, const char *what) {
 static void work_marker_topic(op_request *r) {
   agent *a = r->agent;
   kafka_topic_info info;
-  r->done.why = kafka_prepare_topic(a->kafka, a->settings.marker_topic, &r->spec, TOPIC_TIMEOUT_MS, &info);
+  r->done.why = kafka_prepare_topic(r->kafka, a->settings.marker_topic, &r->spec, TOPIC_TIMEOUT_MS, &info);
   if (!fault_is_ok(&r->done.why)) return;
   const delivery_state *book = delivery_state_get(a->delivery);
   int32_t partition = book->marker_partition;
@@ -39,7 +39,7 @@ static void work_marker_topic(op_request *r) {
     for (const char *p = a->store_id; *p; p++) sum = sum * 31 + (uint8_t)*p;
     partition = (int32_t)(sum % (uint32_t)(info.partitions > 0 ? info.partitions : 1));
   }
-  sl_slice id = sl_slice_of(r->cluster_id);
+  sl_slice id = sl_slice_of(a->cluster_id);
   if (partition == book->marker_partition && (id.len == 0 || sl_slice_eq(id, book->cluster_id))) return;
   sl_status st = delivery_set_cluster(a->delivery, id.len ? id : book->cluster_id, partition);
   if (st != SL_OK) r->done.why = store_fault(st, "the marker's partition could not be kept");
@@ -47,8 +47,7 @@ static void work_marker_topic(op_request *r) {
 
 static void work_connect(op_request *r) {
   agent *a = r->agent;
-  r->done.why = kafka_connect(a->kafka, CONNECT_TIMEOUT_MS, r->cluster_id);
-  r->done.cluster_id = r->cluster_id;
+  r->done.why = kafka_connect(r->kafka, CONNECT_TIMEOUT_MS, r->cluster_id);
   const delivery_state *book = delivery_state_get(a->delivery);
   if (fault_is_ok(&r->done.why) && a->settings.mode == MODE_AT_LEAST_ONCE && r->cluster_id[0] &&
       book->cluster_id.len == 0) {
@@ -63,7 +62,7 @@ static void work_read_marker(op_request *r) {
   size_t len = 0;
   if (delivery_note_get(a->delivery, NOTE_MARKER_OFFSET, &from, sizeof from, &len) != SL_OK || len != sizeof from)
     from = -1;
-  r->done.why = kafka_read_marker(a->kafka, a->settings.marker_topic,
+  r->done.why = kafka_read_marker(r->kafka, a->settings.marker_topic,
                                   delivery_state_get(a->delivery)->marker_partition, sl_slice_of(a->store_id),
                                   from, MARKER_TIMEOUT_MS, &r->marker);
   if (!fault_is_ok(&r->done.why) || !r->marker.found) return;
@@ -74,10 +73,9 @@ static void work_read_marker(op_request *r) {
 static void work_settle(op_request *r) {
   agent *a = r->agent;
   int64_t offset = a->marker_offset;
-  core_view view;
-  core_view_get(a->core, &view);
+  int64_t noted = a->settled_marker_offset;
   sl_status st = delivery_settle(a->delivery);
-  if (st == SL_OK && offset >= 0 && offset != a->settled_marker_offset &&
+  if (st == SL_OK && offset >= 0 && (noted < 0 || offset < noted || offset >= noted + MARKER_STRIDE) &&
       delivery_note_set(a->delivery, NOTE_MARKER_OFFSET, SL_BYTES(&offset, sizeof offset)) == SL_OK)
     a->settled_marker_offset = offset;
   store_result(r, st, "the settled transaction could not be noted");
@@ -90,50 +88,59 @@ static void work(uv_work_t *request) {
   switch (r->action.op) {
   case OP_CONNECT: work_connect(r); break;
   case OP_MARKER_TOPIC: work_marker_topic(r); break;
-  case OP_INIT_TXN: r->done.why = kafka_init_transactions(a->kafka, INIT_TIMEOUT_MS); break;
+  case OP_INIT_TXN: r->done.why = kafka_init_transactions(r->kafka, INIT_TIMEOUT_MS); break;
   case OP_READ_MARKER: work_read_marker(r); break;
   case OP_TOPIC: {
     kafka_topic_info info = {0, -1, false};
-    r->done.why = kafka_prepare_topic(a->kafka, r->action.topic, &r->spec, TOPIC_TIMEOUT_MS, &info);
+    r->done.why = kafka_prepare_topic(r->kafka, r->action.topic, &r->spec, TOPIC_TIMEOUT_MS, &info);
     r->done.partitions = info.partitions;
     r->done.max_message_bytes = info.max_message_bytes;
     if (fault_is_ok(&r->done.why) && info.created)
       log_line(LEVEL_INFO, "topic-created", "%s with %d partitions", r->action.topic, (int)info.partitions);
     break;
   }
-  case OP_FLUSH: r->done.why = kafka_flush(a->kafka, timeout_ms); break;
+  case OP_FLUSH: r->done.why = kafka_flush(r->kafka, timeout_ms); break;
   case OP_INTENT:
     if (a->settings.mode == MODE_EXACTLY_ONCE)
       store_result(r, delivery_intent(a->delivery, core_attempt(a->core)), "the intent could not be written");
     else
       store_result(r, delivery_record(a->delivery, core_attempt(a->core)), "the receipts could not be written");
     break;
-  case OP_COMMIT: r->done.why = kafka_commit(a->kafka, timeout_ms); break;
-  case OP_ABORT: r->done.why = kafka_abort(a->kafka, timeout_ms); break;
+  case OP_COMMIT: r->done.why = kafka_commit(r->kafka, timeout_ms); break;
+  case OP_ABORT: r->done.why = kafka_abort(r->kafka, timeout_ms); break;
   case OP_SETTLE: work_settle(r); break;
   case OP_ABANDON:
     store_result(r, delivery_abandon(a->delivery), "the aborted transaction could not be noted");
     break;
-  case OP_DESTROY: kafka_destroy(a->kafka); break;
+  case OP_DESTROY: kafka_destroy(r->kafka); break;
   case OP_FILL:
   case OP_EXIT:
   case OP_NONE: break;
   }
 }
 
+/* What befell the marker is no fault of the events beside it, nor of their topics: the next handle prepares the
+ * marker's topic anew and says what is wrong with it. */
+static fault marker_setback(fault why) {
+  if (why.scope == SCOPE_RECORD || why.scope == SCOPE_TOPIC) why.scope = SCOPE_PRODUCER;
+  return why;
+}
+
 static void after(uv_work_t *request, int status) {
   (void)status;
   op_request *r = request->data;
   agent *a = r->agent;
-  if (r->action.op == OP_DESTROY) a->kafka = NULL;
   a->op_running = false;
   /* Deliveries and errors that happened before the end are told before it: the core decides about doubt. */
   agent_serve_kafka(a);
-  if (r->action.op == OP_FLUSH && fault_is_ok(&r->done.why)) r->done.why = a->marker_fault;
+  if (r->action.op == OP_FLUSH && fault_is_ok(&r->done.why)) r->done.why = marker_setback(a->marker_fault);
+  if (r->action.op == OP_CONNECT && fault_is_ok(&r->done.why)) {
+    memcpy(a->cluster_id, r->cluster_id, sizeof a->cluster_id);
+    r->done.cluster_id = a->cluster_id;
+  }
+  uint8_t *marker = r->marker.value; /* the event leads to the next operation, which takes the request */
   agent_event(a, r->done);
-  free(r->marker.value);
-  r->marker = (kafka_marker){0};
-  if (a->report_due) tell_report(a);
+  free(marker);
   agent_reload_if_due(a);
 }
 
@@ -194,6 +201,7 @@ void ops_perform(agent *a, const core_action *action) {
   core_event done = {.kind = EVENT_DONE, .op = action->op};
   if (action->op == OP_EXIT) {
     a->exit_status = action->exit_status;
+    a->exiting = true;
     uv_stop(&a->loop);
     return;
   }
@@ -213,24 +221,21 @@ void ops_perform(agent *a, const core_action *action) {
       return;
     }
     if (!fault_is_ok(&done.why)) {
+      done.why = marker_setback(done.why);
       ops_done(a, done);
       return;
     }
   }
+  *r = (op_request){.agent = a, .action = *action, .done = done, .kafka = a->kafka};
   if (action->op == OP_DESTROY) {
     if (a->kafka_poll) uv_close((uv_handle_t *)a->kafka_poll, free_handle);
     a->kafka_poll = NULL;
-    if (!a->kafka) {
+    a->kafka = NULL; /* whoever looks at it from here on would race with its end */
+    if (!r->kafka) {
       ops_done(a, done);
       return;
     }
   }
-  char cluster_id[64];
-  memcpy(cluster_id, r->cluster_id, sizeof cluster_id); /* MARKER_TOPIC keeps what CONNECT learned */
-  *r = (op_request){.agent = a, .action = *action, .done = done};
-  memcpy(r->cluster_id, cluster_id, sizeof cluster_id);
-  r->uses_delivery = action->op == OP_CONNECT || action->op == OP_MARKER_TOPIC || action->op == OP_READ_MARKER ||
-                     action->op == OP_INTENT || action->op == OP_SETTLE || action->op == OP_ABANDON;
   if (action->op == OP_TOPIC || action->op == OP_MARKER_TOPIC) topic_spec(a, r);
   r->work.data = r;
   a->op_running = true;

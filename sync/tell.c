@@ -76,11 +76,6 @@ void tell_changes(agent *a) {
 }
 
 void tell_report(agent *a) {
-  if (a->op_running && a->op.uses_delivery) {
-    a->report_due = true;
-    return;
-  }
-  a->report_due = false;
   core_view v;
   core_view_get(a->core, &v);
   int64_t now = sl_clock_monotonic_us(), wall = sl_clock_wall_us();
@@ -96,7 +91,7 @@ void tell_report(agent *a) {
       .state = state_of(a, &v), .state_since_us = v.since_us ? WALL(v.since_us) : a->started_wall_us,
       .written_us = wall, .started_us = a->started_wall_us, .pid = (int64_t)getpid(),
       .mode = a->settings.mode == MODE_EXACTLY_ONCE ? "exactly-once" : "at-least-once",
-      .brokers = a->settings.brokers, .cluster_id = a->op.cluster_id[0] ? a->op.cluster_id : NULL,
+      .brokers = a->settings.brokers, .cluster_id = a->cluster_id[0] ? a->cluster_id : NULL,
       .unreachable_since_us = a->unreachable_wall_us, .last_commit_us = WALL(v.last_commit_us),
       .error_code = v.last_fault_us ? v.last_fault.name : NULL,
       .error_text = v.last_fault_us ? v.last_fault.text : NULL, .error_us = WALL(v.last_fault_us),
