@@ -3,7 +3,8 @@
  * What yajl 2.1 leaves to its caller, each held by a test: it takes vertical tab and form feed for blanks,
  * and overlong forms, surrogates and characters beyond U+10FFFF for UTF-8 (so scan() looks at the bytes
  * first); it turns a lone surrogate escape into '?' or into bytes that are no UTF-8, which would make
- * different ids equal (so such a string keeps its escapes, see take_string); it knows no limit of depth; it
+ * different ids equal (so such a string keeps its escapes, see take_string); it overlooks a string that
+ * begins behind the object and never ends (so parse() looks there itself); it knows no limit of depth; it
  * does not check its allocations (so a failed one ends in no_memory). */
 #include <sidelog/envelope.h>
 
@@ -115,6 +116,7 @@ struct sl_envelope_reader {
   unsigned depth;
   place places[4];        /* the object open at depth 1, 2, 3 */
   name field;             /* the key just read in it; NAMES: none that matters */
+  size_t end;             /* behind the outermost object, once it is closed */
   bool too_deep;
 };
 
@@ -300,8 +302,8 @@ static int open_array(void *ctx) { return open_any(ctx, NOWHERE); }
 
 static int close_any(void *ctx) {
   sl_envelope_reader *r = ctx;
-  r->depth--;
   r->field = NAMES;
+  if (--r->depth == 0) r->end = yajl_get_bytes_consumed(r->parser);
   return 1;
 }
 
@@ -323,6 +325,12 @@ static sl_status refuse(size_t position, const char *why) {
   return sl_fail(SL_E_INVALID, "not a JSON envelope: %s (byte %zu)", why, position + 1);
 }
 
+static size_t skip_blanks(sl_slice json, size_t i) {
+  const uint8_t *p = json.data;
+  while (i < json.len && (p[i] == ' ' || p[i] == '\t' || p[i] == '\n' || p[i] == '\r')) i++;
+  return i;
+}
+
 /* Looks at the bytes before yajl does. */
 static sl_status scan(sl_slice json) {
   const uint8_t *p = json.data;
@@ -331,8 +339,7 @@ static sl_status scan(sl_slice json) {
   if (json.len >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0)
     return refuse(0, "it begins with a byte order mark");
 
-  size_t i = 0;
-  while (i < json.len && (p[i] == ' ' || p[i] == '\t' || p[i] == '\n' || p[i] == '\r')) i++;
+  size_t i = skip_blanks(json, 0);
   if (i == json.len) return refuse(i, "the line is empty");
   if (p[i] == 0) return refuse(i, "it holds a NUL byte");
   if (p[i] != '{') return refuse(i, "it is not an object: it must begin with {");
@@ -363,7 +370,6 @@ static const struct {
   const char *yajl, *ours;
   bool at; /* the parser stands at the fault, else behind it */
 } reasons[] = {
-  {"trailing garbage", "something stands after the object"},
   {"unallowed token", "this may not stand here"},
   {"invalid object key", "a name in double quotes is expected here"},
   {"object key and value", "a colon is expected here"},
@@ -394,17 +400,17 @@ static sl_status parse(sl_envelope_reader *r, sl_slice json) {
     return sl_fail(SL_E_NOMEM, "out of memory for a JSON line of %zu bytes", json.len);
   r->parser = yajl_alloc(&callbacks, &memory, r);
   yajl_config(r->parser, yajl_dont_validate_strings, 1); /* scan() has done it */
+  yajl_config(r->parser, yajl_allow_trailing_garbage, 1);
   yajl_status status = yajl_parse(r->parser, json.data, json.len);
-  if (status == yajl_status_ok) {
-    if (r->depth > 0) return refuse(json.len, "the line ends inside the object");
-    status = yajl_complete_parse(r->parser);
-  }
   if (r->too_deep) {
     char why[64];
     snprintf(why, sizeof why, "it is nested deeper than %d levels", SL_ENVELOPE_MAX_DEPTH);
     return refuse(yajl_get_bytes_consumed(r->parser) - 1, why);
   }
   if (status != yajl_status_ok) return refuse_as_yajl(r);
+  if (r->depth > 0) return refuse(json.len, "the line ends inside the object");
+  size_t rest = skip_blanks(json, r->end);
+  if (rest < json.len) return refuse(rest, "something stands after the object");
   if (r->texts.failed) return sl_fail(SL_E_NOMEM, "out of memory for a JSON line of %zu bytes", json.len);
   return SL_OK;
 }

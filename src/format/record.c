@@ -228,6 +228,7 @@ static sl_status decode(sl_slice bytes, sl_parts *parts, bool all) {
   }
   uint64_t attr_len = sl_get_u32(p + AT_ATTR_LEN), value_len = sl_get_u32(p + AT_VALUE_LEN);
   if (HEAD + ids_len + attr_len + value_len != bytes.len) return damaged("its lengths do not add up");
+  if (attr_len > SL_MAX_ATTRIBUTES || value_len > SL_MAX_VALUE) return damaged("a length is out of range");
 
   parts->flags = p[AT_FLAGS];
   parts->appended_us = (int64_t)sl_get_u64(p + AT_APPENDED);

@@ -1,0 +1,25 @@
+/* What the fuzz targets share. Each takes any bytes and aborts when a promise of its codec does not hold. */
+#ifndef SL_TESTS_FUZZ_H
+#define SL_TESTS_FUZZ_H
+#include "base/base.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PROMISE(condition)                                                          \
+  do {                                                                              \
+    if (!(condition)) {                                                             \
+      fprintf(stderr, "%s:%d: broken promise: %s\n", __FILE__, __LINE__, #condition); \
+      abort();                                                                      \
+    }                                                                               \
+  } while (0)
+
+/* A decoder may refuse bytes as damaged or newer, and nothing else. */
+static inline int decoded(sl_status status) {
+  PROMISE(status == SL_OK || status == SL_E_CORRUPT || status == SL_E_VERSION);
+  PROMISE(status == SL_OK || sl_last_detail()[0]);
+  return status == SL_OK;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#endif

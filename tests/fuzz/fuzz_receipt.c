@@ -1,0 +1,36 @@
+/* Blocks of receipts. */
+#include "fuzz.h"
+
+#include "format/frame.h"
+#include "format/receipt.h"
+
+static void one(sl_slice bytes) {
+  static sl_buf again;
+  static sl_receipt all[SL_RECEIPT_BLOCK_MAX];
+  sl_receipt_block block, peeked;
+  sl_receipt receipt;
+  int peek = decoded(sl_receipt_block_peek(bytes, &peeked));
+  if (peek)
+    for (uint32_t i = 0; i < peeked.count; i++)
+      (void)decoded(sl_receipt_at(&peeked, peeked.first_seq + i, &receipt));
+  if (!decoded(sl_receipt_block_decode(bytes, &block))) return;
+  PROMISE(peek && peeked.first_seq == block.first_seq && peeked.count == block.count);
+  for (uint32_t i = 0; i < block.count; i++)
+    PROMISE(sl_receipt_at(&block, block.first_seq + i, &all[i]) == SL_OK);
+  PROMISE(sl_receipt_at(&block, block.first_seq + block.count, &receipt) == SL_NOTFOUND);
+  sl_buf_reset(&again);
+  PROMISE(sl_receipt_block_encode(&block, all, &again) == SL_OK);
+  PROMISE(sl_slice_eq(sl_buf_slice(&again), bytes));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  one((sl_slice){data, size});
+  if (size >= 8) {
+    uint8_t *sealed = malloc(size);
+    memcpy(sealed, data, size);
+    frame_seal(sealed, size, data[0]);
+    one((sl_slice){sealed, size});
+    free(sealed);
+  }
+  return 0;
+}

@@ -1,0 +1,97 @@
+/* Every allocation of the library fails once: an error, nothing lost, and the next call works. */
+#include "unit.h"
+
+#include <sidelog/envelope.h>
+
+#include "format/record.h"
+
+static long countdown = -1; /* the allocation that fails, counted from now; -1: none */
+static bool fails_now(void) { return countdown >= 0 && countdown-- == 0; }
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_malloc(size_t size) { return fails_now() ? NULL : __real_malloc(size); }
+void *__wrap_calloc(size_t count, size_t size) { return fails_now() ? NULL : __real_calloc(count, size); }
+void *__wrap_realloc(void *old, size_t size) { return fails_now() ? NULL : __real_realloc(old, size); }
+
+/* A line that outgrows every buffer: depth for yajl's stack, escapes for its text buffer,
+long fields for ours. */
+static sl_slice long_line(void) {
+  static char json[600000];
+  char *p = json;
+  p += sprintf(p, "{\"a\":");
+  for (int i = 0; i < 900; i++) *p++ = '[';
+  for (int i = 0; i < 900; i++) *p++ = ']';
+  for (int i = 0; i < 3; i++) {
+    p += sprintf(p, ",\"%s\":\"", i == 0 ? "event_id" : i == 1 ? "topic" : "source");
+    for (int k = 0; k < 20000; k++) p += sprintf(p, "\\n\\u0041");
+    *p++ = '"';
+  }
+  *p++ = '}';
+  return SL_BYTES(json, p - json);
+}
+
+static void envelopes(void **state) {
+  (void)state;
+  sl_slice line = long_line();
+  for (long n = 0;; n++) {
+    sl_envelope_reader *reader = NULL;
+    sl_event event = {0};
+    countdown = n;
+    sl_status status = sl_envelope_reader_new(&reader);
+    if (status) {
+      assert_int_equal(status, SL_E_NOMEM);
+      assert_null(reader);
+      continue;
+    }
+    status = sl_envelope_read(reader, line, &event, NULL);
+    bool swept = countdown >= 0;
+    countdown = -1;
+    if (status) {
+      assert_fails(status, SL_E_NOMEM, "out of memory");
+      assert_null(event.value.data);
+    }
+    assert_ok(sl_envelope_read(reader, line, &event, NULL));
+    assert_int_equal(event.topic.len, 40000);
+    sl_envelope_reader_free(reader);
+    if (!swept) continue;
+    assert_in_range(n, 5, 1000);
+    break;
+  }
+}
+
+static void records(void **state) {
+  (void)state;
+  static char text[3000];
+  sl_header header = {{text, 255}, {text, 3000}};
+  sl_parts parts = {.event_id = SL_STR("x"), .topic = SL_STR("t"), .key = SL_BYTES(text, 1000),
+  .headers = &header,
+                    .header_count = 1, .value = SL_BYTES(text, 3000)};
+  for (long n = 0;; n++) {
+    sl_buf buf = {0};
+    sl_buf_append(&buf, "kept", 4);
+    countdown = n;
+    sl_status status = sl_record_encode(&parts, &buf);
+    bool swept = countdown >= 0;
+    countdown = -1;
+    if (status) {
+      assert_fails(status, SL_E_NOMEM, "out of memory");
+      assert_int_equal(buf.len, 4);
+      sl_buf_reset(&buf);
+      assert_ok(sl_record_encode(&parts, &buf));
+    }
+    sl_buf_free(&buf);
+    if (!swept) continue;
+    assert_in_range(n, 2, 100);
+    break;
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(envelopes), cmocka_unit_test(records)};
+  return cmocka_run_group_tests_name("out of memory", tests, NULL, NULL);
+}
