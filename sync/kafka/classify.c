@@ -18,9 +18,10 @@
 #define CLUSTER(code, class_, remark) {RD_KAFKA_RESP_ERR_##code, SCOPE_CLUSTER, class_, false, remark}
 #define AGENT(code, class_, remark) {RD_KAFKA_RESP_ERR_##code, SCOPE_AGENT, class_, false, remark}
 
-/* The rule where a code could be read two ways: the reading that keeps the event. A needless retry costs time,
- * a needless dead letter costs an event. So only what a broker or librdkafka says of the record itself has the
- * scope of a record, and codes of protocols that we do not speak (groups, delegation tokens) are the agent's. */
+/* The rule where a code could be read two ways: the reading that keeps the event. A needless retry costs
+ * time, a needless dead letter costs an event. So only what a broker or librdkafka says of the record itself
+ * has the scope of a record, and codes of protocols that we do not speak (groups, delegation tokens) are the
+ * agent's. */
 static const classify_row rows[] = {
   OK_ROW(NO_ERROR, "success"),
 
@@ -32,7 +33,8 @@ static const classify_row rows[] = {
   CONNECTION(_TRANSPORT, TRANSIENT, "no broker, or the connection broke"),
   AGENT(_CRIT_SYS_RESOURCE, DEPENDENCY, "this machine has no more threads, memory or descriptors"),
   CONNECTION(_RESOLVE, TRANSIENT, "DNS"),
-  CONNECTION(_MSG_TIMED_OUT, TRANSIENT, "an outage, not the message: it waited longer than message.timeout.ms"),
+  CONNECTION(_MSG_TIMED_OUT, TRANSIENT,
+             "an outage, not the message: it waited longer than message.timeout.ms"),
   CONNECTION(_PARTITION_EOF, TRANSIENT, "not an error: the end of a partition"),
   RECORD(_UNKNOWN_PARTITION, VALIDATION, "the record names a partition that the topic does not have"),
   AGENT(_FS, DEPENDENCY, "a local file"),
@@ -76,7 +78,8 @@ static const classify_row rows[] = {
   PRODUCER(_PURGE_INFLIGHT, TRANSIENT, "says nothing: its transaction was given up; ask the transaction why"),
   PRODUCER(_FATAL, TRANSIENT, "the handle is dead; the cause is in its fatal error"),
   PRODUCER(_INCONSISTENT, TRANSIENT, "a batch that may be half written: a new handle, reconcile"),
-  PRODUCER(_GAPLESS_GUARANTEE, TRANSIENT, "a record failed and later ones must not pass it: again from the cursor"),
+  PRODUCER(_GAPLESS_GUARANTEE, TRANSIENT,
+           "a record failed and later ones must not pass it: again from the cursor"),
   AGENT(_MAX_POLL_EXCEEDED, VALIDATION, "groups are not used"),
   CONNECTION(_UNKNOWN_BROKER, TRANSIENT, "a broker that metadata does not know yet"),
   AGENT(_NOT_CONFIGURED, VALIDATION, "a property is missing"),
@@ -97,7 +100,8 @@ static const classify_row rows[] = {
   CONNECTION(REQUEST_TIMED_OUT, TRANSIENT, "the broker ran out of time"),
   CONNECTION(BROKER_NOT_AVAILABLE, TRANSIENT, "the broker is down"),
   CONNECTION(REPLICA_NOT_AVAILABLE, TRANSIENT, "a replica is down"),
-  RECORD(MSG_SIZE_TOO_LARGE, VALIDATION, "larger than the topic, or message.max.bytes, takes; a batch fails as one"),
+  RECORD(MSG_SIZE_TOO_LARGE, VALIDATION,
+         "larger than the topic, or message.max.bytes, takes; a batch fails as one"),
   CONNECTION(STALE_CTRL_EPOCH, TRANSIENT, "the controller moved"),
   AGENT(OFFSET_METADATA_TOO_LARGE, VALIDATION, "groups are not used"),
   CONNECTION(NETWORK_EXCEPTION, TRANSIENT, "the broker was cut off before it answered"),
@@ -134,11 +138,13 @@ static const classify_row rows[] = {
   TOPIC(POLICY_VIOLATION, POLICY, "a policy of the cluster forbids it"),
   PRODUCER(OUT_OF_ORDER_SEQUENCE_NUMBER, DEPENDENCY, "a sequence was lost: again from the cursor"),
   RECORD(DUPLICATE_SEQUENCE_NUMBER, IDEMPOTENCY, "the broker has it already"),
-  FENCED(INVALID_PRODUCER_EPOCH, "a newer producer has our transactional id, or the coordinator ended our transaction"),
+  FENCED(INVALID_PRODUCER_EPOCH,
+         "a newer producer has our transactional id, or the coordinator ended our transaction"),
   PRODUCER(INVALID_TXN_STATE, DEPENDENCY, "the coordinator ended the transaction already"),
   PRODUCER(INVALID_PRODUCER_ID_MAPPING, DEPENDENCY, "the transactional id expired: a new handle"),
   AGENT(INVALID_TRANSACTION_TIMEOUT, VALIDATION, "longer than the broker's transaction.max.timeout.ms"),
-  CONNECTION(CONCURRENT_TRANSACTIONS, TRANSIENT, "the coordinator still ends the transaction before; surfaces at once"),
+  CONNECTION(CONCURRENT_TRANSACTIONS, TRANSIENT,
+             "the coordinator still ends the transaction before; surfaces at once"),
   CONNECTION(TRANSACTION_COORDINATOR_FENCED, DEPENDENCY, "the coordinator moved"),
   CLUSTER(TRANSACTIONAL_ID_AUTHORIZATION_FAILED, SECURITY, "no right to write with our transactional id"),
   CLUSTER(SECURITY_DISABLED, SECURITY, "the broker has no security"),
@@ -146,7 +152,8 @@ static const classify_row rows[] = {
   TOPIC(KAFKA_STORAGE_ERROR, DEPENDENCY, "the broker's disk is full or broken"),
   TOPIC(LOG_DIR_NOT_FOUND, DEPENDENCY, "the broker's disk is away"),
   CLUSTER(SASL_AUTHENTICATION_FAILED, SECURITY, "name or password"),
-  PRODUCER(UNKNOWN_PRODUCER_ID, DEPENDENCY, "the broker forgot us, its retention passed: again from the cursor"),
+  PRODUCER(UNKNOWN_PRODUCER_ID, DEPENDENCY,
+           "the broker forgot us, its retention passed: again from the cursor"),
   CONNECTION(REASSIGNMENT_IN_PROGRESS, TRANSIENT, "partitions are being moved"),
   CLUSTER(DELEGATION_TOKEN_AUTH_DISABLED, SECURITY, "delegation tokens"),
   CLUSTER(DELEGATION_TOKEN_NOT_FOUND, SECURITY, "delegation tokens"),
@@ -174,10 +181,12 @@ static const classify_row rows[] = {
   CONNECTION(ELECTION_NOT_NEEDED, TRANSIENT, "election"),
   CONNECTION(NO_REASSIGNMENT_IN_PROGRESS, TRANSIENT, "reassignment"),
   AGENT(GROUP_SUBSCRIBED_TO_TOPIC, VALIDATION, "groups are not used"),
-  RECORD(INVALID_RECORD, VALIDATION, "the broker refuses the record: no key in a compacted topic, or its policy"),
+  RECORD(INVALID_RECORD, VALIDATION,
+         "the broker refuses the record: no key in a compacted topic, or its policy"),
   CONNECTION(UNSTABLE_OFFSET_COMMIT, TRANSIENT, "groups are not used"),
   CONNECTION(THROTTLING_QUOTA_EXCEEDED, TRANSIENT, "a quota: later"),
-  FENCED(PRODUCER_FENCED, "a newer producer has our transactional id, or the coordinator ended our transaction"),
+  FENCED(PRODUCER_FENCED,
+         "a newer producer has our transactional id, or the coordinator ended our transaction"),
   TOPIC(RESOURCE_NOT_FOUND, DEPENDENCY, "what was asked for is not there"),
   TOPIC(DUPLICATE_RESOURCE, VALIDATION, "asked twice in one request"),
   CLUSTER(UNACCEPTABLE_CREDENTIAL, SECURITY, "credentials"),

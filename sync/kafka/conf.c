@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The bound that counts is ours (produce.c): librdkafka's counts values only, and refuses an event larger than
- * the queue for ever. So its own is wider by the largest event. */
+/* The bound that counts is ours (handle.c): librdkafka's counts values only, and refuses an event larger
+ * than the queue for ever. So its own is wider by the largest event. */
 #define QUEUE_SLACK_KB (20 * 1024 + 1)
 
 typedef struct property { const char *name, *value; } property;
@@ -16,13 +16,13 @@ static const property producer_defaults[] = {
   {"linger.ms", "5"},
   {"batch.num.messages", "100000"},
   {"max.in.flight.requests.per.connection", "5"},
-  /* Metadata requests of ours must not create a topic with the broker's defaults before we create it with ours. */
+  /* A metadata request of ours must not create a topic with the broker's defaults. */
   {"allow.auto.create.topics", "false"},
   {"topic.metadata.refresh.interval.ms", "60000"},
 };
 
 static const property reader_defaults[] = {
-  /* The end of a partition is reported when a fetch comes back empty, and that waits so long at the broker. */
+  /* The end of a partition is told by an empty fetch, which waits so long at the broker. */
   {"fetch.wait.max.ms", "20"},
   {"fetch.error.backoff.ms", "50"},
   {"queued.max.messages.kbytes", "4096"},
@@ -57,7 +57,8 @@ static void refuse(builder *b, const char *name, const char *error) {
 static void set(builder *b, const char *name, const char *value) {
   char error[512];
   if (b->failed) return;
-  if (rd_kafka_conf_set(b->conf, name, value, error, sizeof error) != RD_KAFKA_CONF_OK) refuse(b, name, error);
+  if (rd_kafka_conf_set(b->conf, name, value, error, sizeof error) != RD_KAFKA_CONF_OK)
+    refuse(b, name, error);
 }
 
 static void set_number(builder *b, const char *name, int64_t value) {
@@ -76,7 +77,9 @@ static void set_users(builder *b, const kafka_options *options) {
     const kv *p = &options->properties[i];
     switch (rd_kafka_conf_set(b->conf, p->name, p->value, error, sizeof error)) {
       case RD_KAFKA_CONF_OK: break;
-      case RD_KAFKA_CONF_UNKNOWN: log_line(LEVEL_WARN, "unknown-property", "librdkafka does not know %s", p->name); break;
+      case RD_KAFKA_CONF_UNKNOWN:
+        log_line(LEVEL_WARN, "unknown-property", "librdkafka does not know %s", p->name);
+        break;
       default: refuse(b, p->name, error);
     }
   }

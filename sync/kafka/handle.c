@@ -95,12 +95,14 @@ static void dispose(kafka *k) {
 }
 
 static bool out_of_memory(fault *why) {
-  *why = fault_of_code(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "cannot create a Kafka handle: %s", strerror(errno));
+  *why = fault_of_code(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "cannot create a Kafka handle: %s",
+                       strerror(errno));
   return false;
 }
 
 /* After rd_kafka_new failed. 2.0.2 frees the interceptors' list when it fails behind them, and again with the
- * configuration: a crash for a wrong sasl.mechanisms. Then it stays; the agent ends or waits for a better one. */
+ * configuration: a crash for a wrong sasl.mechanisms. Then it stays; the agent ends or waits for a better
+ * one. */
 static void conf_abandon(const kafka *k, rd_kafka_conf_t *conf) {
   static rd_kafka_conf_t *volatile last;
   if (wire_attached(k->wire))
@@ -206,11 +208,20 @@ rd_kafka_topic_t *kafka_topic(kafka *k, const char *name) {
 
 /* ---------------------------------------------------------------- records */
 
-/* What librdkafka holds for a record besides key and value: its struct and, one allocation each, the headers that
- * the core adds. Measured; its own limit counts values only, and 100-byte events took six times the limit. */
-enum { RECORD_OVERHEAD = 640 };
+/* What librdkafka holds for a record besides key and value, by resident memory: its struct, and an allocation
+ * for each header. Its own limit counts values only: 100-byte events with 8 headers took twelve times as
+ * much. */
+enum { RECORD_OVERHEAD = 180, HEADER_OVERHEAD = 115 };
 
-static size_t record_cost(size_t key, size_t value) { return key + value + RECORD_OVERHEAD; }
+static size_t record_cost(size_t key, size_t value, size_t headers) {
+  return key + value + RECORD_OVERHEAD + headers * HEADER_OVERHEAD;
+}
+
+static size_t message_cost(const rd_kafka_message_t *m) {
+  rd_kafka_headers_t *headers;
+  size_t count = rd_kafka_message_headers(m, &headers) ? 0 : rd_kafka_header_cnt(headers);
+  return record_cost(m->key_len, m->len, count);
+}
 
 bool kafka_fault_is_queue_full(const fault *f) { return f->code == RD_KAFKA_RESP_ERR__QUEUE_FULL; }
 
@@ -229,7 +240,7 @@ static rd_kafka_headers_t *headers_new(const kafka_record *r) {
 }
 
 fault kafka_produce(kafka *k, const kafka_record *r, uint64_t tag) {
-  size_t cost = record_cost(r->key.len, r->value.len);
+  size_t cost = record_cost(r->key.len, r->value.len, r->header_count);
   if (k->waiting > 0 && k->waiting + cost > (size_t)k->options.queue_bytes)
     return kafka_classify(RD_KAFKA_RESP_ERR__QUEUE_FULL);
   if (!k->last_topic || strcmp(k->last_topic->name, r->topic) != 0) {
@@ -256,7 +267,8 @@ fault kafka_produce(kafka *k, const kafka_record *r, uint64_t tag) {
 fault kafka_flush(kafka *k, int timeout_ms) {
   rd_kafka_resp_err_t err = rd_kafka_flush(k->rk, timeout_ms);
   if (!err) return (fault){0};
-  return fault_of_handle(k->rk, err, "%d records not delivered within %d ms", rd_kafka_outq_len(k->rk), timeout_ms);
+  return fault_of_handle(k->rk, err, "%d records not delivered within %d ms", rd_kafka_outq_len(k->rk),
+                         timeout_ms);
 }
 
 /* ---------------------------------------------------------------- events */
@@ -267,7 +279,7 @@ static size_t serve_deliveries(kafka *k, size_t max, const kafka_sink *sink) {
   size_t served = 0;
   while (served < max && (m = rd_kafka_event_message_next(k->batch))) {
     uint64_t tag = (uint64_t)(uintptr_t)m->_private;
-    size_t cost = record_cost(m->key_len, m->len);
+    size_t cost = message_cost(m);
     k->waiting = k->waiting > cost ? k->waiting - cost : 0;
     served++;
     if (!m->err) {

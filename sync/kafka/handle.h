@@ -29,7 +29,8 @@ bool wire_attached(const wire *w);
 int wire_up(wire *w);
 /* True once for each time connections were lost; `name` is the last of them. */
 bool wire_take_lost(wire *w, char *name, size_t cap);
-/* EndTxn requests written to a socket whose answer never came, ever. Such a copy may still reach the broker. */
+/* EndTxn requests written to a socket whose answer never came, ever: such a copy may still reach the
+ * broker. */
 unsigned wire_end_txn_unanswered(wire *w);
 
 /* ---- handle.c ---- */

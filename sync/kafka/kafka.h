@@ -13,7 +13,8 @@ typedef struct kafka_options {
   const char *brokers;
   const char *transactional_id;  /* NULL: idempotent, gapless, no transactions (at-least-once) */
   int32_t txn_timeout_ms;        /* transaction.timeout.ms; message.timeout.ms is the same */
-  int64_t queue_bytes;           /* queue.buffering.max.kbytes, rounded up */
+  int64_t queue_bytes;           /* what the records in the handle may take in memory, headers and bookkeeping
+                                    included; a larger record is taken alone, when nothing else waits */
   int64_t batch_bytes;           /* 0: about 1 MB; smaller where a topic allows less */
   const kv *properties;          /* passed through; ours stand where they say nothing */
   size_t property_count;
@@ -21,11 +22,13 @@ typedef struct kafka_options {
 
 /* Creates the handle; connects in the background. False with *why: SCOPE_AGENT (a property is refused). */
 bool kafka_new(const kafka_options *options, kafka **out, fault *why);
-/* [worker] Ends the handle; may block some seconds. Outstanding deliveries are dropped without a report.
- * NULL is fine. */
+/* [worker] Ends the handle; may block some seconds (a name being resolved). The last call of all, with no
+ * kafka_poll beside it. Outstanding deliveries are dropped without a report; an open transaction stays open
+ * until the next INIT_TXN or its timeout. NULL is fine. */
 void kafka_destroy(kafka *k);
 
-/* A descriptor that becomes readable when kafka_poll has something. Edge: drain fully. Valid until destroy. */
+/* A descriptor that becomes readable when kafka_poll has something. Edge: call kafka_poll until 0.
+ * Valid until destroy. */
 int kafka_fd(const kafka *k);
 
 /* What comes out of the handle. Called only from within kafka_poll, on its thread. */
@@ -33,22 +36,25 @@ typedef struct kafka_sink {
   void *arg;
   /* One per produced record: *why is success with partition and offset (-1: unknown), or the fault. */
   void (*delivered)(void *arg, uint64_t tag, int32_t partition, int64_t offset, const fault *why);
-  /* The handle's own errors (brokers down, fatal). `transport`: a connection was lost or could not be made. */
+  /* The handle's own errors (brokers down, fatal). `transport`: a connection was lost or could not be made;
+   * told for each one, also when the broker only closed it as idle. */
   void (*error)(void *arg, const fault *why, bool transport);
 } kafka_sink;
 /* Serves at most `max` items; returns how many. Call until 0. */
 size_t kafka_poll(kafka *k, size_t max, const kafka_sink *sink);
 
-/* Brokers known and connected now, for the report. */
+/* Brokers known and connected now, for the report. Connections are made where they are needed: fewer up than
+ * known is normal, none is an outage or an idle handle. */
 void kafka_brokers(const kafka *k, int *up, int *known);
 
-/* [worker] Reaches the cluster: its id (NUL-terminated; "" where the broker gives none). */
+/* [worker] Reaches the cluster: its id (NUL-terminated; "" where the broker gives none). Refused credentials
+ * are told at once (SCOPE_CLUSTER) if kafka_poll runs meanwhile; an outage takes the whole timeout. */
 fault kafka_connect(kafka *k, int timeout_ms, char cluster_id[64]);
 
 typedef struct kafka_topic_spec { /* how to create it when it is missing */
   bool create;
   int32_t partitions, replication; /* replication -1: the broker's default */
-  int64_t retention_ms;            /* -1: no setting */
+  int64_t retention_ms;            /* 0: the broker's default; -1: for ever */
   bool compacted;                  /* cleanup.policy=compact with small segments (the marker topic) */
 } kafka_topic_spec;
 typedef struct kafka_topic_info {
@@ -57,15 +63,24 @@ typedef struct kafka_topic_info {
   bool created;                    /* by this call */
 } kafka_topic_info;
 /* [worker] Looks the topic up, creates it if it may, warms the producer's metadata (the first message to an
- * unknown topic would wait a second), reads its max.message.bytes. Faults: SCOPE_TOPIC (missing and not to be
- * created, no right to describe or create), SCOPE_CONNECTION, ... */
+ * unknown topic would wait a second), reads its max.message.bytes; waits until every partition has a leader.
+ * Never lets the broker create a topic by itself. *info is written on success only. Faults: SCOPE_TOPIC
+ * (missing and not to be created, no right to describe or create), SCOPE_CONNECTION, ... */
 fault kafka_prepare_topic(kafka *k, const char *topic, const kafka_topic_spec *spec, int timeout_ms,
                           kafka_topic_info *info);
 
-/* [worker] INIT_TXN: fences older producers of our transactional id; afterwards none of its transactions is open. */
+/* [worker] INIT_TXN: fences older producers of our transactional id; afterwards none of its transactions is
+ * open. Takes 0.5 s longer when it found one open. After a timeout it goes on in the background: call it
+ * again, nothing else (another call is a _CONFLICT), or destroy. */
 fault kafka_init_transactions(kafka *k, int timeout_ms);
+/* Right after a commit the first record of the next transaction waits 20 ms longer: the coordinator still
+ * writes the markers of the one before. */
 fault kafka_begin(kafka *k);
-/* [worker] Each says by the fault whether it happened; the core treats anything but a quick, clean success as doubt. */
+/* [worker] Each says by the fault whether it happened; the core treats anything but a quick, clean success as
+ * doubt. kafka_poll must run meanwhile. One doubt is named here: success while an EndTxn of this handle was
+ * written and never answered is the fault "END_TXN_RESENT" (SCOPE_PRODUCER): its copy may end a later one.
+ * `fenced` alone does not say that somebody else is there: the coordinator fences us too when a transaction
+ * ran out of time. */
 fault kafka_commit(kafka *k, int timeout_ms);
 fault kafka_abort(kafka *k, int timeout_ms);
 
@@ -74,17 +89,18 @@ typedef struct kafka_record {
   int32_t partition;               /* -1: the partitioner's (by key as the Java client does) */
   sl_slice key;                    /* data NULL: none */
   sl_slice value;                  /* data NULL: tombstone; empty: data not NULL */
-  const sl_header *headers;        /* names must end in NUL behind their len (librdkafka wants that: we copy) */
+  const sl_header *headers;        /* copied; an absent value is sent as an empty one */
   size_t header_count;
   int64_t timestamp_ms;            /* 0: now */
 } kafka_record;
-/* Copies and enqueues. A fault QUEUE_FULL (RETRYABLE_TRANSIENT, SCOPE_NONE never) means: poll, try again. */
+/* Copies and enqueues. A fault QUEUE_FULL (RETRYABLE_TRANSIENT, SCOPE_NONE never) means: poll, try again.
+ * SCOPE_RECORD: larger than message.max.bytes, nothing was enqueued. */
 fault kafka_produce(kafka *k, const kafka_record *record, uint64_t tag);
 bool kafka_fault_is_queue_full(const fault *f);
 /* [worker] Sends what waits, without linger, until every delivery has been reported (kafka_poll must run
  * meanwhile) or the timeout. */
 fault kafka_flush(kafka *k, int timeout_ms);
-/* Bytes and messages waiting in the handle. */
+/* Bytes that the records in the handle take, by the measure of queue_bytes; 0: none is left unreported. */
 size_t kafka_waiting(const kafka *k);
 
 typedef struct kafka_marker {
@@ -95,18 +111,21 @@ typedef struct kafka_marker {
   size_t len;
 } kafka_marker;
 /* [worker] The newest committed record with `key` in topic[partition] at or above `from_offset` (-1: from the
- * beginning). Call after kafka_init_transactions. Reads uncommitted from there to the high watermark, which no
- * stranger's open transaction can hold back; only if a record of ours is among them, reads committed as far as
- * the last of those. A `from_offset` beyond the end of the partition: fault SCOPE_CLUSTER, name
- * "OFFSET_OUT_OF_RANGE" (the topic was deleted or this is another cluster). Uses a consumer handle of its own,
- * assign(), no group, no commits. */
+ * beginning). Call after kafka_init_transactions. Reads uncommitted from there to the high watermark, which
+ * no stranger's open transaction can hold back; only if a record of ours is among them, reads committed as
+ * far as the last of those. A `from_offset` beyond the end of the partition: fault SCOPE_CLUSTER, name
+ * "OFFSET_OUT_OF_RANGE" (the topic was deleted or this is another cluster); a partition that is not there:
+ * SCOPE_CLUSTER, "_UNKNOWN_PARTITION". Where a stranger's transaction does hold back a record of ours:
+ * "_TIMED_OUT" with a text that says so; it ends by that transaction's timeout. A topic deleted and created
+ * again that has grown past from_offset is not recognised here: compare the value.
+ * Consumer handles of its own, no group, no commits. *out is written on success only. */
 fault kafka_read_marker(kafka *k, const char *topic, int32_t partition, sl_slice key, int64_t from_offset,
                         int timeout_ms, kafka_marker *out);
 
 /* The kafka_property_check of the settings: does librdkafka know the property and take the value? */
 kafka_property_verdict kafka_check_property(const char *name, const char *value, char *reason, size_t cap);
 
-/* The fault for a librdkafka code (classify.c). Total: an unknown code is RETRYABLE_TRANSIENT, SCOPE_CONNECTION,
- * on purpose: retrying loses nothing, a wrong dead letter does. */
+/* The fault for a librdkafka code (classify.c). Total: an unknown code is RETRYABLE_TRANSIENT,
+ * SCOPE_CONNECTION, on purpose: retrying loses nothing, a wrong dead letter does. */
 fault kafka_classify(int32_t code);
 #endif

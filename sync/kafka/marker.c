@@ -27,7 +27,8 @@ static void reader_close(reader *r) {
   memset(r, 0, sizeof *r);
 }
 
-static fault reader_open(kafka *k, reader *r, kafka_role role, const char *topic, int32_t partition, int timeout_ms) {
+static fault reader_open(kafka *k, reader *r, kafka_role role, const char *topic, int32_t partition,
+                         int timeout_ms) {
   char error[200];
   fault why = {0};
   memset(r, 0, sizeof *r);
@@ -59,13 +60,14 @@ static fault reader_start(reader *r, int64_t offset) {
 static fault gone(const char *topic, int32_t partition, int64_t from, int64_t end) {
   fault f = kafka_classify(RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE);
   snprintf(f.text, sizeof f.text,
-           "%.100s [%d] ends at offset %lld, before our marker at %lld: the topic was deleted and created again, "
-           "or this is another cluster",
+           "%.100s [%d] ends at offset %lld, before our marker at %lld: the topic was deleted and created "
+           "again, or this is another cluster",
            topic, (int)partition, (long long)end, (long long)from);
   return f;
 }
 
-/* Metadata first: it names a missing right or topic at once, where the offsets' request only runs out of time. */
+/* Metadata first: it names a missing right or topic at once, where the offsets' request only runs out of
+ * time. */
 static fault watermarks(reader *r, int64_t deadline, int64_t *low, int64_t *high) {
   const struct rd_kafka_metadata *md;
   const char *topic = rd_kafka_topic_name(r->rkt);
@@ -80,13 +82,14 @@ static fault watermarks(reader *r, int64_t deadline, int64_t *low, int64_t *high
     fault f = kafka_classify(RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION);
     f.scope = SCOPE_CLUSTER;
     f.class_ = CLASS_NON_RETRYABLE_POLICY;
-    snprintf(f.text, sizeof f.text, "%.100s has %d partitions, our marker is in %d: the topic was created again",
+    snprintf(f.text, sizeof f.text, "%.100s has %d partitions, our marker is in %d: it was created again",
              topic, partitions, (int)r->partition);
     return f;
   }
   /* A leader that metadata names already may not know it yet, right after the topic was created. */
   for (int pause = 20;; pause = pause < 200 ? pause * 2 : 200) {
-    err = rd_kafka_query_watermark_offsets(r->rk, topic, r->partition, low, high, left_ms(deadline, 60000) + 1);
+    int left = left_ms(deadline, 60000) + 1;
+    err = rd_kafka_query_watermark_offsets(r->rk, topic, r->partition, low, high, left);
     bool broker_said = err > RD_KAFKA_RESP_ERR_NO_ERROR;
     if (!broker_said || kafka_classify(err).scope != SCOPE_CONNECTION || left_ms(deadline, 1) == 0) break;
     nap_ms(pause);
@@ -102,7 +105,8 @@ typedef struct sighting {
 } sighting;
 
 static bool see(sighting *s, const rd_kafka_message_t *m, sl_slice key, int64_t end) {
-  if (m->offset >= end || m->key_len != key.len || (key.len && memcmp(m->key, key.data, key.len) != 0)) return true;
+  bool ours = m->key_len == key.len && (key.len == 0 || memcmp(m->key, key.data, key.len) == 0);
+  if (m->offset >= end || !ours) return true;
   if (s->first < 0) s->first = m->offset;
   s->last = m->offset;
   if (!s->keep) return true;
@@ -117,8 +121,9 @@ static bool see(sighting *s, const rd_kafka_message_t *m, sl_slice key, int64_t 
   return true;
 }
 
-/* Reads until the position has reached `end`. The end of a partition is known by the position (an EOF event), not
- * by a record at end-1: that place may hold a transaction's control record, or be empty after compaction. */
+/* Reads until the position has reached `end`. The end of a partition is known by the position (an EOF event),
+ * not by a record at end-1: that place may hold a transaction's control record, or be gone by
+ * compaction. */
 static fault scan(reader *r, sl_slice key, int64_t end, int64_t deadline, sighting *s) {
   const char *topic = rd_kafka_topic_name(r->rkt);
   int64_t position = -1;
@@ -140,7 +145,8 @@ static fault scan(reader *r, sl_slice key, int64_t end, int64_t deadline, sighti
       position = m->offset + 1;
     } else if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
       position = m->offset;
-    } else if (m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || m->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE) {
+    } else if (m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET ||
+               m->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE) {
       f = gone(topic, r->partition, position, end);
     } else {
       f = fault_of_code(m->err, "reading %.100s [%d]", topic, (int)r->partition);
@@ -153,8 +159,8 @@ static fault scan(reader *r, sl_slice key, int64_t end, int64_t deadline, sighti
   return (fault){0};
 }
 
-static fault find_any(kafka *k, const char *topic, int32_t partition, sl_slice key, int64_t from, int64_t deadline,
-                      int64_t *end, sighting *s) {
+static fault find_any(kafka *k, const char *topic, int32_t partition, sl_slice key, int64_t from,
+                      int64_t deadline, int64_t *end, sighting *s) {
   reader r;
   int64_t low = 0, high = 0;
   fault f = reader_open(k, &r, ROLE_READER_UNCOMMITTED, topic, partition, left_ms(deadline, 60000));

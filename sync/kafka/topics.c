@@ -18,7 +18,8 @@ fault kafka_connect(kafka *k, int timeout_ms, char cluster_id[64]) {
     if (!err) break;
     if (kafka_security_fault(k, refused, NULL, &f)) return f;
   } while (left_ms(deadline, 1) > 0);
-  if (err) return fault_of_handle(k->rk, err, "no broker of %.100s answered within %d ms", k->options.brokers, timeout_ms);
+  if (err) return fault_of_handle(k->rk, err, "no broker of %.100s answered within %d ms",
+                                  k->options.brokers, timeout_ms);
   atomic_store(&k->known, md->broker_cnt);
   rd_kafka_metadata_destroy(md);
   char *id = rd_kafka_clusterid(k->rk, left_ms(deadline, 1000) + 1);
@@ -27,8 +28,10 @@ fault kafka_connect(kafka *k, int timeout_ms, char cluster_id[64]) {
   return (fault){0};
 }
 
-/* ---------------------------------------------------------------- admin, on the producer's handle: CreateTopics
- * and DescribeConfigs are single requests and leave no state behind; a handle of its own costs 7 MB and a login. */
+/* ---------------------------------------------------------------- admin */
+
+/* On the producer's handle: these are single requests that leave no state behind in librdkafka (unlike those
+ * of groups), and a handle of its own costs 7 MB and a login. */
 
 static rd_kafka_AdminOptions_t *admin_options(kafka *k, rd_kafka_admin_op_t op, int timeout_ms) {
   char error[128];
@@ -41,14 +44,15 @@ static rd_kafka_AdminOptions_t *admin_options(kafka *k, rd_kafka_admin_op_t op, 
 
 static rd_kafka_NewTopic_t *topic_request(const char *topic, const kafka_topic_spec *spec, fault *why) {
   char error[256], number[24];
-  rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(topic, spec->partitions, spec->replication, error, sizeof error);
+  rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(topic, spec->partitions, spec->replication, error,
+                                                 sizeof error);
   if (!t) {
     *why = fault_of_code(RD_KAFKA_RESP_ERR_INVALID_REQUEST, "cannot create %.60s: %.60s", topic, error);
     return NULL;
   }
   rd_kafka_NewTopic_set_config(t, "cleanup.policy", spec->compacted ? "compact" : "delete");
-  if (spec->retention_ms >= 0) {
-    snprintf(number, sizeof number, "%lld", (long long)spec->retention_ms);
+  if (!spec->compacted && spec->retention_ms != 0) {
+    snprintf(number, sizeof number, "%lld", spec->retention_ms < 0 ? -1LL : (long long)spec->retention_ms);
     rd_kafka_NewTopic_set_config(t, "retention.ms", number);
   }
   if (spec->compacted) {
@@ -60,7 +64,8 @@ static rd_kafka_NewTopic_t *topic_request(const char *topic, const kafka_topic_s
   return t;
 }
 
-static fault create_topic(kafka *k, const char *topic, const kafka_topic_spec *spec, int timeout_ms, bool *created) {
+static fault create_topic(kafka *k, const char *topic, const kafka_topic_spec *spec, int timeout_ms,
+                          bool *created) {
   fault f = {0};
   size_t count;
   rd_kafka_NewTopic_t *t = topic_request(topic, spec, &f);
@@ -83,7 +88,8 @@ static fault create_topic(kafka *k, const char *topic, const kafka_topic_spec *s
       f = kafka_classify(err);
       /* Without the right to create, some brokers refuse by the cluster; it is still only this topic. */
       if (err == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED) f.scope = SCOPE_TOPIC;
-      snprintf(f.text, sizeof f.text, "creating topic %.100s: %.120s", topic, text ? text : rd_kafka_err2str(err));
+      if (!text) text = rd_kafka_err2str(err);
+      snprintf(f.text, sizeof f.text, "creating topic %.100s: %.120s", topic, text);
     }
   }
   if (event) rd_kafka_event_destroy(event);
@@ -103,7 +109,7 @@ static int64_t config_number(const rd_kafka_ConfigResource_t *resource, const ch
   return -1;
 }
 
-/* -1 for whatever reason: the limit only spares aborts, and the right to describe configurations is often not given. */
+/* -1 for whatever reason: the limit only spares aborts, and the right to read it is often not given. */
 static int64_t topic_limit(kafka *k, const char *topic, int timeout_ms) {
   int64_t limit = -1;
   size_t count;
@@ -174,8 +180,8 @@ fault kafka_prepare_topic(kafka *k, const char *topic, const kafka_topic_spec *s
     }
     if (left_ms(deadline, 1) == 0) {
       if (seen.err == RD_KAFKA_RESP_ERR_NO_ERROR) seen.err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
-      return fault_of_code(seen.err, "topic %.100s: %d of %d partitions have no leader", topic, (int)seen.leaderless,
-                           (int)seen.partitions);
+      return fault_of_code(seen.err, "topic %.100s: %d of %d partitions have no leader", topic,
+                           (int)seen.leaderless, (int)seen.partitions);
     }
     nap_ms(pause);
   }

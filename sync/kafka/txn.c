@@ -7,17 +7,17 @@ fault kafka_init_transactions(kafka *k, int timeout_ms) {
 
 fault kafka_begin(kafka *k) { return fault_consume_error(k->rk, rd_kafka_begin_transaction(k->rk)); }
 
-/* librdkafka 2.0.2 sends EndTxn again under the same epoch when its answer does not come. A copy that the network
- * held back ended the *next* transaction, whose own commit then returned success: marker there, events not.
- * So success counts only where every EndTxn of this handle was answered. */
+/* librdkafka 2.0.2 sends EndTxn again under the same epoch when its answer does not come. A copy that the
+ * network held back ended the *next* transaction, whose own commit then returned success: marker there,
+ * events not. So success counts only where every EndTxn of this handle was answered. */
 static fault ended(kafka *k, fault f, const char *what) {
   unsigned unanswered = wire_end_txn_unanswered(k->wire);
   if (!fault_is_ok(&f) || unanswered == 0) return f;
   f = kafka_classify(RD_KAFKA_RESP_ERR__OUTDATED);
   snprintf(f.name, sizeof f.name, "END_TXN_RESENT");
   snprintf(f.text, sizeof f.text,
-           "the %s succeeded, but %u EndTxn of this handle had no answer and may still reach the broker", what,
-           unanswered);
+           "the %s succeeded, but %u EndTxn of this handle had no answer and may still reach the broker",
+           what, unanswered);
   return f;
 }
 

@@ -1,7 +1,7 @@
-/* librdkafka suppresses a broker's error when it is the same as the one before (30 s), and has no call that tells
- * which connections live; both matter here. Interceptors see every change of a connection's state and every
- * request written, so the counts are exact. They run on librdkafka's threads under its locks: nothing here may
- * call librdkafka, and our lock is a leaf. */
+/* librdkafka suppresses a broker's error when it is the same as the one before (30 s), and has no call that
+ * tells which connections live; both matter here. Interceptors see every change of a connection's state and
+ * every request written, so the counts are exact. They run on librdkafka's threads under its locks: nothing
+ * here may call librdkafka, and our lock is a leaf. */
 #include "handle.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +44,8 @@ void wire_free(wire *w) {
 
 static connection *connection_find(wire *w, const char *name, int port) {
   for (size_t i = 0; i < w->count; i++)
-    if (w->connections[i].port == port && strcmp(w->connections[i].name, name) == 0) return &w->connections[i];
+    if (w->connections[i].port == port && strcmp(w->connections[i].name, name) == 0)
+      return &w->connections[i];
   if (w->count == CONNECTIONS) return NULL;
   connection *c = &w->connections[w->count++];
   snprintf(c->name, sizeof c->name, "%s", name);
@@ -52,8 +53,8 @@ static connection *connection_find(wire *w, const char *name, int port) {
   return c;
 }
 
-static rd_kafka_resp_err_t on_state(rd_kafka_t *rk, int32_t id, const char *protocol, const char *name, int port,
-                                    const char *state, void *arg) {
+static rd_kafka_resp_err_t on_state(rd_kafka_t *rk, int32_t id, const char *protocol, const char *name,
+                                    int port, const char *state, void *arg) {
   wire *w = arg;
   bool up = strcmp(state, "UP") == 0 || strcmp(state, "UPDATE") == 0, lost = false;
   (void)rk, (void)id, (void)protocol;
@@ -73,8 +74,8 @@ static rd_kafka_resp_err_t on_state(rd_kafka_t *rk, int32_t id, const char *prot
   return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-static rd_kafka_resp_err_t on_sent(rd_kafka_t *rk, int fd, const char *name, int32_t id, int16_t api, int16_t version,
-                                   int32_t correlation, size_t size, void *arg) {
+static rd_kafka_resp_err_t on_sent(rd_kafka_t *rk, int fd, const char *name, int32_t id, int16_t api,
+                                   int16_t version, int32_t correlation, size_t size, void *arg) {
   wire *w = arg;
   (void)rk, (void)fd, (void)name, (void)id, (void)version, (void)correlation, (void)size;
   if (api != API_END_TXN) return RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -91,15 +92,16 @@ static rd_kafka_resp_err_t on_answer(rd_kafka_t *rk, int fd, const char *name, i
   wire *w = arg;
   (void)rk, (void)fd, (void)name, (void)id, (void)version, (void)correlation, (void)size, (void)rtt;
   if (api != API_END_TXN || err) return RD_KAFKA_RESP_ERR_NO_ERROR;
-  /* 2.0.2 tells each answer twice, on the thread that received it (the one that writes, too) and on the main one
-   * that handles it, both with a correlation id of 0. */
+  /* 2.0.2 tells each answer twice, on the thread that received it (the one that writes, too) and on the main
+   * one that handles it, both with a correlation id of 0. */
   pthread_mutex_lock(&w->lock);
   if (w->end_txn_unanswered > 0 && pthread_equal(w->end_txn_thread, pthread_self())) w->end_txn_unanswered--;
   pthread_mutex_unlock(&w->lock);
   return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *arg, char *error, size_t cap) {
+static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *arg, char *error,
+                                  size_t cap) {
   (void)conf, (void)error, (void)cap;
   ((wire *)arg)->attached = true;
   rd_kafka_interceptor_add_on_broker_state_change(rk, "sidelog", on_state, arg);
@@ -108,7 +110,9 @@ static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, v
   return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-void wire_attach(wire *w, rd_kafka_conf_t *conf) { rd_kafka_conf_interceptor_add_on_new(conf, "sidelog", on_new, w); }
+void wire_attach(wire *w, rd_kafka_conf_t *conf) {
+  rd_kafka_conf_interceptor_add_on_new(conf, "sidelog", on_new, w);
+}
 
 bool wire_attached(const wire *w) { return w->attached; }
 

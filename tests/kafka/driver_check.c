@@ -2,9 +2,10 @@
  *
  *   driver_check BOOTSTRAP [BROKER_DIR] [SCENARIO...]
  *
- * BROKER_DIR is what broker.sh made, "" for none; with it (and $SIDELOG_BROKER_SH) the scenarios that kill the
- * broker run too; with $SIDELOG_SASL only those for a cluster made with --sasl. One line a scenario, with its figures; exit status 1 when one failed.
- * The loop is a real one: poll(2) on kafka_fd, blocking calls on a thread of their own. */
+ * BROKER_DIR is what broker.sh made, "" for none; with it (and $SIDELOG_BROKER_SH) the scenarios that kill
+ * the broker run too; with $SIDELOG_SASL only those for a cluster made with --sasl. One line a scenario, with
+ * its figures; exit status 1 when one failed. The loop is a real one: poll(2) on kafka_fd, blocking calls on
+ * a thread of their own. */
 #include "kafka/kafka.h"
 #include "log.h"
 #include <inttypes.h>
@@ -111,7 +112,9 @@ static fault await(job *j) {
 }
 
 static fault do_connect(job *j) { return kafka_connect(j->h->k, j->timeout_ms, j->cluster_id); }
-static fault do_prepare(job *j) { return kafka_prepare_topic(j->h->k, j->topic, j->spec, j->timeout_ms, j->info); }
+static fault do_prepare(job *j) {
+  return kafka_prepare_topic(j->h->k, j->topic, j->spec, j->timeout_ms, j->info);
+}
 static fault do_init(job *j) { return kafka_init_transactions(j->h->k, j->timeout_ms); }
 static fault do_commit(job *j) { return kafka_commit(j->h->k, j->timeout_ms); }
 static fault do_abort(job *j) { return kafka_abort(j->h->k, j->timeout_ms); }
@@ -157,7 +160,8 @@ static const char *name(char *buffer, const char *what) {
   return buffer;
 }
 
-static fault produce(host *h, const char *topic, int32_t partition, const char *key, const void *value, size_t len,
+static fault produce(host *h, const char *topic, int32_t partition, const char *key, const void *value,
+                     size_t len,
                      uint64_t tag) {
   kafka_record r = {.topic = topic, .partition = partition, .value = {value, len}};
   if (key) r.key = (sl_slice){key, strlen(key)};
@@ -193,7 +197,8 @@ static void connect_and_topics(void) {
   CHECK(up >= 1 && known >= 1, "%d of %d", up, known);
   f = prepare(h, name(a, "made"), &three, &info);
   OK(f);
-  CHECK(info.created && info.partitions == 3 && info.max_message_bytes == 1048588, "%d %d %" PRId64, info.created,
+  CHECK(info.created && info.partitions == 3 && info.max_message_bytes == 1048588, "%d %d %" PRId64,
+        info.created,
         info.partitions, info.max_message_bytes);
   printf("  connect %.0f ms, create %.0f ms", j.seconds * 1e3, last_seconds * 1e3);
   f = prepare(h, a, &three, &info);
@@ -271,7 +276,8 @@ static void commit_and_abort(void) {
   f = kafka_read_marker(h->k, m, 7, key, -1, 10000, &marker);
   OK(f);
   CHECK(marker.found && marker.len == 7 && memcmp(marker.value, "value-4", 7) == 0 && marker.offset == 8 &&
-          marker.end_offset == 10, "%d at %" PRId64 " end %" PRId64, marker.found, marker.offset, marker.end_offset);
+          marker.end_offset == 10, "%d at %" PRId64 " end %" PRId64, marker.found, marker.offset,
+            marker.end_offset);
   free(marker.value);
   double all = now() - start;
   /* from the last aborted one: nothing committed at or above it but the last */
@@ -334,7 +340,8 @@ static void strangers(void) {
   f = kafka_read_marker(mine->k, t, 3, SL_STR("mine"), 0, 1500, &marker);
   CHECK(f.scope == SCOPE_CONNECTION && strcmp(f.name, "_TIMED_OUT") == 0, "%s %s", f.name, f.text);
   CHECK(now() - start < 3, "%.1f s", now() - start);
-  printf("  past an open transaction: none %.0f ms, below it %.0f ms; behind it: %s\n", nothing * 1e3, below * 1e3, f.text);
+  printf("  past an open transaction: none %.0f ms, below it %.0f ms; behind it: %s\n", nothing * 1e3,
+         below * 1e3, f.text);
   f = call(stranger, do_abort, 10000);
   OK(f);
   f = kafka_read_marker(mine->k, t, 3, SL_STR("mine"), 0, 5000, &marker);
@@ -393,7 +400,8 @@ static void lone_latency(void) {
     f = call(h, do_commit, 5000);
     OK(f);
     took[i] = now() - start;
-    usleep(30000); /* sooner, the coordinator still writes the markers before, and librdkafka asks again after 20 ms */
+    /* Sooner, the coordinator still writes the markers before, and librdkafka asks again after 20 ms. */
+    usleep(30000);
   }
   qsort(took, ROUNDS, sizeof *took, by_value);
   f = prepare(h, name(fresh, "lone-fresh"), &three, &info);
@@ -412,10 +420,12 @@ static void lone_latency(void) {
   host_free(h);
 }
 
-static void fill(host *h, const char *t, int count, const char *value, size_t len, const sl_header *headers, size_t n) {
+static void fill(host *h, const char *t, int count, const char *value, size_t len, const sl_header *headers,
+                 size_t n) {
   for (int i = 0; i < count;) {
     char key[16];
-    kafka_record r = {.topic = t, .partition = -1, .value = {value, len}, .headers = headers, .header_count = n};
+    kafka_record r = {.topic = t, .partition = -1, .value = {value, len}, .headers = headers,
+                      .header_count = n};
     snprintf(key, sizeof key, "k%d", i % 1000);
     r.key = (sl_slice){key, strlen(key)};
     fault f = kafka_produce(h->k, &r, (uint64_t)i);
@@ -456,7 +466,8 @@ static void throughput(void) {
     OK(f);
     double took = now() - start;
     CHECK(h->delivered - before == COUNT, "%" PRIu64, h->delivered - before);
-    printf("  %d x 1 KB with 5 headers in a transaction: %.2f s, %.0f /s, commit %.0f ms\n", COUNT, took, COUNT / took,
+    printf("  %d x 1 KB with 5 headers in a transaction: %.2f s, %.0f /s, commit %.0f ms\n", COUNT, took,
+           COUNT / took,
            last_seconds * 1e3);
   }
   host_free(h);
@@ -520,7 +531,7 @@ static void outage(void) {
   start = now();
   f = call(h, do_init, 10000);
   OK(f);
-  printf("  destroy while down: %.2f s (one transaction open), %.2f s (never connected); init after the return %.2f s\n",
+  printf("  destroy while down: %.2f s (transaction open), %.2f s (never connected); init on return %.2f s\n",
          destroy, destroy_new, now() - start);
   host_free(h);
 }
@@ -553,7 +564,7 @@ static void silence(void) {
 
 /* On a cluster of broker.sh --sasl. */
 static host *user(const char *id, const char *who, const char *password) {
-  const kv p[] = {{"security.protocol", "sasl_plaintext"}, {"sasl.mechanisms", "PLAIN"},
+  kv p[] = {{"security.protocol", "sasl_plaintext"}, {"sasl.mechanisms", "PLAIN"},
                   {"sasl.username", (char *)who}, {"sasl.password", (char *)password}};
   return host_with(id, 15000, p, 4);
 }
@@ -573,7 +584,8 @@ static void security(void) {
   host *h = user(NULL, "agent", "wrong");
   job j = {.run = do_connect, .h = h, .timeout_ms = 10000, .cluster_id = cluster};
   fault f = await(&j);
-  CHECK(f.scope == SCOPE_CLUSTER && f.class_ == CLASS_NON_RETRYABLE_SECURITY && j.seconds < 4, "%s %s %.1f s", f.name,
+  CHECK(f.scope == SCOPE_CLUSTER && f.class_ == CLASS_NON_RETRYABLE_SECURITY && j.seconds < 4,
+        "%s %s %.1f s", f.name,
         f.text, j.seconds);
   printf("  wrong password after %.1f s: %s\n", j.seconds, f.text);
   host_free(h);
@@ -586,7 +598,8 @@ static void security(void) {
   CHECK(f.scope == SCOPE_TOPIC && f.class_ == CLASS_NON_RETRYABLE_SECURITY, "%s %s", f.name, f.text);
   printf("  no right to create: %s\n", f.text);
   f = call(h, do_init, 5000);
-  CHECK(f.scope == SCOPE_CLUSTER && f.class_ == CLASS_NON_RETRYABLE_SECURITY && f.fatal, "%s %s", f.name, f.text);
+  CHECK(f.scope == SCOPE_CLUSTER && f.class_ == CLASS_NON_RETRYABLE_SECURITY && f.fatal, "%s %s", f.name,
+        f.text);
   printf("  no right to the id: %s\n", f.text);
   host_free(h);
 
@@ -639,7 +652,8 @@ static void security(void) {
   OK(f);
   start = now();
   f = kafka_read_marker(h->k, m, 0, SL_STR("k"), -1, 5000, &marker);
-  CHECK(f.scope == SCOPE_TOPIC && f.class_ == CLASS_NON_RETRYABLE_SECURITY && now() - start < 3, "%s %s %.1f s", f.name,
+  CHECK(f.scope == SCOPE_TOPIC && f.class_ == CLASS_NON_RETRYABLE_SECURITY && now() - start < 3,
+        "%s %s %.1f s", f.name,
         f.text, now() - start);
   printf("  may not read it: %s\n", f.text);
   host_free(h);

@@ -1,5 +1,6 @@
-/* The table of classes against every code that this librdkafka has, and against its golden text: a change of what
- * happens to an event must be seen by whoever reads the difference. SIDELOG_UPDATE_GOLDEN=1 writes it anew. */
+/* The table of classes against every code that this librdkafka has, and against its golden text: a change of
+ * what happens to an event must be seen by whoever reads the difference. SIDELOG_UPDATE_GOLDEN=1 writes it
+ * anew. */
 #include "kafka/classify.h"
 #include "kafka/kafka.h"
 #include <stdio.h>
@@ -25,7 +26,8 @@ static void every_code_has_a_row(void **state) {
   assert_true(count > 100);
   for (size_t i = 0; i < count; i++) {
     if (!is_code(&descs[i]) || classify_find(descs[i].code)) continue;
-    print_error("sync/kafka/classify.c has no row for %s (%d): %s\n", descs[i].name, descs[i].code, descs[i].desc);
+    print_error("sync/kafka/classify.c has no row for %s (%d): %s\n", descs[i].name, descs[i].code,
+                descs[i].desc);
     missing++;
   }
   assert_int_equal(missing, 0);

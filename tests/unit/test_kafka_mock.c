@@ -1,5 +1,5 @@
-/* Error paths of the Kafka room on librdkafka's mock cluster. Its transactions are stubs: what is proven here is
- * which fault comes out, never that anything is exact (tests/kafka/driver_check.c does that). */
+/* Error paths of the Kafka room on librdkafka's mock cluster. Its transactions are stubs: what is proven here
+ * is which fault comes out, never that anything is exact (tests/kafka/driver_check.c does that). */
 #include "kafka/kafka.h"
 #include "log.h"
 #include <librdkafka/rdkafka.h>
@@ -15,7 +15,8 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-enum { API_PRODUCE = 0, API_METADATA = 3, API_INIT_PRODUCER_ID = 22, API_ADD_PARTITIONS = 24, API_END_TXN = 26 };
+enum { API_PRODUCE = 0, API_METADATA = 3, API_INIT_PRODUCER_ID = 22, API_ADD_PARTITIONS = 24,
+      API_END_TXN = 26 };
 
 typedef struct world {
   rd_kafka_t *rk;
@@ -149,7 +150,8 @@ static void begun(world *w) {
 static void refused_property(void **state) {
   world *w = *state;
   kafka_options o = options_of(w, NULL);
-  kv bad[] = {{"no.such.property", "1"}, {"linger.ms", "soon"}}, late[] = {{"security.protocol", "sasl_plaintext"}, {"sasl.mechanisms", "hunter2"}};
+  kv bad[] = {{"no.such.property", "1"}, {"linger.ms", "soon"}};
+  kv late[] = {{"security.protocol", "sasl_plaintext"}, {"sasl.mechanisms", "hunter2"}};
   fault why;
   o.properties = bad;
   o.property_count = 1;
@@ -295,7 +297,8 @@ static void commit_answered_once(void **state) {
   }
   /* Refused with an answer, sent again: no copy is on the way. */
   assert_ok(produce(w, 1));
-  rd_kafka_mock_push_request_errors(w->cluster, API_END_TXN, 1, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS);
+  rd_kafka_mock_push_request_errors(w->cluster, API_END_TXN, 1,
+                                    RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS);
   assert_ok(await(w, kafka_commit, 5000));
 }
 
