@@ -562,10 +562,13 @@ static void silence(void) {
   broker("continue");
 }
 
+/* The settings own their strings; these are literals. */
+static kv pair(const char *key, const char *value) { return (kv){(char *)key, (char *)value}; }
+
 /* On a cluster of broker.sh --sasl. */
 static host *user(const char *id, const char *who, const char *password) {
-  kv p[] = {{"security.protocol", "sasl_plaintext"}, {"sasl.mechanisms", "PLAIN"},
-                  {"sasl.username", (char *)who}, {"sasl.password", (char *)password}};
+  const kv p[] = {pair("security.protocol", "sasl_plaintext"), pair("sasl.mechanisms", "PLAIN"),
+                  pair("sasl.username", who), pair("sasl.password", password)};
   return host_with(id, 15000, p, 4);
 }
 

@@ -147,11 +147,14 @@ static void begun(world *w) {
 
 /* ---------------------------------------------------------------- */
 
+/* The settings own their strings; these are literals. */
+static kv pair(const char *key, const char *value) { return (kv){(char *)key, (char *)value}; }
+
 static void refused_property(void **state) {
   world *w = *state;
   kafka_options o = options_of(w, NULL);
-  kv bad[] = {{"no.such.property", "1"}, {"linger.ms", "soon"}};
-  kv late[] = {{"security.protocol", "sasl_plaintext"}, {"sasl.mechanisms", "hunter2"}};
+  const kv bad[] = {pair("no.such.property", "1"), pair("linger.ms", "soon")};
+  const kv late[] = {pair("security.protocol", "sasl_plaintext"), pair("sasl.mechanisms", "hunter2")};
   fault why;
   o.properties = bad;
   o.property_count = 1;
