@@ -201,10 +201,11 @@ static int draw(trace *tr, const char *id) {
     out_puts(o, "\n");
     text_free(&words);
   }
-  if (tr->states[SL_DEAD]) {
-    out_puts(o, "\n  -> sidelog query --status dead --correlation ");
-    out_safe(o, STYLE_PLAIN, slice_of(id));
-    out_puts(o, " --json\n");
+  for (size_t i = 0; i < tr->count && tr->states[SL_DEAD]; i++) {
+    if (tr->rows[i].state != SL_DEAD)
+      continue;
+    out_printf(o, "\n  -> sidelog show %" PRIu64 "\n", tr->nodes[i].seq);
+    break;
   }
   trace_shape_free(&shape);
   return EXIT_DONE;

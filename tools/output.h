@@ -53,7 +53,8 @@ void out_blanks(output *o, int count);
 bool out_abandoned(output *o);
 
 /* A table that fits the terminal: the first rows decide the widths, then it streams. */
-typedef enum column_cut { CUT_RIGHT, CUT_LEFT, CUT_BARE /* no mark: a prefix of an id serves as it is */ } column_cut;
+/* CUT_BARE: no ellipsis marks it, for a prefix of an id serves as it is. */
+typedef enum column_cut { CUT_RIGHT, CUT_LEFT, CUT_BARE } column_cut;
 typedef struct column {
   const char *title;
   bool right;     /* numbers */

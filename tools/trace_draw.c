@@ -61,13 +61,25 @@ static int total(const plan *p, int place) {
   return sum;
 }
 
-/* Leaves out and cuts until a line fits. */
-/* `end`: columns that the line with the largest gap needs from its place on. */
-static void fit(plan *p, int width, int place, int short_place, int end) {
+/* What the widest lines need from their place on: with a note, with the largest gap told in full and briefly,
+ * and without either. */
+typedef struct needs {
+  int note, gap, brief_gap, place, short_place;
+} needs;
+
+/* Leaves out and cuts until a line fits. The bar yields to notes and to the gap only as far as it stays a
+ * bar. */
+static void fit(plan *p, int width, const needs *n) {
+  const int wishes[] = {n->note, n->gap, n->brief_gap, n->place};
+  int room = 0, place = n->place, short_place = n->short_place;
   p->place = place;
   if (width == 0)
     return;
-  int room = width - total(p, end > place ? end : place) + p->bar;
+  for (size_t i = 0; i < sizeof wishes / sizeof *wishes && room < BAR_LEAST; i++) {
+    int need = wishes[i] > n->place ? wishes[i] : n->place;
+    need = i < 1 && n->gap > need ? n->gap : need;
+    room = width - total(p, need) + p->bar;
+  }
   p->bar = room >= BAR_MOST ? BAR_MOST : room >= BAR_LEAST ? room : 0;
   if (total(p, p->place) <= width)
     return;
@@ -101,10 +113,12 @@ static void add_end(text *out, const signs *g, const trace_node *nodes, const tr
     text_printf(out, "%s%s", out->len ? ", " : "", rows[i].note);
 }
 
+static int more(int a, int b) { return a > b ? a : b; }
+
 static plan make_plan(const output *o, const trace_node *nodes, const trace_row *rows, size_t count,
                       const trace_shape *shape) {
   plan p = {.signs = o->term.unicode ? &unicode_signs : &ascii_signs, .bar = BAR_MOST / 2};
-  int place = 0, short_place = 0, end = 0;
+  needs n = {0};
   text words = {0};
   p.fine = shape->end_us - shape->begin_us < 100000;
   for (size_t i = 0; i < count; i++) {
@@ -115,16 +129,20 @@ static plan make_plan(const output *o, const trace_node *nodes, const trace_row 
     p.time = wider(p.time, text_str(&words));
     p.source = wider(p.source, rows[i].source);
     p.status = wider(p.status, sl_state_text(rows[i].state));
-    place = wider(place, rows[i].place);
-    short_place = wider(short_place, rows[i].place_short);
-    if (shape->largest == i && !rows[i].note) {
+    n.place = wider(n.place, rows[i].place);
+    n.short_place = wider(n.short_place, rows[i].place_short);
+    if (shape->largest != i && !rows[i].note)
+      continue;
+    int place = wider(0, rows[i].place) + GAP;
+    for (int brief = 0; brief < 2; brief++) {
       text_clear(&words);
-      add_end(&words, p.signs, nodes, rows, i, shape, false);
-      end = wider(0, rows[i].place) + GAP + wider(0, text_str(&words));
+      add_end(&words, p.signs, nodes, rows, i, shape, brief);
+      int *need = rows[i].note ? &n.note : brief ? &n.brief_gap : &n.gap;
+      *need = more(*need, place + text_width(text_str(&words)));
     }
   }
   text_free(&words);
-  fit(&p, o->term.width, place, short_place, end);
+  fit(&p, o->term.width, &n);
   return p;
 }
 
@@ -177,16 +195,17 @@ static void draw_row(output *o, const plan *p, const trace_node *nodes, const tr
   if (left < 8)
     text_clear(&place);
   int place_width = text_width(text_str(&place)), end_width = 0;
-  /* In full beside where the event went, brief beside it, in full without it, brief without it. */
+  /* In full and briefly beside where the event went, the same with that cut, and at last without it. */
+  const int spaces[] = {place_width, place_width, place_width < 24 ? place_width : 24, 0};
   for (int attempt = 0; attempt < 4 && left >= 8; attempt++) {
     text_clear(&end);
     add_end(&end, p->signs, nodes, rows, i, shape, attempt % 2);
     end_width = text_width(text_str(&end));
-    if (end_width + (end_width && place_width && attempt < 2 ? GAP + place_width : 0) <= left)
+    if (end_width + (end_width && spaces[attempt] ? GAP + spaces[attempt] : 0) <= left)
       break;
   }
   int room_left = end_width ? left - end_width - GAP : left;
-  if (place_width > room_left && !p->short_place) {
+  if (place_width > room_left && row->state != SL_SENT) {
     text_clear(&place);
     text_puts(&place, row->place_short);
     place_width = text_width(text_str(&place));

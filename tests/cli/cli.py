@@ -1,0 +1,129 @@
+"""What the tests of the command line stand on: a store with a story in it, golden files, a terminal."""
+import difflib
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import struct
+import fcntl
+import termios
+import subprocess
+import time
+
+import rig
+
+HERE = pathlib.Path(__file__).resolve().parent
+GOLDEN = HERE / "golden"
+CORRELATION = "0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f"
+BRIDGE = "dev.omninode_bridge.onex.evt."
+
+# Of the story: event id's last digit, its cause's, seconds, topic, type, source
+STORY = (
+    (0, None, 0.000, "stamp-workflow-started.v1", "WORKFLOW_STARTED", "orchestrator"),
+    (1, 0, 0.012, "onextree-intelligence-requested.v1", "INTELLIGENCE_REQUESTED", "orchestrator"),
+    (2, 1, 1.630, "onextree-intelligence-received.v1", "INTELLIGENCE_RECEIVED", "onextree"),
+    (3, 0, 1.633, "blake3-hash-generated.v1", "HASH_GENERATED", "stamper"),
+    (4, 0, 1.640, "metadata-stamp-created.v1", "STAMP_CREATED", "stamper"),
+    (5, 0, 1.641, "workflow-step-completed.v1", "STEP_COMPLETED", "orchestrator"),
+    (6, 0, 1.842, "stamp-workflow-completed.v1", "WORKFLOW_COMPLETED", "orchestrator"),
+)
+FATES = """sent 2 1041
+sent 0 318
+sent 0 318
+sent 1 2207
+dead NON_RETRYABLE_VALIDATION MSG_SIZE_TOO_LARGE 1 1,204,113 bytes are more than the topic takes
+sent 2 1042
+"""
+
+
+def event_id(n):
+    return f"0190a6c2-7c1e-7000-8000-00000000000{n}"
+
+
+def story():
+    lines = []
+    for n, cause, at, topic, kind, source in STORY:
+        lines.append(json.dumps({
+            "event_id": event_id(n), "event_type": kind, "topic": BRIDGE + topic, "correlation_id": CORRELATION,
+            "causation_id": CORRELATION if cause is None else event_id(cause), "source": source,
+            "timestamp": f"2026-03-01T10:00:0{at:.3f}Z", "payload": {"n": n},
+        }, separators=(",", ":")).encode())
+    return lines
+
+
+def settle(store, fates):
+    rig.run([rig.tool("tests/cli/settle"), str(store.path)], stdin=fates.encode())
+
+
+def environment(columns=None, unicode=True, **more):
+    env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "LC_ALL", "LANG", "SIDELOG_STORE")}
+    env |= {"LC_ALL": "C.UTF-8" if unicode else "C", "TZ": "UTC", "TERM": "xterm-256color"} | more
+    if columns:
+        env["COLUMNS"] = str(columns)
+    return env
+
+
+def steady(text):
+    """What differs from run to run: times of the append, spans since then, store ids, folders, sizes, pids."""
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", "DATE TIME.micros", text)
+    text = re.sub(r"\b(20\d\d-\d\d-\d\d) \d\d:\d\d:\d\d\.\d{3}", "DATE-OF-DAY TIME.mil ", text)
+    text = re.sub(r"\b\d\d:\d\d:\d\d\.\d{3}", "HH:MM:SS.mil", text)
+    text = re.sub(r"(?m)^\d\d:\d\d:\d\d ", "HH:MM:SS ", text)
+    text = re.sub(r"\(([^()]* ago|just now)\)", "(a while ago)", text)
+    text = re.sub(r"\b(\d[\d.,]* (us|ms|s|min|h)( \d+ (s|min))?|\d+ d \d\d:\d\d) ago|just now", "a while ago", text)
+    text = re.sub(r"\d[\d.]* (B|KiB|MiB|GiB)", "SIZE", text)
+    text = re.sub(r"\d[\d.]* (us|ms|s) after its append", "SPAN after its append", text)
+    text = re.sub(r"in \d[\d.]* (us|ms|s)$", "in SPAN", text, flags=re.M)
+    text = re.sub(r"oldest \d[\d.]* (us|ms|s)", "oldest SPAN", text)
+    return re.sub(r"\S*/sidelog-test\.[^/\s]+", "/STORES", text)
+
+
+class Case(rig.Rig):
+    def told(self, expect=(0,)):
+        """A store with the story: five events sent, one dead, one pending."""
+        store = self.store()
+        store.append_lines(story())
+        settle(store, FATES)
+        return store
+
+    def say(self, store, *args, columns=None, unicode=True, expect=(0,), stdin=None, **env):
+        done = rig.run(store.argv(*args), expect=expect, stdin=stdin, env=environment(columns, unicode, **env))
+        return done.stdout.decode("utf-8", "strict" if unicode else "replace")
+
+    def golden(self, name, text):
+        path = GOLDEN / name
+        text = steady(text)
+        if os.environ.get("SIDELOG_GOLDEN") == "write":
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            return
+        expected = path.read_text(encoding="utf-8")
+        if text != expected:
+            self.fail(f"{name} (SIDELOG_GOLDEN=write renews it)\n" + "".join(
+                difflib.unified_diff(expected.splitlines(True), text.splitlines(True), "golden", "now")))
+
+
+def on_terminal(argv, columns=80, seconds=20, env=None):
+    """Runs a command on a terminal of its own; what it wrote, as bytes, and its exit status."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env or environment(), start_new_session=True)
+    os.close(slave)
+    out, end = b"", time.monotonic() + seconds
+    while time.monotonic() < end:
+        if select.select([master], [], [], 0.05)[0]:
+            try:
+                data = os.read(master, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            out += data
+        elif process.poll() is not None:
+            break
+    os.close(master)
+    if process.poll() is None:
+        process.wait(2)
+    return out.replace(b"\r\n", b"\n"), process.wait()
