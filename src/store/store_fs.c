@@ -87,7 +87,7 @@ sl_status store_fs_make(const char *path, bool *made) {
   struct stat st;
   *made = false;
   if (stat(path, &st) == 0) {
-    if (!S_ISDIR(st.st_mode)) return sl_fail(SL_E_INVALID, "%s is not a folder", path);
+    if (!S_ISDIR(st.st_mode)) return sl_fail(SL_E_IO, "%s is not a folder", path);
     *made = is_empty(path);
     return SL_OK;
   }

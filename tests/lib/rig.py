@@ -104,6 +104,7 @@ class Cluster:
             raise Failed(argv, done.returncode, done.stdout.decode(), done.stderr.decode())
         self.dir = done.stdout.decode().strip()
         self.size = brokers
+        self.extra = ()  # what kread needs to log in
         self.brokers = self.call("bootstrap").strip()
 
     def call(self, *args, seconds=120):
@@ -144,7 +145,7 @@ class Cluster:
 
     def read(self, *topics, prefix=None, committed=True, seconds=60, extra=()):
         """Every record of the topics (of all of them when none is named), as kread prints them."""
-        argv = [kread(), "-b", self.brokers, "--timeout", str(seconds), *extra]
+        argv = [kread(), "-b", self.brokers, "--timeout", str(seconds), *self.extra, *extra]
         if not committed:
             argv.append("--uncommitted")
         argv += topics if topics else ["--prefix", prefix] if prefix else ["--all"]

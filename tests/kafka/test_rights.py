@@ -1,0 +1,120 @@
+"""A cluster with ACLs: a topic that may not be written goes to a lane, everything else arrives, and the lane drains
+in order once the right is given."""
+import unittest
+
+import check
+import rig
+
+LOGIN = ["security.protocol=SASL_PLAINTEXT", "sasl.mechanisms=PLAIN"]
+
+
+def setUpModule():
+    rig.sidelogd()
+    rig.sidelog()
+    rig.kread()
+
+
+def login(user):
+    return [word for setting in (*LOGIN, f"sasl.username={user}", f"sasl.password={user}") for word in ("-X", setting)]
+
+
+class Rights(rig.Rig):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = rig.Cluster(sasl=True)
+        cls.cluster.extra = login("admin")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.down()
+
+    def allow(self, *operations, kind="--allow-principal", **resource):
+        words = [word for op in operations for word in ("--operation", op)]
+        for name, value in resource.items():
+            words += [f"--{name.replace('_', '-')}", value]
+        self.cluster.call("acls", "--add", kind, "User:agent", *words)
+
+    def basics(self):
+        self.allow("Write", "Describe", transactional_id="*")
+        self.allow("Read", "Write", "Describe", "Create", "DescribeConfigs", topic="__sidelog_progress")
+
+    def agent_of(self, store, *args):
+        return self.agent(store, *login("agent"), *args)
+
+    def test_denied_topics_wait_in_lanes_and_drain_in_order(self):
+        self.basics()
+        free, unseen, readonly = self.topic("evt.free.v1"), self.topic("evt.unseen.v1"), self.topic("evt.readonly.v1")
+        for topic in (free, unseen, readonly):
+            self.cluster.topic(topic, 3)
+        self.allow("Write", "Describe", "DescribeConfigs", topic=free)
+        self.allow("Describe", "DescribeConfigs", topic=readonly)
+        store = self.store()
+        for turn in range(4):
+            for topic in self.random.sample((free, unseen, readonly), 3):
+                store.append_lines(rig.numbered(100, turn * 100, rnd=self.random), topic=topic)
+        agent = self.agent_of(store, *rig.txn_events(70)).start()
+        rig.wait_until("the free topic to arrive", lambda: store.stats()["delivered"] >= 400 or not agent.running(), 60)
+        self.assertTrue(agent.running(), agent.log())
+        stats = store.stats()
+        self.assertIsNone(check.law(stats))
+        self.assertEqual((stats["delivered"], stats["pending"], stats["dead"]), (400, 800, 0))
+        self.assertEqual(len(self.cluster.read(free)), 400)
+        code, status = store.status()
+        self.assertEqual(code, 4, f"a waiting lane is not well: {status}")
+        # What comes now goes the same ways, also over a restart, which has only the book to go by.
+        agent.kill()
+        agent.start()
+        for topic in (readonly, free, unseen):
+            store.append_lines(rig.numbered(50, 400, rnd=self.random), topic=topic)
+        rig.wait_until("more of the free topic to arrive", lambda: store.stats()["delivered"] >= 450, 60)
+        self.assertIsNone(check.law(store.stats()))
+        for topic in (unseen, readonly):
+            self.allow("Write", "Describe", "DescribeConfigs", topic=topic)
+        stats = store.wait_settled(100, agent)
+        self.assertEqual((stats["delivered"], stats["dead"]), (1350, 0))
+        rig.wait_until("status 0", lambda: store.status()[0] == 0, 20, 0.2)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
+    def test_a_right_withdrawn_in_the_middle(self):
+        self.basics()
+        free, lost = self.topic("evt.free.v1"), self.topic("evt.lost.v1")
+        for topic in (free, lost):
+            self.cluster.topic(topic, 3)
+            self.allow("Write", "Describe", "DescribeConfigs", topic=topic)
+        store = self.store()
+        agent = self.agent_of(store).start()
+        for topic in (free, lost):
+            store.append_lines(rig.numbered(50, rnd=self.random), topic=topic)
+        store.wait_settled(30, agent)
+        self.allow("Write", kind="--deny-principal", topic=lost)
+        for turn in range(1, 4):
+            for topic in (lost, free):
+                store.append_lines(rig.numbered(50, turn * 50, rnd=self.random), topic=topic)
+        rig.wait_until("the free topic to arrive", lambda: store.stats()["delivered"] >= 250, 60)
+        stats = store.stats()
+        self.assertEqual((stats["delivered"], stats["pending"], stats["dead"]), (250, 150, 0))
+        self.cluster.call("acls", "--remove", "--force", "--deny-principal", "User:agent", "--operation", "Write", "--topic", lost)
+        stats = store.wait_settled(100, agent)
+        self.assertEqual(stats["dead"], 0)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
+    def test_wrong_credentials_park_and_lose_nothing(self):
+        self.basics()
+        topic = self.topic()
+        self.cluster.topic(topic, 3)
+        self.allow("Write", "Describe", "DescribeConfigs", topic=topic)
+        store = self.store()
+        store.append_lines(rig.numbered(20, rnd=self.random), topic=topic)
+        wrong = self.agent(store, *login("agent"), "-X", "sasl.password=guess")
+        self.assertEqual(wrong.drain(30), 4, wrong.log())
+        self.assertIn("credentials", wrong.log())
+        self.assertEqual(store.stats()["pending"], 20)
+        agent = self.agent_of(store)
+        self.assertEqual(agent.drain(30), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
+
+if __name__ == "__main__":
+    unittest.main()
