@@ -73,7 +73,7 @@ static sl_status check_topic(sl_slice topic) {
     return sl_fail(SL_E_INVALID, "topic '%.*s' has %s at %zu: allowed are letters, digits, . _ -", shown,
                    text, what, i + 1);
   }
-  return sl_fail(SL_E_INVALID, "topic '%.*s' is not a legal name: . and .. are reserved", (int)topic.len, text);
+  return sl_fail(SL_E_INVALID, "topic '%.*s' is no legal name: . and .. are reserved", (int)topic.len, text);
 }
 
 static sl_status check_value(const sl_store *store, const sl_event *e) {
@@ -91,8 +91,8 @@ static sl_status check_headers(const sl_event *e) {
   if (e->header_count > 0 && !e->headers)
     return sl_fail(SL_E_INVALID, "headers is NULL, but header_count is not 0");
   if (e->header_count > SL_MAX_ATTRIBUTES)
-    return sl_fail(SL_E_TOO_LARGE, "%zu headers cannot fit: attributes take at most %u bytes", e->header_count,
-                   SL_MAX_ATTRIBUTES);
+    return sl_fail(SL_E_TOO_LARGE, "%zu headers cannot fit: attributes take at most %u bytes",
+                   e->header_count, SL_MAX_ATTRIBUTES);
   for (size_t i = 0; i < e->header_count; i++) {
     sl_status status = check_text("header name", e->headers[i].name, 255, true);
     if (status == SL_OK && e->headers[i].value.len > 0 && !e->headers[i].value.data)

@@ -185,6 +185,7 @@ static sl_status open_lmdb(db_env *env, bool create) {
 }
 
 static void free_env(db_env *env) {
+  for (unsigned i = 0; env->defs && i < env->count; i++) free((char *)(uintptr_t)env->defs[i].name);
   free(env->defs);
   free(env->dbis);
   free(env->dir);
@@ -198,17 +199,19 @@ static db_env *new_env(const char *dir, const db_table_def *defs, unsigned count
   db_env *env = calloc(1, sizeof *env);
   if (!env) return NULL;
   env->dir = strdup(dir);
-  env->defs = malloc(count * sizeof *defs);
+  env->defs = calloc(count, sizeof *defs);
   env->dbis = calloc(count, sizeof *env->dbis);
   env->count = count;
   env->options = *options;
   env->pid = getpid();
   pthread_mutex_init(&env->lock, NULL);
   pthread_cond_init(&env->idle, NULL);
-  if (env->dir && env->defs && env->dbis) {
-    memcpy(env->defs, defs, count * sizeof *defs);
-    return env;
+  bool ok = env->dir && env->defs && env->dbis;
+  for (unsigned i = 0; ok && i < count; i++) {
+    env->defs[i] = (db_table_def){strdup(defs[i].name), defs[i].flags}; /* for a reopen, and for details */
+    ok = env->defs[i].name != NULL;
   }
+  if (ok) return env;
   free_env(env);
   return NULL;
 }

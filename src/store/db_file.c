@@ -151,8 +151,10 @@ static sl_status read_meta(file *f, bool *blank) {
   for (int i = 0; i < 2; i++) {
     if (!read_all(f->fd, meta, sizeof meta, i ? f->psize : 0)) {
       struct stat st;
-      if (i == 0 && fstat(f->fd, &st) == 0 && st.st_size == 0) { *blank = true; return SL_OK; }
-      return foreign(f->path);
+      if (fstat(f->fd, &st) != 0) return foreign(f->path);
+      /* Nothing, or the first of two fresh meta pages: LMDB's first write did not get any further. */
+      *blank = i == 0 ? st.st_size == 0 : f->txn == 0;
+      return *blank ? SL_OK : foreign(f->path);
     }
     if (i == 0 && all_zero(meta, sizeof meta)) { *blank = true; return SL_OK; }
     const uint8_t *m = meta + PAGE_HEAD;
@@ -201,7 +203,7 @@ sl_status db_file_check(const char *path, db_file_state *state) {
     uint64_t wanted = blank ? 0 : (f.last_page + 1) * f.psize;
     f.missing_from = blank ? 0 : f.size / f.psize;
     if (blank) {
-      if (only_zeros(&f)) *state = DB_FILE_EMPTY;
+      if (f.psize || only_zeros(&f)) *state = DB_FILE_EMPTY;
       else status = foreign(path);
     } else if (f.last_page > (UINT64_MAX >> 17) || (f.size < wanted && !missing_are_free(&f))) {
       status = sl_fail(SL_E_CORRUPT, "%s is %" PRIu64 " bytes long, but its meta page says %" PRIu64

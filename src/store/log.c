@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define MAX_READERS 1024u
-#define MAP_LEAST (UINT64_C(64) << 30) /* address space, not memory: room for other processes' larger quotas */
+#define MAP_LEAST (UINT64_C(64) << 30) /* address space, not memory */
 #define MAP_FLOOR (UINT64_C(64) << 20)
 #define DEFAULT_QUOTA (UINT64_C(10) << 30)
 

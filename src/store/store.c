@@ -51,8 +51,8 @@ static sl_status register_store(sl_store *store) {
   }
   pthread_mutex_unlock(&registry_lock);
   if (!other) return SL_OK;
-  return sl_fail(SL_E_BUSY, "this process has the store at %s open already: use that sl_store, from any thread",
-                 store->path);
+  return sl_fail(SL_E_BUSY, "this process has the store at %s open already: use that sl_store, from any "
+                 "thread", store->path);
 }
 
 static void unregister_store(sl_store *store) {

@@ -1,6 +1,6 @@
 /*
- * Trim in steps. Each looks at no more than 2,000 records in one read transaction, decides, and removes in one
- * write transaction, so that producers hardly wait and no long-lived snapshot holds pages.
+ * Trim in steps. Each looks at no more than 2,000 records in one read transaction, decides, and removes in
+ * one write transaction, so that producers hardly wait and no long-lived snapshot holds pages.
  *
  * How far it may go is read before the log is looked at, from the index (its watermark) and the delivery book
  * (cursor, lanes, intent). Both only move forward, so an old reading is a careful one.

@@ -4,12 +4,12 @@
  * so nothing falls between.
  *
  * One thing does fall between: LMDB writes its meta page (the last write of a commit, the one the kernel
- * reports) a moment before it publishes the transaction's number to readers. A waiter that is very quick looks
- * too early, sees nothing new, and no further report comes. So a report without a new event is followed by a
- * few short sleeps, and no sleep is longer than a second.
+ * reports) a moment before it publishes the transaction's number to readers. A waiter that is very quick
+ * looks too early, sees nothing new, and no further report comes. So a report without a new event is followed
+ * by a few short sleeps, and no sleep is longer than a second.
  *
- * Each waiting thread has a watcher of its own (two threads at one queue take each other's reports); a few are
- * kept, because the kernel allows a user only some 128. Where there is none, a poll that backs off to 20 ms.
+ * Each waiting thread has a watcher of its own (two threads at one queue take each other's reports); a few
+ * are kept, because the kernel allows a user only some 128. Where there is none: a poll, backing off to 20 ms.
  */
 #include "store/wait.h"
 

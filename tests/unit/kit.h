@@ -95,7 +95,7 @@ static inline void kit_deliver(kit *k, uint64_t seq) {
     delivery_verdict *verdicts = calloc(1000, sizeof *verdicts);
     size_t count = 0;
     for (uint64_t s = from; s <= to; s++)
-      verdicts[count++] = (delivery_verdict){.seq = s, .verdict = SL_VERDICT_SENT, .partition = 0, .place = -1};
+      verdicts[count++] = (delivery_verdict){.seq = s, .verdict = SL_VERDICT_SENT, .place = -1};
     delivery_attempt attempt = {.verdicts = verdicts, .count = count, .marked = true};
     attempt.progress = state->cursor;
     attempt.progress.seq = to;

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 enum { NUMBERS, NAMES, PAIRS, TABLES };
-static const db_table_def tables[TABLES] = {{"numbers", DB_INTKEY}, {"names", 0}, {"pairs", DB_DUPFIXED | DB_DUPINT}};
+static const db_table_def tables[TABLES] = {
+  {"numbers", DB_INTKEY}, {"names", 0}, {"pairs", DB_DUPFIXED | DB_DUPINT}};
 
 typedef struct room {
   char dir[4096], data[4200];

@@ -37,7 +37,8 @@ static void append_aged(kit *k, const char *topic, int64_t now_us, int64_t ago_u
   if (last > 0 && newest - (now_us - ago_us) > 60000000) assert_ok(log_era_begin(txn, seq));
   char name[32];
   snprintf(name, sizeof name, "event-%d", (int)seq);
-  sl_parts parts = {.appended_us = now_us - ago_us, .topic_id = id, .type_id = id, .event_id = sl_slice_of(name)};
+  sl_parts parts = {.appended_us = now_us - ago_us, .topic_id = id, .type_id = id,
+                    .event_id = sl_slice_of(name)};
   assert_ok(sl_record_encode(&parts, &bytes));
   assert_ok(db_append(txn, LOG_EVENTS, db_u64(&seq), sl_buf_slice(&bytes)));
   assert_ok(db_commit(txn));
@@ -109,7 +110,8 @@ static void test_age_and_budget(void **state) {
 static void test_ages_of_topics_leave_holes_that_are_accounted_for(void **state) {
   kit *k = *state;
   int64_t now = sl_clock_wall_us();
-  for (int i = 0; i < 60; i++) append_aged(k, i % 3 == 0 ? "audit.login" : "debug.x", now, 10 * DAY - i * 1000000);
+  for (int i = 0; i < 60; i++)
+    append_aged(k, i % 3 == 0 ? "audit.login" : "debug.x", now, 10 * DAY - i * 1000000);
   append_aged(k, "debug.x", now, 0);
   kit_deliver(k, 61);
   sl_trim_topic topics[] = {{SL_STR("audit.*"), 365 * DAY}, {SL_STR("debug.*"), DAY}};
@@ -140,7 +142,8 @@ static void test_the_other_limits_are_not_shielded_by_a_topic(void **state) {
   for (int i = 0; i < 30; i++) kit_append(k, "audit", "v");
   kit_deliver(k, 30);
   sl_trim_topic topic = {SL_STR("audit"), 365 * DAY};
-  assert_int_equal(trim(k, &(sl_trim_policy){.max_events = 10, .topics = &topic, .topic_count = 1}).removed, 20);
+  sl_trim_policy policy = {.max_events = 10, .topics = &topic, .topic_count = 1};
+  assert_int_equal(trim(k, &policy).removed, 20);
 }
 
 static void test_bytes(void **state) {

@@ -1,0 +1,137 @@
+#include "faults.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+#define OWN_MALLOC 0
+#else
+#define OWN_MALLOC 1
+#endif
+
+const char *const fault_names[FAULT_KINDS] = {
+  "none", "a failed write", "a short write", "a full disk", "a failed flush", "no memory", "killed",
+  "killed in a write",
+};
+
+static fault_kind armed;
+static atomic_long left;
+static atomic_bool struck;
+
+bool fault_possible(fault_kind kind) { return kind != FAULT_ALLOC || OWN_MALLOC; }
+
+void fault_arm(fault_kind kind, long nth) {
+  armed = FAULT_NONE;
+  atomic_store(&struck, false);
+  atomic_store(&left, nth);
+  armed = kind;
+}
+
+bool fault_struck(void) { return atomic_load(&struck); }
+
+/* Is this call the one? A full disk stays full. */
+static bool strikes(void) {
+  long n = atomic_fetch_sub(&left, 1);
+  if (n == 1 || (armed == FAULT_DISK_FULL && n < 1)) {
+    atomic_store(&struck, true);
+    return true;
+  }
+  return false;
+}
+
+static void *real(const char *name) {
+  void *found = dlsym(RTLD_NEXT, name);
+  if (!found) abort();
+  return found;
+}
+
+static void die(void) {
+  kill(getpid(), SIGKILL);
+  for (;;) pause();
+}
+
+/* What a write does in place of the real one: 1 go on, 0 fail with errno, -1 half of it. */
+static int before_write(void) {
+  switch (armed) {
+    case FAULT_WRITE_EIO: return strikes() ? (errno = EIO, 0) : 1;
+    case FAULT_DISK_FULL: return strikes() ? (errno = ENOSPC, 0) : 1;
+    case FAULT_WRITE_SHORT: return strikes() ? -1 : 1;
+    case FAULT_KILL_HALFWAY: return strikes() ? -1 : 1;
+    case FAULT_KILL:
+      if (strikes()) die();
+      return 1;
+    default: return 1;
+  }
+}
+
+static bool flush_fails(void) {
+  if (armed == FAULT_KILL && strikes()) die();
+  if (armed != FAULT_FLUSH_EIO || !strikes()) return false;
+  errno = EIO;
+  return true;
+}
+
+ssize_t pwrite(int fd, const void *data, size_t len, off_t at) {
+  static ssize_t (*next)(int, const void *, size_t, off_t);
+  if (!next) *(void **)&next = real("pwrite");
+  int way = before_write();
+  if (way == 0) return -1;
+  if (way == 1) {
+    /* LMDB writes its meta page to a descriptor with O_DSYNC: a write and a flush in one. */
+    if (len < 512 && flush_fails()) return -1;
+    return next(fd, data, len, at);
+  }
+  ssize_t done = next(fd, data, len / 2, at);
+  if (armed == FAULT_KILL_HALFWAY) die();
+  return done;
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+  static ssize_t (*next)(int, const struct iovec *, int);
+  if (!next) *(void **)&next = real("writev");
+  int way = before_write();
+  if (way == 0) return -1;
+  if (way == 1) return next(fd, parts, count);
+  ssize_t done = next(fd, parts, count / 2 ? count / 2 : 1);
+  if (armed == FAULT_KILL_HALFWAY) die();
+  return done;
+}
+
+int fdatasync(int fd) {
+  static int (*next)(int);
+  if (!next) *(void **)&next = real("fdatasync");
+  return flush_fails() ? -1 : next(fd);
+}
+
+int fsync(int fd) {
+  static int (*next)(int);
+  if (!next) *(void **)&next = real("fsync");
+  return flush_fails() ? -1 : next(fd);
+}
+
+#if OWN_MALLOC
+/* glibc's own names: dlsym allocates, so it cannot be asked for malloc. */
+extern void *__libc_malloc(size_t);
+extern void *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t);
+void *malloc(size_t size);
+void *calloc(size_t count, size_t size);
+void *realloc(void *old, size_t size);
+
+static bool no_memory(void) {
+  if (armed != FAULT_ALLOC || !strikes()) return false;
+  errno = ENOMEM;
+  return true;
+}
+
+void *malloc(size_t size) { return no_memory() ? NULL : __libc_malloc(size); }
+void *calloc(size_t count, size_t size) { return no_memory() ? NULL : __libc_calloc(count, size); }
+void *realloc(void *old, size_t size) { return no_memory() ? NULL : __libc_realloc(old, size); }
+#endif

@@ -1,0 +1,255 @@
+/*
+ * For N = 1, 2, 3 ... a child process lives through a store's life - create, append, index, deliver, trim, append -
+ * while the Nth write (flush, allocation ...) fails, until a life passes without the fault. After each the parent
+ * judges by what the child acknowledged through a pipe:
+ *
+ *   the store opens (if ever its open was acknowledged), every acknowledged event is there, whole, at its seq;
+ *   nothing is there that was refused (after a kill: at most the commit under way); sl_verify finds no problem;
+ *   the books balance; and it takes another event.
+ *
+ * The child itself must come through any single fault: what failed must work when it is tried again.
+ *
+ *   sweep [KIND]      SIDELOG_LONG=1: every N; else the later ones in growing steps
+ */
+#include "faults.h"
+
+#include "base/base.h"
+#include "store/delivery.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { BATCH = 40, SINGLES = 12, BIG = 30000, PIPE_MAX = 1 << 16, TRIES = 4 };
+
+static char folder[4096], path[4200];
+static int acks = -1;
+
+/* ---------------------------------------------------------------- child --- */
+
+static void tell(const char *format, uint64_t a, uint64_t b) {
+  char line[64];
+  int len = snprintf(line, sizeof line, format, a, b);
+  if (write(acks, line, (size_t)len) != len) _exit(9);
+}
+
+/* Runs a call until it works. One fault must not stop a second try; a disk that stays full ends the life. */
+#define TRY(call)                                                                              \
+  do {                                                                                         \
+    sl_status status_ = SL_OK;                                                                 \
+    for (int try_ = 0; try_ < TRIES && (status_ = (call)) != SL_OK; try_++)                    \
+      if (!fault_struck()) give_up(#call, status_);                                            \
+    if (status_ != SL_OK) give_up(#call, status_);                                             \
+  } while (0)
+
+static fault_kind kind;
+
+static void give_up(const char *call, sl_status status) {
+  if (kind == FAULT_DISK_FULL && fault_struck()) {
+    /* Whatever could not be done on a full disk must be told as such. */
+    if (status == SL_E_FULL) _exit(1);
+  }
+  dprintf(2, "%s: %s: %s\n", call, sl_status_text(status), sl_last_detail());
+  _exit(3);
+}
+
+/* The value of event n: some fit in a leaf, some take pages of their own. */
+static sl_slice value_of(uint64_t n) {
+  static uint8_t bytes[BIG];
+  size_t len = n % 7 == 0 ? BIG : 50 + n * 37 % 1900;
+  for (size_t i = 0; i < len; i++) bytes[i] = (uint8_t)(n * 31 + i);
+  return (sl_slice){bytes, len};
+}
+
+static void append_one(sl_store *store, uint64_t n, const char *topic) {
+  sl_event e = {.topic = sl_slice_of(topic), .value = value_of(n)};
+  uint64_t seq;
+  TRY(sl_append(store, &e, &seq));
+  tell("%" PRIu64 " %" PRIu64 "\n", seq, n);
+}
+
+static void append_batch(sl_store *store, uint64_t n) {
+  static uint8_t copies[BATCH][2000];
+  sl_event events[BATCH];
+  uint64_t first;
+  for (int i = 0; i < BATCH; i++) {
+    uint64_t m = (n + (uint64_t)i) * 7 + 1; /* none of the large ones */
+    sl_slice v = value_of(m);
+    memcpy(copies[i], v.data, v.len);
+    events[i] = (sl_event){.topic = SL_STR("batch"), .value = {copies[i], v.len}};
+  }
+  TRY(sl_append_many(store, events, BATCH, &first, NULL));
+  for (int i = 0; i < BATCH; i++)
+    tell("%" PRIu64 " %" PRIu64 "\n", first + (uint64_t)i, (n + (uint64_t)i) * 7 + 1);
+}
+
+static void deliver(sl_store *store, uint64_t seq) {
+  sl_delivery *d;
+  static delivery_verdict verdicts[1000];
+  TRY(delivery_open(store, &d));
+  while (delivery_state_get(d)->cursor.seq < seq) {
+    const delivery_state *s = delivery_state_get(d);
+    size_t count = 0;
+    for (uint64_t at = s->cursor.seq + 1; at <= seq; at++)
+      verdicts[count++] = (delivery_verdict){.seq = at, .verdict = SL_VERDICT_SENT, .place = (int64_t)at};
+    delivery_attempt attempt = {.verdicts = verdicts, .count = count, .marked = true};
+    attempt.progress = s->cursor;
+    attempt.progress.seq = seq;
+    attempt.progress.attempt = s->last_attempt + 1;
+    sl_status status = delivery_record(d, &attempt);
+    if (status != SL_OK && (!fault_struck() || kind == FAULT_DISK_FULL)) give_up("delivery_record", status);
+  }
+  delivery_close(d);
+}
+
+static void live(long nth) {
+  sl_store *store;
+  sl_options o = {.preallocate = 300000, .quota_bytes = 8u << 20};
+  uint64_t n = 1;
+  fault_arm(kind, nth);
+  TRY(sl_open(path, &o, &store));
+  tell("open %" PRIu64 " %" PRIu64 "\n", 0, 0);
+  for (int i = 0; i < SINGLES; i++, n++) append_one(store, n, i % 2 ? "a" : "b");
+  append_batch(store, n);
+  n += BATCH;
+  TRY(sl_index_advance(store, 0, NULL));
+  deliver(store, 30);
+  TRY(sl_trim(store, &(sl_trim_policy){.max_events = 40}, NULL));
+  tell("trimmed %" PRIu64 " %" PRIu64 "\n", 0, 0);
+  for (int i = 0; i < SINGLES; i++, n++) append_one(store, n, "c");
+  TRY(sl_index_advance(store, 0, NULL));
+  TRY(sl_sync(store));
+  sl_close(store);
+  _exit(fault_struck() ? 1 : 0);
+}
+
+/* --------------------------------------------------------------- parent --- */
+
+static int failures;
+static char what[128];
+
+#define MUST(condition, ...)                                                                   \
+  do {                                                                                         \
+    if (!(condition)) {                                                                        \
+      failures++;                                                                              \
+      fprintf(stderr, "%s: ", what);                                                           \
+      fprintf(stderr, __VA_ARGS__);                                                            \
+      fprintf(stderr, " (%s)\n", sl_last_detail());                                            \
+      return;                                                                                  \
+    }                                                                                          \
+  } while (0)
+
+static void problem(void *arg, const char *text) {
+  (void)arg;
+  fprintf(stderr, "%s: verify: %s\n", what, text);
+}
+
+/* *under_way: most events that may be there without having been acknowledged. */
+static void judge(const char *said, uint64_t under_way) {
+  sl_store *store;
+  sl_options o = {.flags = strstr(said, "open") ? SL_OPEN_EXISTING : 0, .preallocate = 100000};
+  MUST(sl_open(path, &o, &store) == SL_OK, "does not open");
+  sl_iter *iter;
+  const sl_record *r;
+  static uint64_t number[1000];
+  uint64_t last = 0, found = 0, next = 0;
+  memset(number, 0, sizeof number);
+  for (const char *line = said; (line = strpbrk(line, "0123456789")) && *line;) {
+    uint64_t seq, n;
+    int used = 0;
+    if (sscanf(line, "%" SCNu64 " %" SCNu64 "%n", &seq, &n, &used) != 2) break;
+    line += used;
+    if (seq == 0) continue; /* "open 0 0" */
+    MUST(seq < 1000 && seq == last + 1, "acknowledged seq %" PRIu64 " after %" PRIu64, seq, last);
+    number[last = seq] = n;
+  }
+  sl_stats s;
+  MUST(sl_stats_get(store, &s) == SL_OK, "no statistics");
+  MUST(s.balanced, "out of balance");
+  MUST(s.last_seq >= last && s.last_seq <= last + under_way, "%" PRIu64 " events, %" PRIu64 " acknowledged",
+       s.last_seq, last);
+  MUST(s.trimmed <= 30, "trimmed too much");
+  MUST(sl_iter_start(store, NULL, &iter) == SL_OK, "no iterator");
+  sl_status status;
+  while ((status = sl_iter_next(iter, &r)) == SL_OK) {
+    MUST(r->seq > next, "order");
+    next = r->seq;
+    found++;
+    if (r->seq > last) continue;
+    sl_slice expected = value_of(number[r->seq]);
+    MUST(sl_slice_eq(r->value, expected), "event %" PRIu64 " has another value", r->seq);
+  }
+  MUST(status == SL_NOTFOUND, "reading ended with %s", sl_status_text(status));
+  MUST(found == s.last_seq - s.trimmed, "%" PRIu64 " found", found);
+  sl_iter_close(iter);
+  MUST(sl_index_advance(store, 0, NULL) == SL_OK, "no index");
+  sl_verify_report report;
+  MUST(sl_verify(store, problem, NULL, &report) == SL_OK, "verify stopped");
+  MUST(report.problems == 0, "%" PRIu64 " problems", report.problems);
+  sl_event e = {.topic = SL_STR("after")};
+  uint64_t seq;
+  MUST(sl_append(store, &e, &seq) == SL_OK && seq == s.last_seq + 1, "takes no event");
+  sl_close(store);
+}
+
+static int remove_one(const char *p, const struct stat *st, int flag, struct FTW *ftw) {
+  (void)st, (void)flag, (void)ftw;
+  return remove(p);
+}
+
+/* One life. True: the fault never struck, the sweep is over. */
+static bool one(long nth) {
+  static char said[PIPE_MAX];
+  int pipes[2], code;
+  size_t len = 0;
+  snprintf(what, sizeof what, "%s, number %ld", fault_names[kind], nth);
+  if (pipe(pipes) != 0) abort();
+  pid_t pid = fork();
+  if (pid == 0) {
+    close(pipes[0]);
+    acks = pipes[1];
+    live(nth);
+  }
+  close(pipes[1]);
+  for (ssize_t n; (n = read(pipes[0], said + len, sizeof said - 1 - len)) > 0;) len += (size_t)n;
+  said[len] = 0;
+  close(pipes[0]);
+  waitpid(pid, &code, 0);
+  bool killed = WIFSIGNALED(code) && WTERMSIG(code) == SIGKILL && kind >= FAULT_KILL;
+  if (!killed && (!WIFEXITED(code) || WEXITSTATUS(code) > 1)) {
+    fprintf(stderr, "%s: the child ended with %s %d\n", what, WIFEXITED(code) ? "status" : "signal",
+            WIFEXITED(code) ? WEXITSTATUS(code) : WTERMSIG(code));
+    failures++;
+  }
+  judge(said, killed ? BATCH : 0);
+  nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  return WIFEXITED(code) && WEXITSTATUS(code) == 0;
+}
+
+static void sweep(bool all) {
+  long nth = 1, lives = 0;
+  for (bool over = false; !over && failures < 10; lives++) {
+    over = one(nth);
+    nth += all || nth < 60 ? 1 : nth / 30;
+  }
+  printf("%s: %ld lives, %s\n", fault_names[kind], lives, failures ? "FAILED" : "sound");
+}
+
+int main(int argc, char **argv) {
+  const char *tmp = getenv("TMPDIR"), *all = getenv("SIDELOG_LONG");
+  snprintf(folder, sizeof folder, "%s/sidelog-sweep.XXXXXX", tmp ? tmp : "/tmp");
+  if (!mkdtemp(folder)) return 2;
+  snprintf(path, sizeof path, "%s/store", folder);
+  setvbuf(stdout, NULL, _IONBF, 0);
+  for (kind = FAULT_WRITE_EIO; kind < FAULT_KINDS; kind++)
+    if (fault_possible(kind) && (argc < 2 || atoi(argv[1]) == (int)kind)) sweep(all && *all == '1');
+  rmdir(folder);
+  return failures ? 1 : 0;
+}
