@@ -1,11 +1,11 @@
 /*
- * For N = 1, 2, 3 ... a child process lives through a store's life - create, append, index, deliver, trim, append -
- * while the Nth write (flush, allocation ...) fails, until a life passes without the fault. After each the parent
- * judges by what the child acknowledged through a pipe:
+ * For N = 1, 2, 3 ... a child process lives through a store's life - create, append, index, deliver, trim,
+ * append - while the Nth write (flush, allocation ...) fails, until a life passes without the fault. After
+ * each the parent judges by what the child acknowledged through a pipe:
  *
- *   the store opens (if ever its open was acknowledged), every acknowledged event is there, whole, at its seq;
- *   nothing is there that was refused (after a kill: at most the commit under way); sl_verify finds no problem;
- *   the books balance; and it takes another event.
+ *   the store opens (a creation that was cut short is done again); every acknowledged event is there, whole,
+ *   at its seq; nothing is there that was refused (after a kill: at most the commit under way); sl_verify
+ *   finds no problem; the books balance; and it takes another event.
  *
  * The child itself must come through any single fault: what failed must work when it is tried again.
  *
@@ -34,9 +34,9 @@ static int acks = -1;
 
 /* ---------------------------------------------------------------- child --- */
 
-static void tell(const char *format, uint64_t a, uint64_t b) {
+static void tell(const char *word, uint64_t seq, uint64_t n) {
   char line[64];
-  int len = snprintf(line, sizeof line, format, a, b);
+  int len = snprintf(line, sizeof line, "%s %" PRIu64 " %" PRIu64 "\n", word, seq, n);
   if (write(acks, line, (size_t)len) != len) _exit(9);
 }
 
@@ -72,7 +72,7 @@ static void append_one(sl_store *store, uint64_t n, const char *topic) {
   sl_event e = {.topic = sl_slice_of(topic), .value = value_of(n)};
   uint64_t seq;
   TRY(sl_append(store, &e, &seq));
-  tell("%" PRIu64 " %" PRIu64 "\n", seq, n);
+  tell("ack", seq, n);
 }
 
 static void append_batch(sl_store *store, uint64_t n) {
@@ -87,7 +87,7 @@ static void append_batch(sl_store *store, uint64_t n) {
   }
   TRY(sl_append_many(store, events, BATCH, &first, NULL));
   for (int i = 0; i < BATCH; i++)
-    tell("%" PRIu64 " %" PRIu64 "\n", first + (uint64_t)i, (n + (uint64_t)i) * 7 + 1);
+    tell("ack", first + (uint64_t)i, (n + (uint64_t)i) * 7 + 1);
 }
 
 static void deliver(sl_store *store, uint64_t seq) {
@@ -115,14 +115,14 @@ static void live(long nth) {
   uint64_t n = 1;
   fault_arm(kind, nth);
   TRY(sl_open(path, &o, &store));
-  tell("open %" PRIu64 " %" PRIu64 "\n", 0, 0);
+  tell("open", 0, 0);
   for (int i = 0; i < SINGLES; i++, n++) append_one(store, n, i % 2 ? "a" : "b");
   append_batch(store, n);
   n += BATCH;
   TRY(sl_index_advance(store, 0, NULL));
   deliver(store, 30);
   TRY(sl_trim(store, &(sl_trim_policy){.max_events = 40}, NULL));
-  tell("trimmed %" PRIu64 " %" PRIu64 "\n", 0, 0);
+  tell("trimmed", 0, 0);
   for (int i = 0; i < SINGLES; i++, n++) append_one(store, n, "c");
   TRY(sl_index_advance(store, 0, NULL));
   TRY(sl_sync(store));
@@ -151,7 +151,7 @@ static void problem(void *arg, const char *text) {
   fprintf(stderr, "%s: verify: %s\n", what, text);
 }
 
-/* *under_way: most events that may be there without having been acknowledged. */
+/* under_way: as many events may be there without having been acknowledged. */
 static void judge(const char *said, uint64_t under_way) {
   sl_store *store;
   sl_options o = {.flags = strstr(said, "open") ? SL_OPEN_EXISTING : 0, .preallocate = 100000};

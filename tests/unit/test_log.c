@@ -470,21 +470,24 @@ static void *produce(void *arg) {
   return NULL;
 }
 
+typedef struct follower { kit *k; const char *trouble; } follower;
+
 static void *read_along(void *arg) {
-  kit *k = arg;
+  follower *f = arg;
   uint64_t seen = 0;
-  while (seen < THREADS * EACH) {
-    if (sl_wait(k->store, seen, 10000, NULL) != SL_OK) return "waited in vain";
+  while (seen < THREADS * EACH && !f->trouble) {
     log_view *view;
     sl_parts parts;
     uint64_t found;
-    if (log_view_open(k->store, &view) != SL_OK) return "view";
+    if (sl_wait(f->k->store, seen, 10000, NULL) != SL_OK) f->trouble = "waited in vain";
+    if (f->trouble || log_view_open(f->k->store, &view) != SL_OK) break;
     while (log_view_next(view, seen + 1, false, &found, &parts) == SL_OK) {
-      if (found != seen + 1) return "a gap";
+      if (found != seen + 1) f->trouble = "a gap";
       seen = found;
     }
     log_view_close(view);
   }
+  if (seen < THREADS * EACH && !f->trouble) f->trouble = "no view";
   return NULL;
 }
 
@@ -494,16 +497,16 @@ static void test_many_threads_append_while_others_follow(void **state) {
   static producer producers[THREADS];
   static bool seen[THREADS * EACH + 1];
   memset(seen, 0, sizeof seen);
-  for (int i = 0; i < 2; i++) pthread_create(&readers[i], NULL, read_along, k);
+  follower followers[2] = {{.k = k}, {.k = k}};
+  for (int i = 0; i < 2; i++) pthread_create(&readers[i], NULL, read_along, &followers[i]);
   for (int i = 0; i < THREADS; i++) {
     producers[i] = (producer){.k = k, .id = i};
     pthread_create(&threads[i], NULL, produce, &producers[i]);
   }
   for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
   for (int i = 0; i < 2; i++) {
-    void *trouble;
-    pthread_join(readers[i], &trouble);
-    if (trouble) fail_msg("a follower: %s", (const char *)trouble);
+    pthread_join(readers[i], NULL);
+    if (followers[i].trouble) fail_msg("a follower: %s", followers[i].trouble);
   }
   log_view *view;
   assert_ok(log_view_open(k->store, &view));

@@ -29,7 +29,7 @@ static void *open_and_close(void *arg) {
     sl_store *store;
     sl_status status = sl_open(k->path, &k->options, &store);
     if (status == SL_OK) sl_close(store);
-    else if (status != SL_E_BUSY) return (void *)sl_last_detail();
+    else if (status != SL_E_BUSY) return arg; /* any other refusal is wrong */
   }
   return NULL;
 }
