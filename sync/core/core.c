@@ -19,8 +19,9 @@ bool book_load(core *c, const delivery_state *book) {
   c->last_attempt = book->last_attempt;
   c->has_intent = book->has_intent;
   c->ever_delivered = book->delivered > 0 || book->dead > 0 || book->marker_bytes.len > 0;
-  return buf_set(&c->cursor_bytes, book->cursor_bytes) && buf_set(&c->intent_bytes, book->intent_bytes) &&
-         buf_set(&c->marker_bytes, book->marker_bytes);
+  bool ok = buf_set(&c->cursor_bytes, book->cursor_bytes) && buf_set(&c->intent_bytes, book->intent_bytes) &&
+            buf_set(&c->marker_bytes, book->marker_bytes);
+  return lanes_load(c, book->cursor.lanes, book->cursor.lane_count) && ok;
 }
 
 core *core_new(const core_config *config, const delivery_state *book) {
@@ -33,14 +34,6 @@ core *core_new(const core_config *config, const delivery_state *book) {
   bool ok = book_load(c, book);
   if (book->cluster_id.len > 0 && book->cluster_id.len < sizeof c->cluster_id)
     memcpy(c->cluster_id, book->cluster_id.data, book->cluster_id.len);
-  for (size_t i = 0; ok && i < book->cursor.lane_count; i++) {
-    topic *tp = topics_get(&c->topics, book->cursor.lanes[i].topic);
-    if (!tp) ok = false;
-    else {
-      tp->has_lane = true;
-      tp->lane_seq = book->cursor.lanes[i].seq;
-    }
-  }
   if (ok) return c;
   core_free(c);
   return NULL;
@@ -83,12 +76,12 @@ static core_action *act(core *c, core_actions *out, core_phase phase, core_op op
 }
 
 static void do_connect(core *c, core_actions *out) {
+  c->next_try_us = 0;
   if (!c->handle) {
     c->handle = true;
     c->handles++;
     c->recreate = false;
   }
-  c->next_try_us = 0;
   act(c, out, PHASE_CONNECT, OP_CONNECT);
 }
 
@@ -109,6 +102,7 @@ static int rest_status(const core *c) {
 static void do_destroy(core *c, core_actions *out, core_phase after) {
   c->after_destroy = after;
   c->claimed = false;
+  c->next_try_us = 0;
   txn_reset(c);
   for (size_t i = 0; i < c->topics.count; i++) /* what was known of READY topics came from this handle */
     if (c->topics.list[i]->health == TOPIC_READY) c->topics.list[i]->health = TOPIC_UNKNOWN;
@@ -144,6 +138,8 @@ static void do_flush(core *c, core_actions *out) {
 static void do_fill(core *c, core_actions *out, topic *lane) {
   txn_reset(c);
   txn *t = &c->txn;
+  c->topic_wanted = NULL;
+  c->behind_since_us = 0;
   t->open = true;
   t->lane = lane;
   t->from = (lane ? lane->lane_seq : c->cursor.seq) + 1;
@@ -160,7 +156,7 @@ static void do_claim(core *c, core_actions *out) {
   c->txn.open = true;
   c->txn.claim = true;
   c->txn.from = c->cursor.seq + 1;
-  c->txn.looked_to = c->cursor.seq;
+  c->txn.looked_to = c->txn.to = c->cursor.seq;
   do_flush(c, out);
 }
 
@@ -207,7 +203,7 @@ static void idle(core *c, core_actions *out) {
     do_destroy(c, out, PHASE_STOPPED);
     return;
   }
-  if (c->recreate) {
+  if (c->recreate || c->stale) {
     do_destroy(c, out, PHASE_BACKOFF);
     return;
   }
@@ -215,10 +211,16 @@ static void idle(core *c, core_actions *out) {
     c->wake_at = c->hold_us;
     return;
   }
+  if (c->config.exactly_once && !c->claimed) {
+    do_claim(c, out);
+    return;
+  }
+  c->park = PARK_NONE;
   int64_t lane_at = 0;
   bool work = c->indexed_seq > c->cursor.seq;
-  bool lane_last = c->txn.lane != NULL;
-  topic *lane = work && lane_last ? NULL : lane_due(c, &lane_at); /* lanes and main take turns */
+  /* Lanes and main take turns, failed ones counted: a thousand sick lanes must not keep main waiting. */
+  topic *lane = work && c->lane_last ? NULL : lane_due(c, &lane_at);
+  c->lane_last = lane != NULL;
   if (lane) {
     lane->lane_try_us = c->now_us + c->config.probe_us; /* unless it goes well */
     if (lane->health == TOPIC_SICK) lane->health = TOPIC_UNKNOWN;
@@ -234,6 +236,8 @@ static void idle(core *c, core_actions *out) {
       return;
     }
     c->wake_at = due;
+  } else {
+    c->failures = 0;
   }
   earlier(&c->wake_at, lane_at);
 }
@@ -254,12 +258,13 @@ static void fail(core *c, core_actions *out, const fault *why) {
   txn *t = &c->txn;
   fault_scope scope = txn_blame(c, why);
   c->aborts++;
-  bool handle_lives = !why->fatal && !t->why.fatal && (scope == SCOPE_RECORD || scope == SCOPE_TOPIC);
+  bool handle_lives = !why->fatal && !t->why.fatal && !c->stale && (scope == SCOPE_RECORD || scope == SCOPE_TOPIC);
   if (!c->config.exactly_once) {
     txn_cut_at_failure(c);
     c->destroy_after_settle = true; /* later records must not pass the failed one */
+    if (scope == SCOPE_CLUSTER) c->park = PARK_REFUSED;
     if (t->count > 0 && txn_seal(c)) act(c, out, PHASE_INTENT, OP_INTENT);
-    else do_destroy(c, out, PHASE_BACKOFF);
+    else do_destroy(c, out, c->park ? PHASE_PARKED : PHASE_BACKOFF);
   } else if (scope == SCOPE_CLUSTER) {
     do_park(c, out, PARK_REFUSED);
   } else if (!handle_lives && scope != SCOPE_AGENT) {
@@ -291,8 +296,8 @@ static void done_connect(core *c, const core_event *e, core_actions *out) {
     return;
   }
   if (id[0]) strncpy(c->cluster_id, id, sizeof c->cluster_id - 1);
-  c->park = PARK_NONE;
   if (c->config.exactly_once) act(c, out, PHASE_MARKER_TOPIC, OP_MARKER_TOPIC);
+  else if (c->has_intent) act(c, out, PHASE_READ_MARKER, OP_READ_MARKER); /* left by exactly-once */
   else idle(c, out);
 }
 
@@ -302,9 +307,11 @@ static void reconcile(core *c, sl_slice there, core_actions *out) {
   sl_slice known = sl_buf_slice(&c->marker_bytes), intent = sl_buf_slice(&c->intent_bytes);
   if (there.len > 0 && c->has_intent && sl_slice_eq(there, intent)) {
     act(c, out, PHASE_RECONCILE, OP_SETTLE);
+  } else if (!c->config.exactly_once) {
+    act(c, out, PHASE_RECONCILE, OP_ABANDON); /* at worst its events are sent twice, which this mode allows */
   } else if (there.len > 0 ? known.len > 0 && sl_slice_eq(there, known) : known.len == 0) {
     if (c->has_intent) act(c, out, PHASE_RECONCILE, OP_ABANDON);
-    else do_claim(c, out);
+    else idle(c, out);
   } else {
     buf_set(&c->marker_there, there);
     do_park(c, out, there.len > 0 ? PARK_MARKER_AHEAD : PARK_MARKER_MISSING);
@@ -314,6 +321,9 @@ static void reconcile(core *c, sl_slice there, core_actions *out) {
 static void done_read_marker(core *c, const core_event *e, core_actions *out) {
   if (fault_is_ok(&e->why)) {
     reconcile(c, e->marker, out);
+  } else if (!c->config.exactly_once && (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_CLUSTER)) {
+    core_fault(c, &e->why);
+    act(c, out, PHASE_RECONCILE, OP_ABANDON);
   } else if (strcmp(e->why.name, "OFFSET_OUT_OF_RANGE") == 0) {
     core_fault(c, &e->why);
     do_park(c, out, PARK_MARKER_MISSING);
@@ -323,19 +333,23 @@ static void done_read_marker(core *c, const core_event *e, core_actions *out) {
 }
 
 static void done_reconcile(core *c, const core_event *e, core_actions *out) {
+  if (e->book) book_load(c, e->book); /* a write that failed may be there all the same */
   if (!fault_is_ok(&e->why)) {
     setback(c, out, &e->why);
     return;
   }
-  book_load(c, e->book);
-  for (size_t i = 0; i < c->topics.count; i++) c->topics.list[i]->has_lane = false;
-  for (size_t i = 0; i < e->book->cursor.lane_count; i++) {
-    topic *tp = topics_get(&c->topics, e->book->cursor.lanes[i].topic);
-    if (!tp) continue;
-    tp->has_lane = true;
-    tp->lane_seq = e->book->cursor.lanes[i].seq;
-  }
-  do_claim(c, out);
+  idle(c, out);
+}
+
+/* A topic that takes fewer bytes than a batch holds would refuse whole batches of small records. */
+#define BATCH_DEFAULT 1000000
+#define BATCH_MIN 1024
+
+static void fit_batches(core *c, int64_t max_message_bytes) {
+  int64_t fit = max_message_bytes > BATCH_MIN ? max_message_bytes : BATCH_MIN;
+  if (max_message_bytes <= 0 || fit >= (c->batch_bytes ? c->batch_bytes : BATCH_DEFAULT)) return;
+  c->batch_bytes = fit;
+  c->recreate = true;
 }
 
 static void done_topic(core *c, const core_event *e, core_actions *out) {
@@ -345,11 +359,12 @@ static void done_topic(core *c, const core_event *e, core_actions *out) {
     tp->health = TOPIC_READY;
     tp->partitions = e->partitions;
     tp->max_message_bytes = e->max_message_bytes;
+    fit_batches(c, e->max_message_bytes);
     if (tp->has_lane) tp->lane_try_us = c->now_us;
-  } else if (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_RECORD) {
+  } else if (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_RECORD ||
+             (e->why.scope == SCOPE_AGENT && !e->why.fatal)) { /* a name that librdkafka refuses, say */
     core_fault(c, &e->why);
     tp->health = TOPIC_SICK;
-    tp->lane_failures++;
     tp->lane_try_us = c->now_us + c->config.probe_us;
   } else {
     setback(c, out, &e->why);
@@ -360,30 +375,51 @@ static void done_topic(core *c, const core_event *e, core_actions *out) {
 
 static void done_fill(core *c, const core_event *e, core_actions *out) {
   txn *t = &c->txn;
-  if (t->broken || !fault_is_ok(&e->why)) {
-    fail(c, out, t->broken ? &t->why : &e->why);
+  if (c->stale || t->broken || t->failed > 0 || !fault_is_ok(&e->why)) {
+    fault why = c->stale ? c->stale_why : t->broken || t->failed > 0 ? t->why : e->why;
+    fail(c, out, &why);
     return;
   }
   if (t->lane && e->fill_end == FILL_END_OF_LOG) t->looked_to = t->to; /* nothing of the topic is left there */
-  if (t->count > 0 || (t->lane && t->looked_to > t->lane->lane_seq)) {
+  if (t->count > 0 || (t->lane && (t->looked_to > t->lane->lane_seq || t->lane->lane_seq >= c->cursor.seq))) {
     do_flush(c, out);
-  } else if (c->topic_wanted) {
+    return;
+  }
+  /* Nothing could be taken. Main waits a while: no room for another lane, or no memory. */
+  if (!t->lane && !c->topic_wanted && !c->recreate) c->hold_us = c->now_us + 1000000;
+  if (t->begun) { /* its only record was refused: an open transaction holds back every reader of its partitions */
+    t->op_us = c->now_us;
+    t->transport = false;
+    act(c, out, PHASE_ABORT, OP_ABORT);
+  } else if (c->topic_wanted && !c->stopping && !c->drain_expired) {
     do_topic(c, out, c->topic_wanted);
   } else {
-    t->lane = NULL;
-    c->hold_us = c->now_us + 10000; /* nothing could be taken: the log will say when there is more */
     idle(c, out);
   }
 }
 
+/* Where only the marker's own record fails: no event and no topic of events is to blame for it. */
+static void marker_refused(core *c, core_actions *out, const fault *why) {
+  core_fault(c, why);
+  c->aborts++;
+  bool lasting = why->class_ != CLASS_RETRYABLE_TRANSIENT && why->class_ != CLASS_RETRYABLE_DEPENDENCY;
+  if (lasting) do_park(c, out, PARK_REFUSED);
+  else do_destroy(c, out, PHASE_BACKOFF);
+}
+
 static void done_flush(core *c, const core_event *e, core_actions *out) {
   txn *t = &c->txn;
-  if (!fault_is_ok(&e->why) || t->failed > 0) {
-    fail(c, out, fault_is_ok(&e->why) ? &t->why : &e->why);
+  if (c->stale) {
+    fault why = c->stale_why;
+    fail(c, out, &why);
+  } else if (!t->named && (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_RECORD)) {
+    marker_refused(c, out, &e->why);
+  } else if (!fault_is_ok(&e->why) || t->failed > 0) {
+    fault why = fault_is_ok(&e->why) ? t->why : e->why;
+    fail(c, out, &why);
   } else if (t->outstanding > 0) {
-    fault late = {.scope = SCOPE_CONNECTION, .class_ = CLASS_RETRYABLE_TRANSIENT, .name = "FLUSH_TIMED_OUT",
-                  .text = "not every record was acknowledged in time"};
-    t->failed = t->failed ? t->failed : 1;
+    const fault late = {.scope = SCOPE_CONNECTION, .class_ = CLASS_RETRYABLE_TRANSIENT, .name = "FLUSH_TIMED_OUT",
+                        .text = "not every record was acknowledged in time"};
     fail(c, out, &late);
   } else {
     act(c, out, PHASE_INTENT, OP_INTENT);
@@ -391,26 +427,42 @@ static void done_flush(core *c, const core_event *e, core_actions *out) {
 }
 
 static void finish(core *c, core_actions *out) {
+  txn *t = &c->txn;
   txn_settled(c);
-  if (c->txn.claim) c->claimed = true;
-  c->pending_since_us = c->indexed_seq > c->cursor.seq ? c->now_us : 0;
-  c->txn.open = false;
+  if (t->claim) c->claimed = true;
+  if (c->indexed_seq <= c->cursor.seq) c->pending_since_us = 0;
+  else if (!t->claim && !t->lane && t->looked_to >= t->to) c->pending_since_us = c->behind_since_us;
+  t->open = false;
   if (c->destroy_after_settle) {
     c->destroy_after_settle = false;
-    do_destroy(c, out, c->stopping ? PHASE_STOPPED : PHASE_BACKOFF);
+    do_destroy(c, out, c->park ? PHASE_PARKED : PHASE_BACKOFF);
   } else {
     idle(c, out);
   }
 }
 
 static void done_intent(core *c, const core_event *e, core_actions *out) {
-  if (!fault_is_ok(&e->why)) {
-    fail(c, out, &e->why);
+  if (e->book) book_load(c, e->book);
+  bool there = !c->config.exactly_once && c->cursor.attempt == c->attempt.progress.attempt;
+  if (!fault_is_ok(&e->why) && !there) {
+    if (c->book_failures < 16) c->book_failures++;
+    if (c->config.exactly_once) {
+      fail(c, out, &e->why);
+      return;
+    }
+    /* The events are on the broker: only the note of it is repeated, or a full disk would fill the topics. */
+    core_fault(c, &e->why);
+    c->op = OP_NONE;
+    c->wake_at = c->now_us + 500000 + retry_delay(&c->config.seed, (retry_rule){0, 500000, 10000000}, c->book_failures);
     return;
   }
-  book_load(c, e->book);
+  c->book_failures = 0;
   if (!c->config.exactly_once) {
     finish(c, out);
+    return;
+  }
+  if (c->stale) { /* not committed, so it did not happen; the marker will say so */
+    do_destroy(c, out, PHASE_BACKOFF);
     return;
   }
   c->txn.op_us = c->now_us;
@@ -419,7 +471,7 @@ static void done_intent(core *c, const core_event *e, core_actions *out) {
 }
 
 static bool quick_and_clean(const core *c, const fault *why) {
-  return fault_is_ok(why) && !c->txn.transport && c->now_us - c->txn.op_us <= c->config.doubt_us;
+  return fault_is_ok(why) && !c->txn.transport && !c->stale && c->now_us - c->txn.op_us <= c->config.doubt_us;
 }
 
 static void done_commit(core *c, const core_event *e, core_actions *out) {
@@ -435,11 +487,11 @@ static void done_commit(core *c, const core_event *e, core_actions *out) {
 }
 
 static void done_settle(core *c, const core_event *e, core_actions *out) {
+  if (e->book) book_load(c, e->book);
   if (!fault_is_ok(&e->why)) { /* the commit stands on the broker; reading the marker settles it again */
     setback(c, out, &e->why);
     return;
   }
-  book_load(c, e->book);
   finish(c, out);
 }
 
@@ -456,17 +508,17 @@ static void done_abort(core *c, const core_event *e, core_actions *out) {
 }
 
 static void done_abandon(core *c, const core_event *e, core_actions *out) {
+  if (e->book) book_load(c, e->book);
   if (!fault_is_ok(&e->why)) {
     setback(c, out, &e->why);
     return;
   }
-  book_load(c, e->book);
   txn_reset(c);
   idle(c, out);
 }
 
 static void done_destroy(core *c, core_actions *out) {
-  c->handle = false;
+  c->handle = c->stale = false;
   c->destroy_after_settle = false;
   if (c->stopping || c->drain_expired) c->after_destroy = PHASE_STOPPED;
   if (c->after_destroy == PHASE_PARKED) {
@@ -488,8 +540,8 @@ static void done(core *c, const core_event *e, core_actions *out) {
   if (e->op == OP_NONE || e->op != c->op) return; /* a driver's bug; ignoring it is safe */
   c->op = OP_NONE;
   bool before_claim = e->op == OP_CONNECT || e->op == OP_MARKER_TOPIC || e->op == OP_INIT_TXN || e->op == OP_READ_MARKER;
-  if (before_claim && (c->stopping || c->drain_expired)) {
-    do_destroy(c, out, PHASE_STOPPED);
+  if (before_claim && (c->stopping || c->drain_expired || c->stale)) {
+    do_destroy(c, out, c->stopping || c->drain_expired ? PHASE_STOPPED : PHASE_BACKOFF);
     return;
   }
   switch (e->op) {
@@ -499,8 +551,12 @@ static void done(core *c, const core_event *e, core_actions *out) {
     else setback(c, out, &e->why);
     break;
   case OP_INIT_TXN:
-    if (fault_is_ok(&e->why)) act(c, out, PHASE_READ_MARKER, OP_READ_MARKER);
-    else setback(c, out, &e->why);
+    if (fault_is_ok(&e->why)) {
+      act(c, out, PHASE_READ_MARKER, OP_READ_MARKER);
+    } else {
+      if (e->why.scope == SCOPE_AGENT) c->timeout_us = c->config.txn_timeout_us; /* raised beyond the broker's limit? */
+      setback(c, out, &e->why);
+    }
     break;
   case OP_READ_MARKER: done_read_marker(c, e, out); break;
   case OP_TOPIC: done_topic(c, e, out); break;
@@ -531,13 +587,23 @@ static void rest_if_asked(core *c, core_actions *out) {
   else do_rest(c, out, rest_status(c));
 }
 
+/* The handle is dead, or its connections are: the operation under way ends first, then it is destroyed. */
+static void handle_lost(core *c, core_actions *out, const fault *why) {
+  if (!c->handle || c->phase == PHASE_DESTROY) return;
+  c->stale = true;
+  c->stale_why = *why;
+  c->stale_why.fatal = true;
+  c->txn.stop = true;
+  if (c->op == OP_NONE && c->phase != PHASE_INTENT) do_destroy(c, out, PHASE_BACKOFF);
+}
+
 void core_step(core *c, const core_event *e, core_actions *out) {
   out->count = 0;
   c->now_us = e->now_us;
   c->wall_us = e->wall_us;
   if (c->phase == PHASE_STOPPED) return;
   if (c->config.drain && c->config.drain_deadline_us && c->now_us >= c->config.drain_deadline_us)
-    c->drain_expired = true;
+    c->drain_expired = c->txn.stop = true;
   switch (e->kind) {
   case EVENT_START: do_connect(c, out); return;
   case EVENT_DONE: done(c, e, out); return;
@@ -545,29 +611,28 @@ void core_step(core *c, const core_event *e, core_actions *out) {
     if (e->last_seq > c->last_seq) c->last_seq = e->last_seq;
     if (e->indexed_seq > c->indexed_seq) c->indexed_seq = e->indexed_seq;
     if (c->pending_since_us == 0 && c->indexed_seq > c->cursor.seq) c->pending_since_us = c->now_us;
+    if (c->behind_since_us == 0 && c->indexed_seq > c->txn.to) c->behind_since_us = c->now_us;
     if (c->phase == PHASE_IDLE) idle(c, out);
     return;
   case EVENT_TIMER:
     rest_if_asked(c, out);
     if (out->count || c->op != OP_NONE || c->wake_at == 0 || c->now_us < c->wake_at) return;
     if (c->phase == PHASE_IDLE) idle(c, out);
+    else if (c->phase == PHASE_INTENT) act(c, out, PHASE_INTENT, OP_INTENT);
     else do_connect(c, out);
     return;
   case EVENT_ERROR:
     core_fault(c, &e->why);
     if (e->transport) c->txn.transport = true;
-    if (!e->why.fatal) return;
-    if (c->phase == PHASE_IDLE) do_destroy(c, out, PHASE_BACKOFF);
-    else if (c->phase == PHASE_FILL && !c->txn.broken) {
-      c->txn.why = e->why;
-      c->txn.broken = true;
-      c->txn.stop = true;
-    }
+    if (e->why.fatal) handle_lost(c, out, &e->why);
     return;
-  case EVENT_RESUMED:
-    if (c->phase == PHASE_IDLE) do_destroy(c, out, PHASE_BACKOFF);
-    else c->txn.transport = true; /* whatever comes back now is in doubt */
+  case EVENT_RESUMED: {
+    const fault slept = {.scope = SCOPE_PRODUCER, .class_ = CLASS_RETRYABLE_TRANSIENT, .name = "RESUMED",
+                         .text = "the host slept: its connections are dead"};
+    handle_lost(c, out, &slept);
+    if (c->phase == PHASE_BACKOFF || (c->phase == PHASE_PARKED && c->wake_at)) c->wake_at = c->now_us;
     return;
+  }
   case EVENT_STOP:
     c->stopping = true;
     c->txn.stop = true;
@@ -624,6 +689,10 @@ const char *core_check(const core *c) {
   if ((c->phase == PHASE_FILL || c->phase == PHASE_FLUSH) && c->has_intent)
     return "a transaction begins only when the last one's outcome is known";
   if (c->phase == PHASE_FILL && c->config.exactly_once && !c->claimed) return "events follow the claim";
+  if (!c->handle && c->phase >= PHASE_CONNECT && c->phase <= PHASE_ABANDON) return "work needs a handle";
+  for (size_t i = 0; i < c->topics.count; i++)
+    if (c->topics.list[i]->has_lane && c->topics.list[i]->lane_seq > c->cursor.seq)
+      return "no lane is ahead of the cursor";
   for (size_t i = 1; i < t->count; i++)
     if (t->verdicts[i].seq <= t->verdicts[i - 1].seq) return "verdicts ascend";
   if (c->cursor.attempt > c->last_attempt) return "attempt numbers are not reused";

@@ -97,7 +97,7 @@ typedef struct core core;
 typedef enum core_event_kind {
   EVENT_START,   /* once, first */
   EVENT_TIMER,   /* core_wake_at has passed (too early is harmless) */
-  EVENT_LOG,     /* last_seq, indexed_seq, oldest_us */
+  EVENT_LOG,     /* last_seq, indexed_seq */
   EVENT_DONE,    /* the operation `op` ended */
   EVENT_ERROR,   /* the handle's own error: why, transport */
   EVENT_RESUMED, /* the host slept: connections are dead, recreate the handle */
@@ -113,7 +113,7 @@ typedef struct core_event {
   /* EVENT_DONE */
   core_op op;
   fault why;                    /* SCOPE_NONE: success. Store failures come as SCOPE_AGENT */
-  const delivery_state *book;   /* after INTENT, SETTLE, ABANDON, and at START */
+  const delivery_state *book;   /* after INTENT, SETTLE and ABANDON, failed ones too */
   const char *cluster_id;       /* CONNECT */
   int32_t partitions;           /* TOPIC */
   int64_t max_message_bytes;    /* TOPIC; -1: unknown */

@@ -11,6 +11,21 @@ typedef enum topic_health {
   TOPIC_SICK         /* cannot be written: its events go to a lane */
 } topic_health;
 
+/* A record that failed by its own fault: how often so far, and whether that is the end of it. One a topic is
+ * enough: only the first unsettled record of a topic can be alone in a transaction, and it stays the first until
+ * it is settled. (A table for all was searched for every slot of a transaction, and could overflow.) */
+typedef struct trial {
+  uint64_t seq;              /* 0: none; a settled seq is never asked for again */
+  uint32_t attempts;
+  int64_t first_us, last_us; /* wall clock */
+  bool condemned;
+  fault why;
+} trial;
+
+/* Narrowing down what breaks the transactions of one reader: at most so many records a transaction, doubling
+ * with each success, until the reader has passed what was in the transaction that failed. */
+typedef struct narrow { size_t events; uint64_t to; } narrow; /* events 0: off */
+
 typedef struct topic {
   char *name;              /* NUL-terminated, owned */
   size_t len;
@@ -21,7 +36,8 @@ typedef struct topic {
   bool has_lane;
   uint64_t lane_seq;       /* every event of the topic up to here is settled */
   int64_t lane_try_us;     /* monotonic: when to try again */
-  uint32_t lane_failures;
+  narrow narrow;
+  trial trial;
   /* Lane as the transaction in hand would leave it. */
   bool next_has_lane;
   uint64_t next_lane_seq;
@@ -58,16 +74,6 @@ typedef struct slot { /* one record of the transaction: its verdict and what is 
 /* A fault as a dead letter wants it, with text of its own. */
 typedef struct letter_text { sl_letter letter; char class_[40], name[48], text[256]; } letter_text;
 
-/* A record that failed by its own fault: how often so far, and whether that is the end of it. */
-typedef struct trial {
-  uint64_t seq;
-  uint32_t attempts;
-  int64_t first_us, last_us; /* wall clock */
-  bool condemned;
-  fault why;
-} trial;
-#define TRIALS_MAX 64
-
 typedef struct txn {
   bool open;               /* FILL has begun */
   bool begun;              /* kafka_begin succeeded */
@@ -90,7 +96,7 @@ typedef struct txn {
   /* The first failed delivery that says something of its own, and where. */
   fault why;
   size_t why_slot;
-  bool why_named;          /* not just _PURGE */
+  size_t named;            /* failures that say more than _PURGE */
   bool transport;          /* a transport error since the commit or abort began */
   int64_t op_us;           /* when that began */
 } txn;
@@ -104,6 +110,8 @@ struct core {
   bool handle;             /* the driver has one */
   bool claimed, stopping, drained;
   bool drain_expired;
+  bool stale;              /* the handle is known to be dead, or its connections are: see why */
+  fault stale_why;
 
   /* the book, as of the last operation that changed it */
   sl_progress cursor;      /* lanes live in the topics */
@@ -114,9 +122,11 @@ struct core {
 
   uint64_t last_seq, indexed_seq;
   int64_t pending_since_us; /* monotonic: when the first event behind the cursor was seen; 0: none */
+  int64_t behind_since_us; /* the same for events that the transaction in hand will not take; 0: none */
   topic_table topics;
   topic *topic_wanted;     /* looked up before the next FILL */
   size_t lane_turn;
+  bool lane_last;          /* a lane had the last turn */
 
   txn txn;
   delivery_attempt attempt;
@@ -124,12 +134,8 @@ struct core {
   size_t lane_cap;
   sl_buf marker;           /* the attempt's progress, encoded */
 
-  /* narrowing down a record that breaks its transaction */
-  size_t narrow_events;    /* 0: off; else at most so many a transaction */
-  uint64_t narrow_to;      /* until the cursor passes this */
-  bool narrow_topic;       /* one topic a transaction */
-  trial trials[TRIALS_MAX];
-  size_t trial_count;
+  narrow narrow;           /* of the main reader; lanes have their own */
+  uint32_t mute;           /* transactions in a row that failed and did not say why */
 
   /* size and pace */
   uint64_t target_bytes;
@@ -147,6 +153,7 @@ struct core {
   bool recreate;           /* the handle's options no longer fit: a new one before the next transaction */
   int64_t hold_us;         /* no transaction before this time: a record's own back-off */
   uint32_t timeouts;       /* single events in a row that did not cross in time */
+  uint32_t book_failures;  /* attempts in a row that the book did not take */
   core_park park;
   sl_buf marker_there;
   uint64_t transactions, aborts, handles;
@@ -165,8 +172,9 @@ bool txn_seal(core *c);
 void txn_cut_at_failure(core *c);
 /* Learns from a failed transaction: whom to blame, how to go on. Says the scope to act on. */
 fault_scope txn_blame(core *c, const fault *why);
-/* After SETTLE: lanes, trials, narrowing and size follow. */
+/* After SETTLE: narrowing, size and pace follow. */
 void txn_settled(core *c);
 bool book_load(core *c, const delivery_state *book);
-trial *trial_of(core *c, uint64_t seq);
+/* The lanes are those of the book; nothing else sets them. */
+bool lanes_load(core *c, const sl_lane *lanes, size_t count);
 #endif

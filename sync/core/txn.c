@@ -28,10 +28,11 @@ void txn_free(core *c) {
   c->txn = (txn){0};
 }
 
-trial *trial_of(core *c, uint64_t seq) {
-  for (size_t i = 0; i < c->trial_count; i++)
-    if (c->trials[i].seq == seq) return &c->trials[i];
-  return NULL;
+static narrow *narrow_of(core *c) { return c->txn.lane ? &c->txn.lane->narrow : &c->narrow; }
+
+static void sicken(core *c, topic *tp) {
+  tp->health = TOPIC_SICK;
+  tp->lane_try_us = c->now_us + c->config.probe_us;
 }
 
 static slot *add_slot(txn *t, uint64_t seq, topic *tp, uint8_t verdict) {
@@ -118,15 +119,18 @@ core_offer_result core_offer(core *c, uint64_t seq, sl_slice name, uint64_t dupl
   /* The lane comes first: whatever else is true of the event, its lane gives the verdict, in order. */
   if (!t->lane && tp->next_has_lane) return to_lane(c, seq, tp);
   if (duplicate_of) return settle_as(t, seq, tp, SL_VERDICT_DUPLICATE, (int64_t)duplicate_of);
-  trial *tr = c->trial_count ? trial_of(c, seq) : NULL;
+  const trial *tr = tp->trial.seq == seq ? &tp->trial : NULL;
   if (tr && tr->condemned) {
     if (!add_slot(t, seq, tp, SL_VERDICT_DEAD)) return stop(t, true);
     if (!add_letter(c, t->count - 1, &tr->why, tr->attempts, tr->first_us, tr->last_us)) {
       drop_last(t);
       return stop(t, true);
     }
+    stop(t, true); /* settled at once: the next of its topic may need the place of its trial */
     return OFFER_SETTLED;
   }
+  /* Sick, but no record came since: it may have recovered. */
+  if (tp->health == TOPIC_SICK && !tp->next_has_lane && tp->lane_try_us <= now_us) tp->health = TOPIC_UNKNOWN;
   if (tp->health == TOPIC_UNKNOWN) {
     c->topic_wanted = tp; /* looked up between transactions: an open one would hold back its readers */
     return stop(t, true);
@@ -135,16 +139,10 @@ core_offer_result core_offer(core *c, uint64_t seq, sl_slice name, uint64_t dupl
 
   /* A record that may break its transaction goes alone: no innocent is harmed. */
   bool alone = tr || (tp->max_message_bytes > 0 && size > (uint64_t)tp->max_message_bytes);
-  size_t most = c->narrow_events ? c->narrow_events : (size_t)c->config.txn_max_events;
-  if (t->produced > 0) {
-    if (alone || t->produced >= most || t->bytes + size > c->target_bytes) return stop(t, true);
-    if (c->narrow_topic)
-      for (size_t i = t->count; i-- > 0;)
-        if (t->slots[i].produced) {
-          if (t->slots[i].topic != tp) return stop(t, true);
-          break;
-        }
-  }
+  size_t narrowed = narrow_of(c)->events;
+  size_t most = narrowed ? narrowed : (size_t)c->config.txn_max_events;
+  if (c->book_failures) most = 1; /* until the book is writable again: what it does not take is produced in vain */
+  if (t->produced > 0 && (alone || t->produced >= most || t->bytes + size > c->target_bytes)) return stop(t, true);
   slot *s = add_slot(t, seq, tp, SL_VERDICT_SENT);
   if (!s) return stop(t, true);
   if (t->produced == 0 && t->begun_us == 0) t->begun_us = now_us;
@@ -169,7 +167,8 @@ bool core_queue_full(core *c, size_t size) {
   take_back(t, size);
   t->stop = t->failed > 0 || t->broken || c->stopping;
   if (t->outstanding > 0) return true;
-  c->queue_bytes = (int64_t)size * 2 + (1 << 20);
+  int64_t wanted = (int64_t)size * 2 + (1 << 20);
+  c->queue_bytes = c->queue_bytes < wanted ? wanted : c->queue_bytes * 2;
   c->recreate = true;
   stop(t, true);
   return false;
@@ -182,17 +181,20 @@ bool core_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us) {
   core_fault(c, why);
   slot *s = &t->slots[index];
   topic *tp = s->topic;
-  if (why->scope == SCOPE_RECORD && retry_rule_of(why->class_).budget == 0 &&
-      add_letter(c, index, why, 1, wall_us, wall_us)) {
-    s->produced = false;
-    t->produced--;
-    t->outstanding--;
-    return true;
+  if (why->scope == SCOPE_RECORD && why->class_ != CLASS_NON_RETRYABLE_IDEMPOTENCY) {
+    if (retry_rule_of(why->class_).budget == 0 && add_letter(c, index, why, 1, wall_us, wall_us)) {
+      s->produced = false;
+      t->produced--;
+      t->outstanding--;
+      return true;
+    }
+    core_delivered(c, tag, -1, -1, why); /* it keeps its slot: who failed must be known */
+    return false;
   }
   uint64_t seq = t->verdicts[index].seq;
   take_back(t, 0);
   if (why->scope == SCOPE_TOPIC) {
-    tp->health = TOPIC_SICK;
+    sicken(c, tp);
     if (t->lane) stop(t, false);
     else return to_lane(c, seq, tp) == OFFER_SETTLED;
     return false;
@@ -220,11 +222,13 @@ void core_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, co
   t->failed++;
   /* A purge says only that the transaction is over; the first fault of a record's own names the culprit. */
   bool named = strstr(why->name, "PURGE") == NULL;
-  if (t->failed == 1 || (named && !t->why_named) || (named && index < t->why_slot)) {
+  if (t->failed == 1 || (named && (t->named == 0 || index < t->why_slot))) {
     t->why = *why;
     t->why_slot = index;
-    t->why_named = named;
+    /* "The broker has it already" is no reason to bury it: a new session, again from the cursor. */
+    if (why->class_ == CLASS_NON_RETRYABLE_IDEMPOTENCY) t->why.scope = SCOPE_PRODUCER;
   }
+  t->named += named;
   t->stop = true;
 }
 
@@ -287,6 +291,8 @@ void txn_cut_at_failure(core *c) {
   while (keep < t->count && (!t->slots[keep].produced || (t->slots[keep].reported && !t->slots[keep].failed)))
     keep++;
   if (keep == t->count) return;
+  for (size_t i = keep; i < t->count; i++) t->produced -= t->slots[i].produced;
+  t->outstanding = 0; /* reports of what was cut find no slot */
   t->count = keep;
   t->looked_to = keep ? t->verdicts[keep - 1].seq : t->from - 1;
   for (size_t i = 0; i < c->topics.count; i++) { /* lanes that only the cut part opened */
@@ -295,84 +301,97 @@ void txn_cut_at_failure(core *c) {
   }
 }
 
+/* The next transactions of this reader are smaller: those before the first suspect; or the suspect alone; or half,
+ * where more than one is suspected (one oversize record failed 513 innocents of its batch: seen). Always fewer
+ * than failed, so that it ends with a record alone. */
+static void narrow_down(core *c) {
+  txn *t = &c->txn;
+  narrow *n = narrow_of(c);
+  size_t before = 0;
+  if (t->named)
+    for (size_t i = 0; i < t->why_slot; i++) before += t->slots[i].produced;
+  n->events = before ? before : t->named == 1 ? 1 : t->produced / 2;
+  if (n->to < t->looked_to) n->to = t->looked_to;
+}
+
 static void blame_record(core *c, const fault *why) {
   txn *t = &c->txn;
-  if (t->produced > 1) { /* narrow it down: first those before the first suspect, then halves of the rest */
-    size_t before = 0;
-    if (t->why_named && t->failed)
-      for (size_t i = 0; i < t->why_slot; i++) before += t->slots[i].produced;
-    c->narrow_events = before ? before : (t->produced - before + 1) / 2;
-    if (c->narrow_events >= t->produced) c->narrow_events = t->produced / 2;
-    if (c->narrow_to < t->looked_to) c->narrow_to = t->looked_to;
+  if (t->produced > 1) {
+    narrow_down(c);
     return;
   }
   size_t at = 0;
   while (at < t->count && !t->slots[at].produced) at++;
   if (at == t->count) return;
-  trial *tr = trial_of(c, t->verdicts[at].seq);
-  if (!tr) {
-    if (c->trial_count == TRIALS_MAX) return; /* its turn comes once others are settled */
-    tr = &c->trials[c->trial_count++];
-    *tr = (trial){.seq = t->verdicts[at].seq, .first_us = c->wall_us};
-  }
+  trial *tr = &t->slots[at].topic->trial;
+  if (tr->seq != t->verdicts[at].seq) *tr = (trial){.seq = t->verdicts[at].seq, .first_us = c->wall_us};
   tr->attempts++;
   tr->last_us = c->wall_us;
   tr->why = *why;
   retry_rule rule = retry_rule_of(why->class_);
   tr->condemned = tr->attempts > rule.budget;
-  if (!tr->condemned) c->hold_us = c->now_us + retry_delay(&c->config.seed, rule, tr->attempts - 1);
+  if (tr->condemned) return;
+  int64_t again = c->now_us + retry_delay(&c->config.seed, rule, tr->attempts - 1);
+  if (t->lane) t->lane->lane_try_us = again;
+  else c->hold_us = again;
+}
+
+/* The only topic of the transaction; NULL: several, or none. */
+static topic *only_topic(const txn *t) {
+  topic *only = NULL;
+  for (size_t i = 0; i < t->count; i++) {
+    if (!t->slots[i].produced) continue;
+    if (only && only != t->slots[i].topic) return NULL;
+    only = t->slots[i].topic;
+  }
+  return only;
 }
 
 static void blame_topic(core *c) {
   txn *t = &c->txn;
-  topic *guilty = NULL;
-  if (t->failed && t->why_named && t->why.scope == SCOPE_TOPIC) {
-    guilty = t->slots[t->why_slot].topic;
-  } else {
-    bool several = false;
-    for (size_t i = 0; i < t->count; i++) {
-      if (!t->slots[i].produced) continue;
-      if (guilty && guilty != t->slots[i].topic) several = true;
-      guilty = t->slots[i].topic;
-    }
-    if (several) { /* one topic a transaction will tell */
-      c->narrow_topic = true;
-      if (c->narrow_to < t->looked_to) c->narrow_to = t->looked_to;
-      return;
-    }
+  topic *guilty = t->named && t->why.scope == SCOPE_TOPIC ? t->slots[t->why_slot].topic : only_topic(t);
+  if (guilty) sicken(c, guilty);
+  else if (t->produced > 1) narrow_down(c);
+}
+
+/* Nothing but _PURGE: a topic that may be described but not written says no more than that, for every record, and
+ * the abort is fatal (seen). Once is bad luck; again, it is looked for as any other culprit. */
+static void blame_mute(core *c) {
+  txn *t = &c->txn;
+  if (t->failed == 0 || t->named || c->stale || ++c->mute < 2) return;
+  if (!only_topic(t)) narrow_down(c);
+  else if (c->mute >= 4) sicken(c, only_topic(t));
+}
+
+static void blame_connection(core *c) {
+  txn *t = &c->txn;
+  if (t->failed == 0 && t->outstanding == 0) return;
+  /* Perhaps it was too much for the link: what cannot finish inside its timeout is tried again for ever
+   * (over 128 kB/s, 3,000 events of 1 KB never arrived: seen). */
+  if (c->target_bytes > TARGET_MIN) {
+    uint64_t sent = t->bytes < c->target_bytes ? t->bytes : c->target_bytes;
+    c->target_bytes = sent / 4 > TARGET_MIN ? sent / 4 : TARGET_MIN;
   }
-  if (!guilty) return;
-  guilty->health = TOPIC_SICK;
-  guilty->lane_failures++;
-  guilty->lane_try_us = c->now_us + c->config.probe_us;
+  if (t->produced == 1 && ++c->timeouts >= 2 && c->timeout_us < c->config.txn_timeout_us * TIMEOUT_FACTOR_MAX) {
+    c->timeout_us *= 2;
+    c->timeouts = 0;
+  }
 }
 
 fault_scope txn_blame(core *c, const fault *why) {
   txn *t = &c->txn;
-  const fault *f = why;
-  if (t->failed && t->why_named && !why->fenced) f = &t->why;
+  const fault *f = t->named && !why->fenced ? &t->why : why;
   core_fault(c, f);
+  if (t->lane && f->scope != SCOPE_TOPIC) t->lane->lane_try_us = c->now_us;
   switch (f->scope) {
   case SCOPE_RECORD: blame_record(c, f); break;
   case SCOPE_TOPIC: blame_topic(c); break;
-  case SCOPE_CONNECTION:
-    /* Perhaps it was too much for the link: what cannot finish inside its timeout is tried again for ever
-     * (over 128 kB/s, 3,000 events of 1 KB never arrived: seen). */
-    if (t->failed && c->target_bytes > TARGET_MIN) {
-      uint64_t sent = t->bytes < c->target_bytes ? t->bytes : c->target_bytes;
-      c->target_bytes = sent / 4 > TARGET_MIN ? sent / 4 : TARGET_MIN;
-    }
-    if (t->failed && t->produced == 1 && ++c->timeouts >= 2 &&
-        c->timeout_us < c->config.txn_timeout_us * TIMEOUT_FACTOR_MAX) {
-      c->timeout_us *= 2;
-      c->timeouts = 0;
-    }
-    break;
+  case SCOPE_CONNECTION: blame_connection(c); break;
+  case SCOPE_PRODUCER: blame_mute(c); break;
   case SCOPE_AGENT: /* the book could not be written (a full disk, say): not again at once */
-    c->hold_us = c->now_us + 500000 + retry_delay(&c->config.seed, retry_rule_of(CLASS_RETRYABLE_DEPENDENCY), 0);
+    c->hold_us = c->now_us + 500000 + retry_delay(&c->config.seed, (retry_rule){0, 500000, 10000000}, c->book_failures);
     break;
   case SCOPE_NONE:
-  case SCOPE_PRODUCER:
   case SCOPE_CLUSTER: break;
   }
   return f->scope;
@@ -395,28 +414,39 @@ static void learn_pace(core *c) {
 }
 
 void txn_settled(core *c) {
-  learn_pace(c);
+  txn *t = &c->txn;
+  if (t->failed == 0) learn_pace(c);
+  c->transactions++;
+  c->last_commit_us = c->now_us;
+  if (t->claim) return;
+  if (t->lane && t->lane->health == TOPIC_READY) t->lane->lane_try_us = c->now_us; /* it goes well: on */
+  narrow *n = narrow_of(c);
+  if (n->events && t->produced >= n->events && t->failed == 0) n->events *= 2;
+  if (t->looked_to >= n->to) *n = (narrow){0};
+  c->mute = 0;
+  c->failures = 0; /* not for a claim: it says nothing of the transactions that failed before it */
+}
+
+bool lanes_load(core *c, const sl_lane *lanes, size_t count) {
+  bool ok = true;
+  for (size_t i = 0; i < c->topics.count; i++) c->topics.list[i]->next_has_lane = false;
+  for (size_t i = 0; i < count; i++) {
+    topic *tp = topics_get(&c->topics, lanes[i].topic);
+    if (!tp) {
+      ok = false;
+      continue;
+    }
+    /* A lane that was opened just now may wait; one that the last agent left is tried at once. */
+    if (!tp->has_lane && c->phase != PHASE_BACKOFF) tp->lane_try_us = c->now_us + c->config.probe_us;
+    tp->has_lane = tp->next_has_lane = true;
+    tp->lane_seq = tp->next_lane_seq = lanes[i].seq;
+  }
   for (size_t i = 0; i < c->topics.count; i++) {
     topic *tp = c->topics.list[i];
-    if (tp->next_has_lane && !tp->has_lane) tp->lane_try_us = c->now_us + c->config.probe_us;
-    if (!tp->next_has_lane) tp->lane_failures = 0;
-    tp->has_lane = tp->next_has_lane;
-    tp->lane_seq = tp->next_lane_seq;
+    if (!tp->next_has_lane) {
+      tp->has_lane = false;
+      tp->narrow = (narrow){0};
+    }
   }
-  uint64_t done = c->txn.looked_to;
-  size_t kept = 0;
-  for (size_t i = 0; i < c->trial_count; i++) {
-    bool settled = false;
-    for (size_t k = 0; k < c->txn.count && !settled; k++) settled = c->txn.verdicts[k].seq == c->trials[i].seq;
-    if (!settled) c->trials[kept++] = c->trials[i];
-  }
-  c->trial_count = kept;
-  if (!c->txn.claim && done >= c->narrow_to) {
-    c->narrow_events = 0;
-    c->narrow_topic = false;
-    c->narrow_to = 0;
-  }
-  c->transactions++;
-  c->failures = 0;
-  c->last_commit_us = c->now_us;
+  return ok;
 }
