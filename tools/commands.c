@@ -27,7 +27,8 @@ const command command_table[] = {
    OPTION(OPT_TOPIC) | OPTION(OPT_TYPE) | OPTION(OPT_CORRELATION) | OPTION(OPT_CAUSATION) |
      OPTION(OPT_EVENT_ID) | OPTION(OPT_KEY) | OPTION(OPT_NO_KEY) | OPTION(OPT_TENANT) | OPTION(OPT_SOURCE) |
      OPTION(OPT_HEADER) | OPTION(OPT_OCCURRED_AT) | OPTION(OPT_JSONL) | OPTION(OPT_ACK) | OPTION(OPT_STRICT) |
-     OPTION(OPT_PROGRESS) | OPTION(OPT_MAX_VALUE) | OPTION(OPT_QUOTA) | OPTION(OPT_RELAXED),
+     OPTION(OPT_PROGRESS) | OPTION(OPT_MAX_VALUE) | OPTION(OPT_QUOTA) | OPTION(OPT_GROUP) |
+     OPTION(OPT_RELAXED),
    0, 1, NEED_NOTHING, run_append},
   {"query", "", "list events by id, type, topic, status or time",
    "Lists the events that meet every condition, in order of seq. Ids may be unique\n"

@@ -28,6 +28,7 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_PROGRESS] = {"progress", 0, NULL, "show a bar on a terminal"},
   [OPT_MAX_VALUE] = {"max-value", 0, "SIZE", "the largest value taken: 1000000 bytes, at most 16M"},
   [OPT_QUOTA] = {"quota", 0, "SIZE", "set the store's quota of disk space, for all who append"},
+  [OPT_GROUP] = {"group", 0, "NAME", "when the store is made: a group that may use it too"},
   [OPT_RELAXED] = {"relaxed", 0, NULL, "do not wait for the disk: a power cut may drop the last events"},
   [OPT_EVENT] = {"event", 0, "ID", "the event id or a unique prefix of it"},
   [OPT_STATUS] = {"status", 0, "STATUS[,...]", "pending, sent, dead, duplicate or dropped"},

@@ -106,7 +106,7 @@ int tool_fail_status(tool *t, sl_status status, const char *format, ...) {
   va_end(args);
   text_puts(&words, words.len ? ": " : "");
   text_puts(&words, *detail ? detail : sl_status_text(status));
-  if (t->path && !strstr(text_str(&words), t->path))
+  if (exit_of(status) == EXIT_STORE && t->path && !strstr(text_str(&words), t->path))
     text_printf(&words, " (store %s)", t->path);
   if (help && !strstr(detail, "sidelog "))
     text_printf(&words, "; %s", help);
@@ -149,7 +149,7 @@ char *path_brief(const char *path) {
 }
 
 int tool_open(tool *t, uint32_t flags) {
-  sl_options options = {.flags = flags};
+  sl_options options = {.flags = flags, .group = option_text(&t->given, OPT_GROUP)};
   uint64_t max_value = 0;
   if (!tool_size(t, OPT_MAX_VALUE, &max_value) || !tool_size(t, OPT_QUOTA, &options.quota_bytes))
     return EXIT_USAGE;

@@ -6,11 +6,12 @@
 enum { GAP = 2, LEVELS = 12, BAR_MOST = 40, BAR_LEAST = 12, LABEL_LEAST = 16 };
 
 typedef struct signs {
-  const char *edge, *line, *point, *branch, *corner, *pipe, *mark;
+  const char *edge, *line, *point, *branch, *corner, *pipe, *mark, *more;
 } signs;
 
-static const signs unicode_signs = {"\u258f", "\u2501", "\u25cf", "\u251c ", "\u2514 ", "\u2502 ", "\u25c0"};
-static const signs ascii_signs = {"|", "-", "*", "+ ", "` ", "| ", "<"};
+static const signs unicode_signs = {
+  "\u258f", "\u2501", "\u25cf", "\u251c ", "\u2514 ", "\u2502 ", "\u25c0", "\u2026"};
+static const signs ascii_signs = {"|", "-", "*", "+ ", "` ", "| ", "<", ".."};
 
 /* Columns of a drawing; 0: left out. */
 typedef struct plan {
@@ -26,7 +27,7 @@ static void add_tree(text *out, const trace_node *nodes, size_t at, const signs 
   for (size_t i = at; nodes[i].depth > 0 && levels < LEVELS; i = nodes[i].parent)
     above[levels++] = i;
   if (nodes[at].depth > LEVELS)
-    text_printf(out, "%" PRIu32 "%s", nodes[at].depth - LEVELS, s->mark);
+    text_printf(out, "%s%" PRIu32 " ", s->more, nodes[at].depth - LEVELS);
   for (int k = levels; k > 1; k--)
     text_puts(out, nodes[above[k - 1]].last ? "  " : s->pipe);
   if (levels > 0)

@@ -74,7 +74,7 @@ class Lines(cli.Case):
     def test_a_slow_producer_is_acknowledged_line_by_line(self):
         store = self.store()
         with subprocess.Popen(store.argv("append", "--jsonl", "--ack", "--topic", "a"), stdin=subprocess.PIPE,
-                              stdout=subprocess.PIPE) as feed:
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as feed:
             for n in range(5):
                 feed.stdin.write(b'{"event_id":"e%d"}\n' % n)
                 feed.stdin.flush()
