@@ -9,7 +9,7 @@
 #include "store/delivery_impl.h"
 #include "base/clock.h"
 #include "store/index.h"
-#include "store/log.h"
+#include "store/snapshot.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -197,10 +197,10 @@ static sl_status take_block(walk *w, uint64_t first, uint64_t last, size_t *next
     if (status != SL_OK) return status;
     sl_parts parts;
     uint64_t found = 0;
-    status = log_view_next(w->log, seq, true, &found, &parts);
-    if (status == SL_NOTFOUND || (status == SL_OK && found > last)) break;
-    if (status != SL_OK && status != SL_E_CORRUPT) return status;
-    if (found > last) break;
+    bool damaged;
+    status = snapshot_next(w->log, seq, true, &found, &parts, &damaged);
+    if (status != SL_OK && status != SL_NOTFOUND) return status;
+    if (status == SL_NOTFOUND || found > last) break;
     w->looked++;
     const delivery_verdict *v = *next < attempt->count ? &attempt->verdicts[*next] : NULL;
     if (!v || v->seq > found)
@@ -212,7 +212,7 @@ static sl_status take_block(walk *w, uint64_t first, uint64_t last, size_t *next
                      "there is a verdict of event %" PRIu64
                      ", which the log does not hold or which has one already",
                      v->seq);
-    status = take_event(w, found, status == SL_OK ? &parts : NULL, v, &receipts[found - first]);
+    status = take_event(w, found, damaged ? NULL : &parts, v, &receipts[found - first]);
     if (status != SL_OK) return status;
     ++*next;
     seq = found;
@@ -250,7 +250,8 @@ typedef struct lane_walk {
 } lane_walk;
 
 static int by_seq(const void *a, const void *b) {
-  const uint64_t x = (*(const delivery_verdict *const *)a)->seq, y = (*(const delivery_verdict *const *)b)->seq;
+  const delivery_verdict *const *p = a, *const *q = b;
+  const uint64_t x = (*p)->seq, y = (*q)->seq;
   return (x > y) - (x < y);
 }
 

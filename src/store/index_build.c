@@ -9,6 +9,7 @@
  * goes no further than the watermark. The status names its seq. Queries go on (they scan the tail). */
 #include "base/id.h"
 #include "store/index_impl.h"
+#include "store/snapshot.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -164,17 +165,18 @@ static sl_status read_events(sl_index *index, reader *r, index_state *state, uin
     if (status != SL_OK) return status;
     sl_parts parts;
     uint64_t found = 0;
-    status = log_view_next(r->log, seq, false, &found, &parts);
-    if (status == SL_NOTFOUND || (found > limit && (status == SL_OK || status == SL_E_CORRUPT))) {
+    bool bad;
+    status = snapshot_next(r->log, seq, false, &found, &parts, &bad);
+    if (status != SL_OK && status != SL_NOTFOUND) return status;
+    if (status == SL_NOTFOUND || found > limit) {
       b->last = limit; /* holes: trimmed long ago */
       return SL_OK;
     }
-    if (status == SL_E_CORRUPT) {
-      *damaged = sl_fail_context(status, "index/ stops before event %" PRIu64, found);
+    if (bad) {
+      *damaged = sl_fail_context(SL_E_CORRUPT, "index/ stops before event %" PRIu64, found);
       b->last = found - 1;
       return SL_OK;
     }
-    if (status != SL_OK) return status;
     if (!*gen) {
       status = pick_gen(index, state, found, gen);
       if (status != SL_OK) return status;
@@ -398,7 +400,12 @@ static sl_status index_forget(sl_index *index) {
 sl_status sl_reindex(sl_store *store) {
   sl_status status = store_enter(store);
   uint64_t reached = 0, last = 0;
-  if (status == SL_OK) status = index_forget(store->index);
+  if (status == SL_OK) {
+    status = index_forget(store->index);
+    if (status == SL_E_CORRUPT)
+      status = sl_fail_context(status, "%s/index is beyond emptying: close the store everywhere and remove that "
+                               "folder, it is built again", store->path);
+  }
   if (status == SL_OK) status = look(store, &reached, &last);
   for (bool more = reached < last; status == SL_OK && more && reached < last;)
     status = index_step(store->index, INDEX_BULK, &reached, &more, NULL);

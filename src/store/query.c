@@ -137,14 +137,15 @@ static sl_status run_index(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t 
 static sl_status run_scan(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t last) {
   while (*pos <= last && !query_full(it)) {
     sl_parts parts;
-    uint64_t found = last + 1;
-    sl_status status = log_view_next(snap->log, *pos, it->peek, &found, &parts);
+    uint64_t found = 0;
+    bool damaged;
+    sl_status status = snapshot_next(snap->log, *pos, it->peek, &found, &parts, &damaged);
+    if (status != SL_OK && status != SL_NOTFOUND) return status;
     if (status == SL_NOTFOUND || found > last) {
       *pos = last + 1;
       return SL_OK;
     }
-    if (status != SL_OK && status != SL_E_CORRUPT) return status;
-    status = take(it, snap, found, status, &parts, !it->peek);
+    status = take(it, snap, found, damaged ? SL_E_CORRUPT : SL_OK, &parts, !it->peek);
     if (status != SL_OK) return status;
     *pos = found + 1;
   }
@@ -224,7 +225,11 @@ sl_status sl_iter_next(sl_iter *it, const sl_record **record) {
       return sl_fail(SL_NOTFOUND, "no more events");
     const uint64_t before = it->next;
     status = fill(it);
-    if (status != SL_OK && it->count == 0) return status;
+    if (status != SL_OK && it->count == 0) {
+      /* Damage that is no record's cannot be passed: said once, or callers who go on behind it never end. */
+      if (status == SL_E_CORRUPT) it->finished = true;
+      return status;
+    }
     if (status != SL_OK) break; /* what was read before the failure comes first; it shows again */
     if (it->count == 0 && it->next == before && !it->finished)
       return sl_fail(SL_NOTFOUND, "no more events now");

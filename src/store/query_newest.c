@@ -57,11 +57,11 @@ static sl_status scan_block(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t
   for (uint64_t seq = low; seq <= *pos;) {
     sl_parts parts;
     uint64_t found = 0;
-    bool hit = false;
-    sl_status status = log_view_next(snap->log, seq, it->peek, &found, &parts);
+    bool hit = false, damaged;
+    sl_status status = snapshot_next(snap->log, seq, it->peek, &found, &parts, &damaged);
+    if (status != SL_OK && status != SL_NOTFOUND) return status;
     if (status == SL_NOTFOUND || found > *pos) break;
-    if (status != SL_OK && status != SL_E_CORRUPT) return status;
-    status = match(it, snap, found, status, &parts, !it->peek, &hit);
+    status = match(it, snap, found, damaged ? SL_E_CORRUPT : SL_OK, &parts, !it->peek, &hit);
     if (status != SL_OK) return status;
     if (hit) hits[count++] = found;
     seq = found + 1;

@@ -101,14 +101,15 @@ static sl_status from_tail(resolver *r, uint64_t next) {
       sl_parts parts;
       uint64_t found = 0;
       uint8_t id[16];
-      status = log_view_next(log, next, true, &found, &parts);
-      if (status != SL_OK && status != SL_E_CORRUPT) break;
+      bool damaged;
+      status = snapshot_next(log, next, true, &found, &parts, &damaged);
+      if (status != SL_OK) break;
       next = found + 1;
-      if (status != SL_OK || !sl_uuid_parse(id_of(&parts, r->attr), id)) continue;
+      if (damaged || !sl_uuid_parse(id_of(&parts, r->attr), id)) continue;
       if (memcmp(id, r->low, 16) >= 0 && memcmp(id, r->high, 16) <= 0) insert(r, id);
     }
     log_view_close(log);
-    if (status != SL_OK && status != SL_NOTFOUND && status != SL_E_CORRUPT) return status;
+    if (status != SL_OK && status != SL_NOTFOUND) return status;
   }
   return SL_OK;
 }

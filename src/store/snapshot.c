@@ -27,3 +27,13 @@ sl_status snapshot_open(sl_store *store, snapshot *snap) {
                  "restored or replaced",
                  store->path);
 }
+
+sl_status snapshot_next(log_view *log, uint64_t seq, bool peek, uint64_t *found, sl_parts *parts,
+                        bool *damaged) {
+  uint64_t at = 0;
+  sl_status status = log_view_next(log, seq, peek, &at, parts);
+  *damaged = status == SL_E_CORRUPT && at >= seq;
+  if (status != SL_OK && !*damaged) return status;
+  *found = at;
+  return SL_OK;
+}

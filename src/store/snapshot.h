@@ -18,4 +18,9 @@ typedef struct snapshot {
  * snapshot_close ends it; closing a zeroed one is harmless. Keep it short. */
 sl_status snapshot_open(sl_store *store, snapshot *snap);
 void snapshot_close(snapshot *snap);
+
+/* log_view_next that tells a damaged record from a damaged environment, which has no next record to go on
+ * with. SL_OK with *damaged set: the record `*found` cannot be read (the detail says why). */
+sl_status snapshot_next(log_view *log, uint64_t seq, bool peek, uint64_t *found, sl_parts *parts,
+                        bool *damaged);
 #endif

@@ -61,9 +61,10 @@ static sl_status look(sl_store *store, snapshot *snap) {
 static sl_status oldest_pending(snapshot *snap, uint64_t from, int64_t *at) {
   sl_parts parts;
   for (uint64_t seq = from, found = 0;; seq = found + 1) {
-    sl_status status = log_view_next(snap->log, seq, true, &found, &parts);
+    bool damaged;
+    sl_status status = snapshot_next(snap->log, seq, true, &found, &parts, &damaged);
     if (status == SL_NOTFOUND) return SL_OK;
-    if (status == SL_E_CORRUPT) continue;
+    if (status == SL_OK && damaged) continue;
     if (status == SL_OK) *at = parts.appended_us;
     return status;
   }

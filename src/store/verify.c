@@ -111,9 +111,9 @@ static sl_status check_fate(verifier *v, uint64_t seq, sl_slice topic) {
   return status;
 }
 
-static sl_status check_record(verifier *v, uint64_t seq, sl_status read, const sl_parts *p) {
+static sl_status check_record(verifier *v, uint64_t seq, bool damaged, const sl_parts *p) {
   v->report.events++;
-  if (read == SL_E_CORRUPT) {
+  if (damaged) {
     problem(v, &v->report.bad_records, "%s", sl_last_detail());
     return SL_OK;
   }
@@ -164,15 +164,14 @@ static sl_status check_records(verifier *v) {
       }
       sl_parts parts;
       uint64_t found = 0;
-      const sl_status read = log_view_next(v->snap.log, next, false, &found, &parts);
-      if (read == SL_NOTFOUND) break;
-      if (read != SL_OK && read != SL_E_CORRUPT) status = read;
-      if (status == SL_OK) status = check_record(v, found, read, &parts);
+      bool damaged;
+      status = snapshot_next(v->snap.log, next, false, &found, &parts, &damaged);
+      if (status == SL_OK) status = check_record(v, found, damaged, &parts);
       if (status == SL_OK && found > next) status = check_hole(v, next, found - 1);
       next = found + 1;
     }
     snapshot_close(&v->snap);
-    if (status != SL_OK) return status;
+    if (status != SL_OK && status != SL_NOTFOUND) return status;
   }
   return SL_OK;
 }
@@ -300,15 +299,13 @@ static sl_status count_pending(verifier *v, tally *t, bool *disturbed) {
       }
       sl_parts parts;
       uint64_t found = 0;
-      status = log_view_next(v->snap.log, next, true, &found, &parts);
-      if (status == SL_NOTFOUND || found > t->last) break;
-      if (status != SL_OK && status != SL_E_CORRUPT) break;
-      const bool copy = status == SL_OK && (parts.flags & SL_RECORD_REPLAY);
-      const bool settled =
-          status == SL_OK ? book_view_settled(book, found, parts.topic) : found <= t->cursor;
+      bool damaged;
+      status = snapshot_next(v->snap.log, next, true, &found, &parts, &damaged);
+      if (status != SL_OK || found > t->last) break;
+      const bool copy = !damaged && (parts.flags & SL_RECORD_REPLAY);
+      const bool settled = damaged ? found <= t->cursor : book_view_settled(book, found, parts.topic);
       if (!settled && !copy) t->pending++;
       next = found + 1;
-      status = SL_OK;
     }
     if (status == SL_NOTFOUND) status = SL_OK;
     log_view_close(v->snap.log);
