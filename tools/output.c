@@ -160,7 +160,12 @@ static void fit(table *t) {
       return;
     tried[pick] = true;
     int least = t->columns[pick].least, now = t->width[pick], want = now - excess;
-    t->width[pick] = least == 0 ? (want >= 18 ? want : 0) : want > least ? want : least < now ? least : now;
+    if (least == 0)
+      t->width[pick] = want < 18 ? 0 : t->columns[pick].cut == CUT_BARE ? 18 : want;
+    else if (t->columns[pick].cut == CUT_BARE) /* ids stand whole, or end where their groups do */
+      t->width[pick] = least < now ? least : now;
+    else
+      t->width[pick] = want > least ? want : least < now ? least : now;
   }
 }
 

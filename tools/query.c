@@ -113,13 +113,14 @@ void record_place(text *out, const sl_record *r, bool with_offset, bool unicode)
 enum { COL_TIME, COL_SEQ, COL_STATUS, COL_TYPE, COL_TOPIC, COL_EVENT, COL_CORRELATION, COL_COUNT };
 
 void lister_begin(lister *l, tool *t, int json_parts) {
-  /* On a narrow terminal milliseconds go, and ids shrink to what is still likely to be unique. */
+  enum { TIME_WIDTH = 23 }; /* never cut */
+  /* On a narrow terminal ids shrink to what is still likely to be unique. */
   bool narrow = t->out.term.width && t->out.term.width < 80;
   const column columns[COL_COUNT] = {
-      [COL_TIME] = {"TIME", false, CUT_BARE, narrow ? 8 : 12, 6},
+      [COL_TIME] = {"TIME", false, CUT_BARE, TIME_WIDTH, 6},
       [COL_SEQ] = {"SEQ", true, CUT_RIGHT, 20, 9},
       [COL_STATUS] = {"STATUS", false, CUT_RIGHT, 9, 8},
-      [COL_TYPE] = {"TYPE", false, CUT_LEFT, 12, 5},
+      [COL_TYPE] = {"TYPE", false, CUT_LEFT, 10, 5},
       [COL_TOPIC] = {"TOPIC", false, CUT_LEFT, 0, 3},
       [COL_EVENT] = {"EVENT", false, CUT_BARE, narrow ? 13 : 18, 4},
       [COL_CORRELATION] = {"CORRELATION", false, CUT_BARE, 0, 2},

@@ -60,7 +60,7 @@ static void say(tool *t, const text *words) {
   text_free(&safe);
 }
 
-static void add_formatted(text *out, const char *format, va_list args) {
+__attribute__((format(printf, 2, 0))) static void add_formatted(text *out, const char *format, va_list args) {
   char words[4096];
   vsnprintf(words, sizeof words, format, args);
   text_puts(out, words);

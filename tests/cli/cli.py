@@ -74,6 +74,7 @@ def steady(text):
     text = re.sub(r"\(([^()]* ago|just now)\)", "(a while ago)", text)
     text = re.sub(r"\b(\d[\d.,]* (us|ms|s|min|h)( \d+ (s|min))?|\d+ d \d\d:\d\d) ago|just now", "a while ago", text)
     text = re.sub(r"\d[\d.]* (B|KiB|MiB|GiB)", "SIZE", text)
+    text = text.replace("SIZE of SIZE", "SIZE")
     text = re.sub(r"\d[\d.]* (us|ms|s) after its append", "SPAN after its append", text)
     text = re.sub(r"in \d[\d.]* (us|ms|s)$", "in SPAN", text, flags=re.M)
     text = re.sub(r"oldest \d[\d.]* (us|ms|s)", "oldest SPAN", text)
