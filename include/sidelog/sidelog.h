@@ -167,7 +167,8 @@ typedef struct sl_event {
   sl_slice topic;          /* required; a legal Kafka topic name: 1..249 of [a-zA-Z0-9._-], not . or .. */
   sl_slice type;           /* empty: the topic's name; up to 255 bytes of UTF-8 */
   sl_slice event_id;       /* empty: a UUIDv7 (RFC 9562) is made. A UUID in canonical lower-case text
-                              is stored as 16 bytes; any other text of 1..255 bytes, verbatim */
+                              is stored as 16 bytes; any other text of 1..255 bytes without a NUL,
+                              verbatim */
   sl_slice correlation_id; /* empty: none; else as event_id */
   sl_slice causation_id;   /* empty: none; else as event_id. The event_id of the cause */
   sl_slice key;            /* the record key in Kafka, decides the partition and is the unit of order.
@@ -191,9 +192,10 @@ typedef struct sl_event {
  * SL_E_NOMEM, SL_E_FORKED. After any error the event is not in the store. */
 SL_API sl_status sl_append(sl_store *store, const sl_event *event, uint64_t *seq);
 
-/* Appends `count` events (1..65,536) in order as one commit: all or none. *first_seq (may be NULL)
- * is the first one's seq, the others follow densely. `bad` (may be NULL) is set on SL_E_INVALID and
- * SL_E_TOO_LARGE to the position of the first event that breaks a rule, and then nothing is stored. */
+/* Appends `count` events (1..65,536, together at most 256 MiB) in order as one commit: all or none.
+ * *first_seq (may be NULL) is the first one's seq, the others follow densely. `bad` (may be NULL) is set on
+ * SL_E_INVALID and SL_E_TOO_LARGE to the position of the first event that breaks a rule, and then nothing is
+ * stored. */
 SL_API sl_status sl_append_many(sl_store *store, const sl_event *events, size_t count,
                                 uint64_t *first_seq, size_t *bad);
 

@@ -113,7 +113,7 @@ sl_status log_open(sl_store *store) {
   }
   sl_status status = dir && log && log->dict ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");
   if (status == SL_OK) {
-    status = log_peek(dir, &quota);
+    status = log_peek(store, dir, &quota);
     store->existed = status == SL_OK;
   }
   if (status == SL_E_NO_STORE && !(store->options.flags & SL_OPEN_EXISTING)) {

@@ -18,7 +18,7 @@
 
 #define ZEROS (256u << 10)
 
-sl_status log_peek(const char *dir, uint64_t *quota) {
+sl_status log_peek(const sl_store *store, const char *dir, uint64_t *quota) {
   /* The smallest map (LMDB makes it as large as the data), the one table that every format has. */
   db_env_options options = {.map_size = 1u << 20, .map_floor = 1u << 20, .max_readers = 1024, .mode = 0600};
   db_env *env;
@@ -31,11 +31,12 @@ sl_status log_peek(const char *dir, uint64_t *quota) {
   if (status == SL_OK) {
     /* Table 0 of this environment is `meta`. */
     status = db_get(txn, 0, LOG_KEY_FORMAT, &value);
-    if (status == SL_NOTFOUND) status = sl_fail(SL_E_NO_STORE, "%s holds no complete store", dir);
+    if (status == SL_NOTFOUND) status = sl_fail(SL_E_NO_STORE, "the store at %s was never completed", store->path);
     uint32_t format = status == SL_OK && value.len == 4 ? sl_get_u32(value.data) : 0;
     if (status == SL_OK && format > SL_FORMAT_VERSION)
-      status = sl_fail(SL_E_VERSION, "%s was written by format %" PRIu32 ", this sidelog reads up to %u: use "
-                       "a newer sidelog; nothing was touched", dir, format, SL_FORMAT_VERSION);
+      status = sl_fail(SL_E_VERSION, "the store at %s was written by format %" PRIu32 ", this sidelog reads "
+                       "up to %u: use a newer sidelog; nothing was touched", store->path, format,
+                       SL_FORMAT_VERSION);
     if (status == SL_OK && format == 0)
       status = sl_fail(SL_E_CORRUPT, "%s: the format version is damaged", dir);
     if (status == SL_OK) status = db_get(txn, 0, LOG_KEY_HEAD, &value);

@@ -50,8 +50,8 @@ struct sl_log {
 sl_status log_meta_read(db_txn *txn, log_meta *meta);
 sl_status log_meta_write(db_txn *txn, const log_meta *meta);
 
-/* Is there a complete log, of a version we read? Changes nothing. SL_E_NO_STORE: none, or not finished. */
-sl_status log_peek(const char *dir, uint64_t *quota);
+/* Is there a complete log, of a version we read? Changes nothing. SL_E_NO_STORE: none, or unfinished. */
+sl_status log_peek(const sl_store *store, const char *dir, uint64_t *quota);
 /* Makes the log of a new store complete in an environment whose tables are there; harmless if another
  * process was faster. */
 sl_status log_create(sl_store *store, db_env *env, const char *dir);

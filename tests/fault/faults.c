@@ -21,7 +21,7 @@ const char *const fault_names[FAULT_KINDS] = {
   "killed in a write",
 };
 
-static fault_kind armed;
+static _Atomic fault_kind armed;
 static atomic_long left;
 static atomic_bool struck;
 
