@@ -33,7 +33,7 @@ static int follow(tool *t, sl_query *query, lister *l, uint64_t after) {
       continue;
     }
     if (st == SL_E_CORRUPT) {
-      tool_fail_status(t, st, "passed over");
+      tool_fail_status(t, st, "damage");
       continue;
     }
     lister_flush(l);

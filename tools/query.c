@@ -72,7 +72,7 @@ int tool_each(tool *t, const sl_query *query, void (*each)(void *arg, const sl_r
   while (!t->out.error) {
     st = sl_iter_next(iter, &record);
     if (st == SL_E_CORRUPT && bad++ < 1000) {
-      tool_fail_status(t, st, "passed over");
+      tool_fail_status(t, st, "damage");
       continue;
     }
     if (st != SL_OK)
