@@ -403,8 +403,10 @@ sl_status sl_reindex(sl_store *store) {
   if (status == SL_OK) {
     status = index_forget(store->index);
     if (status == SL_E_CORRUPT)
-      status = sl_fail_context(status, "%s/index is beyond emptying: close the store everywhere and remove that "
-                               "folder, it is built again", store->path);
+      status = sl_fail_context(status,
+                               "%s/index cannot even be emptied: close the store everywhere and remove that "
+                               "folder, it is built again",
+                               store->path);
   }
   if (status == SL_OK) status = look(store, &reached, &last);
   for (bool more = reached < last; status == SL_OK && more && reached < last;)

@@ -1,0 +1,167 @@
+/* What queries promise beyond what the model test compares: every field, large values, following, limits. */
+#include "kit.h"
+
+static void test_every_field_comes_back(void **state) {
+  kit *k = *state;
+  const sl_header headers[] = {{SL_STR("x-one"), SL_STR("1")}, {SL_STR("empty"), {0}}};
+  const sl_event full = {.topic = SL_STR("t"), .type = SL_STR("ty"), .event_id = SL_STR("e"),
+                         .correlation_id = SL_STR("c"), .causation_id = SL_STR("p"), .key = SL_STR("key"),
+                         .tenant = SL_STR("ten"), .source = SL_STR("src"), .headers = headers,
+                         .header_count = 2, .value = SL_STR("val"), .occurred_at_us = 77};
+  const sl_event bare = {.topic = SL_STR("t")};
+  assert_ok(sl_append(k->store, &full, NULL));
+  assert_ok(sl_append(k->store, &bare, NULL));
+  sl_iter *it;
+  const sl_record *r;
+  assert_ok(sl_iter_start(k->store, NULL, &it));
+  assert_ok(sl_iter_next(it, &r));
+  assert_slice(r->key, "key");
+  assert_slice(r->tenant, "ten");
+  assert_slice(r->source, "src");
+  assert_int_equal(r->occurred_at_us, 77);
+  assert_int_equal(r->header_count, 2);
+  assert_slice(r->headers[0].name, "x-one");
+  assert_slice(r->headers[0].value, "1");
+  assert_slice(r->headers[1].name, "empty");
+  assert_int_equal(r->headers[1].value.len, 0);
+  assert_ok(sl_iter_next(it, &r));
+  assert_null(r->key.data);
+  assert_slice(r->type, "t");
+  assert_int_equal(r->event_id.len, 36);
+  assert_int_equal(r->value.len, 0);
+  assert_int_equal(sl_iter_next(it, &r), SL_NOTFOUND);
+  assert_int_equal(sl_iter_scanned(it), 2);
+  sl_iter_close(it);
+
+  const sl_query q = {.tenant = SL_STR("ten")};
+  assert_ok(sl_iter_start(k->store, &q, &it));
+  assert_ok(sl_iter_next(it, &r));
+  assert_int_equal(r->seq, 1);
+  assert_int_equal(sl_iter_next(it, &r), SL_NOTFOUND);
+  sl_iter_close(it);
+}
+
+/* Values far above a chunk's memory, each valid until the next call. */
+static void test_large_values(void **state) {
+  kit *k = *state;
+  const size_t sizes[] = {10, 300000, 900000, 70000, 1000000, 65536, 1, 500000};
+  char *value = malloc(1000000);
+  for (size_t i = 0; i < 8; i++) {
+    memset(value, 'a' + (int)i, sizes[i]);
+    const sl_event e = {.topic = SL_STR("t"), .value = SL_BYTES(value, sizes[i])};
+    assert_ok(sl_append(k->store, &e, NULL));
+  }
+  for (uint32_t flags = 0; flags <= SL_QUERY_NEWEST; flags += SL_QUERY_NEWEST) {
+    const sl_query q = {.flags = flags, .limit = 8};
+    sl_iter *it;
+    const sl_record *r;
+    assert_ok(sl_iter_start(k->store, &q, &it));
+    for (size_t i = 0; i < 8; i++) {
+      assert_ok(sl_iter_next(it, &r));
+      memset(value, 'a' + (int)i, sizes[i]);
+      assert_int_equal(r->value.len, sizes[i]);
+      assert_memory_equal(r->value.data, value, sizes[i]);
+    }
+    assert_int_equal(sl_iter_next(it, &r), SL_NOTFOUND);
+    sl_iter_close(it);
+  }
+  free(value);
+}
+
+static void test_follow(void **state) {
+  kit *k = *state;
+  const sl_query q = {.flags = SL_QUERY_FOLLOW, .topic = SL_STR("yes"), .last_seq = 9};
+  sl_iter *it;
+  const sl_record *r;
+  assert_ok(sl_iter_start(k->store, &q, &it));
+  assert_int_equal(sl_iter_next(it, &r), SL_NOTFOUND);
+  for (uint64_t seq = 1; seq <= 12; seq++) kit_append(k, seq % 2 ? "yes" : "no", "x");
+  for (uint64_t seq = 1; seq <= 9; seq += 2) {
+    assert_ok(sl_iter_next(it, &r));
+    assert_int_equal(r->seq, seq);
+    if (seq == 5) assert_ok(sl_index_advance(k->store, 0, NULL));
+  }
+  assert_int_equal(sl_iter_next(it, &r), SL_NOTFOUND);
+  kit_append(k, "yes", "x");
+  assert_int_equal(sl_iter_next(it, &r), SL_NOTFOUND);
+  sl_iter_close(it);
+}
+
+/* An iteration that does not follow ends, however fast events are appended. */
+static void test_ends_while_events_come(void **state) {
+  kit *k = *state;
+  kit_fill(k, "t", 2500, 5);
+  sl_iter *it;
+  const sl_record *r;
+  size_t count = 0;
+  assert_ok(sl_iter_start(k->store, NULL, &it));
+  while (sl_iter_next(it, &r) == SL_OK) {
+    if (count++ % 50 == 0) kit_append(k, "t", "x");
+    assert_true(count < 4000);
+  }
+  assert_true(count >= 2500);
+  sl_iter_close(it);
+}
+
+static void test_bad_queries(void **state) {
+  kit *k = *state;
+  sl_iter *it = NULL;
+  const sl_query both = {.flags = SL_QUERY_FOLLOW | SL_QUERY_NEWEST}, flags = {.flags = 64},
+                 states = {.states = 1u << SL_STATE_COUNT}, newer = {.version = 9},
+                 null = {.topic = {NULL, 3}};
+  assert_fails(sl_iter_start(k->store, &both, &it), SL_E_INVALID, "follow");
+  assert_fails(sl_iter_start(k->store, &flags, &it), SL_E_INVALID, "flags");
+  assert_fails(sl_iter_start(k->store, &states, &it), SL_E_INVALID, "states");
+  assert_fails(sl_iter_start(k->store, &newer, &it), SL_E_INVALID, "version");
+  assert_fails(sl_iter_start(k->store, &null, &it), SL_E_INVALID, "topic");
+  assert_null(it);
+  char out[2][SL_ID_MAX];
+  size_t count;
+  assert_fails(sl_resolve(k->store, SL_ID_EVENT, (sl_slice){0}, out, 2, &count), SL_E_INVALID, "1 to 255");
+  assert_fails(sl_resolve(k->store, SL_ID_EVENT, SL_STR("x"), out, 0, &count), SL_E_INVALID, "max");
+}
+
+static void test_resolve(void **state) {
+  kit *k = *state;
+  const char *const ids[] = {"0198c5b2-aaaa-7000-8000-000000000001", "0198c5b2-aaab-7000-8000-000000000002",
+                             "0198c5b3-0000-7000-8000-000000000003", "0198c5", "not a uuid"};
+  for (size_t i = 0; i < 5; i++) {
+    const sl_event e = {.topic = SL_STR("t"), .event_id = sl_slice_of(ids[i])};
+    assert_ok(sl_append(k->store, &e, NULL));
+  }
+  char out[2][SL_ID_MAX];
+  size_t count;
+  for (int indexed = 0; indexed < 2; indexed++) {
+    count = 9;
+    assert_ok(sl_resolve(k->store, SL_ID_EVENT, SL_STR("0198c5b3"), out, 2, &count));
+    assert_string_equal(out[0], ids[2]);
+    assert_ok(sl_resolve(k->store, SL_ID_EVENT, SL_STR("0198C5B2-AAAB"), out, 2, &count));
+    assert_string_equal(out[0], ids[1]);
+    assert_int_equal(sl_resolve(k->store, SL_ID_EVENT, SL_STR("0198c5b2"), out, 2, &count), SL_E_AMBIGUOUS);
+    assert_int_equal(count, 2);
+    assert_string_equal(out[0], ids[0]);
+    assert_string_equal(out[1], ids[1]);
+    assert_int_equal(sl_resolve(k->store, SL_ID_EVENT, SL_STR("0198"), out, 2, &count), SL_E_AMBIGUOUS);
+    assert_int_equal(count, 2);
+    assert_ok(sl_resolve(k->store, SL_ID_EVENT, SL_STR("0198c5"), out, 1, &count)); /* exact wins alone */
+    assert_string_equal(out[0], "0198c5");
+    assert_ok(sl_resolve(k->store, SL_ID_EVENT, SL_STR("not a uuid"), out, 1, &count));
+    count = 9;
+    assert_int_equal(sl_resolve(k->store, SL_ID_EVENT, SL_STR("not a"), out, 2, &count), SL_NOTFOUND);
+    assert_int_equal(sl_resolve(k->store, SL_ID_EVENT, SL_STR("019"), out, 2, &count), SL_NOTFOUND);
+    assert_int_equal(sl_resolve(k->store, SL_ID_CAUSATION, SL_STR("0198c5b3"), out, 2, &count), SL_NOTFOUND);
+    assert_int_equal(count, 9);
+    assert_ok(sl_index_advance(k->store, 0, NULL));
+  }
+}
+
+#define WITH_STORE(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      WITH_STORE(test_every_field_comes_back), WITH_STORE(test_large_values),
+      WITH_STORE(test_follow),                 WITH_STORE(test_ends_while_events_come),
+      WITH_STORE(test_bad_queries),            WITH_STORE(test_resolve),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
