@@ -4,6 +4,7 @@
 #include "base/id.h"
 #include "log.h"
 #include "notify.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,6 +247,15 @@ static void on_house(uv_timer_t *timer) {
 
 /* --- signals --- */
 
+void agent_hold_signals(bool hold) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);
+  pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
 static void on_deadline(uv_timer_t *timer) {
   agent *a = timer->data;
   log_line(LEVEL_WARN, "stop-forced",
@@ -385,6 +395,7 @@ int agent_run(settings *taken, int argc, char **argv) {
     uv_signal_start(&a->term, on_stop, SIGTERM);
     uv_signal_start(&a->intr, on_stop, SIGINT);
     uv_signal_start(&a->hup, on_hup, SIGHUP);
+    agent_hold_signals(false);
     if (uv_fs_event_start(&a->watch, on_log_change, delivery_watch_path(a->delivery), 0) != 0)
       log_line(LEVEL_WARN, "watch-failed", "changes of the log cannot be watched: looking once a second");
     uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS);

@@ -28,6 +28,8 @@ typedef struct op_request { /* the operation under way, and what it will be DONE
   kafka_topic_spec spec;
   char cluster_id[64];     /* CONNECT: what it learned */
   kafka_marker marker;
+  bool reconciles;         /* SETTLE, ABANDON: of what an earlier handle or agent left in doubt */
+  uint64_t doubt_seq;
 } op_request;
 
 typedef struct fill { /* OP_FILL: see fill.c */
@@ -92,6 +94,9 @@ struct agent {
   uint64_t told_lanes;
   bool told_ready;
 };
+
+/* Keeps TERM, INT and HUP waiting; agent_run lets them in. */
+void agent_hold_signals(bool hold);
 
 /* Runs until it is done; returns the exit status. `settings` is taken over. */
 int agent_run(settings *settings, int argc, char **argv);

@@ -7,6 +7,7 @@ int main(int argc, char **argv) {
   settings s;
   settings_action action;
   signal(SIGPIPE, SIG_IGN);
+  agent_hold_signals(true); /* one that comes now is served once there is a loop to serve it */
   int status = settings_parse_checked(&s, &action, argc, argv, kafka_check_property, stderr);
   if (status == 0 && action == SETTINGS_RUN) return agent_run(&s, argc, argv);
   if (status == 0) status = settings_act(action, &s, stdout);

@@ -70,6 +70,14 @@ static void work_read_marker(op_request *r) {
   r->done.marker_offset = r->marker.offset;
 }
 
+/* At the start there may be a transaction whose outcome nobody was told: the marker has told it now. */
+static void tell_reconciled(const op_request *r) {
+  if (!r->reconciles || !fault_is_ok(&r->done.why)) return;
+  log_line(LEVEL_INFO, "reconciled", "the transaction in doubt, up to seq %llu, %s", (unsigned long long)r->doubt_seq,
+           r->action.op == OP_SETTLE ? "had been committed: its events are delivered"
+                                     : "had not been committed: its events are sent again");
+}
+
 static void work_settle(op_request *r) {
   agent *a = r->agent;
   int64_t offset = a->marker_offset;
@@ -138,6 +146,7 @@ static void after(uv_work_t *request, int status) {
     memcpy(a->cluster_id, r->cluster_id, sizeof a->cluster_id);
     r->done.cluster_id = a->cluster_id;
   }
+  tell_reconciled(r);
   uint8_t *marker = r->marker.value; /* the event leads to the next operation, which takes the request */
   agent_event(a, r->done);
   free(marker);
@@ -237,6 +246,8 @@ void ops_perform(agent *a, const core_action *action) {
     }
   }
   if (action->op == OP_TOPIC || action->op == OP_MARKER_TOPIC) topic_spec(a, r);
+  r->reconciles = core_phase_of(a->core) == PHASE_RECONCILE;
+  if (r->reconciles) r->doubt_seq = delivery_state_get(a->delivery)->intent.seq;
   r->work.data = r;
   a->op_running = true;
   if (uv_queue_work(&a->loop, &r->work, work, after) != 0) {

@@ -1,0 +1,185 @@
+"""Unusual events and unusual situations on a real broker: bytes of every kind, huge values, many topics, topics made anew,
+frozen agents, copies of a live store."""
+import os
+import shutil
+import signal
+import time
+import unittest
+
+import check
+import rig
+
+
+def setUpModule():
+    rig.sidelogd()
+    rig.sidelog()
+    rig.kread()
+    rig.Rig.cluster = rig.Cluster(set=["transaction.abort.timed.out.transaction.cleanup.interval.ms=500"])
+
+
+def tearDownModule():
+    rig.Rig.cluster.down()
+
+
+class Bytes(rig.Rig):
+    def test_keys_headers_and_values_of_any_kind(self):
+        store, topic = self.store(), self.topic()
+        every = bytes(range(256))
+        odd = [
+            store.put(topic, b"no key"), store.put(topic, b"", key=b""), store.put(topic, b"", key=None),
+            store.put(topic, every, key=every, headers={"binary": every, "empty": b"", "nul": b"\0", "utf8": "\u2713".encode()}),
+            store.put(topic, b"\0", key=b"\0"), store.put(topic, b"\xff\xfe", key=b"\xff"),
+            store.put(topic, b"long key", key=self.random.randbytes(32 << 10)),
+            store.put(topic, b"many headers", headers={f"h{i}": bytes([i & 255]) for i in range(2000)}),
+            store.put(topic, b"ours", headers={"x-tenant": b"mine", "x-correlation-id": b"\1\2"}),
+        ]
+        store.put_all(odd)
+        agent = self.agent(store)
+        self.assertEqual(agent.drain(), 0, agent.log())
+        _, records = check.assert_exact(self, store, self.cluster)
+        by_id = {r["headers"]["x-event-id"]: r for r in records}
+        for event in store.events:
+            self.assertEqual(by_id[event.event_id]["key"], event.key, "no key and an empty key are not the same")
+
+    def test_values_up_to_the_ceiling_with_a_small_queue(self):
+        store, topic = self.store(), self.topic()
+        self.cluster.topic(topic, 3, max_message_bytes=17_000_000, segment_bytes=32 << 20)
+        sizes = [10, 1_000_000, 5 << 20, 100, 1_000_000, 16 << 20, 3, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 12 << 20, 7]
+        store.put_all([store.put(topic, self.random.randbytes(size), key=b"k%d" % (i % 2)) for i, size in enumerate(sizes)])
+        agent = self.agent(store, "--set", "transactions.queue=1MiB", *rig.txn_events(4))
+        self.assertEqual(agent.drain(90), 0, agent.log())
+        stats, _ = check.assert_exact(self, store, self.cluster)
+        self.assertEqual(stats["delivered"], len(sizes))
+
+    def test_two_hundred_topics(self):
+        store = self.store()
+        topics = [self.topic(f"evt.n{i}.v1") for i in range(200)]
+        store.put_all([store.put(topic, f"{turn} {topic}".encode(), key=b"k") for turn in range(4) for topic in topics])
+        agent = self.agent(store)
+        begun = time.monotonic()
+        self.assertEqual(agent.drain(120), 0, agent.log()[-3000:])
+        rig.figure(f"200 new topics created and 800 events delivered in {time.monotonic() - begun:.1f} s")
+        check.assert_exact(self, store, self.cluster)
+
+
+class Situations(rig.Rig):
+    def delivered(self, store, agent, more):
+        goal = store.delivered() + more
+        rig.wait_until(f"{goal} delivered", lambda: store.delivered() >= goal or not agent.running(), 60)
+        self.assertTrue(agent.running(), agent.log()[-3000:])
+
+    def test_a_topic_deleted_and_created_again_under_load(self):
+        store, kept, lost = self.store(), self.topic("evt.kept.v1"), self.topic("evt.lost.v1")
+        agent = self.agent(store, *rig.txn_events(100)).start()
+        for turn in range(2):
+            for topic in (kept, lost):
+                store.append_lines(rig.numbered(500, turn * 500, rnd=self.random), topic=topic)
+        self.delivered(store, agent, 600)
+        self.cluster.call("topics", "--delete", "--topic", lost)
+        for topic in (kept, lost):
+            store.append_lines(rig.numbered(500, 1000, rnd=self.random), topic=topic)
+        stats = store.wait_settled(90, agent)
+        self.assertEqual((stats["delivered"], stats["dead"]), (3000, 0))
+        store.append_lines(rig.numbered(20, 2000, rnd=self.random), topic=lost)
+        store.wait_settled(60, agent)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        # What the deleted topic held is gone with it; nothing else may be missing, twice or out of order.
+        records = self.cluster.read(kept, lost)
+        verdict = check.judge(store.events, records, check.store_of(store.events, records))
+        topics = {e.seq: e.topic for e in store.events}
+        self.assertEqual([m for m in verdict.missing if topics[m[0]] == kept], [])
+        verdict.missing = []
+        self.assertFalse(verdict.problems(), verdict.problems())
+        self.assertEqual({e.seq for e in store.events[-20:]} - {int(r["headers"]["x-sidelog-seq"]) for r in records}, set())
+
+    def test_the_marker_topic_deleted_under_load(self):
+        store, topic = self.store(), self.topic()
+        progress = self.topic("progress")
+        agent = self.agent(store, *rig.txn_events(50), "--set", f"progress.topic={progress}").start()
+        store.append_lines(rig.numbered(4000, rnd=self.random), topic=topic)
+        self.delivered(store, agent, 200)
+        self.cluster.call("topics", "--delete", "--topic", progress)
+        store.append_lines(rig.numbered(500, 4000, rnd=self.random), topic=topic)
+        rig.wait_until("the agent to park", lambda: "parked" in agent.log(), 60)
+        stats = store.stats()
+        self.assertIsNone(check.law(stats))
+        self.assertEqual((stats["dead"], stats["lanes"]), (0, 0), "no event and no topic is to blame")
+        self.assertEqual(store.status()[0], 4)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+
+    def test_an_agent_frozen_beyond_its_transaction(self):
+        store, topics = self.store(), [self.topic("evt.a.v1"), self.topic("evt.b.v1")]
+        agent = self.agent(store, *rig.txn_events(60), "--set", "transactions.timeout=2s").start()
+        for topic in topics:
+            store.append_lines(rig.numbered(4000, rnd=self.random), topic=topic)
+        for _ in range(4):
+            self.delivered(store, agent, self.random.randrange(1, 400))
+            os.kill(agent.process.pid, signal.SIGSTOP)
+            time.sleep(4)  # the broker gives up the transaction meanwhile
+            os.kill(agent.process.pid, signal.SIGCONT)
+        stats = store.wait_settled(60, agent)
+        self.assertEqual(stats["dead"], 0)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
+    def copy(self, store, agent):
+        """A copy as a snapshot of the disk would make it: of one instant."""
+        clone = self.store()
+        os.kill(agent.process.pid, signal.SIGSTOP)
+        try:
+            shutil.copytree(store.path, clone.path)
+        finally:
+            os.kill(agent.process.pid, signal.SIGCONT)
+        return clone
+
+    def test_a_store_copied_while_it_delivers(self):
+        # The copy's agent comes later: it parks, the first goes on, although it was fenced for a moment.
+        store, topic = self.store(), self.topic()
+        agent = self.agent(store, *rig.txn_events(50)).start()
+        for turn in range(3):
+            store.append_lines(rig.numbered(4000, turn * 4000, rnd=self.random), topic=topic)
+            self.delivered(store, agent, 200)
+            clone = self.copy(store, agent)
+            self.delivered(store, agent, 200)
+            second = self.agent(clone, *rig.txn_events(50))
+            self.assertEqual(second.drain(40), 4, second.log())
+            self.assertIn("parked", second.log())
+        store.wait_settled(60, agent)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
+    def test_a_copy_that_took_over_while_the_first_slept(self):
+        # The first one wakes as a zombie in the middle of its transaction: it must neither send nor count anything more.
+        store, topic = self.store(), self.topic()
+        agent = self.agent(store, *rig.txn_events(50)).start()
+        lines = rig.numbered(4000, rnd=self.random)
+        store.append_lines(lines, topic=topic)
+        self.delivered(store, agent, 200)
+        os.kill(agent.process.pid, signal.SIGSTOP)
+        clone = self.store()
+        shutil.copytree(store.path, clone.path)
+        clone.events = list(store.events)
+        second = self.agent(clone, *rig.txn_events(500))
+        self.assertEqual(second.drain(60), 0, second.log())
+        os.kill(agent.process.pid, signal.SIGCONT)
+        rig.wait_until("the first agent to park", lambda: "parked" in agent.log(), 60)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, clone, self.cluster)
+
+    def test_reload_under_load(self):
+        store, topic = self.store(), self.topic()
+        agent = self.agent(store, *rig.txn_events(50), config={"new_topics": {"partitions": 2}, "report_interval": "200ms"})
+        agent.start()
+        store.append_lines(rig.numbered(4000, rnd=self.random), topic=topic)
+        for turn in range(20):
+            (store.side / "agent.yaml").write_text(rig.yaml({"new_topics": {"partitions": 2 + turn % 3}, "report_interval": "100ms"}))
+            os.kill(agent.process.pid, signal.SIGHUP)
+            self.delivered(store, agent, 20)
+        rig.wait_until("the last reload", lambda: agent.log().count("reloaded:") >= 1, 10)
+        store.wait_settled(60, agent)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
+
+if __name__ == "__main__":
+    unittest.main()
