@@ -12,6 +12,7 @@ struct sl_delivery {
   int lock_fd;
   char *watch_path;
   delivery_state state;
+  bool stale;           /* the last write is on disk, but could not be read back: load before the next */
   sl_buf cursor, intent, marker, cluster;
   sl_lane cursor_lanes[SL_LANES_MAX], intent_lanes[SL_LANES_MAX];
 };
@@ -67,10 +68,12 @@ static sl_status load_from(sl_delivery *d, db_txn *txn) {
 
 static sl_status load(sl_delivery *d) {
   db_txn *txn;
+  d->stale = true;
   sl_status status = db_begin_read(d->store->book->env, &txn);
   if (status != SL_OK) return status;
   status = load_from(d, txn);
   db_abort(txn);
+  d->stale = status != SL_OK;
   return status;
 }
 
@@ -213,13 +216,20 @@ static sl_status settle_in(db_txn *txn) {
   return db_txn_status(txn);
 }
 
-static sl_status begin(sl_delivery *d, db_txn **txn) {
+/* A call whose commit succeeded but whose reading back did not has failed for its caller; what it wrote stands. The
+ * next call begins with what is on disk. */
+static sl_status enter(sl_delivery *d) {
   sl_status status = store_enter(d->store);
+  return status == SL_OK && d->stale ? load(d) : status;
+}
+
+static sl_status begin(sl_delivery *d, db_txn **txn) {
+  sl_status status = enter(d);
   return status == SL_OK ? db_begin_write(d->store->book->env, false, txn) : status;
 }
 
 static sl_status write_attempt(sl_delivery *d, const delivery_attempt *attempt, bool settle) {
-  sl_status status = store_enter(d->store);
+  sl_status status = enter(d);
   if (status != SL_OK) return status;
   delivery_plan plan;
   status = delivery_plan_make(d->store, attempt, &plan);
