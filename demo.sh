@@ -30,11 +30,17 @@ field() { sed -n "s/.*\"$1\":\([0-9a-z]*\).*/\1/p"; }
 fail() { printf '\ndemo.sh: %s\n' "$*" >&2; [[ ! -s $work/agent.log ]] || tail -n 20 "$work/agent.log" >&2; exit 1; }
 
 tests/setup.sh
+[[ -x build/sync/sidelogd ]] || printf 'building into build/ (once, about a minute)\n'
 [[ -e build/build.ninja ]] || meson setup build >"$work/build.log" 2>&1 || { cat "$work/build.log" >&2; exit 1; }
 ninja -C build >"$work/build.log" 2>&1 || { cat "$work/build.log" >&2; exit 1; }
 
 export SIDELOG_STORE=$work/store
 export PATH=$root/build/tools:$root/build/sync:$root/build/tests/kafka:$PATH
+COLUMNS=120
+[[ ! -t 1 ]] || read -r _ COLUMNS < <(stty size 2>/dev/null || echo 0 120)
+((COLUMNS > 60)) || COLUMNS=120
+((COLUMNS < 132)) || COLUMNS=132
+export COLUMNS=$((COLUMNS - 3)) # what the indentation leaves
 begun=$SECONDS
 cluster=$(tests/kafka/broker.sh create --owner $$)
 brokers=$(tests/kafka/broker.sh "$cluster" bootstrap)
@@ -56,6 +62,7 @@ await() {
     sleep 0.01
   done
 }
+unreachable() { { sidelog status || true; } | grep -q unreachable; }
 delivered_at_least() { (($(stat_of delivered) >= $1)); }
 none_pending() { (($(stat_of pending) == 0)); }
 
@@ -69,14 +76,15 @@ for p in 1 2 3; do
   total=$((total + share))
 done
 for p in 1 2 3; do
-  sidelog append --jsonl --ack "$work/events-$p.jsonl" >"$work/acks-$p" &
+  sidelog append --jsonl --ack "$work/events-$p.jsonl" >"$work/acks-$p" 2>"$work/said-$p" &
   jobs+=($!)
 done
-for job in "${jobs[@]}"; do wait "$job"; done
+for job in "${jobs[@]}"; do wait "$job" || fail "an append failed: $(cat "$work"/said-?)"; done
 acked=$(cat "$work"/acks-? | wc -l)
 command_line "sidelog append --jsonl --ack events-1.jsonl        (and 2, and 3, at once)"
 fact "$(number "$acked") events of the workflow and agent families acknowledged: each is on disk, whatever happens next"
 ((acked == events)) || fail "$events were appended"
+fact "$(number "$(sidelog query --json -n "$events" | grep -c '"correlation_id":null')") of them carry no correlation id, as in the field: stored without one, and said so"
 
 headline "Where are they? Nowhere but here."
 correlation=$(grep -h WORKFLOW_COMPLETED "$work/events-2.jsonl" | sed -n '20s/.*"correlation_id":"\([^"]*\)".*/\1/p')
@@ -87,6 +95,9 @@ command_line "sidelog status"
 
 headline "The agent starts. Then, at last, the broker."
 start_agent
+await 30 "the agent to notice the outage" unreachable
+command_line "sidelog status | grep -E 'agent|broker'"
+{ sidelog status || true; } | grep -E '^(agent|broker) ' | show
 kafka=$SECONDS
 tests/kafka/broker.sh "$cluster" up
 fact "Apache Kafka ${SIDELOG_KAFKA:-4.1.0} answers at $brokers after $((SECONDS - kafka)) s"
@@ -100,13 +111,16 @@ fact "killed at $(number "$(stat_of delivered)") delivered, $(number "$(stat_of 
 headline "A new one starts and settles what the old one left in doubt."
 start_agent
 await 60 "the rest to be delivered" none_pending
-grep -E 'reconcil' "$work/agent.log" | tail -n 1 | cut -c 1-150 | show || true
+doubt=$(sed -n 's/.* reconciled: //p' "$work/agent.log" | tail -n 1)
+fact "it asked Kafka how far the old one had come: ${doubt:-the kill fell between two transactions, none was in doubt}"
+fact "0 pending now: the rest is delivered"
 kill -TERM "$agent"
 await_end=$((SECONDS + 20))
 while kill -0 "$agent" 2>/dev/null; do ((SECONDS < await_end)) || fail "the agent did not end at SIGTERM"; sleep 0.02; done
 agent=''
 
 headline "What did a read_committed consumer see?"
+command_line "kread --all        (reads every record with isolation.level=read_committed)"
 kread -b "$brokers" --all | python3 tests/lib/count.py "$work"/events-?.jsonl | show
 
 headline "Broker and agent off. What happened under this correlation id, and where is each event now?"

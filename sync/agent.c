@@ -419,6 +419,7 @@ int agent_run(settings *taken, int argc, char **argv) {
     uv_loop_close(&a->loop);
   }
   free(a->fill.headers);
+  sl_buf_free(&a->told_report);
   core_free(a->core);
   delivery_close(a->delivery);
   sl_close(a->store);

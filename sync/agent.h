@@ -92,7 +92,8 @@ struct agent {
   core_park told_park;
   int64_t told_fault_us;
   uint64_t told_lanes;
-  bool told_ready;
+  sl_buf told_report;      /* without its time */
+  int64_t told_report_us, clock_shift_us;
 };
 
 /* Keeps TERM, INT and HUP waiting; agent_run lets them in. */

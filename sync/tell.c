@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define SAME_REPORT_US 4000000 /* a report with no news is written so seldom; its readers allow ten seconds */
+
 typedef struct park_text { const char *reason, *text, *remedy; } park_text;
 
 static park_text text_of_park(core_park park) {
@@ -86,7 +88,9 @@ void tell_report(agent *a) {
   report_lane lanes[64] = {0};
   size_t n = 0;
   for (; n < v.lane_count && n < 64; n++) lanes[n] = (report_lane){.topic = v.lanes[n].topic, .seq = v.lanes[n].seq};
-#define WALL(us) ((us) ? (us) - now + wall : 0)
+  int64_t shift = wall - now; /* kept while the clocks agree: the same instant is told as the same time */
+  if (shift > a->clock_shift_us + 50000 || shift < a->clock_shift_us - 50000) a->clock_shift_us = shift;
+#define WALL(us) ((us) ? (us) + a->clock_shift_us : 0)
   agent_report report = {
       .state = state_of(a, &v), .state_since_us = v.since_us ? WALL(v.since_us) : a->started_wall_us,
       .written_us = wall, .started_us = a->started_wall_us, .pid = (int64_t)getpid(),
@@ -104,6 +108,17 @@ void tell_report(agent *a) {
 #undef WALL
   if (a->kafka) kafka_brokers(a->kafka, &report.brokers_up, &report.brokers_total);
   sl_buf json = {0};
-  if (agent_report_json(&report, &json)) delivery_report_set(a->delivery, sl_buf_slice(&json));
+  report.written_us = 0; /* is there more to say than the time? */
+  bool made = agent_report_json(&report, &json);
+  bool news = made && !sl_slice_eq(sl_buf_slice(&json), sl_buf_slice(&a->told_report));
+  if (news || (made && wall - a->told_report_us >= SAME_REPORT_US) || wall < a->told_report_us) {
+    sl_buf told = a->told_report;
+    a->told_report = json;
+    a->told_report_us = wall;
+    json = told;
+    sl_buf_reset(&json);
+    report.written_us = wall;
+    if (agent_report_json(&report, &json)) delivery_report_set(a->delivery, sl_buf_slice(&json));
+  }
   sl_buf_free(&json);
 }
