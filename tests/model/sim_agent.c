@@ -1,0 +1,673 @@
+/* The agent's driver in the simulated world: what sync/ops.c and sync/fill.c do, and what can go wrong there. */
+#include "sim.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- librdkafka and the network --- */
+
+static void wire_push(sim_handle *h, sim_wire w) {
+  if (h->wire_count == h->wire_cap) {
+    h->wire_cap = h->wire_cap ? h->wire_cap * 2 : 64;
+    h->wires = realloc(h->wires, h->wire_cap * sizeof *h->wires);
+  }
+  h->wires[h->wire_count++] = w;
+  h->waiting += w.size;
+}
+
+static void wire_remove(sim_handle *h, size_t i) {
+  h->waiting -= h->wires[i].size;
+  memmove(&h->wires[i], &h->wires[i + 1], (h->wire_count - i - 1) * sizeof *h->wires);
+  h->wire_count--;
+}
+
+static void report(sim_handle *h, const sim_wire *w, int64_t offset, const fault *why) {
+  if (w->topic == SIM_MARKER_TOPIC) {
+    if (why) h->marker_fault = *why;
+    return;
+  }
+  if (h->report_count == h->report_cap) {
+    h->report_cap = h->report_cap ? h->report_cap * 2 : 64;
+    h->reports = realloc(h->reports, h->report_cap * sizeof *h->reports);
+  }
+  h->reports[h->report_count++] =
+      (sim_report){w->tag, why ? -1 : w->part, offset, why ? *why : (fault){0}};
+}
+
+static void fail_wire(sim *s, sim_handle *h, size_t i, const fault *why) {
+  sim_wire w = h->wires[i];
+  sim_trace(s, "broker: event %llu of topic %d: %s", (unsigned long long)w.seq, w.topic, why->name);
+  wire_remove(h, i);
+  h->failed = true;
+  h->part_failed[w.topic][w.part] = true;
+  report(h, &w, -1, why);
+}
+
+static size_t head_of(const sim_handle *h, size_t i) {
+  for (size_t k = 0; k < i; k++)
+    if (h->wires[k].topic == h->wires[i].topic && h->wires[k].part == h->wires[i].part) return k;
+  return i;
+}
+
+/* A record of the same batch that the broker refuses brings down its neighbours. */
+static bool batch_is_poisoned(sim *s, const sim_handle *h, size_t head, unsigned batch) {
+  const sim_wire *first = &h->wires[head];
+  for (size_t i = head; i < h->wire_count && batch > 0; i++) {
+    if (h->wires[i].topic != first->topic || h->wires[i].part != first->part) continue;
+    const sim_event *e = &s->log[h->wires[i].seq - 1];
+    if (e->poison == POISON_BROKER || (e->poison == POISON_NONE && !broker_takes(s, e))) return true;
+    batch--;
+  }
+  return false;
+}
+
+void agent_wire(sim *s, sim_agent *a) {
+  sim_handle *h = &a->handle;
+  if (h->wire_count == 0) return;
+  size_t i = head_of(h, sim_below(s, h->wire_count));
+  sim_wire w = h->wires[i];
+  bool marker = w.topic == SIM_MARKER_TOPIC;
+  const fault purge = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_PURGE_QUEUE");
+  const fault lost = sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "_MSG_TIMED_OUT");
+  const fault big = sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "MSG_SIZE_TOO_LARGE");
+  if (h->batch_failed[w.topic][w.part]) {
+    fail_wire(s, h, i, &big);
+    h->batch_failed[w.topic][w.part] = broker_takes(s, &s->log[w.seq - 1]);
+    return;
+  }
+  if (h->part_failed[w.topic][w.part] || h->mute || (h->failed && h->transactional && sim_below(s, 2))) {
+    fail_wire(s, h, i, &purge);
+    return;
+  }
+  if (s->broker.down) {
+    if (sim_below(s, 4) == 0) {
+      s->now_us += 1000000;
+      fail_wire(s, h, i, &lost);
+    }
+    return;
+  }
+  if (h->transactional && h->epoch != s->broker.epoch) {
+    h->dead = true;
+    fail_wire(s, h, i, &purge);
+    fault fenced = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_DEPENDENCY, "PRODUCER_FENCED");
+    fenced.fenced = fenced.fatal = true;
+    agent_give(s, a, (core_event){.kind = EVENT_ERROR, .why = fenced});
+    return;
+  }
+  if (sim_fault(s, 3)) {
+    fail_wire(s, h, i, &lost);
+    return;
+  }
+  if (marker) {
+    if (sim_fault(s, 3)) {
+      fault no = sim_fault_of(SCOPE_TOPIC, CLASS_NON_RETRYABLE_SECURITY, "TOPIC_AUTHORIZATION_FAILED");
+      fail_wire(s, h, i, &no);
+      return;
+    }
+    broker_append_marker(s, &h->marker, h->epoch, h->timeout_us);
+    wire_remove(h, i);
+    if (sim_fault(s, 5)) report(h, &w, -1, &lost);
+    return;
+  }
+  const sim_topic *t = &s->broker.topics[w.topic];
+  const sim_event *e = &s->log[w.seq - 1];
+  if (t->rights == RIGHTS_NO_WRITE) {
+    fault no = sim_fault_of(SCOPE_TOPIC, CLASS_NON_RETRYABLE_SECURITY, "TOPIC_AUTHORIZATION_FAILED");
+    fail_wire(s, h, i, &no);
+    return;
+  }
+  if (t->rights == RIGHTS_MUTE) {
+    h->mute = h->transactional;
+    fail_wire(s, h, i, &purge);
+    return;
+  }
+  if (batch_is_poisoned(s, h, i, 1 + (unsigned)sim_below(s, 4))) {
+    fail_wire(s, h, i, &big);
+    h->batch_failed[w.topic][w.part] = broker_takes(s, e);
+    return;
+  }
+  if (e->poison == POISON_FLAKY && sim_below(s, 4)) {
+    fault flaky = sim_fault_of(SCOPE_RECORD, CLASS_RETRYABLE_TRANSIENT, "INVALID_RECORD");
+    fail_wire(s, h, i, &flaky);
+    return;
+  }
+  int64_t offset = broker_append(s, &w, h->epoch, h->transactional, h->timeout_us);
+  wire_remove(h, i);
+  if (sim_fault(s, 3)) { /* it is there, but the answer was lost */
+    h->failed = h->part_failed[w.topic][w.part] = true;
+    report(h, &w, -1, &lost);
+  } else {
+    report(h, &w, sim_below(s, 50) ? offset : -1, NULL);
+  }
+}
+
+/* What a dead or destroyed handle left in the network may still arrive, in order, up to some point. */
+void ghost_add(sim *s, sim_handle *h) {
+  for (size_t i = 0; i < h->wire_count;) { /* behind a failed record the sequence has a gap: the broker refuses it */
+    if (h->part_failed[h->wires[i].topic][h->wires[i].part] || h->mute) wire_remove(h, i);
+    else i++;
+  }
+  if (h->wire_count && s->ghost_count < sizeof s->ghosts / sizeof *s->ghosts && sim_below(s, 2)) {
+    s->ghosts[s->ghost_count++] = (sim_ghost){h->wires, h->wire_count, h->epoch, h->transactional};
+    h->wires = NULL;
+    h->wire_cap = 0;
+  }
+  h->wire_count = 0;
+}
+
+void ghost_move(sim *s, size_t i) {
+  sim_ghost *g = &s->ghosts[i];
+  for (size_t k = 0; k < g->count; k++) {
+    sim_wire w = g->wires[k];
+    if (w.topic == SIM_MARKER_TOPIC || s->broker.topics[w.topic].rights != RIGHTS_ALL) break;
+    if (!broker_takes(s, &s->log[w.seq - 1]) || sim_below(s, 8) == 0) break;
+    /* An open transaction of this epoch takes it; without one nobody would end it. */
+    if (g->transactional && (g->epoch != s->broker.epoch || !s->broker.open)) break;
+    broker_append(s, &w, g->epoch, g->transactional, 0);
+  }
+  free(g->wires);
+  s->ghosts[i] = s->ghosts[--s->ghost_count];
+}
+
+static void handle_free(sim_handle *h) {
+  free(h->wires);
+  free(h->reports);
+  *h = (sim_handle){0};
+}
+
+static void handle_drop(sim *s, sim_handle *h) {
+  ghost_add(s, h);
+  handle_free(h);
+}
+
+/* --- FILL --- */
+
+static void done(sim *s, sim_agent *a, core_event e) {
+  e.kind = EVENT_DONE;
+  e.op = a->action.op;
+  a->action = (core_action){0};
+  if (!fault_is_ok(&e.why)) sim_trace(s, "agent %d: -> %s%s", a->id, e.why.name, e.why.fatal ? " (fatal)" : "");
+  agent_give(s, a, e);
+}
+
+static fault begin(sim *s, sim_agent *a) {
+  sim_handle *h = &a->handle;
+  if (h->dead) {
+    fault f = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_FATAL");
+    f.fatal = true;
+    return f;
+  }
+  if (h->begun) sim_break(s, "begin_transaction inside a transaction");
+  h->begun = true;
+  h->failed = false;
+  memset(h->part_failed, 0, sizeof h->part_failed);
+  memset(h->batch_failed, 0, sizeof h->batch_failed);
+  core_begun(a->core);
+  return (fault){0};
+}
+
+static fault produce(sim *s, sim_agent *a, uint64_t seq, uint64_t tag, bool *full) {
+  sim_handle *h = &a->handle;
+  const sim_event *e = &s->log[seq - 1];
+  *full = false;
+  if (h->dead || (h->failed && sim_below(s, 4) == 0)) {
+    fault f = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, h->dead ? "_FATAL" : "_STATE");
+    f.fatal = h->dead;
+    return f;
+  }
+  if (h->waiting + e->size > h->queue_bytes) {
+    *full = true;
+    return (fault){0};
+  }
+  if (e->poison == POISON_LOCAL) return sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "MSG_SIZE_TOO_LARGE");
+  sim_rights rights = s->broker.topics[e->topic].rights;
+  if ((rights == RIGHTS_NO_LOOKUP || rights == RIGHTS_NO_WRITE) && sim_below(s, 3) == 0)
+    return sim_fault_of(SCOPE_TOPIC, CLASS_RETRYABLE_DEPENDENCY, "_UNKNOWN_TOPIC");
+  wire_push(h, (sim_wire){tag, seq, e->topic, e->key % s->broker.topics[e->topic].partitions, e->size});
+  return (fault){0};
+}
+
+/* Offers some records; ends the operation where fill.c would. */
+static void fill(sim *s, sim_agent *a) {
+  sim_handle *h = &a->handle;
+  if (sim_fault(s, 1)) {
+    done(s, a, (core_event){.fill_end = FILL_STOPPED, .why = sim_fault_of(SCOPE_AGENT, CLASS_RETRYABLE_DEPENDENCY, "STORE")});
+    return;
+  }
+  for (uint64_t n = 1 + sim_below(s, 12); n > 0; n--) {
+    uint64_t seq = a->fill_at;
+    if (a->action.topic)
+      while (seq <= a->action.to && strcmp(s->broker.topics[s->log[seq - 1].topic].name, a->topic) != 0) seq++;
+    if (seq > a->action.to || seq > s->last) {
+      done(s, a, (core_event){.fill_end = FILL_END_OF_LOG});
+      return;
+    }
+    const sim_event *e = &s->log[seq - 1];
+    uint64_t tag = 0;
+    core_offer_result r = core_offer(a->core, seq, sl_slice_of(s->broker.topics[e->topic].name), e->duplicate_of,
+                                     e->size, s->now_us, &tag);
+    if (r == OFFER_STOP) {
+      done(s, a, (core_event){.fill_end = FILL_STOPPED});
+      return;
+    }
+    if (r == OFFER_PRODUCE) {
+      fault why = {0};
+      bool full = false;
+      if (a->exactly_once && !core_txn_begun(a->core)) why = begin(s, a);
+      if (fault_is_ok(&why)) why = produce(s, a, seq, tag, &full);
+      if (full) {
+        if (core_queue_full(a->core, e->size)) {
+          if (h->wire_count == 0 && h->report_count == 0)
+            sim_break(s, "the core waits for deliveries, but none are outstanding");
+          a->fill_at = seq;
+          a->fill_waiting = true;
+        } else {
+          done(s, a, (core_event){.fill_end = FILL_STOPPED});
+        }
+        return;
+      }
+      if (!fault_is_ok(&why) && !core_refused(a->core, tag, &why, s->now_us)) {
+        done(s, a, (core_event){.fill_end = FILL_STOPPED});
+        return;
+      }
+    }
+    a->fill_at = seq + 1;
+  }
+}
+
+/* --- operations --- */
+
+static fault connection(const char *name) { return sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, name); }
+
+static void perform(sim *s, sim_agent *a, const core_action *action) {
+  sim_handle *h = &a->handle;
+  if (action->op == OP_EXIT) {
+    a->exited = true;
+    a->exit_status = action->exit_status;
+    sim_trace(s, "agent %d: exits with %d", a->id, action->exit_status);
+    return;
+  }
+  if (a->action.op != OP_NONE) sim_break(s, "two operations at a time");
+  a->action = *action;
+  a->topic[0] = '\0';
+  if (action->topic) snprintf(a->topic, sizeof a->topic, "%s", action->topic);
+  if (action->op != OP_CONNECT && action->op != OP_DESTROY && !h->exists) sim_break(s, "an operation without a handle");
+  switch (action->op) {
+  case OP_CONNECT:
+    if (h->exists) break;
+    h->exists = true;
+    h->transactional = a->exactly_once;
+    h->timeout_us = core_txn_timeout_us(a->core);
+    h->queue_bytes = core_queue_bytes(a->core, 40000);
+    break;
+  case OP_FILL:
+    a->fill_at = action->from;
+    a->fill_waiting = false;
+    if (!a->exactly_once) { /* gapless: the handle does not live on after a failure */
+      memset(h->part_failed, 0, sizeof h->part_failed);
+      memset(h->batch_failed, 0, sizeof h->batch_failed);
+      h->failed = false;
+    }
+    break;
+  case OP_FLUSH:
+    if (action->marker.len > sizeof a->marker.bytes) sim_break(s, "a marker too large for this test");
+    else if (action->marker.len) memcpy(a->marker.bytes, action->marker.data, action->marker.len);
+    a->marker.len = action->marker.len;
+    break;
+  default: break;
+  }
+}
+
+static bool slow(sim *s) {
+  s->now_us += s->options.instant ? 0 : 1000 + (int64_t)sim_below(s, 20000);
+  return sim_fault(s, 8);
+}
+
+static bool book_writable(sim *s) { return !s->store_full && !sim_fault(s, 4); }
+
+static const fault store_fault = {.scope = SCOPE_AGENT, .class_ = CLASS_RETRYABLE_DEPENDENCY, .name = "STORE"};
+
+/* EndTxn: may be lost, late, answered late, sent again, or its answer lost. Copies stay in the network only where
+ * librdkafka could have sent it again: after socket.timeout, or after a transport error. */
+static fault end_txn(sim *s, sim_agent *a, bool commit) {
+  sim_handle *h = &a->handle;
+  if (h->dead || h->mute || (commit && h->failed)) {
+    fault f = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_STATE");
+    f.fatal = h->dead || h->mute;
+    h->dead = h->dead || h->mute;
+    return f;
+  }
+  bool purged = h->wire_count > 0;
+  ghost_add(s, h); /* purged, but perhaps on its way */
+  h->waiting = 0;
+  if (h->epoch != s->broker.epoch) {
+    h->dead = true;
+    fault f = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_DEPENDENCY, "INVALID_PRODUCER_EPOCH");
+    f.fenced = f.fatal = true;
+    return f;
+  }
+  h->begun = false;
+  h->failed = false;
+  if (s->broker.down) {
+    s->now_us += 15000000;
+    broker_hold(s, h->epoch, commit);
+    return connection("_TIMED_OUT");
+  }
+  bool was_open = s->broker.open != 0;
+  switch (sim_fault(s, 60) ? sim_below(s, 6) : 6) {
+  case 0: /* lost for good */
+    s->now_us += 15000000;
+    return connection("_TIMED_OUT");
+  case 1: /* held, perhaps for long */
+    s->now_us += 15000000;
+    broker_hold(s, h->epoch, commit);
+    return connection("_TIMED_OUT");
+  case 2: /* done, but the answer was lost */
+    broker_end(s, h->epoch, commit);
+    s->now_us += 15000000;
+    if (sim_below(s, 2)) broker_hold(s, h->epoch, commit);
+    return connection("_TIMED_OUT");
+  case 3: /* sent again after socket.timeout; success */
+    broker_end(s, h->epoch, commit);
+    s->now_us += 2 * s->config.doubt_us + 1;
+    broker_hold(s, h->epoch, commit);
+    return (fault){0};
+  case 4: /* sent again after a transport error; success, and quickly */
+    broker_end(s, h->epoch, commit);
+    broker_hold(s, h->epoch, commit);
+    agent_give(s, a, (core_event){.kind = EVENT_ERROR, .why = connection("_TRANSPORT"), .transport = true});
+    return (fault){0};
+  case 5: /* merely slow */
+    broker_end(s, h->epoch, commit);
+    s->now_us += s->config.doubt_us + 1;
+    return (fault){0};
+  default: break;
+  }
+  if (!was_open && commit && !s->broker.last_committed)
+    return sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_DEPENDENCY, "INVALID_TXN_STATE");
+  broker_end(s, h->epoch, commit);
+  if (purged) h->epoch = broker_bump(s); /* as librdkafka does, so that what is on its way is refused */
+  return (fault){0};
+}
+
+static void purge(sim *s, sim_handle *h) {
+  const fault why = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_PURGE_INFLIGHT");
+  (void)s;
+  for (size_t i = 0; i < h->wire_count; i++) report(h, &h->wires[i], -1, &why);
+}
+
+static core_event result_of(sim *s, sim_agent *a) {
+  sim_handle *h = &a->handle;
+  sim_broker *b = &s->broker;
+  core_event e = {0};
+  bool trouble = slow(s);
+  switch (a->action.op) {
+  case OP_CONNECT:
+    e.cluster_id = "cluster-1";
+    if (b->down) s->now_us += 4000000;
+    if (b->down || trouble) e.why = connection("_TRANSPORT");
+    else if (b->refuses) e.why = sim_fault_of(SCOPE_CLUSTER, CLASS_NON_RETRYABLE_SECURITY, "_AUTHENTICATION");
+    else if (sim_fault(s, 2)) e.why = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_FAIL");
+    break;
+  case OP_MARKER_TOPIC:
+    e.partitions = 50;
+    if (b->down || trouble) e.why = connection("_TRANSPORT");
+    break;
+  case OP_INIT_TXN:
+    if (b->down || h->dead) {
+      s->now_us += 30000000;
+      e.why = connection("_TIMED_OUT");
+    } else if (trouble && sim_below(s, 2)) {
+      broker_bump(s); /* it took effect, the answer was lost */
+      e.why = connection("_TRANSPORT");
+    } else if (trouble) {
+      e.why = sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_DEPENDENCY, "COORDINATOR_LOAD_IN_PROGRESS");
+    } else {
+      h->epoch = broker_bump(s);
+      h->begun = h->failed = h->mute = false;
+      memset(h->part_failed, 0, sizeof h->part_failed);
+    }
+    break;
+  case OP_READ_MARKER: {
+    bool undecided;
+    const sim_marker *m = broker_marker(s, &undecided);
+    if (undecided) s->now_us += 5000000;
+    if (b->down || trouble || undecided) e.why = connection("_TIMED_OUT");
+    else if (m) e.marker = (sl_slice){m->bytes, m->len};
+    break;
+  }
+  case OP_TOPIC: {
+    const sim_topic *t = NULL;
+    for (size_t i = 0; i < b->topic_count; i++)
+      if (strcmp(b->topics[i].name, a->topic) == 0) t = &b->topics[i];
+    if (!t) {
+      sim_break(s, "a topic that nobody asked for");
+      break;
+    }
+    e.partitions = t->partitions;
+    e.max_message_bytes = t->max_bytes;
+    if (b->down || trouble) e.why = connection("_TRANSPORT");
+    else if (t->rights == RIGHTS_NO_LOOKUP)
+      e.why = sim_fault_of(SCOPE_TOPIC, CLASS_RETRYABLE_DEPENDENCY, "UNKNOWN_TOPIC_OR_PART");
+    break;
+  }
+  case OP_FLUSH:
+    if (h->wire_count || h->report_count) {
+      s->now_us += h->timeout_us;
+      e.why = connection("_TIMED_OUT");
+    } else {
+      e.why = h->marker_fault;
+    }
+    break;
+  case OP_INTENT: {
+    const delivery_attempt *at = core_attempt(a->core);
+    bool writable = book_writable(s), there = writable || sim_fault(s, 20);
+    if (there && book_intent(s, &a->book, at) && !a->exactly_once) book_settle(s, &a->book);
+    if (!writable) e.why = store_fault;
+    e.book = &a->book.state;
+    break;
+  }
+  case OP_SETTLE: {
+    bool writable = book_writable(s), there = writable || sim_fault(s, 20);
+    if (there) book_settle(s, &a->book);
+    if (!writable) e.why = store_fault;
+    e.book = &a->book.state;
+    break;
+  }
+  case OP_ABANDON: {
+    bool writable = book_writable(s), there = writable || sim_fault(s, 20);
+    if (there) book_abandon(s, &a->book);
+    if (!writable) e.why = store_fault;
+    e.book = &a->book.state;
+    break;
+  }
+  case OP_COMMIT:
+    if (h->wire_count) sim_break(s, "a commit with records on their way");
+    e.why = end_txn(s, a, true);
+    break;
+  case OP_ABORT:
+    purge(s, h);
+    e.why = end_txn(s, a, false);
+    break;
+  case OP_DESTROY: handle_drop(s, h); break;
+  case OP_FILL:
+  case OP_EXIT:
+  case OP_NONE: break;
+  }
+  return e;
+}
+
+/* The marker is produced when the FLUSH begins; its own fault comes with the end of the flush. */
+static bool flush_begin(sim *s, sim_agent *a) {
+  sim_handle *h = &a->handle;
+  if (a->action.op != OP_FLUSH || a->marker.len == 0) return true;
+  fault why = {0};
+  if (!core_txn_begun(a->core)) why = begin(s, a);
+  if (fault_is_ok(&why) && h->dead) {
+    why = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_FATAL");
+    why.fatal = true;
+  }
+  size_t len = a->marker.len;
+  a->marker.len = 0;
+  if (!fault_is_ok(&why)) {
+    done(s, a, (core_event){.why = why});
+    return false;
+  }
+  h->marker = a->marker;
+  h->marker.len = len;
+  h->marker_fault = (fault){0};
+  wire_push(h, (sim_wire){UINT64_MAX, 0, SIM_MARKER_TOPIC, 0, 100});
+  return true;
+}
+
+static void deliver(sim *s, sim_agent *a) {
+  sim_handle *h = &a->handle;
+  size_t i = sim_below(s, h->report_count);
+  sim_report r = h->reports[i];
+  h->reports[i] = h->reports[--h->report_count];
+  core_delivered(a->core, r.tag, r.partition, r.offset, &r.why);
+  a->fill_waiting = false;
+}
+
+bool agent_progress(sim *s, sim_agent *a) {
+  sim_handle *h = &a->handle;
+  if (!a->exists || a->exited) return false;
+  if (h->report_count && sim_below(s, 2)) {
+    deliver(s, a);
+    return true;
+  }
+  if (h->wire_count && sim_below(s, 2)) {
+    agent_wire(s, a);
+    return true;
+  }
+  if (a->action.op == OP_FILL) {
+    if (a->fill_waiting && (h->wire_count || h->report_count)) {
+      if (h->report_count) deliver(s, a);
+      else agent_wire(s, a);
+    } else {
+      fill(s, a);
+    }
+    return true;
+  }
+  if (a->action.op == OP_NONE) {
+    if (h->report_count) deliver(s, a);
+    else if (h->wire_count) agent_wire(s, a);
+    else return false;
+    return true;
+  }
+  if (a->action.op == OP_FLUSH) {
+    if (!flush_begin(s, a)) return true;
+    if ((h->wire_count || h->report_count) && !sim_fault(s, 2)) {
+      if (h->report_count) deliver(s, a);
+      else agent_wire(s, a);
+      return true;
+    }
+  }
+  done(s, a, result_of(s, a));
+  return true;
+}
+
+/* --- life --- */
+
+/* A cycle of actions that never waits and never gets anywhere would burn a processor, and a broker. */
+static void hunt_hot_loops(sim *s, sim_agent *a) {
+  uint64_t at = a->book.state.cursor.seq * 3 + s->last;
+  for (size_t i = 0; i < a->book.state.cursor.lane_count; i++) at += a->book.state.cursor.lanes[i].seq;
+  if (at != a->still_at || s->now_us - a->still_us > 1000) {
+    a->still_at = at;
+    a->still_us = s->now_us;
+    a->still_actions = 0;
+  } else if (++a->still_actions > 300) {
+    sim_break(s, "a hot loop: 300 actions in no time, without progress");
+  }
+}
+
+void agent_give(sim *s, sim_agent *a, core_event e) {
+  core_actions actions;
+  if (!a->exists || a->exited || s->broken) return;
+  broker_expire(s);
+  e.now_us = e.wall_us = s->now_us;
+  core_phase before = core_phase_of(a->core);
+  core_step(a->core, &e, &actions);
+  s->steps++;
+  const char *wrong = core_check(a->core);
+  if (wrong) sim_break(s, "core_check: %s", wrong);
+  core_phase after = core_phase_of(a->core);
+  if (s->tracing && (before != after || actions.count || e.kind == EVENT_ERROR))
+    sim_trace(s, "agent %d: event %d op %d: %s -> %s (cursor %llu%s)", a->id, e.kind, e.op, core_phase_text(before),
+              core_phase_text(after), (unsigned long long)a->book.state.cursor.seq,
+              a->book.state.has_intent ? ", intent" : "");
+  core_view v;
+  core_view_get(a->core, &v);
+  if (v.cursor_seq != a->book.state.cursor.seq && a->action.op == OP_NONE) sim_break(s, "the core's cursor is not the book's");
+  if (after == PHASE_PARKED && v.park != PARK_REFUSED && !s->options.copies)
+    sim_break(s, "parked without a reason: %d", v.park);
+  for (size_t i = 0; i < actions.count; i++) {
+    hunt_hot_loops(s, a);
+    perform(s, a, &actions.list[i]);
+  }
+}
+
+void agent_log(sim *s, sim_agent *a) {
+  agent_give(s, a, (core_event){.kind = EVENT_LOG, .last_seq = s->last, .indexed_seq = s->indexed});
+}
+
+bool agent_wake(sim *s, sim_agent *a) {
+  if (!a->exists || a->exited) return false;
+  int64_t at = core_wake_at(a->core);
+  if (at == 0) return false;
+  if (s->now_us < at) s->now_us = at;
+  agent_give(s, a, (core_event){.kind = EVENT_TIMER});
+  return true;
+}
+
+void agent_start(sim *s, sim_agent *a, bool drain) {
+  core_config config = s->config;
+  config.drain = drain;
+  config.drain_to = s->last;
+  config.seed = sim_random(s);
+  for (size_t i = 0; i < 16; i++) config.incarnation[i] = (uint8_t)sim_random(s);
+  a->exactly_once = s->options.mixed ? s->calm || sim_below(s, 2) : !s->options.at_least_once;
+  config.exactly_once = a->exactly_once;
+  a->core = core_new(&config, &a->book.state);
+  a->exists = true;
+  a->exited = false;
+  a->action = (core_action){0};
+  a->still_actions = 0;
+  sim_trace(s, "agent %d: starts%s%s at cursor %llu%s", a->id, a->exactly_once ? "" : " (at-least-once)",
+            drain ? " (drain)" : "", (unsigned long long)a->book.state.cursor.seq,
+            a->book.state.has_intent ? " with an intent" : "");
+  agent_give(s, a, (core_event){.kind = EVENT_START});
+  if (sim_below(s, 2)) agent_log(s, a);
+}
+
+/* SIGKILL: what was under way may or may not have happened, and what was sent may still arrive. */
+void agent_kill(sim *s, sim_agent *a) {
+  if (!a->exists) return;
+  sim_trace(s, "agent %d: KILLED in %s", a->id, core_phase_text(core_phase_of(a->core)));
+  s->kills++;
+  if (!a->exited && sim_below(s, 2)) {
+    switch (a->action.op) {
+    case OP_COMMIT: broker_hold(s, a->handle.epoch, true); break;
+    case OP_ABORT: broker_hold(s, a->handle.epoch, false); break;
+    case OP_INIT_TXN: broker_bump(s); break;
+    case OP_INTENT:
+      if (book_intent(s, &a->book, core_attempt(a->core)) && !a->exactly_once) book_settle(s, &a->book);
+      break;
+    case OP_SETTLE: book_settle(s, &a->book); break;
+    case OP_ABANDON: book_abandon(s, &a->book); break;
+    default: break;
+    }
+  }
+  handle_drop(s, &a->handle);
+  core_free(a->core);
+  a->core = NULL;
+  a->exists = false;
+  a->action = (core_action){0};
+}
+
+void agent_free(sim_agent *a) {
+  core_free(a->core);
+  a->core = NULL;
+  handle_free(&a->handle);
+  book_free(&a->book);
+}

@@ -1,0 +1,190 @@
+/* Drives the delivery core by hand, operation by operation, over the simulated book (tests/model). */
+#ifndef TESTS_CORE_RIG_H
+#define TESTS_CORE_RIG_H
+#include "unit.h"
+
+#include "model/sim.h"
+
+#define SECOND INT64_C(1000000)
+
+typedef struct rig {
+  sim *s;
+  sim_book *book;
+  core *core;
+  core_action act;  /* what the last step asked for; OP_NONE: nothing */
+  int64_t now;
+  uint64_t tags[2000];
+  size_t tag_count; /* of the FILL */
+  core_config config;
+  const char *sick;     /* a topic whose look-up fails */
+  int64_t max_bytes;    /* of every topic */
+} rig;
+
+static void give(rig *r, core_event e) {
+  core_actions out;
+  e.now_us = e.wall_us = r->now;
+  if (e.kind == EVENT_DONE) e.book = &r->book->state;
+  core_step(r->core, &e, &out);
+  const char *wrong = core_check(r->core);
+  if (wrong) fail_msg("core_check: %s", wrong);
+  assert_true(out.count <= 1);
+  r->act = out.count ? out.list[0] : (core_action){.op = OP_NONE};
+}
+
+static void done_with(rig *r, core_event e) {
+  e.kind = EVENT_DONE;
+  e.op = r->act.op;
+  give(r, e);
+}
+
+static void ok(rig *r, core_op op) {
+  if (r->act.op != op) fail_msg("the core asks for %d, not for %d", r->act.op, op);
+  const delivery_attempt *a = core_attempt(r->core);
+  if (op == OP_INTENT) {
+    book_intent(r->s, r->book, a);
+    if (!r->config.exactly_once) book_settle(r->s, r->book);
+  }
+  if (op == OP_SETTLE) book_settle(r->s, r->book);
+  if (op == OP_ABANDON) book_abandon(r->s, r->book);
+  if (r->s->broken) fail_msg("%s", r->s->broken);
+  done_with(r, (core_event){.partitions = 3, .max_message_bytes = r->max_bytes, .cluster_id = "cluster-1"});
+}
+
+static void bad(rig *r, core_op op, fault why) {
+  if (r->act.op != op) fail_msg("the core asks for %d, not for %d", r->act.op, op);
+  done_with(r, (core_event){.why = why});
+}
+
+static fault outage(void) { return sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "_TRANSPORT"); }
+static fault too_large(void) {
+  return sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "MSG_SIZE_TOO_LARGE");
+}
+static fault no_write(void) {
+  return sim_fault_of(SCOPE_TOPIC, CLASS_NON_RETRYABLE_SECURITY, "TOPIC_AUTHORIZATION_FAILED");
+}
+static fault disk_full(void) { return sim_fault_of(SCOPE_AGENT, CLASS_RETRYABLE_DEPENDENCY, "STORE"); }
+static fault purged(void) { return sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_PURGE_QUEUE"); }
+
+static rig *rig_new(bool exactly_once) {
+  rig *r = calloc(1, sizeof *r);
+  r->s = sim_new(&(sim_options){.seed = 1});
+  for (size_t i = 0; i < SIM_TOPICS; i++) {
+    snprintf(r->s->broker.topics[i].name, sizeof r->s->broker.topics[i].name, "topic-%zu", i);
+    r->s->broker.topics[i].partitions = 1;
+    r->s->broker.topics[i].ever_sick = true; /* here a lane needs no reason */
+  }
+  r->s->broker.topic_count = SIM_TOPICS;
+  r->book = &r->s->agents[0].book;
+  r->now = 100 * SECOND;
+  r->max_bytes = -1;
+  r->config = (core_config){.exactly_once = exactly_once, .txn_max_events = 1000, .txn_max_bytes = 1 << 24,
+                            .txn_timeout_us = 15 * SECOND, .doubt_us = 5 * SECOND, .probe_us = 30 * SECOND,
+                            .incarnation = {1}, .seed = 1};
+  return r;
+}
+
+static void rig_free(rig *r) {
+  core_free(r->core);
+  sim_free(r->s);
+  free(r);
+}
+
+static void start(rig *r) {
+  core_free(r->core);
+  r->core = core_new(&r->config, &r->book->state);
+  assert_non_null(r->core);
+  give(r, (core_event){.kind = EVENT_START});
+}
+
+static void append(rig *r, uint8_t topic, size_t n) {
+  for (size_t i = 0; i < n; i++) r->s->log[r->s->last++] = (sim_event){.topic = topic, .size = 100};
+  r->s->indexed = r->s->last;
+}
+
+static void tell_log(rig *r) {
+  core_action under_way = r->act;
+  give(r, (core_event){.kind = EVENT_LOG, .last_seq = r->s->last, .indexed_seq = r->s->indexed});
+  if (r->act.op == OP_NONE) r->act = under_way;
+}
+
+static void wake(rig *r) {
+  int64_t at = core_wake_at(r->core);
+  assert_true(at > 0);
+  if (r->now < at) r->now = at;
+  give(r, (core_event){.kind = EVENT_TIMER});
+}
+
+static void to_marker(rig *r) {
+  ok(r, OP_CONNECT);
+  ok(r, OP_MARKER_TOPIC);
+  ok(r, OP_INIT_TXN);
+  assert_int_equal(r->act.op, OP_READ_MARKER);
+}
+
+static void reads(rig *r, sl_slice marker) { done_with(r, (core_event){.marker = marker}); }
+static void begun(rig *r) {
+  if (!core_txn_begun(r->core)) core_begun(r->core);
+}
+
+static void commit(rig *r) { /* from FLUSH on, on a good day */
+  begun(r);
+  ok(r, OP_FLUSH);
+  ok(r, OP_INTENT);
+  ok(r, OP_COMMIT);
+  ok(r, OP_SETTLE);
+}
+
+static void claim(rig *r) {
+  to_marker(r);
+  reads(r, r->book->state.marker_bytes);
+  commit(r);
+}
+
+static void ready(rig *r) { /* connected, claimed, idle or on its way */
+  if (r->config.exactly_once) claim(r);
+  else ok(r, OP_CONNECT);
+}
+
+/* Looks topics up and offers what the FILL wants; how many were produced. The FILL is done, the flush asked for. */
+static size_t fill_sized(rig *r, uint32_t size) {
+  while (r->act.op == OP_TOPIC || r->act.op == OP_FILL) {
+    if (r->act.op == OP_TOPIC) {
+      if (r->sick && strcmp(r->sick, r->act.topic) == 0) bad(r, OP_TOPIC, no_write());
+      else ok(r, OP_TOPIC);
+      continue;
+    }
+    core_action fill = r->act;
+    core_fill_end end = FILL_END_OF_LOG;
+    r->tag_count = 0;
+    for (uint64_t seq = fill.from; seq <= fill.to && end == FILL_END_OF_LOG; seq++) {
+      const sim_event *e = &r->s->log[seq - 1];
+      const char *name = r->s->broker.topics[e->topic].name;
+      if (fill.topic && strcmp(fill.topic, name) != 0) continue;
+      uint64_t tag;
+      switch (core_offer(r->core, seq, sl_slice_of(name), e->duplicate_of, size ? size : e->size, r->now, &tag)) {
+      case OFFER_PRODUCE: begun(r); r->tags[r->tag_count++] = tag; break;
+      case OFFER_SETTLED: break;
+      case OFFER_STOP: end = FILL_STOPPED; break;
+      }
+    }
+    done_with(r, (core_event){.fill_end = end});
+  }
+  return r->tag_count;
+}
+static size_t fill(rig *r) { return fill_sized(r, 0); }
+
+static void delivered(rig *r, size_t i, const fault *why) {
+  static const fault none = {0};
+  core_delivered(r->core, r->tags[i], why ? -1 : 0, -1, why ? why : &none);
+}
+static void all_delivered(rig *r) {
+  for (size_t i = 0; i < r->tag_count; i++) delivered(r, i, NULL);
+}
+
+static core_phase phase(rig *r) { return core_phase_of(r->core); }
+static core_park parked(rig *r) {
+  core_view v;
+  core_view_get(r->core, &v);
+  return v.phase == PHASE_PARKED ? v.park : PARK_NONE;
+}
+#endif

@@ -1,0 +1,619 @@
+/* The delivery core, history by history: each test is named after what once went wrong, here or in the prototype
+ * (docs/delivery.md tells them). The random histories are in test_core_model.c. */
+#include "core_rig.h"
+
+/* --- the rule of doubt --- */
+
+/* librdkafka sends EndTxn again under the same epoch: the held copy aborted the NEXT transaction, whose commit then
+ * returned ok: marker read, 0 of 10 events. */
+static void held_end_txn(void **state) {
+  (void)state;
+  for (int how = 0; how < 4; how++) {
+    rig *r = rig_new(true);
+    start(r);
+    ready(r);
+    append(r, 0, 10);
+    tell_log(r);
+    assert_int_equal(fill(r), 10);
+    all_delivered(r);
+    ok(r, OP_FLUSH);
+    ok(r, OP_INTENT);
+    assert_int_equal(r->act.op, OP_COMMIT);
+    if (how == 0) r->now += r->config.doubt_us + 1;
+    if (how == 1) give(r, (core_event){.kind = EVENT_ERROR, .transport = true, .why = outage()});
+    if (how == 3) give(r, (core_event){.kind = EVENT_RESUMED});
+    r->act.op = OP_COMMIT;
+    done_with(r, (core_event){.why = how == 2 ? outage() : (fault){0}});
+    assert_int_equal(r->act.op, OP_DESTROY);
+    assert_int_equal(r->book->state.cursor.seq, 0);
+    ok(r, OP_DESTROY);
+    wake(r);
+    to_marker(r); /* the outcome is read from the marker, before anything is begun */
+    reads(r, how % 2 ? r->book->state.intent_bytes : r->book->state.marker_bytes);
+    ok(r, how % 2 ? OP_SETTLE : OP_ABANDON);
+    assert_int_equal(r->book->state.cursor.seq, how % 2 ? 10 : 0);
+    commit(r); /* the claim */
+    rig_free(r);
+  }
+}
+
+static void abort_in_doubt(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  start(r);
+  ready(r);
+  append(r, 0, 2);
+  tell_log(r);
+  fill(r);
+  fault why = too_large();
+  delivered(r, 0, NULL);
+  delivered(r, 1, &why);
+  ok(r, OP_FLUSH);
+  assert_int_equal(r->act.op, OP_ABORT);
+  r->now += r->config.doubt_us + 1;
+  ok(r, OP_ABORT);
+  assert_int_equal(r->act.op, OP_DESTROY);
+  rig_free(r);
+}
+
+/* --- reconciling --- */
+
+/* The prototype took a larger marker on trust: 120 new events of a restored store were never sent. */
+static void larger_marker(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  sl_buf larger = {0};
+  sl_progress p = {.seq = 120, .attempt = 99};
+  assert_ok(sl_progress_encode(&p, &larger));
+  start(r);
+  ready(r);
+  start(r);
+  to_marker(r);
+  reads(r, sl_buf_slice(&larger));
+  ok(r, OP_DESTROY);
+  assert_int_equal(parked(r), PARK_MARKER_AHEAD);
+  assert_int_equal(core_wake_at(r->core), 0);
+  start(r); /* even of a store that knows no marker */
+  to_marker(r);
+  reads(r, (sl_slice){0});
+  ok(r, OP_DESTROY);
+  assert_int_equal(parked(r), PARK_MARKER_MISSING);
+  sl_buf_free(&larger);
+  rig_free(r);
+}
+
+/* Two copies of a store claim with the same attempt number and the same seq: only the incarnation differs. */
+static void claim_of_a_copy(void **state) {
+  (void)state;
+  rig *r = rig_new(true), *copy = rig_new(true);
+  copy->config.incarnation[0] = 2;
+  start(r);
+  start(copy);
+  to_marker(r);
+  to_marker(copy);
+  reads(r, (sl_slice){0});
+  reads(copy, (sl_slice){0});
+  begun(r);
+  begun(copy);
+  ok(r, OP_FLUSH);
+  ok(copy, OP_FLUSH);
+  ok(r, OP_INTENT);
+  ok(copy, OP_INTENT);
+  ok(copy, OP_COMMIT);
+  bad(r, OP_COMMIT, sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_DEPENDENCY, "PRODUCER_FENCED"));
+  ok(r, OP_DESTROY);
+  wake(r);
+  to_marker(r);
+  reads(r, copy->book->state.intent_bytes);
+  ok(r, OP_DESTROY);
+  assert_int_equal(parked(r), PARK_MARKER_AHEAD);
+  rig_free(r);
+  rig_free(copy);
+}
+
+static void foreign_cluster(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  start(r);
+  ready(r);
+  r->book->state.cluster_id = sl_slice_of("cluster-0");
+  start(r);
+  ok(r, OP_CONNECT);
+  ok(r, OP_DESTROY);
+  assert_int_equal(parked(r), PARK_FOREIGN_CLUSTER);
+  rig_free(r);
+}
+
+/* A switch to at-least-once while a commit was in doubt: it could neither begin nor say why. */
+static void intent_left_to_at_least_once(void **state) {
+  (void)state;
+  for (int committed = 0; committed < 2; committed++) {
+    rig *r = rig_new(true);
+    start(r);
+    ready(r);
+    append(r, 0, 3);
+    tell_log(r);
+    fill(r);
+    all_delivered(r);
+    ok(r, OP_FLUSH);
+    ok(r, OP_INTENT);
+    r->config.exactly_once = false;
+    start(r);
+    ok(r, OP_CONNECT);
+    assert_int_equal(r->act.op, OP_READ_MARKER);
+    reads(r, committed ? r->book->state.intent_bytes : r->book->state.marker_bytes);
+    ok(r, committed ? OP_SETTLE : OP_ABANDON);
+    assert_int_equal(r->book->state.cursor.seq, committed ? 3 : 0);
+    rig_free(r);
+  }
+}
+
+/* --- outages, slow links, full disks --- */
+
+static void outage_of_days(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 5);
+  start(r);
+  tell_log(r);
+  int64_t begin = r->now;
+  unsigned tries = 0;
+  while (r->now - begin < 3 * 86400 * SECOND) {
+    r->now += SECOND / 10;
+    bad(r, OP_CONNECT, outage());
+    assert_true(core_wake_at(r->core) - r->now <= 2 * SECOND); /* back within 2 s of the broker's return */
+    wake(r);
+    tries++;
+  }
+  assert_true(tries < 3 * 86400 * 2);
+  claim(r);
+  fill(r);
+  all_delivered(r);
+  commit(r);
+  assert_int_equal(r->book->state.delivered, 5);
+  assert_int_equal(r->book->state.dead, 0);
+  rig_free(r);
+}
+
+/* Over 128 kB/s, 3,000 events of 1 KB never arrived: each transaction was too much for its timeout. */
+static void slow_link(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 1000);
+  start(r);
+  tell_log(r);
+  unsigned failed = 0;
+  for (unsigned round = 0; r->book->state.cursor.seq < r->s->last && round < 4000; round++) {
+    if (r->act.op == OP_NONE) wake(r);
+    if (r->act.op == OP_DESTROY) {
+      ok(r, OP_DESTROY);
+      continue;
+    }
+    if (r->act.op == OP_CONNECT) claim(r);
+    if (r->act.op == OP_NONE) continue;
+    size_t n = fill_sized(r, 8000);
+    int64_t us = (int64_t)n * 8000 * SECOND / 2000; /* 2 kB/s: not one such event in 3 s */
+    if (us > core_txn_timeout_us(r->core)) {
+      r->now += core_txn_timeout_us(r->core);
+      fault why = sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "_TIMED_OUT");
+      bad(r, OP_FLUSH, why);
+      failed++;
+    } else {
+      r->now += us;
+      all_delivered(r);
+      commit(r);
+    }
+  }
+  assert_int_equal(r->book->state.delivered, 1000);
+  assert_int_equal(r->book->state.dead, 0);
+  assert_true(failed < 40);
+  rig_free(r);
+}
+
+static void single_event_that_cannot_cross_in_time(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 1);
+  start(r);
+  tell_log(r);
+  for (int i = 0; i < 20 && core_txn_timeout_us(r->core) < 60 * SECOND; i++) {
+    claim(r);
+    assert_int_equal(fill(r), 1);
+    r->now += core_txn_timeout_us(r->core);
+    bad(r, OP_FLUSH, outage());
+    ok(r, OP_DESTROY);
+    wake(r);
+  }
+  assert_true(core_txn_timeout_us(r->core) >= 60 * SECOND); /* a longer time, never a dead letter */
+  rig_free(r);
+}
+
+/* While the disk is full the same big transaction was produced again every second, for nothing. */
+static void full_disk_for_hours(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 500);
+  start(r);
+  ready(r);
+  tell_log(r);
+  int64_t begin = r->now;
+  size_t produced = 0, tries = 0;
+  while (r->now - begin < 3600 * SECOND) {
+    size_t n = fill(r);
+    produced += n;
+    if (tries++) assert_int_equal(n, 1);
+    all_delivered(r);
+    ok(r, OP_FLUSH);
+    bad(r, OP_INTENT, disk_full());
+    ok(r, OP_ABORT);
+    assert_int_equal(phase(r), PHASE_IDLE);
+    wake(r);
+  }
+  assert_true(tries < 3600);
+  while (r->book->state.cursor.seq < 500) {
+    fill(r);
+    all_delivered(r);
+    commit(r);
+  }
+  rig_free(r);
+}
+
+/* After an abort the claim was forgotten: events would have followed under the old incarnation. */
+static void full_disk_at_the_claim(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 1);
+  start(r);
+  tell_log(r);
+  to_marker(r);
+  reads(r, (sl_slice){0});
+  begun(r);
+  ok(r, OP_FLUSH);
+  bad(r, OP_INTENT, disk_full());
+  ok(r, OP_ABORT);
+  wake(r);
+  assert_int_equal(r->act.op, OP_FLUSH); /* the claim again */
+  commit(r);
+  assert_int_equal(fill(r), 1);
+  rig_free(r);
+}
+
+static void full_disk_at_least_once(void **state) {
+  (void)state;
+  rig *r = rig_new(false);
+  append(r, 0, 3);
+  start(r);
+  ready(r);
+  tell_log(r);
+  fill(r);
+  all_delivered(r);
+  ok(r, OP_FLUSH);
+  for (int i = 0; i < 100; i++) {
+    bad(r, OP_INTENT, disk_full());
+    assert_int_equal(r->act.op, OP_NONE); /* the note waits; nothing is sent again */
+    int64_t before = r->now;
+    wake(r);
+    assert_true(r->now - before >= SECOND / 2);
+  }
+  ok(r, OP_INTENT);
+  assert_int_equal(r->book->state.delivered, 3);
+  rig_free(r);
+}
+
+/* --- records and topics --- */
+
+/* One oversize record failed 513 innocents of its batch, under its own error. */
+static void oversize_record_in_a_batch(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 600);
+  r->s->log[412].poison = POISON_BROKER;
+  start(r);
+  ready(r);
+  tell_log(r);
+  unsigned aborts = 0;
+  while (r->book->state.cursor.seq < 600) {
+    size_t n = fill(r);
+    uint64_t first = r->book->state.cursor.seq + 1;
+    bool in = first <= 413 && first + n > 413 && n > 0;
+    fault why = too_large();
+    for (size_t i = 0; i < n; i++) delivered(r, i, in ? &why : NULL);
+    if (!in) {
+      commit(r);
+      continue;
+    }
+    ok(r, OP_FLUSH);
+    ok(r, OP_ABORT);
+    assert_true(++aborts < 60);
+  }
+  assert_int_equal(r->book->state.dead, 1);
+  assert_int_equal(r->book->verdicts[413].verdict, SL_VERDICT_DEAD);
+  rig_free(r);
+}
+
+/* What is known to be too large goes alone: no innocent fails with it. */
+static void oversize_record_known_before(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 9);
+  r->s->log[4].size = 5000;
+  start(r);
+  ready(r);
+  tell_log(r);
+  r->max_bytes = 2000;
+  assert_int_equal(fill(r), 0);
+  ok(r, OP_DESTROY); /* batches must fit the topic: a new handle */
+  assert_int_equal(core_batch_bytes(r->core), 2000);
+  wake(r);
+  claim(r);
+  assert_int_equal(fill(r), 4);
+  all_delivered(r);
+  commit(r);
+  assert_int_equal(fill(r), 1);
+  rig_free(r);
+}
+
+/* A topic with Describe but no Write says _PURGE for every record, and the abort is fatal. */
+static void mute_topic(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  for (int i = 0; i < 40; i++) append(r, (uint8_t)(i % 3), 1);
+  start(r);
+  ready(r);
+  tell_log(r);
+  unsigned failures = 0;
+  while (r->book->state.cursor.seq < 40) {
+    size_t n = fill(r);
+    bool mute = false;
+    for (size_t i = 0; i < n; i++)
+      mute = mute || core_attempt(r->core)->verdicts[r->tags[i] & UINT32_MAX].seq % 3 == 2;
+    fault why = purged();
+    for (size_t i = 0; i < n; i++) delivered(r, i, mute ? &why : NULL);
+    if (!mute) {
+      commit(r);
+      continue;
+    }
+    assert_true(++failures < 30);
+    ok(r, OP_FLUSH);
+    ok(r, OP_DESTROY);
+    wake(r);
+    claim(r);
+  }
+  assert_int_equal(r->book->state.cursor.lane_count, 1);
+  assert_slice(r->book->state.cursor.lanes[0].topic, "topic-1");
+  assert_int_equal(r->book->state.delivered, 27);
+  rig_free(r);
+}
+
+/* The marker's own refusal was blamed on an event (a dead letter) or on its topic (a lane). */
+static void marker_refused(void **state) {
+  (void)state;
+  for (int kind = 0; kind < 2; kind++) {
+    rig *r = rig_new(true);
+    append(r, 0, 1);
+    start(r);
+    ready(r);
+    tell_log(r);
+    fill(r);
+    all_delivered(r);
+    bad(r, OP_FLUSH, kind ? too_large() : no_write());
+    ok(r, OP_DESTROY);
+    assert_int_equal(parked(r), PARK_REFUSED);
+    wake(r); /* probes by itself */
+    claim(r);
+    assert_int_equal(fill(r), 1);
+    all_delivered(r);
+    commit(r);
+    assert_int_equal(r->book->state.delivered, 1);
+    rig_free(r);
+  }
+}
+
+/* A lane was given one transaction per probe: 30 s each. */
+static void lane_drains_at_once(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.txn_max_events = 10;
+  append(r, 1, 200);
+  start(r);
+  ready(r);
+  tell_log(r);
+  r->sick = "topic-1";
+  while (r->book->state.cursor.seq < 200) {
+    assert_int_equal(fill(r), 0);
+    commit(r);
+  }
+  assert_int_equal(r->book->state.cursor.lane_count, 1);
+  r->sick = NULL;
+  int64_t begin = r->now + 31 * SECOND;
+  while (r->book->state.cursor.lane_count) {
+    if (r->act.op == OP_NONE) wake(r);
+    assert_true(r->now < begin);
+    if (fill(r)) all_delivered(r);
+    commit(r);
+  }
+  assert_int_equal(r->book->state.delivered, 200);
+  rig_free(r);
+}
+
+/* A transaction whose only record was refused stayed open, and the next begin failed. */
+static void refused_in_its_lane(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 1, 2);
+  start(r);
+  ready(r);
+  tell_log(r);
+  r->sick = "topic-1";
+  fill(r);
+  commit(r);
+  wake(r);
+  ok(r, OP_TOPIC);
+  uint64_t tag;
+  assert_int_equal(core_offer(r->core, 1, SL_STR("topic-1"), 0, 100, r->now, &tag), OFFER_PRODUCE);
+  begun(r);
+  fault why = no_write();
+  assert_false(core_refused(r->core, tag, &why, r->now));
+  done_with(r, (core_event){.fill_end = FILL_STOPPED});
+  ok(r, OP_ABORT);
+  assert_int_equal(phase(r), PHASE_IDLE);
+  rig_free(r);
+}
+
+static void event_larger_than_the_queue(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 1);
+  start(r);
+  ready(r);
+  tell_log(r);
+  uint64_t tag;
+  while (r->act.op != OP_FILL || core_offer(r->core, 1, SL_STR("topic-0"), 0, 9000000, r->now, &tag) != OFFER_PRODUCE) {
+    if (r->act.op == OP_FILL) done_with(r, (core_event){.fill_end = FILL_STOPPED});
+    else ok(r, OP_TOPIC);
+  }
+  begun(r);
+  assert_false(core_queue_full(r->core, 9000000));
+  done_with(r, (core_event){.fill_end = FILL_STOPPED});
+  if (r->act.op == OP_ABORT) ok(r, OP_ABORT);
+  ok(r, OP_DESTROY); /* that ends the open transaction too */
+  assert_true(core_queue_bytes(r->core, 1 << 20) > 9000000);
+  rig_free(r);
+}
+
+/* --- at least once --- */
+
+/* Without gapless delivery later records passed a failed one: only what is in order before it is noted. */
+static void prefix_only(void **state) {
+  (void)state;
+  rig *r = rig_new(false);
+  append(r, 0, 10);
+  start(r);
+  ready(r);
+  tell_log(r);
+  assert_int_equal(fill(r), 10);
+  fault why = outage();
+  for (size_t i = 0; i < 10; i++) delivered(r, i, i == 4 ? &why : NULL);
+  ok(r, OP_FLUSH);
+  ok(r, OP_INTENT);
+  assert_int_equal(r->book->state.cursor.seq, 4);
+  ok(r, OP_DESTROY);
+  wake(r);
+  ok(r, OP_CONNECT);
+  assert_int_equal(fill(r), 6);
+  rig_free(r);
+}
+
+/* --- time, stops, sleeps --- */
+
+static void latency_budget(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.latency_budget_us = 2 * SECOND;
+  start(r);
+  ready(r);
+  append(r, 0, 1);
+  tell_log(r);
+  assert_int_equal(r->act.op, OP_NONE);
+  assert_int_equal(core_wake_at(r->core), r->now + 2 * SECOND);
+  wake(r);
+  fill(r);
+  all_delivered(r);
+  append(r, 0, 1); /* comes while the first is under way: its time counts from here, not from the commit */
+  int64_t seen = r->now;
+  tell_log(r);
+  r->now += SECOND;
+  commit(r);
+  assert_int_equal(core_wake_at(r->core), seen + 2 * SECOND);
+  rig_free(r);
+}
+
+static const core_op good_day[] = {OP_CONNECT, OP_MARKER_TOPIC, OP_INIT_TXN, OP_READ_MARKER, OP_FLUSH,
+                                   OP_INTENT, OP_COMMIT, OP_SETTLE, OP_FILL};
+
+/* `what` happens while the operation number `at` of a good day is under way; goes on until the core rests. */
+static void in_each_phase(core_event what, size_t at) {
+  rig *r = rig_new(true);
+  append(r, 0, 3);
+  start(r);
+  tell_log(r);
+  r->act = (core_action){.op = OP_CONNECT};
+  size_t n = 0;
+  for (unsigned i = 0; i < 80 && r->act.op != OP_EXIT; i++, n++) {
+    core_action act = r->act;
+    if (n == at) {
+      give(r, what);
+      if (act.op != OP_NONE) {
+        assert_int_equal(r->act.op, OP_NONE);
+        r->act = act;
+      }
+    }
+    if (n < at && act.op != good_day[n]) fail_msg("step %zu asks for %d", n, act.op);
+    if (act.op == OP_NONE && r->act.op == OP_NONE) {
+      if (n > at && core_wake_at(r->core) == 0) break;
+      if (core_wake_at(r->core)) wake(r);
+    } else if (r->act.op == OP_READ_MARKER) {
+      reads(r, r->book->state.marker_bytes);
+    } else if (r->act.op == OP_FILL) {
+      size_t had = fill(r);
+      for (size_t k = 0; k < had; k++) delivered(r, k, NULL);
+      n++;
+    } else if (r->act.op != OP_EXIT) {
+      if (r->act.op == OP_FLUSH) begun(r);
+      ok(r, r->act.op);
+    }
+  }
+  if (what.kind == EVENT_STOP) assert_int_equal(r->act.op, OP_EXIT);
+  else assert_int_equal(r->book->state.cursor.seq, 3);
+  rig_free(r);
+}
+
+static void stop_in_each_phase(void **state) {
+  (void)state;
+  for (size_t at = 0; at < 9; at++) in_each_phase((core_event){.kind = EVENT_STOP}, at);
+}
+static void sleep_in_each_phase(void **state) {
+  (void)state;
+  for (size_t at = 0; at < 9; at++) in_each_phase((core_event){.kind = EVENT_RESUMED}, at);
+}
+static void fatal_error_in_each_phase(void **state) {
+  (void)state;
+  fault why = purged();
+  why.fatal = true;
+  for (size_t at = 0; at < 9; at++) in_each_phase((core_event){.kind = EVENT_ERROR, .why = why}, at);
+}
+
+static void drain_deadline(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 1);
+  r->config.drain = true;
+  r->config.drain_to = 1;
+  r->config.drain_deadline_us = r->now + 10 * SECOND;
+  start(r);
+  while (r->act.op == OP_CONNECT) {
+    bad(r, OP_CONNECT, outage());
+    wake(r);
+  }
+  if (r->act.op == OP_DESTROY) ok(r, OP_DESTROY);
+  assert_int_equal(r->act.op, OP_EXIT);
+  assert_int_equal(r->act.exit_status, 5);
+  assert_true(r->now <= 111 * SECOND);
+  rig_free(r);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(held_end_txn), cmocka_unit_test(abort_in_doubt), cmocka_unit_test(larger_marker),
+      cmocka_unit_test(claim_of_a_copy), cmocka_unit_test(foreign_cluster),
+      cmocka_unit_test(intent_left_to_at_least_once), cmocka_unit_test(outage_of_days), cmocka_unit_test(slow_link),
+      cmocka_unit_test(single_event_that_cannot_cross_in_time), cmocka_unit_test(full_disk_for_hours),
+      cmocka_unit_test(full_disk_at_the_claim), cmocka_unit_test(full_disk_at_least_once),
+      cmocka_unit_test(oversize_record_in_a_batch), cmocka_unit_test(oversize_record_known_before),
+      cmocka_unit_test(mute_topic), cmocka_unit_test(marker_refused), cmocka_unit_test(lane_drains_at_once),
+      cmocka_unit_test(refused_in_its_lane), cmocka_unit_test(event_larger_than_the_queue),
+      cmocka_unit_test(prefix_only), cmocka_unit_test(latency_budget), cmocka_unit_test(stop_in_each_phase),
+      cmocka_unit_test(sleep_in_each_phase), cmocka_unit_test(fatal_error_in_each_phase),
+      cmocka_unit_test(drain_deadline)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
