@@ -63,7 +63,8 @@ group() {
 say() { printf '%s\n' "$*"; }
 broken() { # NAME LOG: something that is no test failed; it counts as one
   say "FAIL $1"
-  tail -n 40 "$2" | sed 's/^/     /'
+  # of a build only what went wrong
+  { grep -E -A 12 '^FAILED:|: error: ' "$2" || tail -n 40 "$2"; } | grep -vE '^(cc|c\+\+|gcc|clang) ' | head -n 60 | sed 's/^/     /'
   printf '0 1 0\n' >>"$tally"
 }
 
@@ -93,12 +94,12 @@ unit() { # NAME FOLDER TIMES
   fi
 }
 
-python_tests() { # BUILD FILES...
-  local folder=$1 before after
-  shift
+python_tests() { # BUILD JOBS FILES...
+  local folder=$1 jobs=$2 before after
+  shift 2
   before=$(wc -l <"$tally")
   SIDELOG_BUILD=$folder SIDELOG_LONG=${long:-0} TMPDIR=$work group python3 tests/lib/runner.py "${verbose[@]}" "${text[@]}" \
-    --tally "$tally" "$@" 2>&1 || true
+    --jobs "$jobs" --tally "$tally" "$@" 2>&1 || true
   after=$(wc -l <"$tally")
   if ((after == before)); then
     say "FAIL the test program ended without a result: $*"
@@ -118,21 +119,24 @@ fi
 if [[ -n $plain ]] && wanted unit; then
   unit plain "$base" 2
   say "structure and command line"
-  python_tests "$base" tests/structure/test_*.py tests/cli/test_*.py
+  python_tests "$base" 2 tests/structure/test_*.py tests/cli/test_*.py
 fi
 if [[ -n $plain ]] && wanted fault; then
   say "killed producers, bad input"
-  python_tests "$base" tests/fault/test_*.py
+  python_tests "$base" 2 tests/fault/test_*.py
 fi
 if [[ -n $plain ]] && wanted kafka; then
   say "real broker"
-  python_tests "$base" tests/kafka/test_*.py
+  # most of their time they wait for a fault to last or a probe to come: several at once, the longest first
+  longest=(tests/kafka/test_faults.py tests/kafka/test_odd.py tests/kafka/test_rights.py)
+  mapfile -t others < <(printf '%s\n' "${longest[@]}" tests/kafka/test_*.py | sort | uniq -u)
+  python_tests "$base" 3 "${longest[@]}" "${others[@]}"
 fi
 if wanted asan && build asan "$base-asan" -Db_sanitize=address,undefined; then
   unit asan "$base-asan" 5
   if [[ -n $long ]]; then
     say "real broker, agent and command line under AddressSanitizer"
-    long='' python_tests "$base-asan" tests/kafka/test_drain.py tests/fault/test_bad_input.py
+    long='' python_tests "$base-asan" 2 tests/kafka/test_drain.py tests/fault/test_bad_input.py
   fi
 fi
 if wanted tsan && build tsan "$base-tsan" -Db_sanitize=thread; then unit tsan "$base-tsan" 10; fi

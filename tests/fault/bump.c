@@ -18,7 +18,8 @@ int main(int argc, char **argv)
 	MDB_env *env;
 	MDB_txn *txn;
 	MDB_dbi meta;
-	MDB_val key = {6, "format"}, value;
+	char name[] = "format";
+	MDB_val key = {6, name}, value;
 	if (argc != 2)
 		return 2;
 	snprintf(path, sizeof path, "%s/log", argv[1]);

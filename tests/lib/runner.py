@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Runs test files: silent about what passes, clear about what fails.
 
-    runner.py [-v] [-k TEXT] [--tally FILE] test_*.py ...
+    runner.py [-v] [-k TEXT] [--jobs N] [--tally FILE] test_*.py ...
 
+With --jobs, up to N files run at the same time, each in a process of its own; tests that wait cost nothing then.
 With --tally, appends `passed failed skipped` and one line `skip NAME: REASON` for each skipped test to FILE.
 SIDELOG_SEED repeats the random choices of a failed run; SIDELOG_LONG=1 runs the long ones too.
 """
@@ -11,7 +12,9 @@ import faulthandler
 import importlib.util
 import pathlib
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
@@ -83,15 +86,54 @@ def chosen(suite, text):
             yield item
 
 
+def run_files(options):
+    """Each file in a runner of its own; what it says comes in one piece when it ends. The exit status."""
+    waiting, running, code = list(options.files), [], 0
+    try:
+        while waiting or running:
+            while waiting and len(running) < options.jobs:
+                argv = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, __file__]
+                argv += ["-v"] * options.verbose + (["-k", options.text] if options.text else [])
+                argv += ["--tally", options.tally] if options.tally else []
+                out = tempfile.TemporaryFile()
+                child = subprocess.Popen([*argv, str(waiting.pop(0))], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+                running.append((child, out))
+            for child, out in [pair for pair in running if pair[0].poll() is not None]:
+                running.remove((child, out))
+                out.seek(0)
+                sys.stdout.write(out.read().decode("utf-8", "replace"))
+                sys.stdout.flush()
+                if child.returncode not in (0, 1):
+                    print(f"FAIL {child.args[-1]} ended with {child.returncode}", flush=True)
+                    if options.tally:
+                        note(options.tally, 0, 1, [])
+                code = max(code, 1 if child.returncode else 0)
+            time.sleep(0.05)
+    finally:
+        for child, _ in running:
+            child.terminate()
+        for child, _ in running:
+            child.wait()
+    return code
+
+
+def note(path, passed, failed, skips):
+    with open(path, "a", encoding="utf-8") as tally:
+        tally.write("".join([f"{passed} {failed} {len(skips)}\n", *(f"skip {skip}\n" for skip in skips)]))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-v", action="store_true", dest="verbose")
     parser.add_argument("-k", dest="text")
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--tally")
     parser.add_argument("files", nargs="+", type=pathlib.Path)
     options = parser.parse_args()
     faulthandler.register(signal.SIGUSR1)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # unittest lets only this one through
+    if options.jobs > 1:
+        return run_files(options)
     result = Result(options.verbose)
     for path in options.files:
         try:
@@ -101,9 +143,7 @@ def main():
             continue
         unittest.TestSuite(chosen(suite, options.text)).run(result)
     if options.tally:
-        with open(options.tally, "a", encoding="utf-8") as tally:
-            tally.write(f"{result.passed} {result.failed} {len(result.skips)}\n")
-            tally.writelines(f"skip {skip}\n" for skip in result.skips)
+        note(options.tally, result.passed, result.failed, result.skips)
     else:
         for skip in result.skips:
             print(f"skipped {skip}")
