@@ -258,7 +258,8 @@ static void fail(core *c, core_actions *out, const fault *why) {
   txn *t = &c->txn;
   fault_scope scope = txn_blame(c, why);
   c->aborts++;
-  bool handle_lives = !why->fatal && !t->why.fatal && !c->stale && (scope == SCOPE_RECORD || scope == SCOPE_TOPIC);
+  bool handle_lives =
+      !why->fatal && !t->why.fatal && !c->stale && (scope == SCOPE_RECORD || scope == SCOPE_TOPIC);
   if (!c->config.exactly_once) {
     txn_cut_at_failure(c);
     c->destroy_after_settle = true; /* later records must not pass the failed one */
@@ -387,7 +388,7 @@ static void done_fill(core *c, const core_event *e, core_actions *out) {
   }
   /* Nothing could be taken. Main waits a while: no room for another lane, or no memory. */
   if (!t->lane && !c->topic_wanted && !c->recreate) c->hold_us = c->now_us + 1000000;
-  if (t->begun) { /* its only record was refused: an open transaction holds back every reader of its partitions */
+  if (t->begun) { /* its only record was refused; left open, it would hold back readers */
     t->op_us = c->now_us;
     t->transport = false;
     act(c, out, PHASE_ABORT, OP_ABORT);
@@ -418,8 +419,8 @@ static void done_flush(core *c, const core_event *e, core_actions *out) {
     fault why = fault_is_ok(&e->why) ? t->why : e->why;
     fail(c, out, &why);
   } else if (t->outstanding > 0) {
-    const fault late = {.scope = SCOPE_CONNECTION, .class_ = CLASS_RETRYABLE_TRANSIENT, .name = "FLUSH_TIMED_OUT",
-                        .text = "not every record was acknowledged in time"};
+    const fault late = {.scope = SCOPE_CONNECTION, .class_ = CLASS_RETRYABLE_TRANSIENT,
+                        .name = "FLUSH_TIMED_OUT", .text = "not every record was acknowledged in time"};
     fail(c, out, &late);
   } else {
     act(c, out, PHASE_INTENT, OP_INTENT);
@@ -453,7 +454,7 @@ static void done_intent(core *c, const core_event *e, core_actions *out) {
     /* The events are on the broker: only the note of it is repeated, or a full disk would fill the topics. */
     core_fault(c, &e->why);
     c->op = OP_NONE;
-    c->wake_at = c->now_us + 500000 + retry_delay(&c->config.seed, (retry_rule){0, 500000, 10000000}, c->book_failures);
+    c->wake_at = c->now_us + book_pause(c);
     return;
   }
   c->book_failures = 0;
@@ -539,7 +540,8 @@ static void done_destroy(core *c, core_actions *out) {
 static void done(core *c, const core_event *e, core_actions *out) {
   if (e->op == OP_NONE || e->op != c->op) return; /* a driver's bug; ignoring it is safe */
   c->op = OP_NONE;
-  bool before_claim = e->op == OP_CONNECT || e->op == OP_MARKER_TOPIC || e->op == OP_INIT_TXN || e->op == OP_READ_MARKER;
+  bool before_claim =
+      e->op == OP_CONNECT || e->op == OP_MARKER_TOPIC || e->op == OP_INIT_TXN || e->op == OP_READ_MARKER;
   if (before_claim && (c->stopping || c->drain_expired || c->stale)) {
     do_destroy(c, out, c->stopping || c->drain_expired ? PHASE_STOPPED : PHASE_BACKOFF);
     return;
@@ -554,7 +556,7 @@ static void done(core *c, const core_event *e, core_actions *out) {
     if (fault_is_ok(&e->why)) {
       act(c, out, PHASE_READ_MARKER, OP_READ_MARKER);
     } else {
-      if (e->why.scope == SCOPE_AGENT) c->timeout_us = c->config.txn_timeout_us; /* raised beyond the broker's limit? */
+      if (e->why.scope == SCOPE_AGENT) c->timeout_us = c->config.txn_timeout_us; /* above the broker's limit? */
       setback(c, out, &e->why);
     }
     break;

@@ -175,6 +175,7 @@ fault_scope txn_blame(core *c, const fault *why);
 /* After SETTLE: narrowing, size and pace follow. */
 void txn_settled(core *c);
 bool book_load(core *c, const delivery_state *book);
+int64_t book_pause(core *c); /* before the book is written again after a failure */
 /* The lanes are those of the book; nothing else sets them. */
 bool lanes_load(core *c, const sl_lane *lanes, size_t count);
 #endif

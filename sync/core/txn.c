@@ -141,8 +141,9 @@ core_offer_result core_offer(core *c, uint64_t seq, sl_slice name, uint64_t dupl
   bool alone = tr || (tp->max_message_bytes > 0 && size > (uint64_t)tp->max_message_bytes);
   size_t narrowed = narrow_of(c)->events;
   size_t most = narrowed ? narrowed : (size_t)c->config.txn_max_events;
-  if (c->book_failures) most = 1; /* until the book is writable again: what it does not take is produced in vain */
-  if (t->produced > 0 && (alone || t->produced >= most || t->bytes + size > c->target_bytes)) return stop(t, true);
+  if (c->book_failures) most = 1; /* until the book is writable again: the rest would be produced in vain */
+  if (t->produced > 0 && (alone || t->produced >= most || t->bytes + size > c->target_bytes))
+    return stop(t, true);
   slot *s = add_slot(t, seq, tp, SL_VERDICT_SENT);
   if (!s) return stop(t, true);
   if (t->produced == 0 && t->begun_us == 0) t->begun_us = now_us;
@@ -363,6 +364,10 @@ static void blame_mute(core *c) {
   else if (c->mute >= 4) sicken(c, only_topic(t));
 }
 
+int64_t book_pause(core *c) {
+  return 500000 + retry_delay(&c->config.seed, (retry_rule){0, 500000, 10000000}, c->book_failures);
+}
+
 static void blame_connection(core *c) {
   txn *t = &c->txn;
   if (t->failed == 0 && t->outstanding == 0) return;
@@ -389,7 +394,7 @@ fault_scope txn_blame(core *c, const fault *why) {
   case SCOPE_CONNECTION: blame_connection(c); break;
   case SCOPE_PRODUCER: blame_mute(c); break;
   case SCOPE_AGENT: /* the book could not be written (a full disk, say): not again at once */
-    c->hold_us = c->now_us + 500000 + retry_delay(&c->config.seed, (retry_rule){0, 500000, 10000000}, c->book_failures);
+    c->hold_us = c->now_us + book_pause(c);
     break;
   case SCOPE_NONE:
   case SCOPE_CLUSTER: break;

@@ -7,7 +7,7 @@
  *   - when the faults stop, everything drains in bounded simulated time.
  *
  * SIDELOG_SEED          another base seed
- * SIDELOG_MODEL_STEPS   how many steps of the core (default 1,000,000)
+ * SIDELOG_MODEL_STEPS   how many steps of the core (default 5,000,000)
  * SIDELOG_MODEL_RUN     only this history of the seed, traced
  * A failure prints its seed, and a short history that still fails.
  *
@@ -96,7 +96,7 @@ static sim_options shrink(sim_options o) {
 static void test_model(void **state) {
   (void)state;
   const char *text = getenv("SIDELOG_MODEL_STEPS"), *only = getenv("SIDELOG_MODEL_RUN");
-  uint64_t base = random_seed(), wanted = text ? strtoull(text, NULL, 0) : 1000000, steps = 0, run = 0;
+  uint64_t base = random_seed(), wanted = text ? strtoull(text, NULL, 0) : 5000000, steps = 0, run = 0;
   clock_t begun = clock();
   for (run = only ? strtoull(only, NULL, 0) : 0; steps < wanted; run++) {
     bool broken;
