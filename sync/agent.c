@@ -205,9 +205,10 @@ static void house_work(uv_work_t *request) {
   const settings *s = &a->settings;
   sl_trim_topic topics[256];
   size_t n = 0;
-  for (size_t i = 0; i < s->topic_count && n < 256; i++)
-    if (s->topics[i].retention_us > 0)
-      topics[n++] = (sl_trim_topic){sl_slice_of(s->topics[i].match), s->topics[i].retention_us};
+  for (size_t i = 0; i < s->topic_count && n < 256; i++) { /* the first rule that fits decides, also by the default */
+    int64_t age = s->topics[i].retention_us ? s->topics[i].retention_us : s->retention_us;
+    topics[n++] = (sl_trim_topic){sl_slice_of(s->topics[i].match), age == INT64_MAX ? 0 : age};
+  }
   sl_trim_policy policy = {.max_age_us = s->retention_us, .max_bytes = (uint64_t)s->retention_bytes,
                            .topics = topics, .topic_count = n, .budget = HOUSE_BUDGET};
   sl_trim_result result = {0};
@@ -340,6 +341,15 @@ static int open_store(agent *a) {
   return 3;
 }
 
+/* Half of socket.timeout.ms: what took longer may have been sent twice. */
+static int64_t doubt_us(const settings *s) {
+  int64_t ms = 10000 < s->txn_timeout_us / 1000 ? 10000 : s->txn_timeout_us / 1000; /* the driver's default */
+  for (size_t i = 0; i < s->kafka_count; i++)
+    if (strcmp(s->kafka[i].name, "socket.timeout.ms") == 0 && atoll(s->kafka[i].value) > 0)
+      ms = atoll(s->kafka[i].value);
+  return ms * 500;
+}
+
 static bool make_core(agent *a) {
   core_config config = {.exactly_once = a->settings.mode == MODE_EXACTLY_ONCE,
                         .drain = a->settings.drain,
@@ -347,7 +357,7 @@ static bool make_core(agent *a) {
                         .txn_max_events = a->settings.txn_max_events,
                         .txn_max_bytes = a->settings.txn_max_bytes,
                         .txn_timeout_us = a->settings.txn_timeout_us,
-                        .doubt_us = 5000000,
+                        .doubt_us = doubt_us(&a->settings),
                         .probe_us = 30000000};
   uint64_t last = 0;
   if (sl_wait(a->store, 0, 0, &last) == SL_OK) config.drain_to = last;

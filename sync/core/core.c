@@ -611,7 +611,7 @@ void core_step(core *c, const core_event *e, core_actions *out) {
   case EVENT_DONE: done(c, e, out); return;
   case EVENT_LOG:
     if (e->last_seq > c->last_seq) c->last_seq = e->last_seq;
-    if (e->indexed_seq > c->indexed_seq) c->indexed_seq = e->indexed_seq;
+    c->indexed_seq = e->indexed_seq; /* may fall: a reindex begins anew, and delivery waits for it */
     if (c->pending_since_us == 0 && c->indexed_seq > c->cursor.seq) c->pending_since_us = c->now_us;
     if (c->behind_since_us == 0 && c->indexed_seq > c->txn.to) c->behind_since_us = c->now_us;
     if (c->phase == PHASE_IDLE) idle(c, out);
