@@ -89,7 +89,9 @@ static void on_delivered(void *arg, uint64_t tag, int32_t partition, int64_t off
 /* The core may answer with the handle's end, which must not begin while the handle is being polled. */
 static void on_error(void *arg, const fault *why, bool transport) {
   agent *a = arg;
-  log_line(LEVEL_WARN, why->fatal ? "kafka-fatal" : "kafka-error", "%s: %s", why->name, why->text);
+  /* What the core takes note of is told by tell_changes. */
+  log_line(why->fatal ? LEVEL_WARN : LEVEL_DEBUG, why->fatal ? "kafka-fatal" : "kafka-error", "%s: %s", why->name,
+           why->text);
   if (a->error_count < ERRORS_MAX) {
     a->errors[a->error_count++] = (kafka_word){*why, transport};
   } else {

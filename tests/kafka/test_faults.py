@@ -39,6 +39,32 @@ class Feeder(threading.Thread):
             raise self.error
 
 
+class Looker(threading.Thread):
+    """Asks for the books without a pause: they balance at every look."""
+
+    def __init__(self, store):
+        super().__init__(daemon=True)
+        self.store, self.over, self.looks, self.error = store, threading.Event(), 0, None
+        self.start()
+
+    def run(self):
+        try:
+            while not self.over.is_set():
+                problem = check.law(self.store.stats())
+                if problem:
+                    raise AssertionError(f"at look {self.looks}: {problem}")
+                self.looks += 1
+        except Exception as error:  # told by the test, which joins
+            self.error = error
+
+    def finish(self, test):
+        self.over.set()
+        self.join(60)
+        if self.error:
+            raise self.error
+        test.assertGreater(self.looks, 5)
+
+
 class AgentKills(rig.Rig):
     @classmethod
     def setUpClass(cls):
@@ -48,10 +74,10 @@ class AgentKills(rig.Rig):
     def tearDownClass(cls):
         cls.cluster.down()
 
-    def kill_again_and_again(self, kills, **modes):
+    def kill_again_and_again(self, kills, *args, at_least_once=False):
         store = self.store()
         topics = [self.topic(f"evt.{name}.v1") for name in ("orders", "stock")]
-        agent = self.agent(store, *rig.txn_events(self.random.choice((40, 150, 400))))
+        agent = self.agent(store, *rig.txn_events(self.random.choice((40, 150, 400))), *args)
         feeder = rig.random.Random(self.seed)
         for turn in range(kills):
             store.append_lines(rig.numbered(feeder.randrange(200, 900), rnd=feeder), topic=feeder.choice(topics))
@@ -66,7 +92,7 @@ class AgentKills(rig.Rig):
             agent.kill()
             self.assertIsNone(check.law(store.stats()))
         self.assertEqual(agent.drain(90), 0, agent.log())
-        stats, _ = check.assert_exact(self, store, self.cluster)
+        stats, _ = check.assert_exact(self, store, self.cluster, at_least_once=at_least_once)
         self.assertEqual(stats["dead"], 0)
 
     def look(self, store, agent, goal):
@@ -81,12 +107,17 @@ class AgentKills(rig.Rig):
     def test_a_hundred_kills(self):
         self.kill_again_and_again(100)
 
+    def test_kills_in_at_least_once(self):
+        self.kill_again_and_again(60 if rig.LONG else 8, *rig.at_least_once(), at_least_once=True)
+
     def test_kills_while_producers_append(self):
         store = self.store()
         topics = [self.topic(f"evt.{name}.v1") for name in ("a", "b", "c")]
         feeder = Feeder(store, topics, rig.random.Random(self.seed), 60, 250)
         agent = self.agent(store)
+        store.append(topics[0], b"the store is there")
         feeder.start()
+        looker = Looker(store)
         for _ in range(8):
             agent.start()
             time.sleep(self.random.uniform(0.05, 0.9))  # a random moment
@@ -94,6 +125,7 @@ class AgentKills(rig.Rig):
         agent.start()
         feeder.finish(self)
         store.wait_settled(agent=agent)
+        looker.finish(self)
         self.assertEqual(agent.terminate(), 0, agent.log())
         check.assert_exact(self, store, self.cluster)
 
@@ -117,6 +149,7 @@ class BrokerFaults(rig.Rig):
         for topic in topics:
             store.append_lines(rig.numbered(6000, rnd=self.random), topic=topic)
         agent = self.agent(store, *rig.txn_events(100)).start()
+        looker = Looker(store)
         for fault in (cluster.kill, cluster.stop, cluster.kill):
             self.progress(store, agent, self.random.randrange(50, 800))
             fault(1)
@@ -124,9 +157,24 @@ class BrokerFaults(rig.Rig):
             self.assertIsNone(check.law(store.stats()))
             cluster.up(1)
         stats = store.wait_settled(120, agent)
+        looker.finish(self)
         self.assertEqual(stats["dead"], 0)
         self.assertEqual(agent.terminate(), 0, agent.log())
         check.assert_exact(self, store, cluster)
+
+    def test_at_least_once_with_a_broker_killed(self):
+        cluster = self.new_cluster()
+        store, topic = self.store(), self.topic()
+        store.append_lines(rig.numbered(5000, rnd=self.random), topic=topic)
+        agent = self.agent(store, *rig.txn_events(100), *rig.at_least_once()).start()
+        self.progress(store, agent, self.random.randrange(50, 800))
+        cluster.kill(1)
+        store.append_lines(rig.numbered(500, 5000, rnd=self.random), topic=topic)
+        cluster.up(1)
+        stats = store.wait_settled(120, agent)
+        self.assertEqual(stats["dead"], 0)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, cluster, at_least_once=True)
 
     def test_a_frozen_broker(self):
         cluster = self.new_cluster()
