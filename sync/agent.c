@@ -158,10 +158,11 @@ static void index_after(uv_work_t *request, int status) {
   } else if (a->looks > 0 && !uv_is_active((uv_handle_t *)&a->look)) {
     uv_timer_start(&a->look, on_look, (uint64_t)LOOK_MS << (LOOKS - a->looks--), 0);
   }
+  const core_event seen = {.kind = EVENT_LOG, .last_seq = a->last_seq, .indexed_seq = a->indexed};
   bool more = a->index_again || a->indexed < a->last_seq;
   a->index_again = false;
-  if (more) index_more(a);
-  agent_event(a, (core_event){.kind = EVENT_LOG, .last_seq = a->last_seq, .indexed_seq = a->indexed});
+  if (more) index_more(a); /* from here on both are the worker's again */
+  agent_event(a, seen);
 }
 
 static void index_more(agent *a) {

@@ -209,7 +209,7 @@ class Life(rig.Rig):
         store.wait_settled(agent=agent)
         self.assertEqual(store.stats()["delivered"], 501)
         self.assertEqual(len(self.cluster.read(topic)), len(records) + 1)
-        self.assertEqual(agent.terminate(), 0)
+        self.assertEqual(agent.terminate(), 0, agent.log())
         store.verify()
 
 
