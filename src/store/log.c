@@ -8,7 +8,6 @@
 #define MAX_READERS 1024u
 #define MAP_LEAST (UINT64_C(64) << 30) /* address space, not memory */
 #define MAP_FLOOR (UINT64_C(64) << 20)
-#define DEFAULT_QUOTA (UINT64_C(10) << 30)
 
 const db_table_def log_tables[LOG_TABLES] = {
   [LOG_EVENTS] = {"events", DB_INTKEY},
@@ -117,7 +116,7 @@ sl_status log_open(sl_store *store) {
     store->existed = status == SL_OK;
   }
   if (status == SL_E_NO_STORE && !(store->options.flags & SL_OPEN_EXISTING)) {
-    if (!store->options.quota_bytes) store->options.quota_bytes = DEFAULT_QUOTA;
+    quota = LOG_DEFAULT_QUOTA;
     status = SL_OK;
   }
   if (store->options.quota_bytes > quota) quota = store->options.quota_bytes;
@@ -216,6 +215,7 @@ sl_status log_view_open(sl_store *store, log_view **out) {
   view->head.first_seq = meta.first_seq;
   view->head.trimmed = meta.trimmed;
   view->head.copies = meta.copies;
+  view->head.quota = quota_limit(store->log, meta.quota);
   *out = view;
   return SL_OK;
 }

@@ -15,6 +15,7 @@ typedef struct log_head {
   uint64_t kept;       /* records in the table (its own count) */
   uint64_t trimmed;    /* removed by trim ever: kept + trimmed == last_seq, or records are missing */
   uint64_t copies;     /* replay copies among all ever appended */
+  uint64_t quota;      /* bytes, as all openers have it now */
 } log_head;
 
 /* A read transaction on the log. Short-lived, one thread. */

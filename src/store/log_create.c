@@ -109,7 +109,7 @@ sl_status log_create(sl_store *store, db_env *env, const char *dir) {
   sl_put_u64(identity + 16, (uint64_t)sl_clock_wall_us());
   sl_put_u32(format, SL_FORMAT_VERSION);
   sl_put_u64(first_era, 1);
-  log_meta meta = {.first_seq = 1, .quota = o->quota_bytes};
+  log_meta meta = {.first_seq = 1, .quota = o->quota_bytes ? o->quota_bytes : LOG_DEFAULT_QUOTA};
   uint64_t zeros = o->preallocate == SL_NONE ? 0 : o->preallocate;
   status = reserve(txn, dir, zeros < meta.quota ? zeros : meta.quota);
   if (status != SL_OK) db_txn_fail(txn, status);

@@ -20,6 +20,7 @@ typedef struct log_meta {
   uint64_t flags; /* LOG_RELAXED */
 } log_meta;
 #define LOG_META_SIZE 40u
+#define LOG_DEFAULT_QUOTA (UINT64_C(10) << 30)
 #define LOG_RELAXED 1u /* some process opened the store to append without a flush of the meta page */
 
 typedef struct sl_quota {
@@ -83,6 +84,8 @@ sl_status log_view_eras(log_view *view, log_era **eras, size_t *count);
 sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t pages);
 /* Pages that a record of `len` bytes takes at most. */
 uint64_t quota_pages_of(size_t len);
+/* The store's quota, or what this process's map allows where that is less. */
+uint64_t quota_limit(const sl_log *log, uint64_t quota);
 void quota_forget(sl_log *log); /* space was freed: count again */
 
 /* As log_remove, with the number that were really there. */

@@ -28,6 +28,12 @@ void quota_forget(sl_log *log) {
   pthread_mutex_unlock(&log->quota.lock);
 }
 
+uint64_t quota_limit(const sl_log *log, uint64_t quota) {
+  /* Where address space was short the map is what limits; a part of it stays for trim. */
+  uint64_t most = log->map_size - log->map_size / 8;
+  return quota < most ? quota : most;
+}
+
 static sl_status full(const sl_store *store, uint64_t used, uint64_t quota) {
   /* The delivery book is not opened under the log's writer lock; `stats` tells what is pending. */
   return sl_fail(SL_E_FULL, "the store at %s is full: %.1f MB of %.1f MB used; the event was not stored. Let "
@@ -37,12 +43,9 @@ static sl_status full(const sl_store *store, uint64_t used, uint64_t quota) {
 
 sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t want) {
   sl_quota *q = &store->log->quota;
-  uint64_t pages, size, quota = meta->quota;
+  uint64_t pages, size, quota = quota_limit(store->log, meta->quota);
   sl_status status = db_high_water(txn, &pages, &size);
   if (status != SL_OK) return status;
-  /* Where address space was short the map is what limits; a part of it stays for trim. */
-  uint64_t most = store->log->map_size - store->log->map_size / 8;
-  if (quota > most) quota = most;
   want += COMMIT_PAGES;
   if ((pages + want) * size <= quota) return SL_OK;
 

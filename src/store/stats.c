@@ -92,6 +92,7 @@ static sl_status count(snapshot *snap, sl_stats *s) {
   s->last_seq = head->last_seq;
   s->kept = head->kept;
   s->trimmed = head->trimmed;
+  s->bytes_quota = head->quota;
   s->delivery_seq = cursor->seq;
   s->indexed_seq = index_view_watermark(snap->index);
   s->without_correlation = index_view_without_correlation(snap->index);
@@ -136,7 +137,6 @@ sl_status sl_stats_get(sl_store *store, sl_stats *out) {
   if (status == SL_OK) status = log_env_info(store, &log);
   if (status == SL_OK) status = db_env_info_get(store->book->env, &book);
   if (status != SL_OK) return status;
-  s.bytes_quota = store->options.quota_bytes;
   s.bytes_on_disk =
       folder_bytes(store, "log") + folder_bytes(store, "index") + folder_bytes(store, "delivery");
   s.readers = log.readers + book.readers;

@@ -47,6 +47,18 @@ class Views(cli.Case):
         self.golden("status-idle.txt", self.say(store, "status", columns=80))
         self.golden("status-60.txt", self.say(store, "status", columns=60))
 
+    def test_how_much_room_there_is(self):
+        store = self.told()
+        self.assertIn("of 10 GiB", self.say(store, "status", expect=(4,)))
+        self.assertEqual(json.loads(self.say(store, "status", "--json", expect=(4,)))["disk"]["bytes_quota"], 10 << 30)
+        self.assertEqual(store.stats()["bytes_quota"], 10 << 30)
+        for _ in range(13):
+            self.say(store, "append", "--quota", "2M", "--topic", "t", "-", stdin=b"x" * 140_000)
+        self.say(store, "reindex")
+        cli.settle(store, "sent 1 1\n" * 14)
+        self.assertEqual(json.loads(self.say(store, "status", "--json", expect=(4,)))["problems"], ["disk"])
+        self.assertIn("of 2 MiB", self.say(store, "status", expect=(4,)))
+
     def test_colour_where_it_belongs(self):
         store = self.told()
         argv = store.argv("trace", cli.CORRELATION)

@@ -423,6 +423,9 @@ static void test_a_full_store_says_so_and_takes_more_when_there_is_room(void **s
   k->options.quota_bytes = 0;
   kit_reopen(k);
   assert_int_equal(sl_append(k->store, &e, NULL), SL_E_FULL);
+  sl_stats stats;
+  assert_ok(sl_stats_get(k->store, &stats));
+  assert_int_equal(stats.bytes_quota, 2u << 20);
   uint64_t gone[100];
   for (uint64_t i = 0; i < 100; i++) gone[i] = i + 1;
   assert_ok(log_remove(k->store, gone, 100));
