@@ -91,9 +91,9 @@ void tool_note(tool *t, const char *format, ...) {
 static const char *remedy(sl_status status) {
   switch (status) {
   case SL_E_NO_STORE: return "`sidelog append` creates one; --store DIR or SIDELOG_STORE names another";
-  case SL_E_FULL: return "make room with `sidelog trim`, raise the quota with --quota, or free disk space";
+  case SL_E_ACCESS: return "a store is for its owner, or for the group it was made for (append --group)";
   case SL_E_CORRUPT: return "`sidelog verify` says what is damaged";
-  default: return NULL;
+  default: return NULL; /* of a full store or disk the detail says it */
   }
 }
 

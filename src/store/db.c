@@ -154,10 +154,19 @@ static void close_lmdb(db_env *env) {
   env->lmdb = NULL;
 }
 
+/* As LMDB 0.9 sizes it: a header, and 64 bytes for each reader. */
+static sl_status reserve_lock_file(const db_env *env) {
+  char path[4096];
+  if ((size_t)snprintf(path, sizeof path, "%s/lock.mdb", env->dir) >= sizeof path) return SL_OK;
+  return db_file_reserve(path, (env->options.max_readers - 1) * UINT64_C(64) + 192, env->options.mode);
+}
+
 /* Opens LMDB's environment and all tables. The data file has been checked. */
 static sl_status open_lmdb(db_env *env, bool create) {
   uint64_t map = env->options.map_size;
   int rc;
+  sl_status status = reserve_lock_file(env);
+  if (status != SL_OK) return status;
   for (;;) {
     rc = mdb_env_create(&env->lmdb);
     if (rc != 0) return fail(env, rc, "opening");

@@ -40,6 +40,24 @@ typedef struct file {
   uint8_t *missing;      /* one byte for each missing page: 1 once the free list names it */
 } file;
 
+sl_status db_file_reserve(const char *path, uint64_t size, uint32_t mode) {
+#if defined(__linux__)
+  struct stat st = {0};
+  /* Not posix_fallocate: where the file system has no such call, glibc writes into the file, which others may
+   * have mapped. */
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, (mode_t)mode), error = 0;
+  if (fd < 0) return SL_OK;
+  if (fstat(fd, &st) == 0 && st.st_size > 0) size = (uint64_t)st.st_size;
+  if ((uint64_t)st.st_blocks * 512 < size && fallocate(fd, 0, 0, (off_t)size) != 0) error = errno;
+  close(fd);
+  if (error == ENOSPC || error == EDQUOT)
+    return sl_fail(SL_E_FULL, "%s: %s: the disk is full; make room on it", path, strerror(error));
+#else
+  (void)path, (void)size, (void)mode;
+#endif
+  return SL_OK;
+}
+
 int db_file_flush(int fd) {
 #if defined(F_FULLFSYNC)
   /* fsync on Apple's systems leaves the data in the drive's cache; some file systems know no F_FULLFSYNC. */

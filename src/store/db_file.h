@@ -15,6 +15,12 @@ typedef enum db_file_state {
  * SL_E_ACCESS, SL_E_IO. */
 sl_status db_file_check(const char *path, db_file_state *state);
 
+/* Gives a file of `size` bytes (made with `mode` if it is not there; a file of another size keeps it) all its
+ * blocks, without changing a byte. LMDB makes its lock file sparse and maps it, so on a full disk the first
+ * touch of a block that is not there kills the process with SIGBUS. SL_E_FULL; where the system cannot do it,
+ * or the file cannot be opened, nothing is done (LMDB says what is wrong with it). */
+sl_status db_file_reserve(const char *path, uint64_t size, uint32_t mode);
+
 /* fsync of a folder, so that the names in it survive a power cut. */
 sl_status db_file_sync_dir(const char *path);
 

@@ -2,6 +2,7 @@
 nothing half-done. Runs as root too: what must be refused to others is tried as nobody."""
 import json
 import os
+import subprocess
 import unittest
 
 import check
@@ -220,6 +221,63 @@ class Surroundings(rig.Rig):
         self.assertEqual(stored["appended"], len(done.stdout.splitlines()), "each acknowledged line is there, no other")
         self.assertGreater(stored["appended"], 100)
         store.verify()
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root, to mount a small disk")
+class SmallDisk(rig.Rig):
+    def disk(self, size):
+        store = self.store()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", store.side], stderr=subprocess.DEVNULL).returncode:
+            raise unittest.SkipTest("this root may not mount")
+        self.addCleanup(subprocess.run, ["umount", "-l", store.side])
+        return store
+
+    def fill(self, store, name):
+        with open(store.side / name, "wb", buffering=0) as file:
+            for size in (1 << 20, 4096):
+                try:
+                    while file.write(bytes(size)) == size:
+                        pass
+                except OSError:
+                    pass
+
+    def test_no_room_for_a_new_store(self):
+        store = self.disk("8m")
+        self.fill(store, "full")
+        done = store.call("append", "--topic", "evt.a.v1", "{}", expect=(3,))
+        self.assertIn("the disk is full; make room on it", done.err)
+        (store.side / "full").unlink()
+        done = store.call("append", "--topic", "evt.a.v1", "{}", expect=(3,))
+        self.assertIn("Make room", done.err)  # 64 MiB are reserved at creation, unless the quota is less
+        store.call("append", "--quota", "2M", "--topic", "evt.a.v1", "{}")
+        self.assertEqual(store.stats()["appended"], 1)
+
+    def test_full_and_back(self):
+        store = self.disk("70m")
+        store.call("append", "--topic", "evt.a.v1", "{}")
+        lines = b"\n".join(rig.numbered(20_000, size=4000, rnd=self.random))
+        done = store.call("append", "--jsonl", "--ack", "--topic", "evt.a.v1", "-", stdin=lines, expect=(3,))
+        self.assertIn("the disk is full", done.err)
+        stored = 1 + len(done.stdout.splitlines())
+        self.fill(store, "full")
+        self.assertEqual(store.stats()["appended"], stored, "each acknowledged line is there, no other")
+        store.call("query", "-n", 1)
+        store.call("verify")
+        (store.side / "full").unlink()
+        rig.run(["mount", "-o", "remount,size=200m", store.side])
+        store.call("append", "--topic", "evt.a.v1", "{}")
+        store.call("reindex")
+        self.assertEqual(store.stats()["appended"], stored + 1)
+        store.verify()
+
+    def test_a_read_only_mount(self):
+        store = self.disk("80m")
+        store.append("evt.a.v1", b"{}")
+        rig.run(["mount", "-o", "remount,ro", store.side])
+        for command in (("append", "--topic", "a", "x"), ("query",), ("status",), ("stats",), ("verify",), ("reindex",), ("export",)):
+            done = store.call(*command, expect=(3,))
+            self.assertIn("Read-only file system", done.err)
+            self.assertIn("must be able to write", done.err)
 
 
 @unittest.skipUnless(os.geteuid() == 0, "needs root, to be nobody")
