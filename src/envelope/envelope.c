@@ -189,8 +189,8 @@ static found *pending(sl_envelope_reader *r) {
   return f;
 }
 
-/* Does the JSON text of a string hold the escape of a surrogate that has no partner? */
-static bool has_lone_surrogate(const uint8_t *p, size_t len) {
+/* Does the JSON text of a string hold an escape that no id can: of NUL, or of a surrogate without a partner? */
+static bool has_odd_escape(const uint8_t *p, size_t len) {
   bool high = false; /* a high one directly before this place */
   for (size_t i = 0; i < len;) {
     if (p[i] != '\\') {
@@ -205,15 +205,15 @@ static bool has_lone_surrogate(const uint8_t *p, size_t len) {
         code = code << 4 | (c <= '9' ? c - '0' : (c | 32u) - 'a' + 10);
       }
     bool low = code >= 0xdc00 && code <= 0xdfff;
-    if (high != low) return true;
+    if (high != low || (code == 0 && p[i + 1] == 'u')) return true;
     high = code >= 0xd800 && code <= 0xdbff;
     i += p[i + 1] == 'u' ? 6 : 2;
   }
   return high;
 }
 
-/* Keeps a string. One without escapes is still in the line. One that has no UTF-8 form keeps its escapes:
- * different strings must stay different. */
+/* Keeps a string. One without escapes is still in the line. One that has no UTF-8 form, or a NUL in it, keeps
+ * its escapes: different strings must stay different, and no line is refused for an escape. */
 static int take_string(void *ctx, const unsigned char *text, size_t len) {
   sl_envelope_reader *r = ctx;
   found *f = pending(r);
@@ -230,7 +230,7 @@ static int take_string(void *ctx, const unsigned char *text, size_t len) {
   size_t end = yajl_get_bytes_consumed(r->parser) - 1, start = end;
   do start--; while (line[start] != '"' || line[start - 1] == '\\');
   start++;
-  if (has_lone_surrogate(line + start, end - start)) {
+  if (has_odd_escape(line + start, end - start)) {
     f->copied = false;
     f->at = start;
     f->len = end - start;
@@ -420,7 +420,8 @@ enum { OR_NUMBER = 1 };
 static sl_slice pick(const sl_envelope_reader *r, const spot *spots, int numbers, kind *which) {
   for (; spots->where != PLACES; spots++) {
     const found *f = &r->found[spots->where][spots->field];
-    if (f->kind == ABSENT || f->len == 0 || (f->kind == NUMBER && !numbers)) continue;
+    if (f->kind == ABSENT || f->len == 0) continue;
+    if (f->kind == NUMBER && (!numbers || f->len >= SL_ID_MAX)) continue;
     if (which) *which = f->kind;
     return (sl_slice){(f->copied ? r->texts.data : (const uint8_t *)r->line.data) + f->at, f->len};
   }
