@@ -126,8 +126,8 @@ typedef struct sl_options {
   uint32_t flags;           /* SL_OPEN_* */
   sl_durability durability; /* of this process's appends */
   uint32_t max_value;       /* bytes; 0: 1,000,000; at most 16 MiB. Of this process's appends */
-  uint64_t quota_bytes;     /* of log/ on disk; 0: keep the store's (10 GiB when created); >= 1 MiB.
-                               A value other than 0 is stored and holds for all processes. */
+  uint64_t quota_bytes;     /* of log/ on disk; 0: keep the store's (10 GiB when created); 1 MiB to
+                               16 TiB. A value other than 0 is stored and holds for all processes. */
   uint64_t preallocate;     /* bytes of the log written with zeros at creation, so that later flushes
                                need fewer file system journal commits; 0: 64 MiB; SL_NONE: none */
   const char *group;        /* name or number of a group that may use the store (folders 0770, files

@@ -93,21 +93,21 @@ static bool is_there(const char *path) {
 
 /* The folder: made if need be, with its absolute path and who may use it. */
 static sl_status settle_folder(sl_store *store) {
-  bool there = is_there(store->path), made = false;
+  bool there = is_there(store->path), made = false, barred = !there && errno == EACCES;
   sl_status status = store_fs_check(store->path);
   if (status != SL_OK) return status;
   if (!there && (store->options.flags & SL_OPEN_EXISTING)) {
-    if (errno == EACCES) return sl_fail(SL_E_ACCESS, "%s: permission denied", store->path);
+    if (barred) return sl_fail(SL_E_ACCESS, "%s: permission denied", store->path);
     return sl_fail(SL_E_NO_STORE, "there is no store at %s", store->path);
   }
-  if (!there) status = store_fs_make(store->path, &made);
+  if (!there) status = store_fs_owner_new(store);
+  if (status == SL_OK && !there) status = store_fs_make(store->path, &made);
   if (status != SL_OK) return status;
   store->root = realpath(store->path, NULL);
   if (!store->root) return sl_fail(sl_status_of_errno(errno), "%s: %s", store->path, strerror(errno));
   if (there) store_fs_owner_old(store);
-  else status = store_fs_owner_new(store);
   /* A folder that holds other things keeps its mode; the store's own folders inside it are closed anyway. */
-  return status == SL_OK && made ? store_fs_own_root(store) : status;
+  return made ? store_fs_own_root(store) : SL_OK;
 }
 
 static void free_store(sl_store *store) {
@@ -121,7 +121,8 @@ static void free_store(sl_store *store) {
 }
 
 sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
-  if (!path || !*path || !out) return sl_fail(SL_E_INVALID, "sl_open needs a path and a place for the store");
+  if (!path || !out) return sl_fail(SL_E_INVALID, "sl_open needs a path and a place for the store");
+  if (!*path) return sl_fail(SL_E_INVALID, "the store's path is empty: name a folder");
   sl_store *store = calloc(1, sizeof *store);
   if (!store) return sl_fail(SL_E_NOMEM, "out of memory");
   store->pid = getpid();

@@ -172,7 +172,8 @@ sl_status store_fs_own_root(const sl_store *store) {
   /* The set-group-id bit hands the group on to everything that is ever made in here. */
   mode_t mode = store->dir_mode | (store->gid >= 0 ? S_ISGID : 0);
   if (chmod(store->root, mode) == 0) return SL_OK;
-  return sl_fail(sl_status_of_errno(errno), "%s: chmod: %s", store->root, strerror(errno));
+  return sl_fail(sl_status_of_errno(errno), "%s cannot be closed to others: %s; it should belong to you",
+                 store->root, strerror(errno));
 }
 
 sl_status store_fs_own_files(const sl_store *store) {

@@ -164,7 +164,10 @@ static void test_bad_options_are_refused(void **state) {
   o = (sl_options){.quota_bytes = 1000};
   assert_fails(sl_open(path, &o, &store), SL_E_INVALID, "1 MiB");
   assert_int_equal(sl_open(NULL, NULL, &store), SL_E_INVALID);
-  assert_int_equal(sl_open("", NULL, &store), SL_E_INVALID);
+  assert_fails(sl_open("", NULL, &store), SL_E_INVALID, "path is empty");
+  o = (sl_options){.group = "no-such-group"};
+  assert_fails(sl_open(path, &o, &store), SL_E_INVALID, "no-such-group");
+  assert_int_equal(access(path, F_OK), -1); /* and no folder is left behind */
   FILE *f = fopen(path, "w");
   fclose(f);
   assert_fails(sl_open(path, NULL, &store), SL_E_IO, "not a folder");
