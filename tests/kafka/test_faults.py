@@ -257,6 +257,7 @@ class BrokerFaults(rig.Rig):
         store = self.store()
         topics = [self.topic(f"evt.{name}.v1") for name in "abc"]
         feeder = Feeder(store, topics, rig.random.Random(self.seed), 400, 300)
+        store.append(topics[0], b"the store is there")
         agent = self.agent(store, *rig.txn_events(200)).start()
         feeder.start()
         for turn in range(9):
