@@ -63,8 +63,8 @@ await() {
   done
 }
 unreachable() { { sidelog status || true; } | grep -q unreachable; }
-delivered_at_least() { (($(stat_of delivered) >= $1)); }
-none_pending() { (($(stat_of pending) == 0)); }
+delivered_at_least() { [[ $(stat_of delivered) -ge $1 ]]; }
+none_pending() { [[ $(stat_of pending) == 0 ]]; }
 
 printf '%ssidelog: events are safe on this machine first, and in Kafka exactly once%s\n' "$bold" "$plain"
 

@@ -13,7 +13,7 @@ broker=1
 
 has() { command -v "$1" >/dev/null 2>&1; }
 lib() { has pkg-config && pkg-config --exists "$1"; }
-java17() { has java && [[ $(java -version 2>&1 | sed -n 's/^[^"]*version "\([0-9]*\).*/\1/p') -ge 17 ]]; }
+java17() { has java && [[ $(java -XX:-UsePerfData -version 2>&1 | sed -n 's/^[^"]*version "\([0-9]*\).*/\1/p') -ge 17 ]]; }
 
 missing=()
 need() { # PACKAGE CHECK...

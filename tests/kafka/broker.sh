@@ -50,7 +50,7 @@ fetch() { # VERSION: prints the folder of the jars
     tmp=$(mktemp -d "$cache/.fetch.XXXXXX")
     # shellcheck disable=SC2064
     trap "rm -rf '$tmp'" EXIT
-    if ! mvn -q -B -f "$here/pom.xml" "-P$profile" "-Dkafka.version=$version" dependency:copy-dependencies \
+    if ! MAVEN_OPTS="-XX:-UsePerfData ${MAVEN_OPTS:-}" mvn -q -B -f "$here/pom.xml" "-P$profile" "-Dkafka.version=$version" dependency:copy-dependencies \
       "-DoutputDirectory=$tmp" >"$tmp/mvn.log" 2>&1; then
       cat "$tmp/mvn.log" >&2
       die "Maven could not fetch Kafka $version (above)"
@@ -111,7 +111,8 @@ kill_broker() {
 }
 
 jvm() { java -cp "$jars/*" -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData \
-  "-Dlog4j2.configurationFile=$dir/tools-log4j2.properties" "-Dlog4j.configuration=file:$dir/tools-log4j.properties" "$@"; }
+  "-Djava.io.tmpdir=$dir" "-Dlog4j2.configurationFile=$dir/tools-log4j2.properties" \
+  "-Dlog4j.configuration=file:$dir/tools-log4j.properties" "$@"; }
 
 launch_broker() { # I
   local b=$dir/broker-$1
@@ -119,7 +120,7 @@ launch_broker() { # I
   [[ -z $(broker_pid "$1") ]] || return 0
   [[ ! -e $b/log ]] || mv "$b/log" "$b/log.old"
   setsid java -cp "$jars/*" -Xmx512m -Xms128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData \
-    -Djava.awt.headless=true "-Dsidelog.cluster=$dir" "-Dlog4j2.configurationFile=$dir/log4j2.properties" \
+    -Djava.awt.headless=true "-Djava.io.tmpdir=$dir" "-Dsidelog.cluster=$dir" "-Dlog4j2.configurationFile=$dir/log4j2.properties" \
     "-Dlog4j.configuration=file:$dir/log4j.properties" kafka.Kafka "$b/server.properties" \
     >"$b/log" 2>&1 </dev/null 9>&- &
   local pid=$!
@@ -170,18 +171,19 @@ end_all() {
 
 # Below the kernel's range for outgoing connections, or a stopped broker could find its port taken by one. A port
 # belongs to a cluster as long as the cluster's folder is there, so a restarted broker always gets its own again.
+# The book lies in the cache: callers with different temporary folders share the host's ports all the same.
 reserve_ports() { # COUNT: prints ports
-  local book=${TMPDIR:-/tmp}/sidelog-ports-$UID want=$1 port tries=0
+  local book=${XDG_CACHE_HOME:-$HOME/.cache}/sidelog/ports want=$1 port tries=0
   mkdir -p "$book"
   exec 9>"$book/lock"
   flock 9
+  for port in "$book"/[0-9]*; do # of clusters that are gone
+    [[ ! -e $port || -d $(<"$port") ]] || rm -f "$port"
+  done
   while ((want > 0)); do
     ((++tries < 5000)) || die "no free loopback port between 20000 and 31999"
     port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
-    if [[ -e $book/$port ]]; then
-      [[ -d $(<"$book/$port") ]] && continue
-      rm -f "$book/$port"
-    fi
+    [[ ! -e $book/$port ]] || continue
     (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && continue
     printf '%s\n' "$dir" >"$book/$port"
     printf '%s\n' "$port"
