@@ -25,7 +25,8 @@ sl_status frame_newer(const char *what, uint64_t version, unsigned known) {
 sl_status frame_check(sl_slice bytes, size_t head, bool whole, uint8_t version, const char *what) {
   const uint8_t *p = bytes.data;
   if (bytes.len < head) return frame_damaged(what, "it is shorter than its header");
-  if (whole && sl_get_u32(p + AT_CRC) != frame_crc(p, bytes.len))
+  /* A version that is not ours is news only if the whole is sound; who peeks must not take damage for it. */
+  if ((whole || p[AT_VERSION] > version) && sl_get_u32(p + AT_CRC) != frame_crc(p, bytes.len))
     return frame_damaged(what, "its checksum does not hold");
   if (p[AT_VERSION] > version) return frame_newer(what, p[AT_VERSION], version);
   if (p[AT_VERSION] == 0) return frame_damaged(what, "it has no version");

@@ -7,7 +7,8 @@
 /* Writes version and CRC of the finished frame. */
 void frame_seal(uint8_t *frame, size_t len, uint8_t version);
 
-/* Checks that `bytes` holds `head` bytes, the CRC if `whole`, and a version of 1 to `version`. `what` names
+/* Checks that `bytes` holds `head` bytes, the CRC if `whole` or before SL_E_VERSION, and a version of 1 to
+ * `version`. `what` names
  * the thing in the detail ("record"). SL_E_CORRUPT, SL_E_VERSION. */
 sl_status frame_check(sl_slice bytes, size_t head, bool whole, uint8_t version, const char *what);
 
