@@ -210,7 +210,9 @@ int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX
     return EXIT_DONE;
   }
   if (st == SL_NOTFOUND)
-    return tool_fail(t, EXIT_NOTHING, "no %s id in this store is %s, and no UUID begins with it (other ids need their whole text)",
+    return tool_fail(t, EXIT_NOTHING,
+                     "no %s id in this store is %s, and no UUID begins with it (other ids need their whole "
+                     "text)",
                      names[kind], typed);
   if (st != SL_E_AMBIGUOUS)
     return tool_fail_status(t, st, "%s id %s", names[kind], typed);

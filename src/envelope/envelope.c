@@ -189,7 +189,7 @@ static found *pending(sl_envelope_reader *r) {
   return f;
 }
 
-/* Does the JSON text of a string hold an escape that no id can: of NUL, or of a surrogate without a partner? */
+/* Does the JSON text of a string hold an escape of what no id can: NUL, or a surrogate without a partner? */
 static bool has_odd_escape(const uint8_t *p, size_t len) {
   bool high = false; /* a high one directly before this place */
   for (size_t i = 0; i < len;) {

@@ -1,6 +1,7 @@
 #include "store/log_inner.h"
 
 #include "base/id.h"
+#include "store/store_fs.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -113,6 +114,11 @@ sl_status log_open(sl_store *store) {
   sl_status status = dir && log && log->dict ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");
   if (status == SL_OK) {
     status = log_peek(store, dir, &quota);
+    /* delivery/ is made when the log is complete: another process was faster, or the log is lost. */
+    if (status == SL_E_NO_STORE && store_fs_no_log(store->path) == SL_E_MISMATCH) {
+      status = log_peek(store, dir, &quota);
+      if (status == SL_E_NO_STORE) status = store_fs_no_log(store->path);
+    }
     store->existed = status == SL_OK;
   }
   if (status == SL_E_NO_STORE && !(store->options.flags & SL_OPEN_EXISTING)) {

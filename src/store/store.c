@@ -98,7 +98,7 @@ static sl_status settle_folder(sl_store *store) {
   if (status != SL_OK) return status;
   if (!there && (store->options.flags & SL_OPEN_EXISTING)) {
     if (barred) return sl_fail(SL_E_ACCESS, "%s: permission denied", store->path);
-    return sl_fail(SL_E_NO_STORE, "there is no store at %s", store->path);
+    return store_fs_no_log(store->path);
   }
   if (!there) status = store_fs_owner_new(store);
   if (status == SL_OK && !there) status = store_fs_make(store->path, &made);

@@ -4,8 +4,9 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <inttypes.h>
 #include <dirent.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -81,6 +82,15 @@ static bool is_empty(const char *path) {
     empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
   closedir(dir);
   return empty;
+}
+
+sl_status store_fs_no_log(const char *path) {
+  char file[PATH_MAX];
+  int len = snprintf(file, sizeof file, "%s/delivery/data.mdb", path);
+  if (len >= (int)sizeof file || access(file, F_OK) != 0)
+    return sl_fail(SL_E_NO_STORE, "there is no store at %s", path);
+  return sl_fail(SL_E_MISMATCH, "%s: delivery/ is there, but log/ is missing or empty: restore log/ of the "
+                 "same moment, or move the folder away and start a new store", path);
 }
 
 sl_status store_fs_make(const char *path, bool *made) {

@@ -7,6 +7,10 @@
  * system: LMDB needs a coherent shared map and locks that work. */
 sl_status store_fs_check(const char *path);
 
+/* What it means that there is no log in the store's folder: SL_E_MISMATCH when its delivery/ is there, and
+ * SL_E_NO_STORE else. */
+sl_status store_fs_no_log(const char *path);
+
 /* Makes the store's folder and missing parents, durably. *made: it was not there, or was empty. */
 sl_status store_fs_make(const char *path, bool *made);
 

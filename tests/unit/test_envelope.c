@@ -201,7 +201,8 @@ static void escapes_are_read(void **state) {
   assert_slice(event.event_id, "a\"b\\c/\xc3\xa9\xf0\x9f\x98\x80\n");
   assert_slice(event.correlation_id, "\"");
   assert_slice(event.source, "\\");
-  read_as_it_is("{\"event_id\":\"a\\u0000b\\n\"}"); /* no id may have a NUL, and no line is refused for an escape */
+  /* No id may have a NUL, and no line is refused for an escape. */
+  read_as_it_is("{\"event_id\":\"a\\u0000b\\n\"}");
   assert_slice(event.event_id, "a\\u0000b\\n");
 }
 

@@ -336,8 +336,24 @@ static void test_a_newer_format_is_refused_and_nothing_is_touched(void **state) 
   assert_fails(sl_open(k->path, &options, &store), SL_E_VERSION, "was written by format 2");
   assert_non_null(strstr(sl_last_detail(), "use a newer sidelog"));
   assert_int_equal(stat(kit_file(k, "log/data.mdb"), &after), 0);
-  assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim);
+  assert_int_equal(before.st_mtime, after.st_mtime);
   assert_int_equal(before.st_size, after.st_size);
+}
+
+static void test_a_lost_log_is_not_replaced_by_an_empty_one(void **state) {
+  kit *k = *state;
+  sl_store *store;
+  sl_options existing = {.flags = SL_OPEN_EXISTING};
+  kit_append(k, "t", "v");
+  sl_close(k->store);
+  k->store = NULL;
+  assert_int_equal(truncate(kit_file(k, "log/data.mdb"), 0), 0);
+  assert_fails(sl_open(k->path, NULL, &store), SL_E_MISMATCH, "log/ is missing or empty");
+  assert_fails(sl_open(k->path, &existing, &store), SL_E_MISMATCH, "log/ is missing or empty");
+  assert_int_equal(unlink(kit_file(k, "log/data.mdb")), 0);
+  assert_fails(sl_open(k->path, NULL, &store), SL_E_MISMATCH, "log/ is missing or empty");
+  assert_fails(sl_open(k->path, &existing, &store), SL_E_MISMATCH, "log/ is missing or empty");
+  assert_int_equal(access(kit_file(k, "log/data.mdb"), F_OK), -1);
 }
 
 static void test_a_log_cut_off_is_refused(void **state) {
@@ -413,6 +429,7 @@ int main(void) {
     TEST(test_processes_that_create_one_store_together),
     TEST(test_a_creation_that_was_killed_is_finished_by_the_next_open),
     TEST(test_a_newer_format_is_refused_and_nothing_is_touched),
+    TEST(test_a_lost_log_is_not_replaced_by_an_empty_one),
     TEST(test_a_log_cut_off_is_refused),
     TEST(test_parts_that_do_not_belong_together_are_refused),
     TEST(test_a_folder_that_cannot_be_written),
