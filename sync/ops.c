@@ -195,9 +195,10 @@ static void topic_spec(agent *a, op_request *r) {
     return;
   }
   topic_rule rule = settings_topic(&a->settings, sl_slice_of(r->action.topic));
+  bool for_ever = rule.kafka_retention_us < 0 || rule.kafka_retention_us == INT64_MAX;
   r->spec = (kafka_topic_spec){.create = a->settings.create_topics, .partitions = rule.partitions,
                                .replication = rule.replication,
-                               .retention_ms = rule.kafka_retention_us < 0 ? -1 : rule.kafka_retention_us / 1000};
+                               .retention_ms = for_ever ? -1 : rule.kafka_retention_us / 1000};
 }
 
 void ops_done(agent *a, core_event done) {

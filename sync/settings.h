@@ -54,6 +54,7 @@ typedef struct settings {
   int64_t topic_retention_us;  /* 7 days; INT64_MAX: for ever */
   topic_rule *topics;
   size_t topic_count;
+  int64_t refused_retry_us;    /* lanes and PARK_REFUSED are tried again after so long */
   /* local retention */
   int64_t retention_us;        /* settled events stay so long; 0: for ever */
   int64_t retention_bytes;     /* 0: no limit */

@@ -109,6 +109,13 @@ const setting_row settings_rows[] = {
    .text = "its retention.ms in Kafka",
    .more = "Created topics have cleanup.policy=delete."},
 
+  {.group = "Refusals",
+   .path = "refused_retry", .type = TYPE_DURATION, .offset = offsetof(settings, refused_retry_us),
+   .min = 100 * MS, .max = 1 * HOUR, .preset = "30s", .flags = SETTING_RESTART, .argument = "DURATION",
+   .text = "how often a refused topic or cluster is tried again",
+   .more = "A topic that cannot be written waits in a lane of its own, and an agent without rights is parked, "
+           "until a try succeeds: nobody needs to restart it once the rights are mended."},
+
   {.group = "The local store",
    .path = "retention.age", .type = TYPE_DURATION, .offset = offsetof(settings, retention_us),
    .min = 1 * SECOND, .max = 100 * YEAR, .preset = "7d", .word = "forever", .word_value = 0,

@@ -39,7 +39,7 @@ class Rights(rig.Rig):
         self.allow("Read", "Write", "Describe", "Create", "DescribeConfigs", topic="__sidelog_progress")
 
     def agent_of(self, store, *args):
-        return self.agent(store, *login("agent"), *args)
+        return self.agent(store, *login("agent"), "--set", "refused_retry=1s", *args)
 
     def test_denied_topics_wait_in_lanes_and_drain_in_order(self):
         self.basics()
