@@ -20,7 +20,8 @@ typedef struct batch_block {
 
 void batch_init(batch *b) {
   *b = (batch){.events = tool_alloc(BATCH_EVENTS * sizeof *b->events),
-               .lines = tool_alloc(BATCH_EVENTS * sizeof *b->lines)};
+               .lines = tool_alloc(BATCH_EVENTS * sizeof *b->lines),
+               .missing = tool_alloc(BATCH_EVENTS * sizeof *b->missing)};
 }
 
 static void free_blocks(batch_block *block) {
@@ -44,6 +45,7 @@ void batch_free(batch *b) {
   free_blocks(b->blocks);
   free(b->events);
   free(b->lines);
+  free(b->missing);
   *b = (batch){0};
 }
 
@@ -66,8 +68,9 @@ sl_slice batch_copy(batch *b, sl_slice bytes) {
   return (sl_slice){copy, bytes.len};
 }
 
-void batch_add(batch *b, const sl_event *event, uint64_t line) {
+void batch_add(batch *b, const sl_event *event, uint64_t line, uint32_t missing) {
   sl_event *copy = &b->events[b->count];
+  b->missing[b->count] = missing;
   b->lines[b->count++] = line;
   *copy = *event;
   copy->topic = batch_copy(b, event->topic);

@@ -16,6 +16,7 @@ int append_open(tool *t, const char *file);
 typedef struct batch {
   sl_event *events;
   uint64_t *lines;
+  uint32_t *missing; /* SL_ENVELOPE_* of each */
   size_t count, bytes;
   struct batch_block *blocks;
 } batch;
@@ -29,5 +30,5 @@ bool batch_full(const batch *b);
 /* A copy that lives until batch_clear. */
 sl_slice batch_copy(batch *b, sl_slice bytes);
 /* Adds an event, copying everything but its headers. */
-void batch_add(batch *b, const sl_event *event, uint64_t line);
+void batch_add(batch *b, const sl_event *event, uint64_t line, uint32_t missing);
 #endif

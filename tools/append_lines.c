@@ -93,6 +93,10 @@ static void acknowledge(feed *f, size_t begin, size_t count, uint64_t first_seq)
   }
   if (f->ack)
     out_flush(out);
+  for (size_t i = begin; i < begin + count; i++) {
+    f->without_correlation += (f->batch.missing[i] & SL_ENVELOPE_NO_CORRELATION) != 0;
+    f->bad_times += (f->batch.missing[i] & SL_ENVELOPE_BAD_TIMESTAMP) != 0;
+  }
   if (f->stored == 0)
     f->first_seq = first_seq;
   f->last_seq = first_seq + count - 1;
@@ -218,11 +222,9 @@ static void take_line(feed *f, sl_slice line) {
     reject(f, *sl_last_detail() ? sl_last_detail() : sl_status_text(st));
     return;
   }
-  f->without_correlation += event.correlation_id.len == 0;
-  f->bad_times += (missing & SL_ENVELOPE_BAD_TIMESTAMP) != 0;
   if (event.correlation_id.len == 0 && f->tool->verbose)
     tool_note(f->tool, "line %" PRIu64 ": correlation_id is not there; stored without one", f->line);
-  batch_add(&f->batch, &event, f->line);
+  batch_add(&f->batch, &event, f->line, missing);
 }
 
 static void run_feed(feed *f) {

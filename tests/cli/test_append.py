@@ -192,6 +192,7 @@ class Lines(cli.Case):
         self.assertGreater(stored, 100)
         self.assertIn(f"lines 1 to {stored} are stored, line {stored + 1} and later ones are not", done.err)
         self.assertIn("full", done.err)
+        self.assertIn(f"{stored} lines have no correlation id", done.err)  # of those that are stored, not of those that were read
         self.assertEqual(store.stats()["appended"], stored)
 
     def test_whoever_reads_the_acknowledgements_goes_away(self):
