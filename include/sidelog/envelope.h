@@ -48,7 +48,8 @@ SL_API void sl_envelope_reader_free(sl_envelope_reader *reader);
  * A field that is null, empty or not a string counts as not there (a number is taken as its text for ids, if
  * it has at most 255 characters).
  * Of a name that stands twice the last counts (as most parsers have it). A string with the escape of a lone
- * surrogate, which has no UTF-8 form, or of NUL, which no id may have, is taken with its escapes as they stand.
+ * surrogate, which has no UTF-8 form, or of NUL, which no id may have, is taken with its escapes as they
+ * stand.
  * `missing` (may be NULL) gets SL_ENVELOPE_* bits. The slices in `event` belong to the reader until its
  * next call or to `json`.
  * SL_E_INVALID: not a JSON object, not UTF-8, nested too deep; the detail has position and reason.

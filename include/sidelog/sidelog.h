@@ -18,6 +18,9 @@
  * Failure     A function that can fail returns sl_status. On anything but SL_OK the outputs are
  *             untouched (unless the function says otherwise) and nothing half-done is left in
  *             the store. sl_last_detail() then says what happened, to which thing, and what to do.
+ *             Each function lists what is worth a branch of its own. Any of them may also return
+ *             SL_E_INVALID (an object or an output is NULL), SL_E_NOMEM, SL_E_IO, SL_E_CORRUPT,
+ *             SL_E_MISMATCH, SL_E_BUSY (all reader slots of the store are taken) and SL_E_FORKED.
  * Threads     An sl_store may be used by any number of threads at once. An sl_iter belongs to one
  *             thread at a time. The library starts no thread.
  * Processes   Any number of processes on one host (in one pid namespace) may have the same store
@@ -314,8 +317,9 @@ SL_API sl_status sl_resolve(sl_store *store, sl_id_kind kind, sl_slice text,
                             char (*out)[SL_ID_MAX], size_t max, size_t *count);
 
 /* Waits until an event with a seq above `after` is durable in the log, from any process, or
- * `timeout_ms` has passed (SL_TIMEOUT; 0: only look; negative: wait without end). *last_seq (may be NULL) is the
- * newest seq then. With sl_iter_next this follows the log. SL_E_IO, SL_E_FORKED. */
+ * `timeout_ms` has passed (SL_TIMEOUT; 0: only look; negative: wait without end). *last_seq (may be NULL)
+ * is the newest seq then, also with SL_TIMEOUT. With sl_iter_next this follows the log. SL_E_IO,
+ * SL_E_FORKED. */
 SL_API sl_status sl_wait(sl_store *store, uint64_t after, int timeout_ms, uint64_t *last_seq);
 
 /* --------------------------------------------------------- named cursors --- */
@@ -364,8 +368,8 @@ SL_API sl_status sl_stats_get(sl_store *store, sl_stats *stats);
 
 /* ----------------------------------------------------------------- agent --- */
 
-/* Is a sync agent holding the store now? SL_OK: yes, *pid and *since_us (each may be NULL) say which and since
- * when. SL_NOTFOUND: no. Told by a file lock, so a killed agent is seen at once. SL_E_IO, SL_E_FORKED. */
+/* Is a sync agent holding the store now? SL_OK: yes, *pid and *since_us (each may be NULL) say which and
+ * since when. SL_NOTFOUND: no. Told by a file lock, so a killed agent is seen at once. SL_E_IO, SL_E_FORKED. */
 SL_API sl_status sl_agent_alive(sl_store *store, int64_t *pid, int64_t *since_us);
 
 /* The agent's last word on how it is: one JSON object (docs/agent.md), written by a running agent at every
@@ -382,7 +386,8 @@ SL_API sl_status sl_agent_report(sl_store *store, char *json, size_t cap, size_t
 SL_API sl_status sl_index_advance(sl_store *store, uint64_t max_events, uint64_t *watermark);
 
 /* Throws the index away and builds it again from the log, in steps, while everything else runs; queries
- * stay complete meanwhile (they scan). Verdicts already delivered never change. Errors as sl_index_advance. */
+ * stay complete meanwhile (they scan). Verdicts already delivered never change. Errors as
+ * sl_index_advance. */
 SL_API sl_status sl_reindex(sl_store *store);
 
 #define SL_TRIM_VERSION 1u

@@ -273,6 +273,7 @@ sl_status sl_append_many(sl_store *store, const sl_event *events, size_t count, 
 }
 
 sl_status sl_append(sl_store *store, const sl_event *event, uint64_t *seq) {
+  if (store && !event) return sl_fail(SL_E_INVALID, "event is NULL");
   return sl_append_many(store, event, 1, seq, NULL);
 }
 

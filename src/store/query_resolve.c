@@ -151,14 +151,16 @@ sl_status sl_resolve(sl_store *store, sl_id_kind kind, sl_slice text, char (*out
     return SL_OK;
   }
   resolver r = {.store = store, .attr = (index_attr)kind, .cap = max < SIZE_MAX / 16 - 1 ? max + 1 : max};
-  if (status != SL_NOTFOUND || !is_prefix(text) || !sl_uuid_prefix_range(text, r.low, r.high)) return status;
+  if (status != SL_NOTFOUND) return status;
+  if (!is_prefix(text) || !sl_uuid_prefix_range(text, r.low, r.high))
+    return sl_fail(SL_NOTFOUND, "no id is %.*s", (int)text.len, (const char *)text.data);
   r.found = malloc(r.cap * 16);
   if (!r.found) return sl_fail(SL_E_NOMEM, "out of memory");
   uint64_t watermark;
   status = from_index(&r, &watermark);
   if (status == SL_OK && r.count < r.cap) status = from_tail(&r, watermark + 1);
   if (status == SL_OK && r.count == 0)
-    status = sl_fail(SL_NOTFOUND, "no id is or begins with %.*s", (int)text.len, (const char *)text.data);
+    status = sl_fail(SL_NOTFOUND, "no id is %.*s, and no UUID begins with it", (int)text.len, (const char *)text.data);
   if (status == SL_OK) {
     *count = r.count < max ? r.count : max;
     for (size_t i = 0; i < *count; i++) {

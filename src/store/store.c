@@ -88,7 +88,8 @@ static sl_status read_options(sl_store *store, const sl_options *given) {
 
 static bool is_there(const char *path) {
   char file[PATH_MAX];
-  return (size_t)snprintf(file, sizeof file, "%s/log/data.mdb", path) < sizeof file && access(file, F_OK) == 0;
+  int len = snprintf(file, sizeof file, "%s/log/data.mdb", path);
+  return len < (int)sizeof file && access(file, F_OK) == 0;
 }
 
 /* The folder: made if need be, with its absolute path and who may use it. */

@@ -17,6 +17,7 @@
 #include "store/log_inner.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <time.h>
@@ -117,5 +118,6 @@ sl_status sl_wait(sl_store *store, uint64_t after, int timeout_ms, uint64_t *las
   }
   if (status != SL_OK) return status;
   if (last_seq) *last_seq = last;
-  return last > after ? SL_OK : SL_TIMEOUT;
+  if (last > after) return SL_OK;
+  return sl_fail(SL_TIMEOUT, "no event above %" PRIu64 " came within %d ms", after, timeout_ms);
 }
