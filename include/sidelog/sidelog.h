@@ -184,7 +184,11 @@ typedef struct sl_event {
   int64_t occurred_at_us;  /* the producer's own time of the event; 0: unknown */
 } sl_event;
 
+#ifdef __cplusplus
+#define SL_EVENT_INIT {}
+#else
 #define SL_EVENT_INIT {0}
+#endif
 
 /* A text form of an id: up to 255 bytes and a NUL. */
 #define SL_ID_MAX 256
@@ -285,7 +289,11 @@ typedef struct sl_query {
   uint64_t limit;          /* 0: no limit */
 } sl_query;
 
+#ifdef __cplusplus
+#define SL_QUERY_INIT {}
+#else
 #define SL_QUERY_INIT {0}
+#endif
 
 /* Starts a query. Results come in ascending seq, each once. It answers from the index up to its
  * watermark and scans the log beyond it, so it is complete with or without an agent; events appended
