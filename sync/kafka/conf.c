@@ -176,10 +176,12 @@ void conf_options_free(kafka_options *options) {
 }
 
 void conf_log(int level, const char *facility, const char *text) {
-  /* These come as faults too, or say that messages were given up, which is what we asked for. */
-  static const char *const echoes[] = {"FAIL", "ERROR", "FATAL", "TXNERR", "TERMINATE", "PURGE"};
+  /* These come as faults too, or are tried again, or say that messages were given up, as we asked. */
+  static const char *const echoes[] = {"FAIL", "ERROR", "FATAL", "TXNERR", "TERMINATE", "PURGE", "GETPID"};
   log_level ours = level <= 4 ? LEVEL_WARN : level <= 6 ? LEVEL_INFO : LEVEL_DEBUG;
   for (size_t i = 0; i < COUNT(echoes); i++)
     if (strcmp(facility, echoes[i]) == 0) ours = LEVEL_DEBUG;
+  /* We set that one. */
+  if (strstr(text, "enable.gapless.guarantee is experimental")) ours = LEVEL_DEBUG;
   log_line(ours, "librdkafka", "%s: %s", facility, text);
 }
