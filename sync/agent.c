@@ -361,7 +361,7 @@ static bool make_core(agent *a) {
                         .txn_max_bytes = a->settings.txn_max_bytes,
                         .txn_timeout_us = a->settings.txn_timeout_us,
                         .doubt_us = doubt_us(&a->settings),
-                        .probe_us = 30000000};
+                        .probe_us = a->settings.refused_retry_us};
   uint64_t last = 0;
   if (sl_wait(a->store, 0, 0, &last) == SL_OK) config.drain_to = last;
   if (a->settings.drain && a->settings.drain_timeout_us > 0)
