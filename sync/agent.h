@@ -90,7 +90,8 @@ struct agent {
   int exit_status;
   core_phase told_phase;
   core_park told_park;
-  int64_t told_fault_us;
+  int64_t told_fault_us, said_fault_us; /* when the last one happened; when it was last said as a warning */
+  fault told_fault;        /* that one */
   uint64_t told_lanes;
   sl_buf told_report;      /* without its time */
   int64_t told_report_us, clock_shift_us;

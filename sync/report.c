@@ -113,8 +113,6 @@ static void put_lanes(yajl_gen g, const agent_report *r) {
     key(g, "topic");
     put_slice(g, lane->topic);
     put_count(g, "seq", lane->seq);
-    put_count(g, "pending", lane->pending);
-    put_time(g, "since_us", lane->since_us);
     put_text(g, "code", lane->code);
     put_text(g, "text", lane->text);
     yajl_gen_map_close(g);
@@ -152,7 +150,6 @@ bool agent_report_json(const agent_report *r, sl_buf *out) {
   put_error(g, r);
   put_time(g, "next_try_us", r->next_try_us);
   put_count(g, "backlog", r->backlog);
-  put_time(g, "oldest_pending_us", r->oldest_pending_us);
   put_count(g, "cursor_seq", r->cursor_seq);
   put_count(g, "last_seq", r->last_seq);
   put_count(g, "indexed_seq", r->indexed_seq);

@@ -18,9 +18,7 @@ typedef enum report_state {
 typedef struct report_lane {
   sl_slice topic;
   uint64_t seq;        /* delivered up to here */
-  uint64_t pending;    /* events that wait in it */
-  int64_t since_us;    /* 0: not known */
-  const char *code, *text; /* why it was opened; NULL: not known */
+  const char *code, *text; /* why it cannot be written; NULL: not known */
 } report_lane;
 
 /* All times are wall clock, since the epoch; 0 or NULL where there is nothing to say: null in the JSON.
@@ -45,8 +43,7 @@ typedef struct agent_report {
   int64_t error_us;
   int64_t next_try_us;
 
-  uint64_t backlog;           /* events that are pending */
-  int64_t oldest_pending_us;
+  uint64_t backlog;           /* events behind the cursor */
   uint64_t cursor_seq, last_seq, indexed_seq;
 
   uint64_t txn_events, txn_bytes; /* present target size of a transaction */

@@ -5,8 +5,10 @@
 #include "notify.h"
 #include "report.h"
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#define SAME_FAULT_US 60000000 /* an outage of days is told once a minute, not at each try */
 #define SAME_REPORT_US 4000000 /* a report with no news is written so seldom; its readers allow ten seconds */
 
 typedef struct park_text { const char *reason, *text, *remedy; } park_text;
@@ -44,6 +46,16 @@ static report_state state_of(const agent *a, const core_view *v) {
   return v->phase == PHASE_BACKOFF ? REPORT_BACKOFF : REPORT_CONNECTING;
 }
 
+static void tell_end(const agent *a, const core_view *v) {
+  if (a->settings.drain && a->exit_status == 0)
+    log_line(LEVEL_INFO, "drained", "everything appended before the start is settled");
+  else if (a->settings.drain && a->exit_status == 5)
+    log_line(LEVEL_WARN, "timeout", "not everything is delivered; what is left waits in the store");
+  else
+    log_line(LEVEL_INFO, "stopped", "delivered up to seq %llu of %llu", (unsigned long long)v->cursor_seq,
+             (unsigned long long)v->last_seq);
+}
+
 void tell_changes(agent *a) {
   core_view v;
   core_view_get(a->core, &v);
@@ -55,7 +67,14 @@ void tell_changes(agent *a) {
                         : f->scope == SCOPE_RECORD   ? "record-refused"
                         : f->scope == SCOPE_TOPIC    ? "topic-refused"
                                                      : "setback";
-    log_line(LEVEL_WARN, event, "%s (%s): %s", f->name, fault_class_text(f->class_), f->text);
+    bool again = strcmp(f->name, a->told_fault.name) == 0 && strcmp(f->text, a->told_fault.text) == 0 &&
+                 v.last_fault_us - a->said_fault_us < SAME_FAULT_US;
+    log_line(again ? LEVEL_DEBUG : LEVEL_WARN, event, "%s (%s): %s", f->name, fault_class_text(f->class_),
+             f->text);
+    if (!again) {
+      a->told_fault = *f;
+      a->said_fault_us = v.last_fault_us;
+    }
   }
   if (v.park != a->told_park) {
     a->told_park = v.park;
@@ -63,7 +82,8 @@ void tell_changes(agent *a) {
     if (v.park != PARK_NONE) log_line(LEVEL_ERROR, "parked", "%s: %s; %s", t.reason, t.text, t.remedy);
   }
   if (v.lane_count != a->told_lanes) {
-    log_line(LEVEL_WARN, "lanes", "%zu topics cannot be written now and drain apart", v.lane_count);
+    log_line(LEVEL_WARN, "lanes", "%zu topic%s cannot be written now: the events wait apart, the others go on",
+             v.lane_count, v.lane_count == 1 ? "" : "s");
     a->told_lanes = v.lane_count;
   }
   if (running && !was_running) {
@@ -71,6 +91,7 @@ void tell_changes(agent *a) {
              (unsigned long long)v.cursor_seq + 1);
     notify_ready();
   }
+  if (v.phase == PHASE_STOPPED && a->told_phase != PHASE_STOPPED) tell_end(a, &v);
   /* Phases within a transaction are too quick to report one by one. */
   bool changed = v.phase != a->told_phase && !(running && was_running);
   a->told_phase = v.phase;
@@ -87,7 +108,11 @@ void tell_report(agent *a) {
   park_text park = text_of_park(v.park);
   report_lane lanes[64] = {0};
   size_t n = 0;
-  for (; n < v.lane_count && n < 64; n++) lanes[n] = (report_lane){.topic = v.lanes[n].topic, .seq = v.lanes[n].seq};
+  for (; n < v.lane_count && n < 64; n++) {
+    const fault *why = core_lane_fault(a->core, v.lanes[n].topic);
+    lanes[n] = (report_lane){.topic = v.lanes[n].topic, .seq = v.lanes[n].seq,
+                             .code = why ? why->name : NULL, .text = why ? why->text : NULL};
+  }
   int64_t shift = wall - now; /* kept while the clocks agree: the same instant is told as the same time */
   if (shift > a->clock_shift_us + 50000 || shift < a->clock_shift_us - 50000) a->clock_shift_us = shift;
 #define WALL(us) ((us) ? (us) + a->clock_shift_us : 0)
@@ -103,10 +128,16 @@ void tell_report(agent *a) {
       .backlog = v.last_seq > v.cursor_seq ? v.last_seq - v.cursor_seq : 0, .cursor_seq = v.cursor_seq,
       .last_seq = v.last_seq, .indexed_seq = v.indexed_seq,
       .txn_events = (uint64_t)a->settings.txn_max_events, .txn_bytes = v.txn_bytes, .bytes_per_s = v.bytes_per_s,
+      .events_per_s = v.events_per_s,
       .transactions = v.transactions, .aborts = v.aborts, .handles = v.handles, .lanes = lanes, .lane_count = n,
       .parked_reason = park.reason, .parked_text = park.text, .parked_remedy = park.remedy};
 #undef WALL
-  if (a->kafka) kafka_brokers(a->kafka, &report.brokers_up, &report.brokers_total);
+  char broker[160];
+  if (a->kafka) {
+    kafka_brokers(a->kafka, &report.brokers_up, &report.brokers_total);
+    kafka_a_broker(a->kafka, broker, sizeof broker);
+    if (broker[0]) report.broker = broker;
+  }
   sl_buf json = {0};
   report.written_us = 0; /* is there more to say than the time? */
   bool made = agent_report_json(&report, &json);

@@ -189,6 +189,10 @@ static bool any_lane(const core *c, uint64_t below) {
   return false;
 }
 
+static bool nothing_to_drain(const core *c) {
+  return c->config.drain && c->cursor.seq >= c->config.drain_to && !any_lane(c, c->config.drain_to);
+}
+
 static void earlier(int64_t *wake, int64_t at) {
   if (at > 0 && (*wake == 0 || at < *wake)) *wake = at;
 }
@@ -197,8 +201,7 @@ static void idle(core *c, core_actions *out) {
   core_enter(c, PHASE_IDLE);
   c->op = OP_NONE;
   c->wake_at = 0;
-  if (c->config.drain && c->cursor.seq >= c->config.drain_to && !any_lane(c, c->config.drain_to))
-    c->drained = true;
+  c->drained = nothing_to_drain(c);
   if (c->stopping || c->drained || c->drain_expired) {
     do_destroy(c, out, PHASE_STOPPED);
     return;
@@ -365,8 +368,7 @@ static void done_topic(core *c, const core_event *e, core_actions *out) {
   } else if (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_RECORD ||
              (e->why.scope == SCOPE_AGENT && !e->why.fatal)) { /* a name that librdkafka refuses, say */
     core_fault(c, &e->why);
-    tp->health = TOPIC_SICK;
-    tp->lane_try_us = c->now_us + c->config.probe_us;
+    topic_sicken(c, tp, &e->why);
   } else {
     setback(c, out, &e->why);
     return;
@@ -607,7 +609,11 @@ void core_step(core *c, const core_event *e, core_actions *out) {
   if (c->config.drain && c->config.drain_deadline_us && c->now_us >= c->config.drain_deadline_us)
     c->drain_expired = c->txn.stop = true;
   switch (e->kind) {
-  case EVENT_START: do_connect(c, out); return;
+  case EVENT_START:
+    c->drained = nothing_to_drain(c);
+    if (c->drained) do_rest(c, out, 0); /* also with the broker away */
+    else do_connect(c, out);
+    return;
   case EVENT_DONE: done(c, e, out); return;
   case EVENT_LOG:
     if (e->last_seq > c->last_seq) c->last_seq = e->last_seq;
@@ -675,8 +681,14 @@ void core_view_get(const core *c, core_view *v) {
                    .next_try_us = c->next_try_us, .cursor_seq = c->cursor.seq, .last_seq = c->last_seq,
                    .indexed_seq = c->indexed_seq, .transactions = c->transactions, .aborts = c->aborts,
                    .handles = c->handles, .txn_bytes = c->target_bytes, .bytes_per_s = c->bytes_per_s,
+                   .events_per_s = c->events_per_s,
                    .lane_count = c->attempt.progress.lane_count, .lanes = c->lanes,
                    .marker_here = sl_buf_slice(&c->marker_bytes), .marker_there = sl_buf_slice(&c->marker_there)};
+}
+
+const fault *core_lane_fault(const core *c, sl_slice name) {
+  const topic *tp = topics_find(&c->topics, name);
+  return tp && !fault_is_ok(&tp->sick_of) ? &tp->sick_of : NULL;
 }
 
 const char *core_check(const core *c) {

@@ -4,7 +4,7 @@
  *   core_step(core, event, actions)    everything but single records goes through here
  *   core_offer / core_refused / core_delivered    single records, on the hot path; same rules, no actions
  *
- * The driver (sync/loop) performs each action and reports its end with one EVENT_DONE naming the same operation.
+ * The driver (sync/ops.c, sync/fill.c) performs each action and reports its end with one EVENT_DONE naming the same operation.
  * At most one operation is under way at a time; EVENT_LOG, EVENT_TIMER, EVENT_STOP and the handle's errors may
  * arrive at any moment.
  *
@@ -190,12 +190,14 @@ typedef struct core_view {
   uint64_t cursor_seq, last_seq, indexed_seq;
   uint64_t transactions, aborts, handles; /* of this agent's life */
   uint64_t txn_bytes;          /* present target size */
-  double bytes_per_s;          /* of the last transactions, smoothed */
+  double bytes_per_s, events_per_s; /* of the last transactions, smoothed */
   size_t lane_count;
   const sl_lane *lanes;
   sl_slice marker_here, marker_there; /* PARK_MARKER_AHEAD: what was compared */
 } core_view;
 void core_view_get(const core *c, core_view *view);
+/* Why the topic has a lane; NULL: not known, as of one that an earlier agent left. Valid until the next step. */
+const fault *core_lane_fault(const core *c, sl_slice topic);
 
 /* Checks every invariant; NULL when they hold, else which one does not. Debug builds call it after each step. */
 const char *core_check(const core *c);

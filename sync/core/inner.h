@@ -30,6 +30,7 @@ typedef struct topic {
   char *name;              /* NUL-terminated, owned */
   size_t len;
   topic_health health;
+  fault sick_of;           /* why it was SICK last */
   int64_t max_message_bytes; /* -1: unknown */
   int32_t partitions;
   /* Its lane, if it has one. */
@@ -139,7 +140,7 @@ struct core {
 
   /* size and pace */
   uint64_t target_bytes;
-  double bytes_per_s;
+  double bytes_per_s, events_per_s;
   int64_t timeout_us;
   int64_t queue_bytes;
   int64_t batch_bytes;
@@ -168,6 +169,8 @@ void txn_reset(core *c);
 void txn_free(core *c);
 /* Turns the transaction into c->attempt and c->marker. False: out of memory. */
 bool txn_seal(core *c);
+/* Its events go to a lane from here on; it is tried again in probe_us. */
+void topic_sicken(core *c, topic *tp, const fault *why);
 /* Keeps what was delivered in order before the first failure (at-least-once). */
 void txn_cut_at_failure(core *c);
 /* Learns from a failed transaction: whom to blame, how to go on. Says the scope to act on. */

@@ -30,8 +30,9 @@ void txn_free(core *c) {
 
 static narrow *narrow_of(core *c) { return c->txn.lane ? &c->txn.lane->narrow : &c->narrow; }
 
-static void sicken(core *c, topic *tp) {
+void topic_sicken(core *c, topic *tp, const fault *why) {
   tp->health = TOPIC_SICK;
+  tp->sick_of = *why;
   tp->lane_try_us = c->now_us + c->config.probe_us;
 }
 
@@ -195,7 +196,7 @@ bool core_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us) {
   uint64_t seq = t->verdicts[index].seq;
   take_back(t, 0);
   if (why->scope == SCOPE_TOPIC) {
-    sicken(c, tp);
+    topic_sicken(c, tp, why);
     if (t->lane) stop(t, false);
     else return to_lane(c, seq, tp) == OFFER_SETTLED;
     return false;
@@ -351,7 +352,7 @@ static topic *only_topic(const txn *t) {
 static void blame_topic(core *c) {
   txn *t = &c->txn;
   topic *guilty = t->named && t->why.scope == SCOPE_TOPIC ? t->slots[t->why_slot].topic : only_topic(t);
-  if (guilty) sicken(c, guilty);
+  if (guilty) topic_sicken(c, guilty, &c->last_fault);
   else if (t->produced > 1) narrow_down(c);
 }
 
@@ -361,7 +362,7 @@ static void blame_mute(core *c) {
   txn *t = &c->txn;
   if (t->failed == 0 || t->named || c->stale || ++c->mute < 2) return;
   if (!only_topic(t)) narrow_down(c);
-  else if (c->mute >= 4) sicken(c, only_topic(t));
+  else if (c->mute >= 4) topic_sicken(c, only_topic(t), &c->last_fault);
 }
 
 int64_t book_pause(core *c) {
@@ -408,7 +409,9 @@ static void learn_pace(core *c) {
   int64_t took = c->now_us - t->begun_us;
   if (took < 1) took = 1;
   double rate = (double)t->bytes * 1e6 / (double)took;
+  double events = (double)t->produced * 1e6 / (double)took;
   c->bytes_per_s = c->bytes_per_s > 0 ? c->bytes_per_s * 0.7 + rate * 0.3 : rate;
+  c->events_per_s = c->events_per_s > 0 ? c->events_per_s * 0.7 + events * 0.3 : events;
   uint64_t max = (uint64_t)c->config.txn_max_bytes;
   if (took <= c->timeout_us / 3 && t->cut && t->bytes >= c->target_bytes / 2) {
     c->target_bytes = c->target_bytes * 2 < max ? c->target_bytes * 2 : max;

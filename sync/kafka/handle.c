@@ -172,6 +172,8 @@ void kafka_brokers(const kafka *k, int *up, int *known) {
   *up = live < *known ? live : *known;
 }
 
+void kafka_a_broker(const kafka *k, char *name, size_t cap) { wire_one(k->wire, name, cap); }
+
 /* ---------------------------------------------------------------- topics of this handle */
 
 static size_t bucket(const char *name) {

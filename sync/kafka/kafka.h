@@ -46,6 +46,7 @@ size_t kafka_poll(kafka *k, size_t max, const kafka_sink *sink);
 /* Brokers known and connected now, for the report. Connections are made where they are needed: fewer up than
  * known is normal, none is an outage or an idle handle. */
 void kafka_brokers(const kafka *k, int *up, int *known);
+void kafka_a_broker(const kafka *k, char *name, size_t cap); /* one that is connected; empty: none is */
 
 /* [worker] Reaches the cluster: its id (NUL-terminated; "" where the broker gives none). Refused credentials
  * are told at once (SCOPE_CLUSTER) if kafka_poll runs meanwhile; an outage takes the whole timeout. */

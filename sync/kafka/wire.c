@@ -125,6 +125,15 @@ int wire_up(wire *w) {
   return up;
 }
 
+void wire_one(wire *w, char *name, size_t cap) {
+  name[0] = '\0';
+  pthread_mutex_lock(&w->lock);
+  for (size_t i = 0; i < w->count && !name[0]; i++)
+    if (w->connections[i].up && w->connections[i].port != 0)
+      snprintf(name, cap, "%s:%d", w->connections[i].name, w->connections[i].port);
+  pthread_mutex_unlock(&w->lock);
+}
+
 bool wire_take_lost(wire *w, char *name, size_t cap) {
   bool lost;
   pthread_mutex_lock(&w->lock);

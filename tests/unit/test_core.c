@@ -602,6 +602,33 @@ static void drain_deadline(void **state) {
   rig_free(r);
 }
 
+/* `--drain` is done at once where nothing waits, with the broker away too. */
+static void drain_of_nothing(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.drain = true;
+  start(r);
+  assert_int_equal(r->act.op, OP_EXIT);
+  assert_int_equal(r->act.exit_status, 0);
+  rig_free(r);
+}
+
+/* A report names the reason beside the topic that waits. */
+static void lane_tells_why(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 1, 2);
+  start(r);
+  ready(r);
+  tell_log(r);
+  assert_null(core_lane_fault(r->core, sl_slice_of("topic-1")));
+  r->sick = "topic-1";
+  fill(r);
+  commit(r);
+  assert_string_equal(core_lane_fault(r->core, sl_slice_of("topic-1"))->name, no_write().name);
+  rig_free(r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(held_end_txn), cmocka_unit_test(abort_in_doubt), cmocka_unit_test(larger_marker),
@@ -614,6 +641,7 @@ int main(void) {
       cmocka_unit_test(refused_in_its_lane), cmocka_unit_test(event_larger_than_the_queue),
       cmocka_unit_test(prefix_only), cmocka_unit_test(latency_budget), cmocka_unit_test(stop_in_each_phase),
       cmocka_unit_test(sleep_in_each_phase), cmocka_unit_test(fatal_error_in_each_phase),
-      cmocka_unit_test(drain_deadline)};
+      cmocka_unit_test(drain_deadline), cmocka_unit_test(drain_of_nothing),
+      cmocka_unit_test(lane_tells_why)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
