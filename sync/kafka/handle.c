@@ -143,6 +143,10 @@ bool kafka_new(const kafka_options *options, kafka **out, fault *why) {
   rd_kafka_set_log_queue(k->rk, NULL);
   k->queue = rd_kafka_queue_get_main(k->rk);
   rd_kafka_queue_io_event_enable(k->queue, k->pipe[1], "1", 1);
+  /* What was said before that line woke nobody, and then nothing would: only an empty queue that fills
+   * does. */
+  bool asked = write(k->pipe[1], "1", 1) == 1;
+  (void)asked; /* an empty pipe has room */
   *out = k;
   return true;
 }
