@@ -86,7 +86,8 @@ build() { # NAME FOLDER OPTIONS...
 unit() { # NAME FOLDER TIMES
   local log=$work/$1.log
   say "unit tests, $1"
-  CMOCKA_MESSAGE_OUTPUT=TAP group meson test -C "$2" --no-rebuild --quiet --logbase "testlog-$1" --timeout-multiplier "$3" >"$log" 2>&1 || true
+  CMOCKA_MESSAGE_OUTPUT=TAP TMPDIR=$work group meson test -C "$2" --no-rebuild --quiet --logbase "testlog-$1" \
+    --timeout-multiplier "$3" >"$log" 2>&1 || true
   if [[ -s $2/meson-logs/testlog-$1.json ]]; then
     python3 tests/lib/tally.py "$2/meson-logs/testlog-$1.json" "$1" "$tally"
   elif ! grep -q 'No tests defined' "$log"; then
