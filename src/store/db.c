@@ -249,6 +249,14 @@ sl_status db_env_open(const char *dir, const db_table_def *defs, unsigned count,
   db_file_state state = DB_FILE_ABSENT;
   sl_status status = options->create ? make_dir(env) : SL_OK;
   if (status == SL_OK) status = db_file_check(path, &state);
+  /* A file that is being made looks empty or foreign for a moment. So both are only believed of one that nobody
+   * makes: truncated under its maker, it would end that process with SIGBUS. */
+  int guard = -1;
+  if (status == SL_E_CORRUPT || (status == SL_OK && state != DB_FILE_PRESENT && options->create)) {
+    guard = db_file_guard(dir);
+    state = DB_FILE_ABSENT;
+    status = db_file_check(path, &state);
+  }
   if (status == SL_OK && state != DB_FILE_PRESENT && !options->create)
     status = sl_fail(SL_E_NO_STORE, "%s: there is no store", dir);
   /* Zeros left by a power cut during creation; LMDB takes a file for new only when it is empty. */
@@ -262,6 +270,7 @@ sl_status db_env_open(const char *dir, const db_table_def *defs, unsigned count,
       if (db_file_check(path, &now) != SL_OK) (void)unlink(path);
     }
   }
+  if (guard >= 0) close(guard);
   if (status != SL_OK) {
     free_env(env);
     return status;

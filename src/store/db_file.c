@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,6 +57,16 @@ sl_status db_file_reserve(const char *path, uint64_t size, uint32_t mode) {
   (void)path, (void)size, (void)mode;
 #endif
   return SL_OK;
+}
+
+int db_file_guard(const char *dir) {
+  int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  while (fd >= 0 && flock(fd, LOCK_EX) != 0)
+    if (errno != EINTR) {
+      close(fd);
+      return -1;
+    }
+  return fd;
 }
 
 int db_file_flush(int fd) {

@@ -21,6 +21,9 @@ sl_status db_file_check(const char *path, db_file_state *state);
  * or the file cannot be opened, nothing is done (LMDB says what is wrong with it). */
 sl_status db_file_reserve(const char *path, uint64_t size, uint32_t mode);
 
+/* Keeps others who make a data file in folder `dir` out until the descriptor is closed. -1: it cannot be had. */
+int db_file_guard(const char *dir);
+
 /* fsync of a folder, so that the names in it survive a power cut. */
 sl_status db_file_sync_dir(const char *path);
 

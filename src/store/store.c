@@ -111,11 +111,13 @@ static sl_status settle_folder(sl_store *store) {
   return made ? store_fs_own_root(store) : SL_OK;
 }
 
+/* The place in the registry is given up last: who opens the store in between would have it open twice. */
 static void free_store(sl_store *store) {
   wait_close(store->wait);
   book_close(store->book);
   index_close(store->index);
   log_close(store->log);
+  unregister_store(store);
   free(store->root);
   free(store->path);
   free(store);
@@ -128,13 +130,11 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
   if (!store) return sl_fail(SL_E_NOMEM, "out of memory");
   store->pid = getpid();
   store->path = strdup(path);
-  bool registered = false;
   sl_status status = store->path ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");
   if (status == SL_OK) status = read_options(store, options);
   if (status == SL_OK) status = settle_folder(store);
   if (status == SL_OK) status = register_store(store);
   if (status == SL_OK) {
-    registered = true;
     store->wait = wait_open();
     status = store->wait ? log_open(store) : sl_fail(SL_E_NOMEM, "out of memory");
   }
@@ -147,16 +147,12 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
     *out = store;
     return SL_OK;
   }
-  if (registered) unregister_store(store);
   free_store(store);
   return status;
 }
 
 void sl_close(sl_store *store) {
-  if (!store) return;
-  /* In a forked child too: its copy of the list must not keep an entry that is freed. */
-  unregister_store(store);
-  free_store(store);
+  if (store) free_store(store); /* in a forked child too: its copy of the list must not keep the entry */
 }
 
 const char *sl_store_id(const sl_store *store) { return store->uuid_text; }
