@@ -206,17 +206,18 @@ static void on_report(uv_timer_t *timer) { tell_report(timer->data); }
 static void house_work(uv_work_t *request) {
   agent *a = request->data;
   const settings *s = &a->settings;
-  sl_trim_topic topics[256];
-  size_t n = 0;
-  for (size_t i = 0; i < s->topic_count && n < 256; i++) { /* the first rule that fits decides, also by the default */
+  sl_trim_topic *topics = calloc(s->topic_count + 1, sizeof *topics);
+  if (!topics) return;
+  for (size_t i = 0; i < s->topic_count; i++) { /* the first rule that fits decides, also by the default */
     int64_t age = s->topics[i].retention_us ? s->topics[i].retention_us : s->retention_us;
-    topics[n++] = (sl_trim_topic){sl_slice_of(s->topics[i].match), age == INT64_MAX ? 0 : age};
+    topics[i] = (sl_trim_topic){sl_slice_of(s->topics[i].match), age == INT64_MAX ? 0 : age};
   }
   sl_trim_policy policy = {.max_age_us = s->retention_us, .max_bytes = (uint64_t)s->retention_bytes,
-                           .topics = topics, .topic_count = n, .budget = HOUSE_BUDGET};
+                           .topics = topics, .topic_count = s->topic_count, .budget = HOUSE_BUDGET};
   sl_trim_result result = {0};
   sl_status st = SL_OK;
-  if (policy.max_age_us || policy.max_bytes || n) st = sl_trim(a->store, &policy, &result);
+  if (policy.max_age_us || policy.max_bytes || policy.topic_count) st = sl_trim(a->store, &policy, &result);
+  free(topics);
   if (st != SL_OK)
     log_line(LEVEL_WARN, "trim-failed", "%s: %s", sl_status_text(st), sl_last_detail());
   else if (result.removed)
@@ -273,7 +274,7 @@ static void on_stop(uv_signal_t *signal, int number) {
   agent *a = signal->data;
   if (a->stopping) return;
   a->stopping = true;
-  log_line(LEVEL_INFO, "stopping", "signal %d: finishing the transaction in hand", number);
+  log_line(LEVEL_INFO, "stopping", "signal %d: finishing what is in hand", number);
   notify_stopping();
   uv_timer_start(&a->deadline, on_deadline, (uint64_t)(a->settings.shutdown_timeout_us / 1000), 0);
   agent_event(a, (core_event){.kind = EVENT_STOP});
@@ -365,7 +366,7 @@ static bool make_core(agent *a) {
   uint64_t last = 0;
   if (sl_wait(a->store, 0, 0, &last) == SL_OK) config.drain_to = last;
   if (a->settings.drain && a->settings.drain_timeout_us > 0)
-    config.drain_deadline_us = sl_clock_monotonic_us() + a->settings.drain_timeout_us;
+    config.drain_deadline_us = a->drain_deadline_us = sl_clock_monotonic_us() + a->settings.drain_timeout_us;
   size_t len = 0;
   int64_t bytes = 0;
   if (delivery_note_get(a->delivery, NOTE_TXN_BYTES, &bytes, sizeof bytes, &len) == SL_OK && len == sizeof bytes)

@@ -84,6 +84,7 @@ struct agent {
   char index_detail[512];
 
   int64_t started_wall_us;
+  int64_t drain_deadline_us;   /* monotonic; 0: none */
   int64_t unreachable_wall_us; /* 0: reachable */
   int64_t suspend_us;      /* CLOCK_BOOTTIME minus CLOCK_MONOTONIC when last looked */
   bool stopping, exiting, reload_due;

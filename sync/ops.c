@@ -13,6 +13,13 @@
 #define NOTE_MARKER_OFFSET "marker-offset"
 #define MARKER_STRIDE 256 /* the note may lag so many offsets: reading them again costs less than a write each time */
 
+/* A call before the transaction need not outlast `--drain --timeout`. */
+static int within(const agent *a, int wish_ms) {
+  if (a->drain_deadline_us == 0) return wish_ms;
+  int64_t left_ms = (a->drain_deadline_us - sl_clock_monotonic_us()) / 1000 + 50;
+  return left_ms < 100 ? 100 : left_ms < wish_ms ? (int)left_ms : wish_ms;
+}
+
 static fault store_fault(sl_status st, const char *what) {
   fault f = {.scope = SCOPE_AGENT, .class_ = CLASS_RETRYABLE_DEPENDENCY};
   snprintf(f.name, sizeof f.name, "STORE");
@@ -30,7 +37,7 @@ static void store_result(op_request *r, sl_status st, const char *what) {
 static void work_marker_topic(op_request *r) {
   agent *a = r->agent;
   kafka_topic_info info;
-  r->done.why = kafka_prepare_topic(r->kafka, a->settings.marker_topic, &r->spec, TOPIC_TIMEOUT_MS, &info);
+  r->done.why = kafka_prepare_topic(r->kafka, a->settings.marker_topic, &r->spec, within(a, TOPIC_TIMEOUT_MS), &info);
   if (!fault_is_ok(&r->done.why)) return;
   const delivery_state *book = delivery_state_get(a->delivery);
   int32_t partition = book->marker_partition;
@@ -47,7 +54,7 @@ static void work_marker_topic(op_request *r) {
 
 static void work_connect(op_request *r) {
   agent *a = r->agent;
-  r->done.why = kafka_connect(r->kafka, CONNECT_TIMEOUT_MS, r->cluster_id);
+  r->done.why = kafka_connect(r->kafka, within(a, CONNECT_TIMEOUT_MS), r->cluster_id);
   const delivery_state *book = delivery_state_get(a->delivery);
   if (fault_is_ok(&r->done.why) && a->settings.mode == MODE_AT_LEAST_ONCE && r->cluster_id[0] &&
       book->cluster_id.len == 0) {
@@ -64,7 +71,7 @@ static void work_read_marker(op_request *r) {
     from = -1;
   r->done.why = kafka_read_marker(r->kafka, a->settings.marker_topic,
                                   delivery_state_get(a->delivery)->marker_partition, sl_slice_of(a->store_id),
-                                  from, MARKER_TIMEOUT_MS, &r->marker);
+                                  from, within(a, MARKER_TIMEOUT_MS), &r->marker);
   if (!fault_is_ok(&r->done.why) || !r->marker.found) return;
   r->done.marker = SL_BYTES(r->marker.value, r->marker.len);
   r->done.marker_offset = r->marker.offset;
@@ -96,11 +103,11 @@ static void work(uv_work_t *request) {
   switch (r->action.op) {
   case OP_CONNECT: work_connect(r); break;
   case OP_MARKER_TOPIC: work_marker_topic(r); break;
-  case OP_INIT_TXN: r->done.why = kafka_init_transactions(r->kafka, INIT_TIMEOUT_MS); break;
+  case OP_INIT_TXN: r->done.why = kafka_init_transactions(r->kafka, within(a, INIT_TIMEOUT_MS)); break;
   case OP_READ_MARKER: work_read_marker(r); break;
   case OP_TOPIC: {
     kafka_topic_info info = {0, -1, false};
-    r->done.why = kafka_prepare_topic(r->kafka, r->action.topic, &r->spec, TOPIC_TIMEOUT_MS, &info);
+    r->done.why = kafka_prepare_topic(r->kafka, r->action.topic, &r->spec, within(a, TOPIC_TIMEOUT_MS), &info);
     r->done.partitions = info.partitions;
     r->done.max_message_bytes = info.max_message_bytes;
     if (fault_is_ok(&r->done.why) && info.created)
