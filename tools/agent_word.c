@@ -24,6 +24,22 @@ static void copy(char *out, size_t cap, yajl_val root, const char *outer, const 
   snprintf(out, cap, "%s", words ? words : "");
 }
 
+static void read_lanes(agent_word *w, yajl_val root) {
+  yajl_val lanes = find(root, "lanes", NULL);
+  if (!YAJL_IS_ARRAY(lanes))
+    return;
+  for (size_t i = 0; i < lanes->u.array.len && w->lane_count < AGENT_LANES_SHOWN; i++) {
+    yajl_val from = lanes->u.array.values[i];
+    agent_lane *lane = &w->lanes[w->lane_count];
+    if (!YAJL_IS_OBJECT(from))
+      continue;
+    copy(lane->topic, sizeof lane->topic, from, "topic", NULL);
+    copy(lane->code, sizeof lane->code, from, "code", NULL);
+    copy(lane->text, sizeof lane->text, from, "text", NULL);
+    w->lane_count += lane->topic[0] != '\0';
+  }
+}
+
 void agent_word_read(agent_word *w, const char *json) {
   char state[32], error[8];
   *w = (agent_word){0};
@@ -48,6 +64,7 @@ void agent_word_read(agent_word *w, const char *json) {
     copy(w->error_text, sizeof w->error_text, root, "error", "text");
     copy(w->parked_text, sizeof w->parked_text, root, "parked", "text");
     copy(w->parked_remedy, sizeof w->parked_remedy, root, "parked", "remedy");
+    read_lanes(w, root);
   }
   yajl_tree_free(root);
 }

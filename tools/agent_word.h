@@ -20,6 +20,12 @@ typedef enum agent_state {
   AGENT_STOPPED
 } agent_state;
 
+#define AGENT_LANES_SHOWN 8
+
+typedef struct agent_lane { /* a topic that cannot be written and waits apart */
+  char topic[256], code[64], text[256]; /* "": not said */
+} agent_lane;
+
 typedef struct agent_word {
   bool said;               /* false: there is no report, or it is no JSON object */
   agent_state state;
@@ -28,6 +34,8 @@ typedef struct agent_word {
   int64_t brokers_up, brokers_total;
   char brokers[256], broker[256], error_text[512], error_code[64]; /* "": not said */
   char parked_text[512], parked_remedy[512];
+  size_t lane_count;       /* in `lanes`: the first AGENT_LANES_SHOWN */
+  agent_lane lanes[AGENT_LANES_SHOWN];
 } agent_word;
 
 void agent_word_read(agent_word *word, const char *json);

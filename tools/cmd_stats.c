@@ -87,7 +87,7 @@ static void to_people(tool *t, const sl_stats *s) {
   row(t, "indexed to", s->indexed_seq, text_str(&words));
   row(t, "uncorrelated", s->without_correlation, behind ? "of those indexed" : "");
   if (s->lanes)
-    row(t, "lanes", s->lanes, "topics that wait apart, see the agent's log");
+    row(t, "lanes", s->lanes, "topics that wait apart, see `sidelog status`");
   out_cell(&t->out, STYLE_DIM, "size", LABEL, false);
   text_clear(&words);
   text_bytes(&words, s->bytes_used);

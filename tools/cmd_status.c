@@ -138,6 +138,12 @@ static void to_people(tool *t, const look *l, uint32_t troubles) {
   line(o, "broker", &words, troubles & broker ? STYLE_RED : STYLE_PLAIN);
   health_backlog(&words, l);
   line(o, "backlog", &words, troubles & 1u << TROUBLE_LANES ? STYLE_RED : STYLE_PLAIN);
+  for (size_t i = 0; l->stats.lanes && i < l->word.lane_count; i++) {
+    const agent_lane *lane = &l->word.lanes[i];
+    text_printf(&words, "%s cannot be written: %s%s%s; its events wait in order", lane->topic,
+                lane->code[0] ? lane->code : "not tried yet", lane->text[0] ? ", " : "", lane->text);
+    line(o, "lane", &words, STYLE_RED);
+  }
   health_dead(&words, l);
   line(o, "dead", &words, STYLE_PLAIN);
   health_disk(&words, l);

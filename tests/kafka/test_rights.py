@@ -61,6 +61,9 @@ class Rights(rig.Rig):
         self.assertEqual(len(self.cluster.read(free)), 400)
         code, status = store.status()
         self.assertEqual(code, 4, f"a waiting lane is not well: {status}")
+        words = store.call("status", expect=(4,)).stdout.decode()
+        for topic in (unseen, readonly):
+            self.assertIn(f"{topic} cannot be written", words.replace("\n         ", " "))
         # What comes now goes the same ways, also over a restart, which has only the book to go by.
         agent.kill()
         agent.start()

@@ -136,7 +136,12 @@ static void words_of_an_agent(void **state) {
       &w,
       "{\"state\":\"backoff\",\"written_us\":5,\"cluster\":{\"brokers\":\"a:1\",\"up\":0,\"total\":3,"
       "\"unreachable_since_us\":7},\"error\":{\"code\":\"_TRANSPORT\",\"text\":\"refused\"},\"parked\":null,"
-      "\"next_try_us\":null,\"new_member\":[1]}");
+      "\"next_try_us\":null,\"new_member\":[1],\"lanes\":[7,{\"seq\":1},{\"topic\":\"a.v1\",\"code\":"
+      "\"TOPIC_AUTHORIZATION_FAILED\",\"text\":null}]}");
+  assert_int_equal(w.lane_count, 1);
+  assert_string_equal(w.lanes[0].topic, "a.v1");
+  assert_string_equal(w.lanes[0].code, "TOPIC_AUTHORIZATION_FAILED");
+  assert_string_equal(w.lanes[0].text, "");
   assert_true(w.said);
   assert_int_equal(w.state, AGENT_BACKOFF);
   assert_int_equal(w.written_us, 5);
