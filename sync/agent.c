@@ -396,6 +396,7 @@ int agent_run(settings *taken, int argc, char **argv) {
   a->suspend_us = suspended_us();
   log_setup(a->settings.level, a->settings.format);
   int status = open_store(a);
+  if (status == 0) a->told_dead = delivery_state_get(a->delivery)->dead;
   if (status == 0 && (!make_core(a) || !setup_loop(a))) {
     log_line(LEVEL_ERROR, "no-memory", "the agent could not be set up");
     status = 3;

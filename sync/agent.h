@@ -94,6 +94,7 @@ struct agent {
   int64_t told_fault_us, said_fault_us; /* when the last one happened; when it was last said as a warning */
   fault told_fault;        /* that one */
   uint64_t told_lanes;
+  uint64_t told_dead;      /* dead letters in the book that have had their line */
   sl_buf told_report;      /* without its time */
   int64_t told_report_us, clock_shift_us;
 };
@@ -121,6 +122,7 @@ void fill_resume(agent *a);       /* deliveries made room, or it shall end */
 fault fill_produce_marker(agent *a, sl_slice marker);
 
 /* tell.c */
+void tell_dead(agent *a);         /* after an operation: a line for each event it set aside */
 void tell_changes(agent *a);      /* after each step: log lines for what changed */
 void tell_report(agent *a);       /* the status report */
 #endif

@@ -154,6 +154,7 @@ static void after(uv_work_t *request, int status) {
     r->done.cluster_id = a->cluster_id;
   }
   tell_reconciled(r);
+  tell_dead(a); /* before the event: the next transaction takes the attempt's memory */
   uint8_t *marker = r->marker.value; /* the event leads to the next operation, which takes the request */
   agent_event(a, r->done);
   free(marker);

@@ -56,6 +56,31 @@ static void tell_end(const agent *a, const core_view *v) {
              (unsigned long long)v->last_seq);
 }
 
+void tell_dead(agent *a) {
+  const delivery_state *book = delivery_state_get(a->delivery);
+  uint64_t news = book->dead - a->told_dead, named = 0;
+  if (book->dead <= a->told_dead) return;
+  a->told_dead = book->dead;
+  const delivery_attempt *last = core_attempt(a->core);
+  bool ours = last->progress.attempt == book->cursor.attempt; /* else a restart has settled what another agent left */
+  for (int lane = 0; ours && lane < 2; lane++) {
+    const delivery_verdict *list = lane ? last->lane_verdicts : last->verdicts;
+    size_t count = lane ? last->lane_count : last->count;
+    for (size_t i = 0; i < count; i++) {
+      const sl_letter *l = list[i].letter;
+      if (!l || list[i].verdict != SL_VERDICT_DEAD) continue;
+      log_line(LEVEL_WARN, "dead-letter", "event %llu of %.*s: %.*s (%.*s, tries: %u), set aside: %.*s",
+               (unsigned long long)l->seq, (int)l->topic.len, (const char *)l->topic.data, (int)l->error_code.len,
+               (const char *)l->error_code.data, (int)l->error_class.len, (const char *)l->error_class.data,
+               l->attempts, (int)l->error_text.len, (const char *)l->error_text.data);
+      named++;
+    }
+  }
+  if (named < news)
+    log_line(LEVEL_WARN, "dead-letter", "%llu events were set aside by the delivery now settled: `sidelog query --status "
+             "dead` names them", (unsigned long long)(news - named));
+}
+
 void tell_changes(agent *a) {
   core_view v;
   core_view_get(a->core, &v);

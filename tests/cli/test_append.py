@@ -1,12 +1,14 @@
 """append: one event, and streams of lines."""
+import array
 import base64
+import fcntl
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import termios
 import threading
-import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -81,7 +83,9 @@ class Lines(cli.Case):
                 self.assertEqual(feed.stdout.readline(), b"%d e%d\n" % (n + 1, n))
             feed.stdin.write(b'{"event_id":"half')
             feed.stdin.flush()
-            time.sleep(0.1)
+            unread = array.array("i", [1])
+            rig.wait_until("the half line to be read", lambda: not fcntl.ioctl(feed.stdin, termios.FIONREAD, unread)
+                           and unread[0] == 0, 10)
             self.assertEqual(store.stats()["appended"], 5)
             feed.stdin.write(b'"}')
             feed.stdin.close()

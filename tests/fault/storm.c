@@ -1,5 +1,5 @@
 /*
- * Writes and flushes fail again and again while threads append, read and trim one store: a failed meta write
+ * Writes and flushes fail again and again while threads append to and read one store: a failed meta write
  * makes LMDB refuse everything until its environment is reopened, which may only happen while no transaction
  * of the process is open. Afterwards each acknowledged event is there with its value, and no other.
  */

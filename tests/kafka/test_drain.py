@@ -284,6 +284,8 @@ class Poison(rig.Rig):
             self.assertIn("SIZE_TOO_LARGE", json.dumps(event))
             self.assertIn("NON_RETRYABLE_VALIDATION", json.dumps(event))
         self.assertEqual(len(store.query("--status", "dead", "-n", "10")), 4)
+        for seq in dead:  # none is set aside in silence
+            self.assertRegex(agent.log(), rf"dead-letter: event {seq} of {topic}: .*SIZE_TOO_LARGE")
 
     def test_a_limit_lowered_while_draining(self):
         store, topic = self.store(), self.topic()
