@@ -68,7 +68,7 @@ typedef enum sl_status {
   SL_E_IO = 7,           /* the operating system refused a read, write or flush */
   SL_E_CORRUPT = 8,      /* a checksum or a structure does not hold: run `sidelog verify` */
   SL_E_VERSION = 9,      /* written by a newer format; nothing was touched */
-  SL_E_BUSY = 10,        /* already open in this process, or another agent holds the store */
+  SL_E_BUSY = 10,        /* already open in this process, or held by somebody who must end first */
   SL_E_FORKED = 11,      /* the store was opened by the parent of this process */
   SL_E_AMBIGUOUS = 12,   /* a prefix fits several ids: see sl_resolve */
   SL_E_ACCESS = 13,      /* permission denied, or a read-only file system */
@@ -139,7 +139,7 @@ typedef struct sl_options {
 
 /* Opens the store in folder `path`, creating it (and missing parent folders) when it is not there.
  * sl_close ends it.
- * Errors: SL_E_BUSY (this process has it open), SL_E_NO_STORE, SL_E_ACCESS, SL_E_VERSION,
+ * Errors: SL_E_BUSY (this process has it open, or another has it for itself, to compact it), SL_E_NO_STORE, SL_E_ACCESS, SL_E_VERSION,
  * SL_E_MISMATCH (a cursor or watermark at or beyond the log's next seq: a part was replaced),
  * SL_E_CORRUPT (a data file shorter than its own meta page says, or not LMDB's), SL_E_UNSUPPORTED
  * (network or FUSE file system; not a 64-bit little-endian host), SL_E_NOMEM, SL_E_IO, SL_E_INVALID,

@@ -7,6 +7,7 @@
  * tries again for a while before it believes that another one is running. */
 #include "store/agent_lock.h"
 #include "base/clock.h"
+#include "store/store_fs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,19 +28,6 @@ static void nap(void) {
   nanosleep(&ms, NULL);
 }
 
-/* Opens a file of the store for writing and gives a new one the store's mode and group. */
-static int open_shared(const sl_store *store, const char *path, int flags) {
-  const int fd = open(path, flags | O_CREAT | O_CLOEXEC, (mode_t)store->file_mode);
-  if (fd < 0) return -1;
-  struct stat st;
-  if (fstat(fd, &st) == 0 && st.st_uid == geteuid()) { /* the umask may have cut the mode */
-    if ((st.st_mode & 0777) != store->file_mode && fchmod(fd, (mode_t)store->file_mode) != 0) errno = 0;
-    if (store->gid >= 0 && st.st_gid != (gid_t)store->gid && fchown(fd, (uid_t)-1, (gid_t)store->gid) != 0)
-      errno = 0;
-  }
-  return fd;
-}
-
 static void read_holder(int fd, int64_t *pid, int64_t *since_us) {
   char text[64] = {0};
   *pid = 0;
@@ -53,7 +41,7 @@ static void read_holder(int fd, int64_t *pid, int64_t *since_us) {
 sl_status agent_lock(sl_store *store, int *out) {
   char *path = store_path(store, LOCK_FILE);
   if (!path) return sl_fail(SL_E_NOMEM, "out of memory");
-  const int fd = open_shared(store, path, O_RDWR);
+  const int fd = store_fs_open_file(store, path, O_RDWR);
   if (fd < 0) {
     const sl_status status = sl_fail(sl_status_of_errno(errno), "cannot open %s: %s", path, strerror(errno));
     free(path);
@@ -149,7 +137,7 @@ sl_status agent_report_set(sl_store *store, sl_slice json) {
     status = sl_fail(SL_E_NOMEM, "out of memory");
     goto out;
   }
-  fd = open_shared(store, next, O_WRONLY | O_TRUNC);
+  fd = store_fs_open_file(store, next, O_WRONLY | O_TRUNC);
   if (fd < 0) {
     status = sl_fail(sl_status_of_errno(errno), "cannot write %s: %s", next, strerror(errno));
     goto out;

@@ -19,6 +19,8 @@
 #define CACHED_READS_MAX 8u
 /* How long a begin waits for this process's other transactions before it gives up on a reopen. */
 #define REOPEN_WAIT_US 500000
+/* A file that grows at each look by more than its map. */
+#define MAP_GROWS_TRIES 100
 /* An EIO on a disk with less room than this is a full disk (LMDB reports a short write as EIO). */
 #define FULL_BELOW_BYTES (4u << 20)
 
@@ -186,6 +188,11 @@ static sl_status open_lmdb(db_env *env, bool create) {
   if (mdb_env_get_fd(env->lmdb, &fd) == 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
   mdb_reader_check(env->lmdb, &dead);
   rc = open_tables(env, MDB_RDONLY, 0);
+  /* LMDB maps at least what the file holds, but another process may have made it hold more since. */
+  for (int tries = 0; rc == MDB_MAP_RESIZED && tries < MAP_GROWS_TRIES; tries++) {
+    rc = mdb_env_set_mapsize(env->lmdb, 0); /* 0: what that process made it */
+    if (rc == 0) rc = open_tables(env, MDB_RDONLY, 0);
+  }
   if (rc == MDB_NOTFOUND && create) rc = open_tables(env, 0, MDB_CREATE);
   if (rc == 0) return SL_OK;
   close_lmdb(env);

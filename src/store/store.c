@@ -5,6 +5,7 @@
 #include "store/index.h"
 #include "store/log.h"
 #include "store/store_fs.h"
+#include "store/store_lock.h"
 #include "store/wait.h"
 
 #include <errno.h>
@@ -117,6 +118,7 @@ static void free_store(sl_store *store) {
   book_close(store->book);
   index_close(store->index);
   log_close(store->log);
+  store_lock_close(store->lock_fd);
   unregister_store(store);
   free(store->root);
   free(store->path);
@@ -129,11 +131,15 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
   sl_store *store = calloc(1, sizeof *store);
   if (!store) return sl_fail(SL_E_NOMEM, "out of memory");
   store->pid = getpid();
+  store->lock_fd = -1;
   store->path = strdup(path);
   sl_status status = store->path ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");
   if (status == SL_OK) status = read_options(store, options);
   if (status == SL_OK) status = settle_folder(store);
   if (status == SL_OK) status = register_store(store);
+  bool alone = false;
+  if (status == SL_OK) status = store_lock_enter(store, &store->lock_fd, &alone);
+  if (status == SL_OK && alone) status = store_lock_share(store, store->lock_fd);
   if (status == SL_OK) {
     store->wait = wait_open();
     status = store->wait ? log_open(store) : sl_fail(SL_E_NOMEM, "out of memory");

@@ -28,6 +28,7 @@ struct sl_store {
   sl_index *index;      /* index.h: derived */
   sl_book *book;        /* book.h: receipts, dead letters, cursors: what delivery knows */
   struct sl_waiters *wait; /* wait.h */
+  int lock_fd;               /* store_lock.h; -1: none */
   struct sl_store *next_open; /* registry of open stores, by device and inode */
   uint64_t dev, ino;
 };

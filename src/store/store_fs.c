@@ -3,6 +3,7 @@
 #include "store/db_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <dirent.h>
 #include <inttypes.h>
@@ -198,4 +199,16 @@ sl_status store_fs_own_files(const sl_store *store) {
     free(path);
   }
   return status;
+}
+
+int store_fs_open_file(const sl_store *store, const char *path, int flags) {
+  const int fd = open(path, flags | O_CREAT | O_CLOEXEC, (mode_t)store->file_mode);
+  if (fd < 0) return -1;
+  struct stat st;
+  if (fstat(fd, &st) == 0 && st.st_uid == geteuid()) { /* the umask may have cut the mode */
+    if ((st.st_mode & 0777) != store->file_mode && fchmod(fd, (mode_t)store->file_mode) != 0) errno = 0;
+    if (store->gid >= 0 && st.st_gid != (gid_t)store->gid && fchown(fd, (uid_t)-1, (gid_t)store->gid) != 0)
+      errno = 0;
+  }
+  return fd;
 }

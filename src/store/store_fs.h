@@ -22,4 +22,7 @@ void store_fs_owner_old(sl_store *store);
 sl_status store_fs_own_root(const sl_store *store);
 /* Gives folders and files below it the group, where they are ours to give. */
 sl_status store_fs_own_files(const sl_store *store);
+/* Opens a file of the store, made if it is not there; a new one gets the store's mode and group whatever the umask.
+ * -1 with errno. */
+int store_fs_open_file(const sl_store *store, const char *path, int flags);
 #endif
