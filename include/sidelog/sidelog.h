@@ -114,7 +114,8 @@ typedef struct sl_store sl_store;
 #define SL_OPTIONS_VERSION 1u
 
 enum {
-  SL_OPEN_EXISTING = 1u << 0 /* do not create: SL_E_NO_STORE when there is none */
+  SL_OPEN_EXISTING = 1u << 0,   /* do not create: SL_E_NO_STORE when there is none */
+  SL_OPEN_OWN_COMMITS = 1u << 1 /* this process's appends commit one by one, never together with others' */
 };
 
 typedef enum sl_durability {
@@ -164,9 +165,15 @@ SL_API const char *sl_store_path(const sl_store *store);
 #define SL_DEFAULT_MAX_VALUE 1000000u
 #define SL_MAX_ATTRIBUTES (64u << 10) /* key, headers, tenant, source and long ids together, encoded */
 
+enum {
+  /* In place of the store's durability (sl_options); of a batch the strictest event decides. */
+  SL_EVENT_DURABLE = 1u << 0,
+  SL_EVENT_RELAXED = 1u << 1
+};
+
 typedef struct sl_event {
   uint32_t version;
-  uint32_t flags;          /* 0 */
+  uint32_t flags;          /* SL_EVENT_* */
   sl_slice topic;          /* required; a legal Kafka topic name: 1..249 of [a-zA-Z0-9._-], not . or .. */
   sl_slice type;           /* empty: the topic's name; up to 255 bytes of UTF-8 */
   sl_slice event_id;       /* empty: a UUIDv7 (RFC 9562) is made. A UUID in canonical lower-case text
@@ -193,13 +200,14 @@ typedef struct sl_event {
 /* A text form of an id: up to 255 bytes and a NUL. */
 #define SL_ID_MAX 256
 
-/* Appends one event as one commit. When it returns SL_OK the event is as durable as the store's
- * durability promises. *seq (may be NULL) is its sequence number: dense, ascending, never reused.
+/* Appends one event. When it returns SL_OK the event is as durable as the store's durability, or the event's own,
+ * promises. Appends of several threads and processes at once share a commit, and its flush (group commit): who finds
+ * another one committing waits for that commit and the next one at most. Alone it commits at once. *seq (may be NULL) is its sequence number: dense, ascending, never reused.
  * Errors: SL_E_INVALID (which field and rule: sl_last_detail), SL_E_TOO_LARGE, SL_E_FULL, SL_E_IO,
  * SL_E_NOMEM, SL_E_FORKED. After any error the event is not in the store. */
 SL_API sl_status sl_append(sl_store *store, const sl_event *event, uint64_t *seq);
 
-/* Appends `count` events (1..65,536, together at most 256 MiB) in order as one commit: all or none.
+/* Appends `count` events (1..65,536, together at most 256 MiB) in order, in one commit: all or none.
  * *first_seq (may be NULL) is the first one's seq, the others follow densely. `bad` (may be NULL) is set on
  * SL_E_INVALID and SL_E_TOO_LARGE to the position of the first event that breaks a rule, and then nothing is
  * stored. */

@@ -4,6 +4,8 @@
 #include "format/frame.h"
 #include "format/pack.h"
 
+#include <stdlib.h>
+
 #define VERSION 1u
 
 /* The fixed header; frame.h says what stands in bytes 0 and 4 to 7. */
@@ -270,4 +272,28 @@ sl_status sl_record_headers(const sl_parts *parts, sl_header *out) {
   unpack in = unpack_of(parts->headers_raw);
   if (!read_headers(&in, parts->header_count, out) || unpack_left(&in) > 0) return damaged("its headers");
   return SL_OK;
+}
+
+/* ---- changes ---- */
+
+int64_t sl_record_appended_us(const uint8_t *bytes) { return (int64_t)sl_get_u64(bytes + AT_APPENDED); }
+
+void sl_record_set_clamp(uint8_t *bytes, size_t len, uint32_t clamp_us) {
+  sl_put_u32(bytes + AT_CLAMP, clamp_us);
+  frame_seal(bytes, len, VERSION);
+}
+
+sl_status sl_record_renumber(sl_slice bytes, uint32_t topic_id, uint32_t type_id, sl_buf *out) {
+  sl_parts parts;
+  sl_status status = sl_record_decode(bytes, &parts);
+  if (status != SL_OK) return status;
+  sl_header *headers = parts.header_count ? calloc(parts.header_count, sizeof *headers) : NULL;
+  if (parts.header_count && !headers) return sl_fail(SL_E_NOMEM, "out of memory");
+  if (headers) status = sl_record_headers(&parts, headers);
+  parts.headers = headers;
+  if (topic_id != SL_NAME_INLINE) parts.topic_id = topic_id;
+  if (type_id != SL_NAME_INLINE) parts.type_id = type_id;
+  if (status == SL_OK) status = sl_record_encode(&parts, out);
+  free(headers);
+  return status;
 }

@@ -46,6 +46,15 @@ sl_status sl_record_decode(sl_slice bytes, sl_parts *parts);
  * Same errors, except that damage in what it does not read goes unseen. */
 sl_status sl_record_peek(sl_slice bytes, sl_parts *parts);
 
+/* Changes of a record that is encoded already, for whoever puts it into the log in another's place. */
+/* The raw append time, without any check. */
+int64_t sl_record_appended_us(const uint8_t *bytes);
+/* Gives the record in `bytes`, which is sound, another clamp. */
+void sl_record_set_clamp(uint8_t *bytes, size_t len, uint32_t clamp_us);
+/* Appends the record with names that stand in it replaced by their numbers (SL_NAME_INLINE: left as it is).
+ * SL_E_CORRUPT, SL_E_NOMEM; `out` is then as long as before. */
+sl_status sl_record_renumber(sl_slice bytes, uint32_t topic_id, uint32_t type_id, sl_buf *out);
+
 /* Fills out[0..parts->header_count). The slices point into the record. SL_E_CORRUPT. */
 sl_status sl_record_headers(const sl_parts *parts, sl_header *out);
 #endif

@@ -482,6 +482,7 @@ sl_status db_begin_write(db_env *env, bool relaxed, db_txn **txn) {
   return status;
 }
 
+void db_set_relaxed(db_txn *txn, bool relaxed) { txn->relaxed = relaxed; }
 uint64_t db_txn_id(const db_txn *txn) { return mdb_txn_id(txn->lmdb); }
 sl_status db_txn_status(const db_txn *txn) { return txn->status; }
 

@@ -53,6 +53,7 @@ sl_status db_env_info_get(db_env *env, db_env_info *info);
  * A write transaction holds the environment's writer lock. Threads: each transaction stays in its thread. */
 sl_status db_begin_read(db_env *env, db_txn **txn);
 sl_status db_begin_write(db_env *env, bool relaxed, db_txn **txn);
+void db_set_relaxed(db_txn *txn, bool relaxed); /* of a write transaction, up to its commit */
 uint64_t db_txn_id(const db_txn *txn);
 sl_status db_txn_status(const db_txn *txn);     /* the sticky error, SL_OK if none */
 sl_status db_txn_fail(db_txn *txn, sl_status status); /* sets it (first one stays); returns it */

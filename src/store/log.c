@@ -143,6 +143,7 @@ sl_status log_open(sl_store *store) {
 
 void log_close(sl_log *log) {
   if (!log) return;
+  slots_close(log->slots);
   db_env_close(log->env);
   dict_free(log->dict);
   pthread_mutex_destroy(&log->quota.lock);

@@ -4,6 +4,7 @@
 #define SL_STORE_LOG_INNER_H
 #include "store/dict.h"
 #include "store/log.h"
+#include "store/slots.h"
 
 enum { LOG_EVENTS, LOG_META, LOG_DICT_IDS, LOG_DICT_NAMES, LOG_TABLES };
 extern const db_table_def log_tables[LOG_TABLES];
@@ -12,6 +13,7 @@ extern const db_table_def log_tables[LOG_TABLES];
 #define LOG_KEY_FORMAT SL_STR("format")   /* u32: SL_FORMAT_VERSION of the writer */
 #define LOG_KEY_STORE SL_STR("store")     /* 16 bytes of identity, then i64: created, microseconds */
 #define LOG_KEY_HEAD SL_STR("head")       /* log_meta, LOG_META_SIZE bytes */
+#define LOG_KEY_TICKETS SL_STR("tickets") /* of the last group commit through each slot: commit.c */
 #define LOG_KEY_ERAS SL_STR("eras")       /* u64 each: the first seq of each era, ascending; the first is 1 */
 
 /* Changed by trim, by options and by replays, never by a plain append. */
@@ -46,6 +48,7 @@ struct sl_log {
   uint64_t map_size;
   sl_quota quota;
   trim_memo memo;
+  slots *slots;   /* NULL: each append commits alone */
 };
 
 sl_status log_meta_read(db_txn *txn, log_meta *meta);

@@ -64,7 +64,7 @@ sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64
       q->free_pages -= free_pages < want ? free_pages : want;
       break;
     }
-    if (fresh) status = db_txn_fail(txn, full(store, (pages - free_pages) * size, quota));
+    if (fresh) status = full(store, (pages - free_pages) * size, quota);
   }
   pthread_mutex_unlock(&q->lock);
   return status;

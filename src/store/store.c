@@ -3,7 +3,7 @@
 #include "store/book.h"
 #include "store/db_file.h"
 #include "store/index.h"
-#include "store/log.h"
+#include "store/log_inner.h"
 #include "store/store_fs.h"
 #include "store/store_lock.h"
 #include "store/wait.h"
@@ -72,7 +72,7 @@ static sl_status read_options(sl_store *store, const sl_options *given) {
   if (o->version > SL_OPTIONS_VERSION)
     return sl_fail(SL_E_INVALID, "sl_options.version is %" PRIu32 ": this library knows up to %u", o->version,
                    SL_OPTIONS_VERSION);
-  if (o->flags & ~(uint32_t)SL_OPEN_EXISTING)
+  if (o->flags & ~(uint32_t)(SL_OPEN_EXISTING | SL_OPEN_OWN_COMMITS))
     return sl_fail(SL_E_INVALID, "sl_options.flags has unknown bits: %#" PRIx32, o->flags);
   if (o->durability != SL_DURABLE && o->durability != SL_RELAXED)
     return sl_fail(SL_E_INVALID, "sl_options.durability is %d: it is SL_DURABLE or SL_RELAXED",
@@ -125,6 +125,19 @@ static void free_store(sl_store *store) {
   free(store);
 }
 
+/* The shared memory of group commit, and then the store's lock for others, too. */
+static sl_status open_slots(sl_store *store, bool alone) {
+  slots *s = NULL;
+  if (!(store->options.flags & SL_OPEN_OWN_COMMITS)) {
+    s = slots_open(store, alone);
+    if (!s) return sl_fail(SL_E_NOMEM, "out of memory");
+    store->log->slots = s;
+  }
+  sl_status status = alone ? store_lock_share(store, store->lock_fd) : SL_OK;
+  if (status == SL_OK && s && !slots_settle(s)) status = sl_fail(SL_E_NOMEM, "out of memory");
+  return status;
+}
+
 sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
   if (!path || !out) return sl_fail(SL_E_INVALID, "sl_open needs a path and a place for the store");
   if (!*path) return sl_fail(SL_E_INVALID, "the store's path is empty: name a folder");
@@ -139,11 +152,11 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
   if (status == SL_OK) status = register_store(store);
   bool alone = false;
   if (status == SL_OK) status = store_lock_enter(store, &store->lock_fd, &alone);
-  if (status == SL_OK && alone) status = store_lock_share(store, store->lock_fd);
   if (status == SL_OK) {
     store->wait = wait_open();
     status = store->wait ? log_open(store) : sl_fail(SL_E_NOMEM, "out of memory");
   }
+  if (status == SL_OK) status = open_slots(store, alone);
   if (status == SL_OK) status = index_open(store);
   if (status == SL_OK) status = book_open(store);
   if (status == SL_OK) status = store_fs_own_files(store);

@@ -87,7 +87,7 @@ static void test_what_breaks_a_rule_is_named_and_not_stored(void **state) {
   refuse(k, WITH(tenant, SL_BYTES(long_text, 256)), SL_E_INVALID, "tenant");
   refuse(k, WITH(source, SL_STR("\x80")), SL_E_INVALID, "source");
   refuse(k, WITH(key, SL_BYTES(long_text, 32769)), SL_E_INVALID, "key has 32769");
-  refuse(k, WITH(flags, 1), SL_E_INVALID, "flags");
+  refuse(k, WITH(flags, 1u << 7), SL_E_INVALID, "flags");
   refuse(k, WITH(version, 99), SL_E_INVALID, "version");
   refuse(k, WITH(header_count, 1), SL_E_INVALID, "headers is NULL");
   refuse(k, WITH(value, ((sl_slice){NULL, 5})), SL_E_INVALID, "no data");

@@ -1,0 +1,191 @@
+/*
+ * Inside the writer lock: next seq = last + 1 (trim leaves the newest record, so no counter is written); the times are
+ * clamped against the newest record; new names get their numbers; quota; put; commit; then the cache learns the
+ * names.
+ *
+ * Records come encoded. One is changed here only for a new name, or when a clock reading taken later was committed
+ * earlier (then its clamp is not zero). That costs a fraction of a microsecond per KB against a flush of 100 and more.
+ *
+ * Tickets stand in `meta` as one value: for each slot the last ticket committed and the seq it got. Writing them costs
+ * a group one page more; an append that goes alone writes none.
+ */
+#include "store/commit.h"
+
+#include "store/slots.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define ERA_STEP_US INT64_C(60000000)
+#define TICKET 16u /* u64 ticket, u64 first seq */
+
+typedef struct commit {
+  sl_store *store;
+  db_txn *txn;
+  log_meta meta;
+  uint64_t last;
+  int64_t newest_us;
+  dict_pending pending;
+  sl_buf changed;   /* records of the unit at hand that had to be encoded anew */
+} commit;
+
+/* ---------------------------------------------------------------- tickets --- */
+
+sl_status commit_find_ticket(db_txn *txn, unsigned slot, uint64_t ticket, bool *found, uint64_t *first_seq) {
+  sl_slice value;
+  *found = false;
+  sl_status status = db_get(txn, LOG_META, LOG_KEY_TICKETS, &value);
+  if (status != SL_OK || value.len < (slot + 1) * TICKET) return status == SL_NOTFOUND ? SL_OK : status;
+  const uint8_t *p = (const uint8_t *)value.data + slot * TICKET;
+  *found = sl_get_u64(p) == ticket;
+  if (*found) *first_seq = sl_get_u64(p + 8);
+  return SL_OK;
+}
+
+static void write_tickets(db_txn *txn, const commit_unit *units, size_t count) {
+  uint8_t bytes[SLOT_COUNT * TICKET] = {0};
+  sl_slice value;
+  bool any = false;
+  for (size_t i = 0; i < count; i++) any |= units[i].slot >= 0;
+  if (!any) return;
+  sl_status status = db_get(txn, LOG_META, LOG_KEY_TICKETS, &value);
+  if (status == SL_OK) memcpy(bytes, value.data, value.len < sizeof bytes ? value.len : sizeof bytes);
+  for (size_t i = 0; i < count; i++) {
+    if (units[i].slot < 0) continue;
+    uint8_t *p = bytes + (size_t)units[i].slot * TICKET;
+    sl_put_u64(p, units[i].ticket);
+    sl_put_u64(p + 8, units[i].first_seq);
+  }
+  db_put(txn, LOG_META, LOG_KEY_TICKETS, SL_BYTES(bytes, sizeof bytes));
+}
+
+/* ---------------------------------------------------------------- records --- */
+
+/* The time of a unit against the newest record's. */
+static sl_status fit_time(commit *c, const commit_unit *unit, uint32_t *clamp_us) {
+  const int64_t now = unit->batch.now_us;
+  *clamp_us = 0;
+  if (c->last > 0 && now < c->newest_us) {
+    if (c->newest_us - now > ERA_STEP_US) {
+      sl_status status = log_era_begin(c->txn, c->last + 1);
+      if (status != SL_OK) return status;
+    } else {
+      *clamp_us = (uint32_t)(c->newest_us - now);
+    }
+  }
+  c->newest_us = now + *clamp_us;
+  return SL_OK;
+}
+
+/* A record of another process, which may be damaged (its memory, a bug): one bad record stops every reader. */
+static sl_status check(const commit_unit *unit, sl_slice record) {
+  sl_parts parts;
+  if (unit->slot < 0) return SL_OK;
+  sl_status status = sl_record_decode(record, &parts);
+  if (status == SL_OK && parts.appended_us != unit->batch.now_us)
+    status = sl_fail(SL_E_CORRUPT, "a record does not have its append's time");
+  return status;
+}
+
+/* The record with its names' numbers, in c->changed; as it is when it has them. */
+static sl_status renumber(commit *c, sl_slice *record) {
+  sl_parts parts;
+  uint32_t topic, type;
+  sl_status status = sl_record_peek(*record, &parts);
+  if (status != SL_OK) return status;
+  topic = parts.topic_id;
+  type = parts.type_id;
+  sl_dict *dict = c->store->log->dict;
+  if (topic == SL_NAME_INLINE) status = dict_assign(dict, c->txn, &c->pending, parts.topic, &topic);
+  if (status == SL_OK && type == SL_NAME_INLINE) status = dict_assign(dict, c->txn, &c->pending, parts.type, &type);
+  if (status != SL_OK || (topic == parts.topic_id && type == parts.type_id)) return status;
+  sl_buf_reset(&c->changed);
+  status = sl_record_renumber(*record, topic, type, &c->changed);
+  if (status == SL_OK) *record = sl_buf_slice(&c->changed);
+  return status;
+}
+
+static sl_status clamp(commit *c, sl_slice *record, uint32_t clamp_us) {
+  if (record->data != c->changed.data) {
+    sl_buf_reset(&c->changed);
+    sl_buf_append(&c->changed, record->data, record->len);
+    if (c->changed.failed) return sl_fail(SL_E_NOMEM, "out of memory");
+    *record = sl_buf_slice(&c->changed);
+  }
+  sl_record_set_clamp(c->changed.data, c->changed.len, clamp_us);
+  return SL_OK;
+}
+
+static sl_status put_unit(commit *c, commit_unit *unit) {
+  uint32_t clamp_us, put = 0;
+  sl_slice rest = unit->batch.records, record;
+  sl_status status = fit_time(c, unit, &clamp_us);
+  unit->first_seq = c->last + 1;
+  while (status == SL_OK && group_next(&rest, &record)) {
+    status = check(unit, record);
+    if (status == SL_OK && unit->batch.renumber) status = renumber(c, &record);
+    if (status == SL_OK && clamp_us) status = clamp(c, &record, clamp_us);
+    const uint64_t seq = c->last + 1;
+    if (status == SL_OK) status = db_append(c->txn, LOG_EVENTS, db_u64(&seq), record);
+    c->last = seq;
+    put++;
+  }
+  if (status == SL_OK && (rest.len > 0 || put != unit->batch.count))
+    status = sl_fail(SL_E_CORRUPT, "a batch of records is not as long as it says");
+  return status;
+}
+
+/* ----------------------------------------------------------------- commit --- */
+
+static uint64_t pages_of(const commit_unit *units, size_t count) {
+  uint64_t pages = 0, leaf_bytes = 0;
+  for (size_t i = 0; i < count; i++) {
+    sl_slice rest = units[i].batch.records, record;
+    while (group_next(&rest, &record)) {
+      uint64_t own = quota_pages_of(record.len);
+      if (own > 1) pages += own;
+      else leaf_bytes += record.len + 24;
+    }
+  }
+  return pages + leaf_bytes / 3000 + 1; /* leaves that are split are not filled to the end */
+}
+
+static int by_time(const void *a, const void *b) {
+  const commit_unit *x = a, *y = b;
+  return (x->batch.now_us > y->batch.now_us) - (x->batch.now_us < y->batch.now_us);
+}
+
+/* Whoever passes a seq for good flushes a log to which anybody ever appended relaxed: the log must know. */
+static void set_durability(commit *c, const commit_unit *units, size_t count) {
+  bool relaxed = true;
+  for (size_t i = 0; i < count; i++) relaxed &= units[i].batch.relaxed;
+  db_set_relaxed(c->txn, relaxed);
+  if (!relaxed || (c->meta.flags & LOG_RELAXED)) return;
+  c->meta.flags |= LOG_RELAXED;
+  log_meta_write(c->txn, &c->meta);
+}
+
+sl_status commit_units(sl_store *store, db_txn *txn, commit_unit *units, size_t count, commit_stage *stage) {
+  commit c = {.store = store, .txn = txn};
+  sl_status status = log_meta_read(txn, &c.meta);
+  if (status == SL_OK) {
+    status = quota_check(store, txn, &c.meta, pages_of(units, count));
+    *stage = COMMIT_REFUSED;
+    if (status == SL_E_FULL) return status;
+  }
+  if (status == SL_OK) status = log_newest(txn, &c.last, &c.newest_us);
+  qsort(units, count, sizeof *units, by_time);
+  for (size_t i = 0; status == SL_OK && i < count; i++) status = put_unit(&c, &units[i]);
+  if (status == SL_OK) {
+    write_tickets(txn, units, count);
+    set_durability(&c, units, count);
+  } else {
+    db_txn_fail(txn, status);
+  }
+  *stage = db_txn_status(txn) == SL_OK ? COMMIT_UNCERTAIN : COMMIT_ABORTED;
+  status = db_commit(txn); /* aborts, and says why, if something failed */
+  if (status == SL_OK) dict_pending_learn(store->log->dict, &c.pending);
+  dict_pending_free(&c.pending);
+  sl_buf_free(&c.changed);
+  return status;
+}

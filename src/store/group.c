@@ -1,0 +1,228 @@
+/*
+ * Flat combining over LMDB's writer lock, for threads and processes alike.
+ *
+ * Alone: an append finds the lead free, takes it and commits its own records. No copy, no ticket, no waiting.
+ *
+ * In company: it finds the lead held, puts its records into a slot (slots.h) and sleeps. Whoever gives up the lead
+ * wakes it: mostly its slot is DONE then. Else it tries for the lead itself, and as leader commits every slot that is
+ * READY together with its own. So nobody waits longer than for the commit under way and the next one.
+ *
+ * A batch too large for a slot, or one that finds no free slot, keeps its records and waits for the lead; its turn is
+ * kept for it (slots.c).
+ *
+ * What can go wrong:
+ *   - The leader is killed. The lead passes on (a robust mutex); slots that it had TAKEN are decided by their tickets
+ *     in the log. They are looked for inside a write transaction: LMDB publishes a commit to readers a moment after it
+ *     is on disk, and a leader killed in that moment would look as if it had not committed. The writer lock's own
+ *     recovery repairs that.
+ *   - The commit fails. It may be one producer's record, or this process's limits (a smaller map, no memory). So the
+ *     leader's failure is never another one's verdict: the others are REJECTED, and each tries again alone, after a
+ *     look for its ticket (a commit that failed may be on disk all the same).
+ *   - All together do not fit into the quota. Then the leader commits its own, and each other one meets the quota as
+ *     leader.
+ *   - The owner of a slot is killed. A leader frees the slot, or commits it if it was READY and the death unseen: an
+ *     append that never returned.
+ */
+#include "store/group.h"
+
+#include "store/commit.h"
+#include "store/slots.h"
+
+bool group_next(sl_slice *rest, sl_slice *record) {
+  if (rest->len < 4) return false;
+  const uint8_t *p = rest->data;
+  const uint32_t len = sl_get_u32(p);
+  if (len > rest->len - 4) return false;
+  *record = (sl_slice){p + 4, len};
+  *rest = (sl_slice){p + 4 + len, rest->len - 4 - len};
+  return true;
+}
+
+/* An append on its way. */
+typedef struct waiter {
+  sl_store *store;
+  const group_batch *batch;
+  int slot;        /* -1: none */
+  bool alone;      /* was REJECTED: commits without others */
+  uint64_t first_seq;
+} waiter;
+
+static commit_unit unit_of_slot(slots *s, unsigned i) {
+  const append_slot *at = slots_at(s, i);
+  const uint32_t len = at->len <= SLOT_BYTES ? at->len : 0;
+  return (commit_unit){.slot = (int)i, .ticket = at->ticket,
+                       .batch = {.records = {slots_bytes(s, i), len}, .count = at->count, .now_us = at->now_us,
+                                 .relaxed = at->relaxed, .renumber = at->renumber}};
+}
+
+/* S2: decides the slots that a dead leader left. */
+static sl_status settle_left(slots *s, db_txn *txn, unsigned *decided) {
+  for (uint64_t left = slots_left(s); left; left &= left - 1) {
+    const unsigned i = (unsigned)__builtin_ctzll(left);
+    bool found;
+    uint64_t first_seq = 0;
+    sl_status status = commit_find_ticket(txn, i, slots_at(s, i)->ticket, &found, &first_seq);
+    if (status != SL_OK) return status;
+    if (found) slots_decide(s, i, SLOT_DONE, first_seq);
+    else slots_untake(s, i);
+    ++*decided;
+  }
+  return SL_OK;
+}
+
+static bool is_published(const waiter *w, slots *s) {
+  return w->slot >= 0 && slots_at(s, (unsigned)w->slot)->ticket != 0;
+}
+
+/* The leader's own unit first, then the slots that are READY. */
+static size_t collect(const waiter *w, slots *s, commit_unit *units) {
+  size_t count = 0;
+  uint64_t mask = w->alone ? 0 : slots_ready(s);
+  const bool published = is_published(w, s);
+  if (published) {
+    units[count++] = unit_of_slot(s, (unsigned)w->slot);
+    mask &= ~(UINT64_C(1) << w->slot);
+  } else {
+    units[count++] = (commit_unit){.batch = *w->batch, .slot = -1};
+  }
+  slots_take(s, mask | (published ? UINT64_C(1) << w->slot : 0));
+  for (; mask; mask &= mask - 1) units[count++] = unit_of_slot(s, (unsigned)__builtin_ctzll(mask));
+  return count;
+}
+
+/* Tells the others what became of theirs. */
+static void tell(const waiter *w, slots *s, const commit_unit *units, size_t count, slot_state state) {
+  for (size_t i = 0; i < count; i++)
+    if (units[i].slot >= 0 && units[i].slot != w->slot)
+      slots_decide(s, (unsigned)units[i].slot, state, units[i].first_seq);
+}
+
+static uint64_t own_seq(const commit_unit *units, size_t count, int slot) {
+  for (size_t i = 0; i < count; i++)
+    if (units[i].slot == slot) return units[i].first_seq;
+  return 0;
+}
+
+/* One transaction. *again: the others were in the way, w's append shall try alone. */
+static sl_status lead_once(waiter *w, slots *s, bool published, unsigned *served, bool *again) {
+  commit_unit units[COMMIT_UNITS_MAX];
+  commit_stage stage;
+  db_txn *txn;
+  bool done = false;
+  *again = false;
+  sl_status status = db_begin_write(w->store->log->env, false, &txn);
+  if (status != SL_OK) return status;
+  status = settle_left(s, txn, served);
+  if (status == SL_OK && published)
+    status = commit_find_ticket(txn, (unsigned)w->slot, slots_at(s, (unsigned)w->slot)->ticket, &done, &w->first_seq);
+  if (status != SL_OK || done) {
+    db_abort(txn);
+    return status;
+  }
+  size_t count = collect(w, s, units);
+  status = commit_units(w->store, txn, units, count, &stage);
+  if (status != SL_OK && stage == COMMIT_REFUSED && count > 1) {
+    for (size_t i = 1; i < count; i++) slots_untake(s, (unsigned)units[i].slot);
+    count = 1;
+    status = commit_units(w->store, txn, units, count, &stage);
+  }
+  if (status != SL_OK && stage == COMMIT_REFUSED) db_abort(txn);
+  *served += (unsigned)count;
+  if (status == SL_OK) w->first_seq = own_seq(units, count, published ? w->slot : -1);
+  tell(w, s, units, count, status == SL_OK ? SLOT_DONE : SLOT_REJECTED);
+  /* Alone it is w's own failure. So is an uncertain commit of records that no ticket tells of. */
+  *again = status != SL_OK && count > 1 && (published || stage == COMMIT_ABORTED);
+  return status;
+}
+
+/* Holding the lead: commits w's append and what is READY. The status is w's own, decided. *served: how many. */
+static sl_status lead(waiter *w, slots *s, unsigned *served) {
+  const bool published = is_published(w, s);
+  for (;;) {
+    bool again;
+    sl_status status = lead_once(w, s, published, served, &again);
+    if (!again) return status;
+    w->alone = true;
+  }
+}
+
+static sl_status append_without_slots(sl_store *store, const group_batch *batch, uint64_t *first_seq) {
+  commit_unit unit = {.batch = *batch, .slot = -1};
+  commit_stage stage;
+  db_txn *txn;
+  sl_status status = db_begin_write(store->log->env, false, &txn);
+  if (status != SL_OK) return status;
+  status = commit_units(store, txn, &unit, 1, &stage);
+  if (status != SL_OK && stage == COMMIT_REFUSED) db_abort(txn);
+  if (status == SL_OK) *first_seq = unit.first_seq;
+  return status;
+}
+
+/* Takes a slot: with its records if they fit, else only to be in line for the lead. */
+static void enter(waiter *w, slots *s) {
+  w->slot = slots_claim(s);
+  if (w->slot < 0) return;
+  append_slot *at = slots_at(s, (unsigned)w->slot);
+  at->ticket = 0;
+  if (w->batch->records.len > SLOT_BYTES) {
+    slots_queue(s, (unsigned)w->slot);
+    return;
+  }
+  memcpy(slots_bytes(s, (unsigned)w->slot), w->batch->records.data, w->batch->records.len);
+  at->len = (uint32_t)w->batch->records.len;
+  at->count = w->batch->count;
+  at->now_us = w->batch->now_us;
+  at->relaxed = w->batch->relaxed;
+  at->renumber = w->batch->renumber;
+  slots_publish(s, (unsigned)w->slot);
+}
+
+/* True when somebody has committed the slot. */
+static bool is_done(waiter *w, slots *s) {
+  if (w->slot < 0) return false;
+  const append_slot *at = slots_at(s, (unsigned)w->slot);
+  const uint32_t state = atomic_load(&at->state);
+  if (state == SLOT_REJECTED) {
+    w->alone = true;
+    slots_queue(s, (unsigned)w->slot);
+  }
+  if (state != SLOT_DONE) return false;
+  w->first_seq = at->first_seq;
+  return true;
+}
+
+/* Lets go of the slot; a leader does so before it gives up the lead. */
+static void leave(waiter *w, slots *s) {
+  if (w->slot >= 0) slots_release(s, (unsigned)w->slot);
+  w->slot = -1;
+}
+
+sl_status group_append(sl_store *store, const group_batch *batch, uint64_t *first_seq) {
+  slots *s = store->log->slots;
+  if (!s) return append_without_slots(store, batch, first_seq);
+  waiter w = {.store = store, .batch = batch, .slot = -1};
+  sl_status status = SL_OK;
+  for (;;) {
+    unsigned served = 0;
+    const uint32_t round = slots_round(s);
+    if (is_done(&w, s)) break;
+    const slots_lead got = slots_try_lead(s, w.slot);
+    if (got == LEAD_BROKEN) w.alone = true;
+    if (got == LEAD_HELD) {
+      if (w.slot < 0) enter(&w, s);
+      slots_sleep(s, round);
+      continue;
+    }
+    /* It may have been committed since the look; while the lead is ours nobody else decides. */
+    if (!is_done(&w, s)) {
+      if (!w.alone) slots_linger(s, is_published(&w, s) ? 0 : 1);
+      status = lead(&w, s, &served);
+    }
+    leave(&w, s);
+    if (got == LEAD_TAKEN) slots_end_lead(s, served);
+    break;
+  }
+  leave(&w, s);
+  if (status == SL_OK) *first_seq = w.first_seq;
+  return status;
+}

@@ -1,0 +1,329 @@
+#include "store/slots.h"
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "store/db_file.h"
+#include "store/store_fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#endif
+
+#define MAGIC UINT64_C(0x736c6f7473736c31) /* with the layout's version in its last byte */
+#define LINGER_US 80
+#define TURN_US 2000     /* whose turn it is has so long to come for it */
+#define SLEEP_US 10000   /* a leader that was killed wakes nobody */
+#define REAP_ROUNDS 1024u
+
+typedef struct header {
+  _Atomic uint64_t magic; /* written last */
+  uint32_t slots, slot_bytes, mutex_bytes;
+  _Alignas(64) pthread_mutex_t lead;
+  _Alignas(64) _Atomic uint32_t round;
+  _Atomic uint32_t expected;     /* appends that the next commit may hope for */
+  _Atomic uint32_t turn;         /* slot + 1 of who is to have the lead next; 0: anybody */
+  _Atomic int64_t turn_until_us;
+  _Atomic uint64_t ticket;       /* the last one given out; begins at random */
+  _Alignas(64) _Atomic uint64_t ready, waiting, taken; /* slots by state: hints, but for `taken` (see S2) */
+  _Alignas(64) append_slot slot[SLOT_COUNT];
+} header;
+
+#define PAGES(bytes) (((bytes) + 4095) / 4096 * 4096)
+#define SIZE (PAGES(sizeof(header)) + (size_t)SLOT_COUNT * SLOT_BYTES)
+
+struct slots {
+  header *h;
+  bool shared;
+};
+
+/* ------------------------------------------------------------------ open --- */
+
+static bool init_lead(header *h, bool shared) {
+  pthread_mutexattr_t attr;
+  if (pthread_mutexattr_init(&attr) != 0) return false;
+  bool ok = true;
+#if defined(__linux__)
+  if (shared)
+    ok = pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED) == 0 &&
+         pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST) == 0;
+#else
+  (void)shared;
+#endif
+  ok = ok && pthread_mutex_init(&h->lead, &attr) == 0;
+  pthread_mutexattr_destroy(&attr);
+  return ok;
+}
+
+static bool init(header *h, bool shared) {
+  uint64_t ticket;
+  atomic_store(&h->magic, 0);
+  memset((void *)h, 0, sizeof *h);
+  h->slots = SLOT_COUNT;
+  h->slot_bytes = SLOT_BYTES;
+  h->mutex_bytes = sizeof(pthread_mutex_t);
+  /* Random, so that tickets of an earlier file, which may stand in the log, are none of this one's. */
+  if (!sl_random(&ticket, sizeof ticket) || !init_lead(h, shared)) return false;
+  atomic_store(&h->ticket, ticket);
+  atomic_store(&h->magic, MAGIC);
+  return true;
+}
+
+static bool usable(const header *h) {
+  return atomic_load(&h->magic) == MAGIC && h->slots == SLOT_COUNT && h->slot_bytes == SLOT_BYTES &&
+         h->mutex_bytes == sizeof(pthread_mutex_t);
+}
+
+static header *map_file(sl_store *store, bool fresh) {
+#if defined(__linux__)
+  char *path = store_path(store, "log/slots");
+  struct stat st;
+  void *map = MAP_FAILED;
+  int fd = path ? store_fs_open_file(store, path, O_RDWR) : -1;
+  bool ok = fd >= 0 && fstat(fd, &st) == 0;
+  if (ok && fresh && st.st_size != (off_t)SIZE) ok = ftruncate(fd, 0) == 0 && ftruncate(fd, (off_t)SIZE) == 0;
+  /* Its blocks first: a touch of a page that the full disk has no block for would be a SIGBUS. */
+  if (ok && fresh) ok = db_file_reserve(path, SIZE, store->file_mode) == SL_OK;
+  if (ok) ok = fstat(fd, &st) == 0 && st.st_size == (off_t)SIZE;
+  if (ok) map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (fd >= 0) close(fd);
+  free(path);
+  return map == MAP_FAILED ? NULL : map;
+#else
+  (void)store, (void)fresh; /* no robust mutexes, no futexes */
+  return NULL;
+#endif
+}
+
+static bool go_private(slots *s) {
+  s->shared = false;
+  s->h = aligned_alloc(64, (SIZE + 63) / 64 * 64);
+  if (s->h && init(s->h, false)) return true;
+  free(s->h);
+  s->h = NULL;
+  return false;
+}
+
+slots *slots_open(sl_store *store, bool fresh) {
+  slots *s = calloc(1, sizeof *s);
+  if (!s) return NULL;
+  s->h = map_file(store, fresh);
+  s->shared = s->h != NULL;
+  if (s->shared && fresh) (void)init(s->h, true); /* slots_settle sees whether it is usable */
+  if (s->shared || go_private(s)) return s;
+  slots_close(s);
+  return NULL;
+}
+
+bool slots_settle(slots *s) {
+  if (!s->shared || usable(s->h)) return true;
+  munmap((void *)s->h, SIZE);
+  return go_private(s);
+}
+
+void slots_close(slots *s) {
+  if (!s) return;
+  if (s->shared) {
+    munmap((void *)s->h, SIZE);
+  } else if (s->h) {
+    pthread_mutex_destroy(&s->h->lead);
+    free(s->h);
+  }
+  free(s);
+}
+
+bool slots_shared(const slots *s) { return s->shared; }
+append_slot *slots_at(slots *s, unsigned i) { return &s->h->slot[i]; }
+uint8_t *slots_bytes(slots *s, unsigned i) {
+  return (uint8_t *)s->h + PAGES(sizeof(header)) + (size_t)i * SLOT_BYTES;
+}
+
+/* ---------------------------------------------------------------- owners --- */
+
+static uint64_t bit(unsigned i) { return UINT64_C(1) << i; }
+
+int slots_claim(slots *s) {
+  const uint32_t pid = (uint32_t)getpid();
+  for (unsigned i = 0; i < SLOT_COUNT; i++) { /* the lowest free one: few producers touch few pages */
+    uint32_t nobody = 0;
+    append_slot *slot = slots_at(s, i);
+    if (atomic_load_explicit(&slot->owner, memory_order_relaxed) != 0 ||
+        !atomic_compare_exchange_strong(&slot->owner, &nobody, pid))
+      continue;
+    atomic_store(&slot->state, SLOT_CLAIMED);
+    slot->since_us = sl_clock_monotonic_us();
+    return (int)i;
+  }
+  return -1;
+}
+
+void slots_publish(slots *s, unsigned i) {
+  slots_at(s, i)->ticket = atomic_fetch_add(&s->h->ticket, 1) + 1;
+  atomic_store(&slots_at(s, i)->state, SLOT_READY);
+  atomic_fetch_or(&s->h->ready, bit(i));
+}
+
+void slots_queue(slots *s, unsigned i) {
+  atomic_store(&slots_at(s, i)->state, SLOT_WAITING);
+  atomic_fetch_or(&s->h->waiting, bit(i));
+}
+
+/* By its owner, or by the leader for a dead one. */
+void slots_release(slots *s, unsigned i) {
+  atomic_fetch_and(&s->h->waiting, ~bit(i));
+  atomic_fetch_and(&s->h->ready, ~bit(i));
+  atomic_store(&slots_at(s, i)->state, SLOT_FREE);
+  atomic_store(&slots_at(s, i)->owner, 0);
+}
+
+uint32_t slots_round(slots *s) { return atomic_load(&s->h->round); }
+
+void slots_sleep(slots *s, uint32_t round) {
+  const struct timespec most = {0, SLEEP_US * 1000};
+#if defined(__linux__)
+  (void)syscall(SYS_futex, &s->h->round, FUTEX_WAIT, round, &most, NULL, 0);
+#else
+  const struct timespec nap = {0, 50000};
+  for (int i = 0; i < SLEEP_US / 50 && atomic_load(&s->h->round) == round; i++) nanosleep(&nap, NULL);
+  (void)most;
+#endif
+}
+
+slots_lead slots_try_lead(slots *s, int i) {
+  header *h = s->h;
+  const uint32_t turn = atomic_load(&h->turn);
+  if (turn != 0 && turn != (uint32_t)(i + 1) && sl_clock_monotonic_us() < atomic_load(&h->turn_until_us))
+    return LEAD_HELD;
+  int rc = pthread_mutex_trylock(&h->lead);
+#if defined(__linux__)
+  if (rc == EOWNERDEAD) rc = pthread_mutex_consistent(&h->lead); /* what it left TAKEN says slots_left */
+#endif
+  if (rc == EBUSY) return LEAD_HELD;
+  if (rc != 0) return LEAD_BROKEN;
+  if (turn != 0) atomic_store(&h->turn, 0);
+  if (i >= 0 && atomic_load(&slots_at(s, (unsigned)i)->state) == SLOT_WAITING) {
+    atomic_fetch_and(&h->waiting, ~bit((unsigned)i));
+    atomic_store(&slots_at(s, (unsigned)i)->state, SLOT_CLAIMED);
+  }
+  return LEAD_TAKEN;
+}
+
+/* ------------------------------------------------------------ the leader --- */
+
+static bool is_alive(uint32_t pid) {
+  return pid == (uint32_t)getpid() || kill((pid_t)pid, 0) == 0 || errno != ESRCH;
+}
+
+static unsigned count(uint64_t mask) {
+  unsigned n = 0;
+  for (; mask; mask &= mask - 1) n++;
+  return n;
+}
+
+void slots_linger(slots *s, unsigned more) {
+  const unsigned goal = atomic_load_explicit(&s->h->expected, memory_order_relaxed);
+  if (goal <= 1 || count(atomic_load(&s->h->ready)) + more >= goal) return;
+  const int64_t end = sl_clock_monotonic_us() + LINGER_US;
+  do sched_yield();
+  while (count(atomic_load(&s->h->ready)) + more < goal && sl_clock_monotonic_us() < end);
+}
+
+uint64_t slots_ready(slots *s) {
+  uint64_t mask = atomic_load(&s->h->ready), alive = 0;
+  for (; mask; mask &= mask - 1) {
+    const unsigned i = (unsigned)__builtin_ctzll(mask);
+    append_slot *slot = slots_at(s, i);
+    if (atomic_load(&slot->state) != SLOT_READY) continue;
+    if (is_alive(atomic_load(&slot->owner))) alive |= bit(i);
+    else slots_release(s, i);
+  }
+  return alive;
+}
+
+void slots_take(slots *s, uint64_t mask) {
+  atomic_store(&s->h->taken, mask); /* before any is: a new leader looks here */
+  atomic_fetch_and(&s->h->ready, ~mask);
+  for (uint64_t m = mask; m; m &= m - 1) atomic_store(&slots_at(s, (unsigned)__builtin_ctzll(m))->state, SLOT_TAKEN);
+}
+
+uint64_t slots_left(slots *s) {
+  uint64_t mask = atomic_load(&s->h->taken), left = 0;
+  for (; mask; mask &= mask - 1) {
+    const unsigned i = (unsigned)__builtin_ctzll(mask);
+    const uint32_t state = atomic_load(&slots_at(s, i)->state);
+    if (state == SLOT_TAKEN || state == SLOT_READY) left |= bit(i); /* READY: killed while taking */
+  }
+  return left;
+}
+
+void slots_untake(slots *s, unsigned i) {
+  append_slot *slot = slots_at(s, i);
+  if (!is_alive(atomic_load(&slot->owner))) {
+    slots_release(s, i);
+  } else {
+    atomic_store(&slot->state, SLOT_READY);
+    atomic_fetch_or(&s->h->ready, bit(i));
+  }
+  atomic_fetch_and(&s->h->taken, ~bit(i));
+}
+
+void slots_decide(slots *s, unsigned i, slot_state state, uint64_t first_seq) {
+  append_slot *slot = slots_at(s, i);
+  slot->first_seq = first_seq;
+  atomic_fetch_and(&s->h->ready, ~bit(i));
+  atomic_store(&slot->state, state); /* from here on it is its owner's */
+  atomic_fetch_and(&s->h->taken, ~bit(i));
+}
+
+/* Frees what dead owners left in states that nobody else would ever look at. */
+static void reap(slots *s) {
+  for (unsigned i = 0; i < SLOT_COUNT; i++) {
+    const uint32_t owner = atomic_load(&slots_at(s, i)->owner);
+    if (owner != 0 && !is_alive(owner)) slots_release(s, i);
+  }
+}
+
+/* The one who waits longest has the next turn, so that producers of small events, who are served by every leader,
+ * do not keep those away who must lead to be served. */
+static void give_turn(slots *s) {
+  header *h = s->h;
+  uint64_t mask = atomic_load(&h->waiting);
+  int64_t oldest = INT64_MAX;
+  uint32_t turn = 0;
+  for (; mask; mask &= mask - 1) {
+    const unsigned i = (unsigned)__builtin_ctzll(mask);
+    const append_slot *slot = slots_at(s, i);
+    if (atomic_load(&slot->state) != SLOT_WAITING || slot->since_us >= oldest) continue;
+    oldest = slot->since_us;
+    turn = i + 1;
+  }
+  if (turn != 0) atomic_store(&h->turn_until_us, sl_clock_monotonic_us() + TURN_US);
+  atomic_store(&h->turn, turn);
+}
+
+void slots_end_lead(slots *s, unsigned units) {
+  header *h = s->h;
+  const uint32_t round = atomic_load(&h->round);
+  const unsigned ready = count(atomic_load(&h->ready));
+  atomic_store(&h->taken, 0);
+  atomic_store_explicit(&h->expected, units + ready, memory_order_relaxed);
+  bool full = false;
+  if (round % REAP_ROUNDS == 0 || (full = atomic_load(&slots_at(s, SLOT_COUNT - 1)->owner) != 0)) reap(s);
+  give_turn(s);
+  pthread_mutex_unlock(&h->lead);
+  /* Behind the unlocking: who is woken tries for the lead, and who found it held has read an older round. */
+  atomic_fetch_add(&h->round, 1);
+#if defined(__linux__)
+  const bool somebody = units > 1 || full || atomic_load(&h->ready) != 0 || atomic_load(&h->waiting) != 0;
+  if (somebody) (void)syscall(SYS_futex, &h->round, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+#endif
+}
