@@ -3,6 +3,10 @@
  * An eye for the tests that shares nothing with the code it judges: assigned by hand, no group, nothing committed.
  * It reads every partition up to the high watermark it found at the start. A read_committed reader may be held below
  * it by an open transaction; then kread waits until the transaction has ended, and says so if it does not in time.
+ *
+ * The watermark is asked for with a read_uncommitted handle. librdkafka answers a read_committed one with the last
+ * stable offset under the same name, and a commit returns before the broker has written its end into each partition:
+ * kread then took a partition for read that held events it had not seen (6 of 9 "lost", once in hundreds of runs).
  */
 #include <librdkafka/rdkafka.h>
 
@@ -278,14 +282,20 @@ int main(int argc, char **argv)
 	}
 	int64_t deadline = now_ms() + timeout * 1000;
 	rd_kafka_conf_set(conf, "bootstrap.servers", brokers, err, sizeof err);
+	parts ps = {0};
+	rd_kafka_conf_t *all_records = rd_kafka_conf_dup(conf);
+	rd_kafka_conf_set(all_records, "isolation.level", "read_uncommitted", err, sizeof err);
+	rd_kafka_t *measure = rd_kafka_new(RD_KAFKA_CONSUMER, all_records, err, sizeof err);
+	if (!measure)
+		die(EXIT_USAGE, err, NULL);
+	find_parts(measure, &ps, topics, ntopics, all, prefix, deadline);
+	find_ends(measure, &ps, deadline);
+	rd_kafka_destroy(measure);
+
 	rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, err, sizeof err);
 	if (!rk)
 		die(EXIT_USAGE, err, NULL);
 	rd_kafka_poll_set_consumer(rk);
-
-	parts ps = {0};
-	find_parts(rk, &ps, topics, ntopics, all, prefix, deadline);
-	find_ends(rk, &ps, deadline);
 
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)ps.n + 1);
 	size_t left = 0;

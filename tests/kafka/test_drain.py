@@ -1,6 +1,7 @@
 """The main job on a real broker: what was appended arrives once, unchanged and in order, and the books say where."""
 import json
 import shutil
+import subprocess
 import time
 import unittest
 
@@ -211,6 +212,44 @@ class Life(rig.Rig):
         self.assertEqual(len(self.cluster.read(topic)), len(records) + 1)
         self.assertEqual(agent.terminate(), 0, agent.log())
         store.verify()
+
+
+class Judge(rig.Rig):
+    """The judge itself: what it has not seen is not there."""
+
+    def hold(self, topic):
+        """A transaction with one record, open until it is told how to end."""
+        held = subprocess.Popen(rig.dying_with_us([rig.tool("tests/kafka/hold"), self.cluster.brokers, topic]),
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(held.communicate)
+        self.assertEqual(held.stdout.readline(), "open\n")
+
+        def end(how):
+            held.stdin.write(how + "\n")
+            held.stdin.flush()
+            self.assertEqual(held.stdout.readline(), "ended\n")
+
+        return end
+
+    def test_it_waits_for_an_open_transaction(self):
+        # A commit returns before the broker has written its end into the partitions: what is read right after it may
+        # still be open. That is no proof that nothing is there.
+        topic = self.topic()
+        self.cluster.topic(topic, 1)
+        end = self.hold(topic)
+        with self.assertRaises(rig.Failed) as unread:
+            self.cluster.read(topic, seconds=2)
+        self.assertIn("open transaction", str(unread.exception))
+        self.assertEqual(self.cluster.read(topic, extra=["--lso"]), [])
+        end("commit")
+        self.assertEqual(len(self.cluster.read(topic)), 1)
+
+    def test_it_passes_an_aborted_transaction(self):
+        topic = self.topic()
+        self.cluster.topic(topic, 1)
+        self.hold(topic)("abort")
+        self.assertEqual(self.cluster.read(topic), [])
+        self.assertEqual(len(self.cluster.read(topic, committed=False)), 1)
 
 
 class Parked(rig.Rig):
