@@ -22,7 +22,7 @@
  *             SL_E_INVALID (an object or an output is NULL), SL_E_NOMEM, SL_E_IO, SL_E_CORRUPT,
  *             SL_E_MISMATCH, SL_E_BUSY (all reader slots of the store are taken) and SL_E_FORKED.
  * Threads     An sl_store may be used by any number of threads at once. An sl_iter belongs to one
- *             thread at a time. The library starts no thread.
+ *             thread at a time. The library starts no thread, but for the one of sl_append_async.
  * Processes   Any number of processes on one host (in one pid namespace) may have the same store
  *             open. One process opens a store once: a second sl_open returns SL_E_BUSY. After
  *             fork() the child must not use the parent's sl_store: every call returns SL_E_FORKED.
@@ -74,7 +74,8 @@ typedef enum sl_status {
   SL_E_ACCESS = 13,      /* permission denied, or a read-only file system */
   SL_E_UNSUPPORTED = 14, /* this host or file system cannot hold a store (NFS, FUSE, big-endian ...) */
   SL_E_MISMATCH = 15,    /* the store's parts do not belong together (one was restored or replaced) */
-  SL_E_NO_STORE = 16     /* there is no store at that path (SL_OPEN_EXISTING) */
+  SL_E_NO_STORE = 16,    /* there is no store at that path (SL_OPEN_EXISTING) */
+  SL_E_AGAIN = 17        /* the queue of asynchronous appends is full; nothing was taken */
 } sl_status;
 
 /* A short English name of a status ("store full"). Never NULL. Any thread. */
@@ -136,6 +137,7 @@ typedef struct sl_options {
                                need fewer file system journal commits; 0: 64 MiB; SL_NONE: none */
   const char *group;        /* name or number of a group that may use the store (folders 0770, files
                                0660); NULL: the owner only (0700, 0600). Used at creation. */
+  uint64_t async_bytes;     /* encoded bytes that may wait in sl_append_async's queue; 0: 16 MiB */
 } sl_options;
 
 /* Opens the store in folder `path`, creating it (and missing parent folders) when it is not there.
@@ -213,6 +215,23 @@ SL_API sl_status sl_append(sl_store *store, const sl_event *event, uint64_t *seq
  * stored. */
 SL_API sl_status sl_append_many(sl_store *store, const sl_event *events, size_t count,
                                 uint64_t *first_seq, size_t *bad);
+
+/* Told of one asynchronous append, once: `seq` on SL_OK; else why not, and `detail` as sl_last_detail (valid during the
+ * call). Called on the library's thread, one at a time, in the order of the appends. It may append (sl_append_async,
+ * sl_append); it must not call sl_close or sl_append_wait, and while it runs no other append is decided. */
+typedef void sl_append_fn(void *arg, sl_status status, uint64_t seq, const char *detail);
+
+/* Takes an append and returns at once, whatever the disk is doing; `fn` (may be NULL) is called when the event is as
+ * durable as it shall be, or cannot be. Events of one thread are appended in its order; appended_at_us is the time of
+ * the commit. Everything that has gathered while one commit ran goes into the next. The first call starts a thread,
+ * which sl_close ends after it has decided what was taken; a process that is killed loses what was not decided.
+ * Errors, none of which calls `fn`: SL_E_INVALID, SL_E_TOO_LARGE, SL_E_AGAIN (async_bytes wait already: the disk is
+ * slower than you), SL_E_NOMEM, SL_E_FORKED. */
+SL_API sl_status sl_append_async(sl_store *store, const sl_event *event, sl_append_fn *fn, void *arg);
+
+/* Waits until every asynchronous append taken before this call is decided and its callback has returned, or timeout_ms
+ * has passed (SL_TIMEOUT; negative: without end). SL_E_FORKED. */
+SL_API sl_status sl_append_wait(sl_store *store, int timeout_ms);
 
 /* Checks an event against the rules of sl_event and the store's max_value, without storing it. */
 SL_API sl_status sl_event_check(const sl_store *store, const sl_event *event);

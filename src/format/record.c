@@ -276,7 +276,10 @@ sl_status sl_record_headers(const sl_parts *parts, sl_header *out) {
 
 /* ---- changes ---- */
 
-int64_t sl_record_appended_us(const uint8_t *bytes) { return (int64_t)sl_get_u64(bytes + AT_APPENDED); }
+void sl_record_set_appended(uint8_t *bytes, size_t len, int64_t appended_us) {
+  sl_put_u64(bytes + AT_APPENDED, (uint64_t)appended_us);
+  frame_seal(bytes, len, VERSION);
+}
 
 void sl_record_set_clamp(uint8_t *bytes, size_t len, uint32_t clamp_us) {
   sl_put_u32(bytes + AT_CLAMP, clamp_us);

@@ -47,9 +47,8 @@ sl_status sl_record_decode(sl_slice bytes, sl_parts *parts);
 sl_status sl_record_peek(sl_slice bytes, sl_parts *parts);
 
 /* Changes of a record that is encoded already, for whoever puts it into the log in another's place. */
-/* The raw append time, without any check. */
-int64_t sl_record_appended_us(const uint8_t *bytes);
-/* Gives the record in `bytes`, which is sound, another clamp. */
+/* Gives the record in `bytes`, which is sound, another append time, or another clamp. */
+void sl_record_set_appended(uint8_t *bytes, size_t len, int64_t appended_us);
 void sl_record_set_clamp(uint8_t *bytes, size_t len, uint32_t clamp_us);
 /* Appends the record with names that stand in it replaced by their numbers (SL_NAME_INLINE: left as it is).
  * SL_E_CORRUPT, SL_E_NOMEM; `out` is then as long as before. */

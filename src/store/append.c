@@ -6,23 +6,13 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/text.h"
-#include "store/group.h"
+#include "store/append.h"
 #include "store/log_inner.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BATCH_EVENTS_MAX 65536u
-#define BATCH_BYTES_MAX (UINT64_C(256) << 20) /* of encoded records: LMDB holds a commit's pages in memory */
-
-typedef struct batch {
-  sl_store *store;
-  size_t count;
-  sl_buf bytes;              /* framed records */
-  int64_t now_us;
-  bool relaxed, renumber;    /* as in group_batch */
-} batch;
 
 /* ---------------------------------------------------------------- rules --- */
 
@@ -103,25 +93,21 @@ static sl_status check_event(const sl_store *store, const sl_event *e) {
 
 /* ---------------------------------------------------------------- encode --- */
 
-static sl_status encode(batch *b, const sl_event *e, const sl_parts *parts) {
-  const size_t at = b->bytes.len;
-  sl_buf_extend(&b->bytes, 4);
-  sl_status status = sl_record_encode(parts, &b->bytes);
-  if (status != SL_OK) return status;
-  sl_put_u32(b->bytes.data + at, (uint32_t)(b->bytes.len - at - 4));
-  b->renumber |= parts->topic_id == SL_NAME_INLINE || parts->type_id == SL_NAME_INLINE;
-  if (e->flags & SL_EVENT_DURABLE) b->relaxed = false;
-  else if (!(e->flags & SL_EVENT_RELAXED) && b->store->options.durability != SL_RELAXED) b->relaxed = false;
-  return SL_OK;
+static sl_status frame(const sl_parts *parts, sl_buf *bytes) {
+  const size_t at = bytes->len;
+  sl_buf_extend(bytes, 4);
+  sl_status status = sl_record_encode(parts, bytes);
+  if (status == SL_OK) sl_put_u32(bytes->data + at, (uint32_t)(bytes->len - at - 4));
+  return status;
 }
 
-static sl_status prepare(batch *b, const sl_event *e) {
-  sl_status status = check_event(b->store, e);
+static sl_status encode(const sl_store *store, const sl_event *e, sl_buf *bytes, group_batch *batch) {
+  sl_status status = check_event(store, e);
   if (status != SL_OK) return status;
-  const sl_dict *dict = b->store->log->dict;
+  const sl_dict *dict = store->log->dict;
   char made_id[36];
   sl_parts parts = {
-    .appended_us = b->now_us, .occurred_us = e->occurred_at_us,
+    .appended_us = batch->now_us, .occurred_us = e->occurred_at_us,
     .topic = e->topic, .type = e->type.len ? e->type : e->topic,
     .event_id = e->event_id, .correlation_id = e->correlation_id, .causation_id = e->causation_id,
     .key = e->key, .tenant = e->tenant, .source = e->source,
@@ -129,46 +115,57 @@ static sl_status prepare(batch *b, const sl_event *e) {
   };
   parts.topic_id = dict_id(dict, parts.topic);
   parts.type_id = e->type.len ? dict_id(dict, parts.type) : parts.topic_id;
+  batch->renumber |= parts.topic_id == SL_NAME_INLINE || parts.type_id == SL_NAME_INLINE;
+  const bool relaxed = store->options.durability == SL_RELAXED || (e->flags & SL_EVENT_RELAXED);
+  if (!relaxed || (e->flags & SL_EVENT_DURABLE)) batch->relaxed = false;
   if (e->event_id.len == 0) {
     uint8_t uuid[16];
-    if (!sl_uuid_v7(b->now_us / 1000, uuid)) return sl_fail(SL_E_IO, "the system gives no random bytes");
+    if (!sl_uuid_v7(batch->now_us / 1000, uuid)) return sl_fail(SL_E_IO, "the system gives no random bytes");
     sl_uuid_format(uuid, made_id);
     parts.event_id = SL_BYTES(made_id, 36);
   }
-  return encode(b, e, &parts);
+  return frame(&parts, bytes);
 }
 
-static sl_status prepare_all(batch *b, const sl_event *events, size_t *bad) {
-  b->now_us = sl_clock_wall_us();
-  b->relaxed = true;
-  for (size_t i = 0; i < b->count; i++) {
-    sl_status status = prepare(b, &events[i]);
-    if (status == SL_OK && b->bytes.len > BATCH_BYTES_MAX)
-      status = sl_fail(SL_E_TOO_LARGE, "a batch may hold %" PRIu64 " MiB: use smaller ones",
-                       BATCH_BYTES_MAX >> 20);
+sl_status append_encode(sl_store *store, const sl_event *events, size_t count, sl_buf *bytes, group_batch *batch,
+                        size_t *bad) {
+  *batch = (group_batch){.count = (uint32_t)count, .now_us = sl_clock_wall_us(), .relaxed = true};
+  for (size_t i = 0; i < count; i++) {
+    sl_status status = encode(store, &events[i], bytes, batch);
+    if (status == SL_OK && bytes->len > APPEND_BYTES_MAX)
+      status = sl_fail(SL_E_TOO_LARGE, "a batch may hold %" PRIu64 " MiB: use smaller ones", APPEND_BYTES_MAX >> 20);
     if (status == SL_OK) continue;
     if (status != SL_E_INVALID && status != SL_E_TOO_LARGE) return status;
     if (bad) *bad = i;
-    return b->count > 1 ? sl_fail_context(status, "event %zu of %zu", i + 1, b->count) : status;
+    return count > 1 ? sl_fail_context(status, "event %zu of %zu", i + 1, count) : status;
   }
+  batch->records = sl_buf_slice(bytes);
   return SL_OK;
 }
 
+/* ---------------------------------------------------------------- commit --- */
+
 /* Numbers that the names have since: another process may have committed for us. Best effort: a name that is not
  * learned costs the next leader a look. */
-static void learn_names(const batch *b, const sl_event *events) {
-  db_txn *txn;
-  sl_dict *dict = b->store->log->dict;
-  bool missing = false;
-  for (size_t i = 0; i < b->count && !missing; i++)
-    missing = dict_id(dict, events[i].topic) == SL_NAME_INLINE ||
-              (events[i].type.len && dict_id(dict, events[i].type) == SL_NAME_INLINE);
-  if (!missing || db_begin_read(b->store->log->env, &txn) != SL_OK) return;
-  for (size_t i = 0; i < b->count; i++) {
-    dict_id_in(dict, txn, events[i].topic);
-    if (events[i].type.len) dict_id_in(dict, txn, events[i].type);
+static void learn_names(sl_store *store, const group_batch *batch) {
+  sl_dict *dict = store->log->dict;
+  sl_slice rest = batch->records, record;
+  sl_parts parts;
+  db_txn *txn = NULL;
+  while (group_next(&rest, &record) && sl_record_peek(record, &parts) == SL_OK) {
+    const bool known = (parts.topic_id || dict_id(dict, parts.topic)) && (parts.type_id || dict_id(dict, parts.type));
+    if (known) continue;
+    if (!txn && db_begin_read(store->log->env, &txn) != SL_OK) return;
+    if (!parts.topic_id) dict_id_in(dict, txn, parts.topic);
+    if (!parts.type_id) dict_id_in(dict, txn, parts.type);
   }
   db_abort(txn);
+}
+
+sl_status append_commit(sl_store *store, const group_batch *batch, uint64_t *first_seq) {
+  sl_status status = group_append(store, batch, first_seq);
+  if (status == SL_OK && batch->renumber) learn_names(store, batch);
+  return status;
 }
 
 /* ---------------------------------------------------------------- public --- */
@@ -177,20 +174,16 @@ sl_status sl_append_many(sl_store *store, const sl_event *events, size_t count, 
                          size_t *bad) {
   sl_status status = store_enter(store);
   if (status != SL_OK) return status;
-  if (!events || count == 0 || count > BATCH_EVENTS_MAX)
-    return sl_fail(SL_E_INVALID, "a batch holds 1 to %u events, not %zu", BATCH_EVENTS_MAX,
+  if (!events || count == 0 || count > APPEND_EVENTS_MAX)
+    return sl_fail(SL_E_INVALID, "a batch holds 1 to %u events, not %zu", APPEND_EVENTS_MAX,
                    events ? count : 0);
-  batch b = {.store = store, .count = count};
+  sl_buf bytes = {0};
+  group_batch batch;
   uint64_t first = 0;
-  status = prepare_all(&b, events, bad);
-  if (status == SL_OK) {
-    const group_batch g = {.records = sl_buf_slice(&b.bytes), .count = (uint32_t)count, .now_us = b.now_us,
-                           .relaxed = b.relaxed, .renumber = b.renumber};
-    status = group_append(store, &g, &first);
-  }
-  if (status == SL_OK && b.renumber) learn_names(&b, events);
+  status = append_encode(store, events, count, &bytes, &batch, bad);
+  if (status == SL_OK) status = append_commit(store, &batch, &first);
   if (status == SL_OK && first_seq) *first_seq = first;
-  sl_buf_free(&b.bytes);
+  sl_buf_free(&bytes);
   return status;
 }
 

@@ -1,5 +1,6 @@
 #include "store/store.h"
 
+#include "store/async.h"
 #include "store/book.h"
 #include "store/db_file.h"
 #include "store/index.h"
@@ -83,6 +84,7 @@ static sl_status read_options(sl_store *store, const sl_options *given) {
     return sl_fail(SL_E_INVALID, "quota_bytes is %" PRIu64 ": at least 1 MiB, at most 16 TiB",
                    o->quota_bytes);
   if (o->max_value == 0) o->max_value = SL_DEFAULT_MAX_VALUE;
+  if (o->async_bytes == 0) o->async_bytes = UINT64_C(16) << 20;
   if (o->preallocate == 0) o->preallocate = UINT64_C(64) << 20;
   return SL_OK;
 }
@@ -114,6 +116,7 @@ static sl_status settle_folder(sl_store *store) {
 
 /* The place in the registry is given up last: who opens the store in between would have it open twice. */
 static void free_store(sl_store *store) {
+  async_close(store);
   wait_close(store->wait);
   book_close(store->book);
   index_close(store->index);
@@ -154,7 +157,8 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
   if (status == SL_OK) status = store_lock_enter(store, &store->lock_fd, &alone);
   if (status == SL_OK) {
     store->wait = wait_open();
-    status = store->wait ? log_open(store) : sl_fail(SL_E_NOMEM, "out of memory");
+    store->async = async_new();
+    status = store->wait && store->async ? log_open(store) : sl_fail(SL_E_NOMEM, "out of memory");
   }
   if (status == SL_OK) status = open_slots(store, alone);
   if (status == SL_OK) status = index_open(store);

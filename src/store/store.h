@@ -12,6 +12,7 @@ typedef struct sl_dict sl_dict;
 typedef struct sl_log sl_log;
 typedef struct sl_index sl_index;
 typedef struct sl_book sl_book;
+typedef struct sl_async sl_async;
 
 struct sl_store {
   pid_t pid;            /* who opened it: another pid is a forked child */
@@ -28,6 +29,7 @@ struct sl_store {
   sl_index *index;      /* index.h: derived */
   sl_book *book;        /* book.h: receipts, dead letters, cursors: what delivery knows */
   struct sl_waiters *wait; /* wait.h */
+  sl_async *async;      /* async.h: appends that nobody waits for */
   int lock_fd;               /* store_lock.h; -1: none */
   struct sl_store *next_open; /* registry of open stores, by device and inode */
   uint64_t dev, ino;

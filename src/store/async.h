@@ -1,0 +1,9 @@
+/* Appends that nobody waits for: a queue and the one thread that works it off. */
+#ifndef SL_STORE_ASYNC_H
+#define SL_STORE_ASYNC_H
+#include "store/store.h"
+
+sl_async *async_new(void); /* no thread yet; NULL: out of memory */
+/* Waits until all that was taken is decided. In a forked child it only frees memory. */
+void async_close(sl_store *store);
+#endif
