@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -28,6 +29,7 @@
 typedef struct header {
   _Atomic uint64_t magic; /* written last */
   uint32_t slots, slot_bytes, mutex_bytes;
+  uint64_t pid_space;     /* in another pid namespace the owners' numbers are other processes */
   _Alignas(64) pthread_mutex_t lead;
   _Alignas(64) _Atomic uint32_t round;
   _Atomic uint32_t expected;     /* appends that the next commit may hope for */
@@ -44,6 +46,7 @@ typedef struct header {
 struct slots {
   header *h;
   bool shared;
+  uint64_t dev, ino; /* of the file that is mapped */
 };
 
 /* ------------------------------------------------------------------ open --- */
@@ -64,13 +67,18 @@ static bool init_lead(header *h, bool shared) {
   return ok;
 }
 
+static uint64_t pid_space(void) {
+  struct stat st;
+  return stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
+}
+
 static bool init(header *h, bool shared) {
   uint64_t ticket;
-  atomic_store(&h->magic, 0);
   memset((void *)h, 0, sizeof *h);
   h->slots = SLOT_COUNT;
   h->slot_bytes = SLOT_BYTES;
   h->mutex_bytes = sizeof(pthread_mutex_t);
+  h->pid_space = pid_space();
   /* Random, so that tickets of an earlier file, which may stand in the log, are none of this one's. */
   if (!sl_random(&ticket, sizeof ticket) || !init_lead(h, shared)) return false;
   atomic_store(&h->ticket, ticket);
@@ -78,34 +86,59 @@ static bool init(header *h, bool shared) {
   return true;
 }
 
+#if defined(__linux__)
 static bool usable(const header *h) {
   return atomic_load(&h->magic) == MAGIC && h->slots == SLOT_COUNT && h->slot_bytes == SLOT_BYTES &&
-         h->mutex_bytes == sizeof(pthread_mutex_t);
+         h->mutex_bytes == sizeof(pthread_mutex_t) && h->pid_space == pid_space();
 }
 
-static header *map_file(sl_store *store, bool fresh) {
-#if defined(__linux__)
-  char *path = store_path(store, "log/slots");
+/* Maps the open file if it is of the right size. */
+static bool map(slots *s, int fd) {
   struct stat st;
-  void *map = MAP_FAILED;
-  int fd = path ? store_fs_open_file(store, path, O_RDWR) : -1;
-  bool ok = fd >= 0 && fstat(fd, &st) == 0;
-  if (ok && fresh && st.st_size != (off_t)SIZE) ok = ftruncate(fd, 0) == 0 && ftruncate(fd, (off_t)SIZE) == 0;
-  /* Its blocks first: a touch of a page that the full disk has no block for would be a SIGBUS. */
-  if (ok && fresh) ok = db_file_reserve(path, SIZE, store->file_mode) == SL_OK;
-  if (ok) ok = fstat(fd, &st) == 0 && st.st_size == (off_t)SIZE;
-  if (ok) map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (fd >= 0) close(fd);
-  free(path);
-  return map == MAP_FAILED ? NULL : map;
-#else
-  (void)store, (void)fresh; /* no robust mutexes, no futexes */
-  return NULL;
-#endif
+  if (fstat(fd, &st) != 0 || st.st_size != (off_t)SIZE) return false;
+  void *at = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) return false;
+  s->h = at;
+  s->shared = true;
+  s->dev = (uint64_t)st.st_dev;
+  s->ino = (uint64_t)st.st_ino;
+  return true;
 }
+
+static void unmap(slots *s) {
+  if (s->shared) munmap((void *)s->h, SIZE);
+  s->h = NULL;
+  s->shared = false;
+}
+
+/* Made under another name and then put in place whole: a process that still has an older file mapped goes on with it
+ * unharmed, and nobody ever sees half a file. */
+static void make_file(slots *s, const sl_store *store, const char *path, const char *fresh) {
+  (void)unlink(fresh);
+  int fd = store_fs_open_file(store, fresh, O_RDWR | O_EXCL);
+  /* Its blocks first: the touch of a page for which the full disk has no block would be a SIGBUS. */
+  bool ok = fd >= 0 && ftruncate(fd, (off_t)SIZE) == 0 && db_file_reserve(fresh, SIZE, store->file_mode) == SL_OK &&
+            map(s, fd);
+  if (ok && (!init(s->h, true) || rename(fresh, path) != 0)) {
+    unmap(s);
+    ok = false;
+  }
+  if (fd >= 0) close(fd);
+  if (!ok) {
+    (void)unlink(fresh);
+    (void)unlink(path); /* of an earlier life: nobody shall take it for a living one */
+  }
+}
+
+static void map_file(slots *s, const char *path) {
+  int fd = open(path, O_RDWR | O_CLOEXEC);
+  if (fd < 0) return;
+  if (map(s, fd) && !usable(s->h)) unmap(s);
+  close(fd);
+}
+#endif
 
 static bool go_private(slots *s) {
-  s->shared = false;
   s->h = aligned_alloc(64, (SIZE + 63) / 64 * 64);
   if (s->h && init(s->h, false)) return true;
   free(s->h);
@@ -115,19 +148,37 @@ static bool go_private(slots *s) {
 
 slots *slots_open(sl_store *store, bool fresh) {
   slots *s = calloc(1, sizeof *s);
-  if (!s) return NULL;
-  s->h = map_file(store, fresh);
-  s->shared = s->h != NULL;
-  if (s->shared && fresh) (void)init(s->h, true); /* slots_settle sees whether it is usable */
-  if (s->shared || go_private(s)) return s;
+  char *path = store_path(store, "log/slots"), *made = store_path(store, "log/slots.new");
+  bool ok = s && path && made;
+#if defined(__linux__) /* elsewhere there are no robust mutexes, no futexes */
+  if (ok && fresh) make_file(s, store, path, made);
+  else if (ok) map_file(s, path);
+#else
+  (void)fresh;
+#endif
+  ok = ok && (s->shared || go_private(s));
+  free(path);
+  free(made);
+  if (ok) return s;
   slots_close(s);
   return NULL;
 }
 
-bool slots_settle(slots *s) {
-  if (!s->shared || usable(s->h)) return true;
-  munmap((void *)s->h, SIZE);
-  return go_private(s);
+bool slots_settle(sl_store *store, slots *s) {
+  bool ok = true;
+#if defined(__linux__)
+  char *path = store_path(store, "log/slots");
+  struct stat st;
+  if (s->shared && path && (stat(path, &st) != 0 || (uint64_t)st.st_dev != s->dev || (uint64_t)st.st_ino != s->ino)) {
+    unmap(s);
+    map_file(s, path);
+    ok = s->shared || go_private(s);
+  }
+  free(path);
+#else
+  (void)store, (void)s;
+#endif
+  return ok;
 }
 
 void slots_close(slots *s) {

@@ -49,8 +49,9 @@ typedef struct slots slots;
 /* Maps log/slots. `fresh`: this process is alone (store_lock.h) and makes it anew. Where that is not possible the
  * slots are private. NULL: out of memory. */
 slots *slots_open(sl_store *store, bool fresh);
-/* After store_lock_share: was the file made anew in between, and by whom it can be used? If not, private slots. */
-bool slots_settle(slots *s);
+/* After store_lock_share: takes the file that another one, alone in the moment between, has put in its place. False:
+ * out of memory. */
+bool slots_settle(sl_store *store, slots *s);
 void slots_close(slots *s);
 bool slots_shared(const slots *s);
 

@@ -128,16 +128,16 @@ static void free_store(sl_store *store) {
   free(store);
 }
 
-/* The shared memory of group commit, and then the store's lock for others, too. */
+/* The shared memory of group commit, and then the store's lock for others, too. Who is alone makes it for those who come,
+ * also if it does not use it itself: what they found would be of an earlier life. */
 static sl_status open_slots(sl_store *store, bool alone) {
-  slots *s = NULL;
-  if (!(store->options.flags & SL_OPEN_OWN_COMMITS)) {
-    s = slots_open(store, alone);
-    if (!s) return sl_fail(SL_E_NOMEM, "out of memory");
-    store->log->slots = s;
-  }
+  const bool used = !(store->options.flags & SL_OPEN_OWN_COMMITS);
+  slots *s = used || alone ? slots_open(store, alone) : NULL;
+  if (!s && used) return sl_fail(SL_E_NOMEM, "out of memory");
   sl_status status = alone ? store_lock_share(store, store->lock_fd) : SL_OK;
-  if (status == SL_OK && s && !slots_settle(s)) status = sl_fail(SL_E_NOMEM, "out of memory");
+  if (status == SL_OK && used && !slots_settle(store, s)) status = sl_fail(SL_E_NOMEM, "out of memory");
+  if (used) store->log->slots = s;
+  else slots_close(s);
   return status;
 }
 

@@ -111,8 +111,7 @@ static void threads_append_together(void **state) {
   free(all);
 }
 
-static void processes_append_together(void **state) {
-  kit *k = *state;
+static void run_processes(kit *k, bool each_believes_to_be_alone) {
   int pipes[PROCESSES][2];
   pid_t children[PROCESSES];
   told *all = calloc(PROCESSES * THREADS * ROUNDS * MANY, sizeof *all);
@@ -127,6 +126,7 @@ static void processes_append_together(void **state) {
       told *mine;
       sl_store *store;
       snprintf(name, sizeof name, "p%d", i);
+      if (each_believes_to_be_alone) (void)unlink(kit_file(k, "store.lock"));
       if (sl_open(k->path, &k->options, &store) != SL_OK) _exit(2);
       size_t len = run_threads(store, name, &mine) * sizeof *mine;
       for (size_t at = 0; at < len;) {
@@ -152,6 +152,11 @@ static void processes_append_together(void **state) {
   check_told(k->store, all, count);
   free(all);
 }
+
+static void processes_append_together(void **state) { run_processes(*state, false); }
+
+/* Somebody removes the lock file: each process then makes slots of its own. LMDB's lock still keeps commits apart. */
+static void without_the_lock_file_nothing_is_lost(void **state) { run_processes(*state, true); }
 
 static void own_commits_and_group_commits_mix(void **state) {
   kit *k = *state;
@@ -371,6 +376,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
     TEST(threads_append_together),
     TEST(processes_append_together),
+    TEST(without_the_lock_file_nothing_is_lost),
     TEST(own_commits_and_group_commits_mix),
     TEST(without_shared_memory_threads_still_share_commits),
     TEST(a_neighbours_damaged_records_are_refused_and_harm_nobody),
