@@ -85,6 +85,14 @@ static void tell_reconciled(const op_request *r) {
                                      : "had not been committed: its events are sent again");
 }
 
+static void work_intent(op_request *r) {
+  const delivery_attempt *attempt = core_attempt(r->agent->core);
+  bool exactly_once = r->agent->settings.mode == MODE_EXACTLY_ONCE;
+  sl_status st = exactly_once ? delivery_intent(r->agent->delivery, attempt) : delivery_record(r->agent->delivery, attempt);
+  r->done.refused = st == SL_E_INVALID; /* the log has changed below it: see delivery_intent */
+  store_result(r, st, exactly_once ? "the intent could not be written" : "the receipts could not be written");
+}
+
 static void work_settle(op_request *r) {
   agent *a = r->agent;
   int64_t offset = a->marker_offset;
@@ -115,12 +123,7 @@ static void work(uv_work_t *request) {
     break;
   }
   case OP_FLUSH: r->done.why = kafka_flush(r->kafka, timeout_ms); break;
-  case OP_INTENT:
-    if (a->settings.mode == MODE_EXACTLY_ONCE)
-      store_result(r, delivery_intent(a->delivery, core_attempt(a->core)), "the intent could not be written");
-    else
-      store_result(r, delivery_record(a->delivery, core_attempt(a->core)), "the receipts could not be written");
-    break;
+  case OP_INTENT: work_intent(r); break;
   case OP_COMMIT: r->done.why = kafka_commit(r->kafka, timeout_ms); break;
   case OP_ABORT: r->done.why = kafka_abort(r->kafka, timeout_ms); break;
   case OP_SETTLE: work_settle(r); break;

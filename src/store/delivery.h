@@ -72,7 +72,9 @@ typedef struct delivery_attempt {
  * intent whose outcome is unknown is never overwritten: settle or abandon it first.
  * A lane's seq never steps back, a new lane opens at or above the old cursor, and a lane that is gone has
  * met the cursor: each waiting event that a lane moves beyond needs its lane verdict.
- * SL_E_INVALID: breaks I1, I2 or I5 (the detail says how; nothing was written). SL_E_FULL, SL_E_IO. */
+ * SL_E_INVALID: breaks I1, I2 or I5 (the detail says how; nothing was written), also where the log has
+ * changed since it was read, an event of the attempt having been dropped: abort, and begin again at the
+ * cursor. SL_E_FULL, SL_E_IO. */
 sl_status delivery_intent(sl_delivery *delivery, const delivery_attempt *attempt);
 
 /* The intent becomes the cursor (and, when it was marked, the marker known to be on the broker).

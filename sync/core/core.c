@@ -429,6 +429,11 @@ static void done_flush(core *c, const core_event *e, core_actions *out) {
   }
 }
 
+static void go_on(core *c, core_actions *out) {
+  if (c->destroy_after_settle) do_destroy(c, out, c->park ? PHASE_PARKED : PHASE_BACKOFF);
+  else idle(c, out);
+}
+
 static void finish(core *c, core_actions *out) {
   txn *t = &c->txn;
   txn_settled(c);
@@ -436,21 +441,23 @@ static void finish(core *c, core_actions *out) {
   if (c->indexed_seq <= c->cursor.seq) c->pending_since_us = 0;
   else if (!t->claim && !t->lane && t->looked_to >= t->to) c->pending_since_us = c->behind_since_us;
   t->open = false;
-  if (c->destroy_after_settle) {
-    c->destroy_after_settle = false;
-    do_destroy(c, out, c->park ? PHASE_PARKED : PHASE_BACKOFF);
-  } else {
-    idle(c, out);
-  }
+  go_on(c, out);
 }
 
 static void done_intent(core *c, const core_event *e, core_actions *out) {
   if (e->book) book_load(c, e->book);
   bool there = !c->config.exactly_once && c->cursor.attempt == c->attempt.progress.attempt;
   if (!fault_is_ok(&e->why) && !there) {
-    if (c->book_failures < 16) c->book_failures++;
+    c->txn.refused = e->refused;
+    if (!e->refused && c->book_failures < 16) c->book_failures++;
     if (c->config.exactly_once) {
       fail(c, out, &e->why);
+      return;
+    }
+    if (e->refused) { /* for ever, as it stands: what the log still holds of it is sent again */
+      txn_blame(c, &e->why);
+      txn_reset(c);
+      go_on(c, out);
       return;
     }
     /* The events are on the broker: only the note of it is repeated, or a full disk would fill the topics. */
@@ -649,66 +656,9 @@ void core_step(core *c, const core_event *e, core_actions *out) {
   }
 }
 
-/* --- what the driver reads --- */
-
 int64_t core_wake_at(const core *c) {
   int64_t at = c->op == OP_NONE ? c->wake_at : 0;
   if (c->config.drain && c->config.drain_deadline_us && !c->drain_expired)
     earlier(&at, c->config.drain_deadline_us);
   return at;
-}
-
-bool core_txn_begun(const core *c) { return c->txn.begun; }
-void core_begun(core *c) { c->txn.begun = true; }
-const delivery_attempt *core_attempt(const core *c) { return &c->attempt; }
-core_phase core_phase_of(const core *c) { return c->phase; }
-int64_t core_batch_bytes(const core *c) { return c->batch_bytes; }
-int64_t core_txn_timeout_us(const core *c) { return c->timeout_us; }
-int64_t core_queue_bytes(const core *c, int64_t configured) {
-  return c->queue_bytes > configured ? c->queue_bytes : configured;
-}
-
-const char *core_phase_text(core_phase phase) {
-  static const char *const text[PHASE_COUNT] = {
-      "backoff", "connect", "marker-topic", "init-txn", "read-marker", "reconcile", "idle", "topic", "fill",
-      "flush", "intent", "commit", "settle", "abort", "abandon", "destroy", "parked", "stopped"};
-  return (unsigned)phase < PHASE_COUNT ? text[phase] : "?";
-}
-
-void core_view_get(const core *c, core_view *v) {
-  *v = (core_view){.phase = c->phase, .since_us = c->phase_us, .park = c->park, .last_fault = c->last_fault,
-                   .last_fault_us = c->last_fault_us, .last_commit_us = c->last_commit_us,
-                   .next_try_us = c->next_try_us, .cursor_seq = c->cursor.seq, .last_seq = c->last_seq,
-                   .indexed_seq = c->indexed_seq, .transactions = c->transactions, .aborts = c->aborts,
-                   .handles = c->handles, .txn_bytes = c->target_bytes, .bytes_per_s = c->bytes_per_s,
-                   .events_per_s = c->events_per_s,
-                   .lane_count = c->attempt.progress.lane_count, .lanes = c->lanes,
-                   .marker_here = sl_buf_slice(&c->marker_bytes), .marker_there = sl_buf_slice(&c->marker_there)};
-}
-
-const fault *core_lane_fault(const core *c, sl_slice name) {
-  const topic *tp = topics_find(&c->topics, name);
-  return tp && !fault_is_ok(&tp->sick_of) ? &tp->sick_of : NULL;
-}
-
-const char *core_check(const core *c) {
-  const txn *t = &c->txn;
-  if (c->phase >= PHASE_COUNT) return "the phase is one of the list";
-  if ((c->phase == PHASE_IDLE || c->phase == PHASE_BACKOFF || c->phase == PHASE_PARKED ||
-       c->phase == PHASE_STOPPED) && c->op != OP_NONE)
-    return "at rest no operation is under way";
-  if (t->outstanding > t->produced || t->produced > t->count) return "outstanding <= produced <= records";
-  if (c->phase == PHASE_COMMIT && !c->has_intent) return "the intent is written before the commit";
-  if (c->phase == PHASE_COMMIT && (t->outstanding || t->failed)) return "a commit follows complete delivery";
-  if ((c->phase == PHASE_FILL || c->phase == PHASE_FLUSH) && c->has_intent)
-    return "a transaction begins only when the last one's outcome is known";
-  if (c->phase == PHASE_FILL && c->config.exactly_once && !c->claimed) return "events follow the claim";
-  if (!c->handle && c->phase >= PHASE_CONNECT && c->phase <= PHASE_ABANDON) return "work needs a handle";
-  for (size_t i = 0; i < c->topics.count; i++)
-    if (c->topics.list[i]->has_lane && c->topics.list[i]->lane_seq > c->cursor.seq)
-      return "no lane is ahead of the cursor";
-  for (size_t i = 1; i < t->count; i++)
-    if (t->verdicts[i].seq <= t->verdicts[i - 1].seq) return "verdicts ascend";
-  if (c->cursor.attempt > c->last_attempt) return "attempt numbers are not reused";
-  return NULL;
 }

@@ -114,6 +114,8 @@ typedef struct core_event {
   core_op op;
   fault why;                    /* SCOPE_NONE: success. Store failures come as SCOPE_AGENT */
   const delivery_state *book;   /* after INTENT, SETTLE and ABANDON, failed ones too */
+  bool refused;                 /* INTENT failed, with the book in order: the attempt no longer fits the log, as when
+                                   an event of it was dropped meanwhile. The same attempt would be refused again */
   const char *cluster_id;       /* CONNECT */
   int32_t partitions;           /* TOPIC */
   int64_t max_message_bytes;    /* TOPIC; -1: unknown */

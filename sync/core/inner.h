@@ -81,6 +81,7 @@ typedef struct txn {
   bool claim;              /* no events, new incarnation */
   bool cut;                /* more was waiting: it ended by its size */
   bool stop;               /* take no more */
+  bool refused;            /* the book refused it as it stands */
   bool broken;             /* the handle refused something that is nobody's own fault: see why */
   topic *lane;             /* NULL: the main reader */
   uint32_t number;         /* in the tags: tells its reports from an earlier transaction's */
@@ -154,7 +155,8 @@ struct core {
   bool recreate;           /* the handle's options no longer fit: a new one before the next transaction */
   int64_t hold_us;         /* no transaction before this time: a record's own back-off */
   uint32_t timeouts;       /* single events in a row that did not cross in time */
-  uint32_t book_failures;  /* attempts in a row that the book did not take */
+  uint32_t book_failures;  /* attempts in a row that could not be written */
+  uint32_t refusals;       /* attempts in a row that the book refused as they stood */
   core_park park;
   sl_buf marker_there;
   uint64_t transactions, aborts, handles;

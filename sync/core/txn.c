@@ -295,6 +295,7 @@ void txn_cut_at_failure(core *c) {
   if (keep == t->count) return;
   for (size_t i = keep; i < t->count; i++) t->produced -= t->slots[i].produced;
   t->outstanding = 0; /* reports of what was cut find no slot */
+  t->named = 0; /* the culprit went with the cut: what is left must not be blamed for it */
   t->count = keep;
   t->looked_to = keep ? t->verdicts[keep - 1].seq : t->from - 1;
   for (size_t i = 0; i < c->topics.count; i++) { /* lanes that only the cut part opened */
@@ -369,6 +370,18 @@ int64_t book_pause(core *c) {
   return 500000 + retry_delay(&c->config.seed, (retry_rule){0, 500000, 10000000}, c->book_failures);
 }
 
+/* The attempt is not in the book. It could not be written (a full disk, say): not again at once. Or it no longer fits
+ * the log: fewer are sooner through, before the next one of them is dropped; only what is refused again waits. */
+static void blame_book(core *c) {
+  if (!c->txn.refused) {
+    c->hold_us = c->now_us + book_pause(c);
+    return;
+  }
+  if (c->txn.produced > 1) narrow_down(c);
+  if (c->refusals > 0) c->hold_us = c->now_us + retry_delay(&c->config.seed, (retry_rule){0, 10000, 2000000}, c->refusals);
+  if (c->refusals < 16) c->refusals++;
+}
+
 static void blame_connection(core *c) {
   txn *t = &c->txn;
   if (t->failed == 0 && t->outstanding == 0) return;
@@ -394,9 +407,7 @@ fault_scope txn_blame(core *c, const fault *why) {
   case SCOPE_TOPIC: blame_topic(c); break;
   case SCOPE_CONNECTION: blame_connection(c); break;
   case SCOPE_PRODUCER: blame_mute(c); break;
-  case SCOPE_AGENT: /* the book could not be written (a full disk, say): not again at once */
-    c->hold_us = c->now_us + book_pause(c);
-    break;
+  case SCOPE_AGENT: blame_book(c); break;
   case SCOPE_NONE:
   case SCOPE_CLUSTER: break;
   }
@@ -431,7 +442,7 @@ void txn_settled(core *c) {
   narrow *n = narrow_of(c);
   if (n->events && t->produced >= n->events && t->failed == 0) n->events *= 2;
   if (t->looked_to >= n->to) *n = (narrow){0};
-  c->mute = 0;
+  c->mute = c->refusals = 0;
   c->failures = 0; /* not for a claim: it says nothing of the transactions that failed before it */
 }
 

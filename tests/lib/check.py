@@ -113,7 +113,8 @@ def assert_exact(test, store, cluster, topics=None, gone=(), settled=True, appen
     verdict = judge(store.events, records, store_id, everything if receipts else None, gone, at_least_once)
     problems = verdict.problems()
     if verdict.missing:  # lost, or not there yet: it is wrong either way, but not the same thing is
-        again = judge(store.events, cluster.read(*topics), store_id, gone=gone)
+        records = cluster.read(*topics)
+        again = judge(store.events, records, store_of(store.events, records), gone=gone)
         problems.append(f"of the missing, {len(again.missing)} are missing in a second reading too")
     test.assertFalse(problems, "\n".join(map(str, problems)))
     store.verify()

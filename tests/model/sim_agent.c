@@ -460,9 +460,11 @@ static core_event result_of(sim *s, sim_agent *a) {
     break;
   case OP_INTENT: {
     const delivery_attempt *at = core_attempt(a->core);
-    bool writable = book_writable(s), there = writable || sim_fault(s, 20);
+    bool writable = book_writable(s);
+    e.refused = writable && sim_fault(s, 4); /* as if an event of it had been dropped from the log */
+    bool there = !e.refused && (writable || sim_fault(s, 20));
     if (there && book_intent(s, &a->book, at) && !a->exactly_once) book_settle(s, &a->book);
-    if (!writable) e.why = store_fault;
+    if (!writable || e.refused) e.why = store_fault;
     e.book = &a->book.state;
     break;
   }

@@ -1,4 +1,5 @@
-/* Drives the delivery core by hand, operation by operation, over the simulated book (tests/model). */
+/* Drives the delivery core by hand, operation by operation, over the simulated book (tests/model). Inline: no test
+ * program needs every helper. */
 #ifndef TESTS_CORE_RIG_H
 #define TESTS_CORE_RIG_H
 #include "unit.h"
@@ -20,7 +21,7 @@ typedef struct rig {
   int64_t max_bytes;    /* of every topic */
 } rig;
 
-static void give(rig *r, core_event e) {
+static inline void give(rig *r, core_event e) {
   core_actions out;
   e.now_us = e.wall_us = r->now;
   if (e.kind == EVENT_DONE) e.book = &r->book->state;
@@ -31,13 +32,13 @@ static void give(rig *r, core_event e) {
   r->act = out.count ? out.list[0] : (core_action){.op = OP_NONE};
 }
 
-static void done_with(rig *r, core_event e) {
+static inline void done_with(rig *r, core_event e) {
   e.kind = EVENT_DONE;
   e.op = r->act.op;
   give(r, e);
 }
 
-static void ok(rig *r, core_op op) {
+static inline void ok(rig *r, core_op op) {
   if (r->act.op != op) fail_msg("the core asks for %d, not for %d", r->act.op, op);
   const delivery_attempt *a = core_attempt(r->core);
   if (op == OP_INTENT) {
@@ -50,22 +51,22 @@ static void ok(rig *r, core_op op) {
   done_with(r, (core_event){.partitions = 3, .max_message_bytes = r->max_bytes, .cluster_id = "cluster-1"});
 }
 
-static void bad(rig *r, core_op op, fault why) {
+static inline void bad(rig *r, core_op op, fault why) {
   if (r->act.op != op) fail_msg("the core asks for %d, not for %d", r->act.op, op);
   done_with(r, (core_event){.why = why});
 }
 
-static fault outage(void) { return sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "_TRANSPORT"); }
-static fault too_large(void) {
+static inline fault outage(void) { return sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "_TRANSPORT"); }
+static inline fault too_large(void) {
   return sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "MSG_SIZE_TOO_LARGE");
 }
-static fault no_write(void) {
+static inline fault no_write(void) {
   return sim_fault_of(SCOPE_TOPIC, CLASS_NON_RETRYABLE_SECURITY, "TOPIC_AUTHORIZATION_FAILED");
 }
-static fault disk_full(void) { return sim_fault_of(SCOPE_AGENT, CLASS_RETRYABLE_DEPENDENCY, "STORE"); }
-static fault purged(void) { return sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_PURGE_QUEUE"); }
+static inline fault disk_full(void) { return sim_fault_of(SCOPE_AGENT, CLASS_RETRYABLE_DEPENDENCY, "STORE"); }
+static inline fault purged(void) { return sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_PURGE_QUEUE"); }
 
-static rig *rig_new(bool exactly_once) {
+static inline rig *rig_new(bool exactly_once) {
   rig *r = calloc(1, sizeof *r);
   r->s = sim_new(&(sim_options){.seed = 1});
   for (size_t i = 0; i < SIM_TOPICS; i++) {
@@ -83,50 +84,50 @@ static rig *rig_new(bool exactly_once) {
   return r;
 }
 
-static void rig_free(rig *r) {
+static inline void rig_free(rig *r) {
   core_free(r->core);
   sim_free(r->s);
   free(r);
 }
 
-static void start(rig *r) {
+static inline void start(rig *r) {
   core_free(r->core);
   r->core = core_new(&r->config, &r->book->state);
   assert_non_null(r->core);
   give(r, (core_event){.kind = EVENT_START});
 }
 
-static void append(rig *r, uint8_t topic, size_t n) {
+static inline void append(rig *r, uint8_t topic, size_t n) {
   for (size_t i = 0; i < n; i++) r->s->log[r->s->last++] = (sim_event){.topic = topic, .size = 100};
   r->s->indexed = r->s->last;
 }
 
-static void tell_log(rig *r) {
+static inline void tell_log(rig *r) {
   core_action under_way = r->act;
   give(r, (core_event){.kind = EVENT_LOG, .last_seq = r->s->last, .indexed_seq = r->s->indexed});
   if (r->act.op == OP_NONE) r->act = under_way;
 }
 
-static void wake(rig *r) {
+static inline void wake(rig *r) {
   int64_t at = core_wake_at(r->core);
   assert_true(at > 0);
   if (r->now < at) r->now = at;
   give(r, (core_event){.kind = EVENT_TIMER});
 }
 
-static void to_marker(rig *r) {
+static inline void to_marker(rig *r) {
   ok(r, OP_CONNECT);
   ok(r, OP_MARKER_TOPIC);
   ok(r, OP_INIT_TXN);
   assert_int_equal(r->act.op, OP_READ_MARKER);
 }
 
-static void reads(rig *r, sl_slice marker) { done_with(r, (core_event){.marker = marker}); }
-static void begun(rig *r) {
+static inline void reads(rig *r, sl_slice marker) { done_with(r, (core_event){.marker = marker}); }
+static inline void begun(rig *r) {
   if (!core_txn_begun(r->core)) core_begun(r->core);
 }
 
-static void commit(rig *r) { /* from FLUSH on, on a good day */
+static inline void commit(rig *r) { /* from FLUSH on, on a good day */
   begun(r);
   ok(r, OP_FLUSH);
   ok(r, OP_INTENT);
@@ -134,19 +135,19 @@ static void commit(rig *r) { /* from FLUSH on, on a good day */
   ok(r, OP_SETTLE);
 }
 
-static void claim(rig *r) {
+static inline void claim(rig *r) {
   to_marker(r);
   reads(r, r->book->state.marker_bytes);
   commit(r);
 }
 
-static void ready(rig *r) { /* connected, claimed, idle or on its way */
+static inline void ready(rig *r) { /* connected, claimed, idle or on its way */
   if (r->config.exactly_once) claim(r);
   else ok(r, OP_CONNECT);
 }
 
 /* Looks topics up and offers what the FILL wants; how many were produced. The FILL is done, the flush asked for. */
-static size_t fill_sized(rig *r, uint32_t size) {
+static inline size_t fill_sized(rig *r, uint32_t size) {
   while (r->act.op == OP_TOPIC || r->act.op == OP_FILL) {
     if (r->act.op == OP_TOPIC) {
       if (r->sick && strcmp(r->sick, r->act.topic) == 0) bad(r, OP_TOPIC, no_write());
@@ -171,18 +172,18 @@ static size_t fill_sized(rig *r, uint32_t size) {
   }
   return r->tag_count;
 }
-static size_t fill(rig *r) { return fill_sized(r, 0); }
+static inline size_t fill(rig *r) { return fill_sized(r, 0); }
 
-static void delivered(rig *r, size_t i, const fault *why) {
+static inline void delivered(rig *r, size_t i, const fault *why) {
   static const fault none = {0};
   core_delivered(r->core, r->tags[i], why ? -1 : 0, -1, why ? why : &none);
 }
-static void all_delivered(rig *r) {
+static inline void all_delivered(rig *r) {
   for (size_t i = 0; i < r->tag_count; i++) delivered(r, i, NULL);
 }
 
-static core_phase phase(rig *r) { return core_phase_of(r->core); }
-static core_park parked(rig *r) {
+static inline core_phase phase(rig *r) { return core_phase_of(r->core); }
+static inline core_park parked(rig *r) {
   core_view v;
   core_view_get(r->core, &v);
   return v.phase == PHASE_PARKED ? v.park : PARK_NONE;

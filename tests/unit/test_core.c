@@ -228,78 +228,6 @@ static void single_event_that_cannot_cross_in_time(void **state) {
   rig_free(r);
 }
 
-/* While the disk is full the same big transaction was produced again every second, for nothing. */
-static void full_disk_for_hours(void **state) {
-  (void)state;
-  rig *r = rig_new(true);
-  append(r, 0, 500);
-  start(r);
-  ready(r);
-  tell_log(r);
-  int64_t begin = r->now;
-  size_t produced = 0, tries = 0;
-  while (r->now - begin < 3600 * SECOND) {
-    size_t n = fill(r);
-    produced += n;
-    if (tries++) assert_int_equal(n, 1);
-    all_delivered(r);
-    ok(r, OP_FLUSH);
-    bad(r, OP_INTENT, disk_full());
-    ok(r, OP_ABORT);
-    assert_int_equal(phase(r), PHASE_IDLE);
-    wake(r);
-  }
-  assert_true(tries < 3600);
-  while (r->book->state.cursor.seq < 500) {
-    fill(r);
-    all_delivered(r);
-    commit(r);
-  }
-  rig_free(r);
-}
-
-/* After an abort the claim was forgotten: events would have followed under the old incarnation. */
-static void full_disk_at_the_claim(void **state) {
-  (void)state;
-  rig *r = rig_new(true);
-  append(r, 0, 1);
-  start(r);
-  tell_log(r);
-  to_marker(r);
-  reads(r, (sl_slice){0});
-  begun(r);
-  ok(r, OP_FLUSH);
-  bad(r, OP_INTENT, disk_full());
-  ok(r, OP_ABORT);
-  wake(r);
-  assert_int_equal(r->act.op, OP_FLUSH); /* the claim again */
-  commit(r);
-  assert_int_equal(fill(r), 1);
-  rig_free(r);
-}
-
-static void full_disk_at_least_once(void **state) {
-  (void)state;
-  rig *r = rig_new(false);
-  append(r, 0, 3);
-  start(r);
-  ready(r);
-  tell_log(r);
-  fill(r);
-  all_delivered(r);
-  ok(r, OP_FLUSH);
-  for (int i = 0; i < 100; i++) {
-    bad(r, OP_INTENT, disk_full());
-    assert_int_equal(r->act.op, OP_NONE); /* the note waits; nothing is sent again */
-    int64_t before = r->now;
-    wake(r);
-    assert_true(r->now - before >= SECOND / 2);
-  }
-  ok(r, OP_INTENT);
-  assert_int_equal(r->book->state.delivered, 3);
-  rig_free(r);
-}
-
 /* --- records and topics --- */
 
 /* One oversize record failed 513 innocents of its batch, under its own error. */
@@ -634,8 +562,7 @@ int main(void) {
       cmocka_unit_test(held_end_txn), cmocka_unit_test(abort_in_doubt), cmocka_unit_test(larger_marker),
       cmocka_unit_test(claim_of_a_copy), cmocka_unit_test(foreign_cluster),
       cmocka_unit_test(intent_left_to_at_least_once), cmocka_unit_test(outage_of_days), cmocka_unit_test(slow_link),
-      cmocka_unit_test(single_event_that_cannot_cross_in_time), cmocka_unit_test(full_disk_for_hours),
-      cmocka_unit_test(full_disk_at_the_claim), cmocka_unit_test(full_disk_at_least_once),
+      cmocka_unit_test(single_event_that_cannot_cross_in_time),
       cmocka_unit_test(oversize_record_in_a_batch), cmocka_unit_test(oversize_record_known_before),
       cmocka_unit_test(mute_topic), cmocka_unit_test(marker_refused), cmocka_unit_test(lane_drains_at_once),
       cmocka_unit_test(refused_in_its_lane), cmocka_unit_test(event_larger_than_the_queue),

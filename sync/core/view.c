@@ -1,0 +1,57 @@
+/* What the driver and the tests read from the core. Nothing here changes it but core_begun. */
+#include "core/inner.h"
+
+bool core_txn_begun(const core *c) { return c->txn.begun; }
+void core_begun(core *c) { c->txn.begun = true; }
+const delivery_attempt *core_attempt(const core *c) { return &c->attempt; }
+core_phase core_phase_of(const core *c) { return c->phase; }
+int64_t core_batch_bytes(const core *c) { return c->batch_bytes; }
+int64_t core_txn_timeout_us(const core *c) { return c->timeout_us; }
+int64_t core_queue_bytes(const core *c, int64_t configured) {
+  return c->queue_bytes > configured ? c->queue_bytes : configured;
+}
+
+const char *core_phase_text(core_phase phase) {
+  static const char *const text[PHASE_COUNT] = {
+      "backoff", "connect", "marker-topic", "init-txn", "read-marker", "reconcile", "idle", "topic", "fill",
+      "flush", "intent", "commit", "settle", "abort", "abandon", "destroy", "parked", "stopped"};
+  return (unsigned)phase < PHASE_COUNT ? text[phase] : "?";
+}
+
+void core_view_get(const core *c, core_view *v) {
+  *v = (core_view){.phase = c->phase, .since_us = c->phase_us, .park = c->park, .last_fault = c->last_fault,
+                   .last_fault_us = c->last_fault_us, .last_commit_us = c->last_commit_us,
+                   .next_try_us = c->next_try_us, .cursor_seq = c->cursor.seq, .last_seq = c->last_seq,
+                   .indexed_seq = c->indexed_seq, .transactions = c->transactions, .aborts = c->aborts,
+                   .handles = c->handles, .txn_bytes = c->target_bytes, .bytes_per_s = c->bytes_per_s,
+                   .events_per_s = c->events_per_s,
+                   .lane_count = c->attempt.progress.lane_count, .lanes = c->lanes,
+                   .marker_here = sl_buf_slice(&c->marker_bytes), .marker_there = sl_buf_slice(&c->marker_there)};
+}
+
+const fault *core_lane_fault(const core *c, sl_slice name) {
+  const topic *tp = topics_find(&c->topics, name);
+  return tp && !fault_is_ok(&tp->sick_of) ? &tp->sick_of : NULL;
+}
+
+const char *core_check(const core *c) {
+  const txn *t = &c->txn;
+  if (c->phase >= PHASE_COUNT) return "the phase is one of the list";
+  if ((c->phase == PHASE_IDLE || c->phase == PHASE_BACKOFF || c->phase == PHASE_PARKED ||
+       c->phase == PHASE_STOPPED) && c->op != OP_NONE)
+    return "at rest no operation is under way";
+  if (t->outstanding > t->produced || t->produced > t->count) return "outstanding <= produced <= records";
+  if (c->phase == PHASE_COMMIT && !c->has_intent) return "the intent is written before the commit";
+  if (c->phase == PHASE_COMMIT && (t->outstanding || t->failed)) return "a commit follows complete delivery";
+  if ((c->phase == PHASE_FILL || c->phase == PHASE_FLUSH) && c->has_intent)
+    return "a transaction begins only when the last one's outcome is known";
+  if (c->phase == PHASE_FILL && c->config.exactly_once && !c->claimed) return "events follow the claim";
+  if (!c->handle && c->phase >= PHASE_CONNECT && c->phase <= PHASE_ABANDON) return "work needs a handle";
+  for (size_t i = 0; i < c->topics.count; i++)
+    if (c->topics.list[i]->has_lane && c->topics.list[i]->lane_seq > c->cursor.seq)
+      return "no lane is ahead of the cursor";
+  for (size_t i = 1; i < t->count; i++)
+    if (t->verdicts[i].seq <= t->verdicts[i - 1].seq) return "verdicts ascend";
+  if (c->cursor.attempt > c->last_attempt) return "attempt numbers are not reused";
+  return NULL;
+}
