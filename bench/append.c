@@ -1,118 +1,106 @@
-/*
- * What does a durable append cost beside the disk's own flush? In one run, in turns, on one disk:
+/* What does a durable append cost beside the disk's own flush, and beside others? One writer, events of 1 KB, 1, 8
+ * and 64 a commit, every engine in turn for each commit, each round beginning with another one.
  *
- *   plain     pwrite at the end of a file written with zeros before, fdatasync: the limit
- *   sidelog   sl_append, sl_append_many
+ *   bench-append FOLDER ROUNDS PREFILL     ROUNDS commits of 1 (half of them of 8, a quarter of 64) for each engine,
+ *                                          onto PREFILL events that were there before
  *
- *   append [FOLDER] [ROUNDS]     prints medians, p99 and ratios for 1, 8 and 64 events of 1 KB a commit
- *
- * Absolute figures drift between runs; ratios of one run are what counts. The spread is the lowest and highest
- * ratio of five parts of the run.
- */
-#include <sidelog/sidelog.h>
+ * append/N/SIDE p50_us, p99_us of a commit, rate in events/s. sidelog's index is not part of an append: the side
+ * "sidelog+index" counts the time in that the index takes to catch up after each part of the run. */
+#include "engine.h"
 
-#include <fcntl.h>
-#include <ftw.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { VALUE = 1024, PARTS = 5, BATCH_MAX = 64 };
+static const engine *const all[] = {&engine_plain, &engine_sidelog, &engine_sqlite, &engine_rocksdb};
+enum { ENGINES = sizeof all / sizeof *all };
 
-static char folder[4096];
+typedef struct side {
+  const engine *engine;
+  void *self;
+  uint64_t count;
+  samples parts[PARTS];
+  double catch_up_us[PARTS];
+} side;
 
-static void stop(const char *what) {
-  fprintf(stderr, "append: %s: %s\n", what, sl_last_detail());
-  exit(1);
+static void append(side *s, size_t batch, samples *took) {
+  static event events[BATCH_MAX];
+  for (size_t i = 0; i < batch; i++) event_make(s->count + i, VALUE_1K, &events[i]);
+  const double start = now_us();
+  s->engine->append(s->self, events, batch);
+  if (took) samples_add(took, now_us() - start);
+  s->count += batch;
 }
 
-static double now_us(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
-}
-
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double at(const double *times, int count, double part) {
-  double *sorted = malloc((size_t)count * sizeof *sorted);
-  memcpy(sorted, times, (size_t)count * sizeof *sorted);
-  qsort(sorted, (size_t)count, sizeof *sorted, ascending);
-  double value = sorted[(int)(part * (count - 1))];
-  free(sorted);
-  return value;
-}
-
-static int plain_open(size_t bytes) {
-  char path[4200], zeros[65536] = {0};
-  snprintf(path, sizeof path, "%s/plain", folder);
-  int fd = open(path, O_CREAT | O_TRUNC | O_RDWR, 0600);
-  for (size_t done = 0; fd >= 0 && done < bytes; done += sizeof zeros)
-    if (write(fd, zeros, sizeof zeros) != (ssize_t)sizeof zeros) stop("plain file");
-  if (fd < 0 || fsync(fd) != 0) stop("plain file");
-  return fd;
-}
-
-static void measure(sl_store *store, int batch, int rounds) {
-  static char value[VALUE * BATCH_MAX];
-  sl_event events[BATCH_MAX];
-  double *plain = malloc((size_t)rounds * sizeof *plain), *ours = malloc((size_t)rounds * sizeof *ours);
-  size_t len = (size_t)batch * VALUE;
-  int fd = plain_open((size_t)rounds * len + (1u << 20));
-  memset(value, 'v', sizeof value);
-  for (int i = 0; i < batch; i++)
-    events[i] = (sl_event){.topic = SL_STR("bench.v1"), .value = {value, VALUE - 64}};
-  for (int i = 0; i < rounds; i++) {
-    double t0 = now_us();
-    if (pwrite(fd, value, len, (off_t)i * (off_t)len) != (ssize_t)len || fdatasync(fd) != 0) stop("plain write");
-    double t1 = now_us();
-    if (sl_append_many(store, events, (size_t)batch, NULL, NULL) != SL_OK) stop("append");
-    ours[i] = now_us() - t1;
-    plain[i] = t1 - t0;
-  }
-  double low = 1e9, high = 0;
+static void report(side *s, unsigned batch) {
+  char series[64];
+  double rate[PARTS], with_index[PARTS];
+  snprintf(series, sizeof series, "append/%u/%s", batch, s->engine->name);
+  tell_percentile(series, "p50_us", s->parts, PARTS, 0.5);
+  tell_percentile(series, "p99_us", s->parts, PARTS, 0.99);
   for (int p = 0; p < PARTS; p++) {
-    int from = rounds / PARTS * p, n = rounds / PARTS;
-    double ratio = at(ours + from, n, 0.5) / at(plain + from, n, 0.5);
-    low = ratio < low ? ratio : low;
-    high = ratio > high ? ratio : high;
+    const double events = (double)s->parts[p].count * batch, us = samples_sum(&s->parts[p]);
+    rate[p] = events * 1e6 / us;
+    with_index[p] = events * 1e6 / (us + s->catch_up_us[p]);
   }
-  double a = at(plain, rounds, 0.5), b = at(ours, rounds, 0.5);
-  printf("%2d a commit: plain p50 %7.1f us p99 %7.1f | sidelog p50 %7.1f us p99 %7.1f | time %.2fx (%.2f..%.2f), "
-         "rate %.2f of plain\n", batch, a, at(plain, rounds, 0.99), b, at(ours, rounds, 0.99), b / a, low, high,
-         a / b);
-  close(fd);
-  free(plain);
-  free(ours);
+  tell(series, "rate", rate, PARTS);
+  if (!s->engine->catch_up) return;
+  snprintf(series, sizeof series, "append/%u/%s+index", batch, s->engine->name);
+  tell(series, "rate", with_index, PARTS);
 }
 
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
-  (void)st, (void)flag, (void)ftw;
-  return remove(path);
+static void measure(side *sides, unsigned count, unsigned batch, unsigned rounds) {
+  for (unsigned p = 0; p < PARTS; p++) {
+    for (unsigned r = 0; r < rounds / PARTS; r++)
+      for (unsigned i = 0; i < count; i++) append(&sides[(r + i) % count], batch, &sides[(r + i) % count].parts[p]);
+    for (unsigned i = 0; i < count; i++) {
+      const double start = now_us();
+      if (sides[i].engine->catch_up) sides[i].engine->catch_up(sides[i].self);
+      sides[i].catch_up_us[p] = now_us() - start;
+    }
+  }
+  for (unsigned i = 0; i < count; i++) {
+    report(&sides[i], batch);
+    for (unsigned p = 0; p < PARTS; p++) samples_free(&sides[i].parts[p]);
+  }
 }
 
 int main(int argc, char **argv) {
+  const long rounds = argc == 4 ? atol(argv[2]) : 0, prefill = argc == 4 ? atol(argv[3]) : -1;
+  side sides[ENGINES] = {0};
+  unsigned count = 0;
   char path[4200];
-  int rounds = argc > 2 ? atoi(argv[2]) : 3000;
-  sl_store *store;
-  sl_options options = {.preallocate = 256u << 20};
-  snprintf(folder, sizeof folder, "%s/sidelog-bench.XXXXXX", argc > 1 ? argv[1] : ".");
-  if (rounds < 50 || !mkdtemp(folder)) {
-    fprintf(stderr, "usage: append [FOLDER] [ROUNDS >= 50]\n");
+  if (rounds < 4 * PARTS || prefill < 0) {
+    fprintf(stderr, "usage: bench-append FOLDER ROUNDS PREFILL\n");
     return 2;
   }
-  snprintf(path, sizeof path, "%s/store", folder);
-  if (sl_open(path, &options, &store) != SL_OK) stop("open");
-  measure(store, 1, rounds);
-  measure(store, 8, rounds / 2);
-  measure(store, 64, rounds / 4);
-  sl_close(store);
-  nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  make_folder(argv[1]);
+  const uint64_t most = (uint64_t)prefill + (uint64_t)rounds * (1 + 8 / 2 + 64 / 4) + BATCH_MAX;
+  for (unsigned i = 0; i < ENGINES; i++) {
+    if (!all[i]->open) {
+      fprintf(stderr, "%s is left out: install %s\n", all[i]->name, all[i]->package);
+      continue;
+    }
+    side *s = &sides[count++];
+    snprintf(path, sizeof path, "%s/%s", argv[1], all[i]->name);
+    s->engine = all[i];
+    s->self = all[i]->open(path, most);
+    while (s->count < (uint64_t)prefill) append(s, BATCH_MAX, NULL);
+    if (s->engine->catch_up) s->engine->catch_up(s->self);
+  }
+  measure(sides, count, 1, (unsigned)rounds);
+  measure(sides, count, 8, (unsigned)rounds / 2);
+  measure(sides, count, 64, (unsigned)rounds / 4);
+  for (unsigned i = 0; i < count; i++) {
+    if (sides[i].engine->count(sides[i].self) != sides[i].count) stop("%s: events are missing", sides[i].engine->name);
+    for (uint64_t k = 0; k < 200 && sides[i].engine->find; k++) { /* those of one correlation id are one group */
+      hits found = {0};
+      const uint64_t n = mix(k) % sides[i].count;
+      sides[i].engine->find(sides[i].self, 'e', n, &found);
+      if (found.count != 1) stop("%s: event %llu was found %u times", sides[i].engine->name, (unsigned long long)n, found.count);
+      event_verify(found.value[0], found.len[0], n);
+    }
+    sides[i].engine->close(sides[i].self);
+  }
+  remove_tree(argv[1]);
   return 0;
 }
