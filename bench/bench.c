@@ -220,19 +220,14 @@ uint64_t drop_cache(const char *path) {
   return sum;
 }
 
-written written_now(const char *path) {
-  written w = {0, 0};
-  char line[256];
+uint64_t device_written(const char *path) {
+  char name[64];
   struct stat st;
-  FILE *io = fopen("/proc/self/io", "r");
-  unsigned long long value;
-  while (io && fgets(line, sizeof line, io))
-    if (sscanf(line, "write_bytes: %llu", &value) == 1) w.process = value;
-  if (io) fclose(io);
-  if (stat(path, &st) != 0) return w;
-  snprintf(line, sizeof line, "/sys/dev/block/%u:%u/stat", major(st.st_dev), minor(st.st_dev));
-  FILE *device = fopen(line, "r");
-  if (device && fscanf(device, "%*u %*u %*u %*u %*u %*u %llu", &value) == 1) w.device = (uint64_t)value * 512;
-  if (device) fclose(device);
-  return w;
+  unsigned long long sectors = 0;
+  if (stat(path, &st) != 0) stop("%s: %s", path, strerror(errno));
+  snprintf(name, sizeof name, "/sys/dev/block/%u:%u/stat", major(st.st_dev), minor(st.st_dev));
+  FILE *file = fopen(name, "r");
+  if (!file || fscanf(file, "%*u %*u %*u %*u %*u %*u %llu", &sectors) != 1) sectors = 0;
+  if (file) fclose(file);
+  return (uint64_t)sectors * 512;
 }

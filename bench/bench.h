@@ -69,8 +69,6 @@ void make_folder(const char *path);
 uint64_t disk_bytes(const char *path); /* allocated by a file or by all files of a folder; 0: not there */
 /* Drops the files of a folder from the page cache (nobody may have them mapped); the bytes that stayed. */
 uint64_t drop_cache(const char *path);
-/* Bytes written so far: by this process as it dirtied pages, and by the block device below `path`, journals and
- * other processes included (0: unknown). The second is what wears a card; take it on a quiet machine. */
-typedef struct written { uint64_t process, device; } written;
-written written_now(const char *path);
+/* Bytes that the block device below `path` has written so far, for whomever; 0: there is none or it does not say. */
+uint64_t device_written(const char *path);
 #endif

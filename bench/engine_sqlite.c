@@ -14,6 +14,11 @@ typedef struct sqlite {
   sqlite3_stmt *begin, *commit, *insert, *by_event, *by_correlation, *count;
 } sqlite;
 
+static const char *const indexes[][2] = {
+  {"CREATE INDEX IF NOT EXISTS events_event ON events (event_id)", "DROP INDEX events_event"},
+  {"CREATE INDEX IF NOT EXISTS events_correlation ON events (correlation_id)", "DROP INDEX events_correlation"},
+  {"CREATE INDEX IF NOT EXISTS events_causation ON events (causation_id)", "DROP INDEX events_causation"}};
+
 #define COLUMNS "SELECT seq, appended_us, topic, type, event_id, correlation_id, causation_id, value FROM events "
 
 static void ok(sqlite *s, int code, const char *what) {
@@ -47,9 +52,7 @@ static void *sqlite_open(const char *folder, uint64_t events) {
   run(s, "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, appended_us INTEGER NOT NULL, "
          "topic TEXT NOT NULL, type TEXT NOT NULL, event_id BLOB NOT NULL, correlation_id BLOB, causation_id BLOB, "
          "value BLOB NOT NULL)");
-  run(s, "CREATE INDEX IF NOT EXISTS events_event ON events (event_id)");
-  run(s, "CREATE INDEX IF NOT EXISTS events_correlation ON events (correlation_id)");
-  run(s, "CREATE INDEX IF NOT EXISTS events_causation ON events (causation_id)");
+  for (int i = 0; i < 3; i++) run(s, indexes[i][0]);
   s->begin = prepare(s, "BEGIN IMMEDIATE");
   s->commit = prepare(s, "COMMIT");
   s->insert = prepare(s, "INSERT INTO events (appended_us, topic, type, event_id, correlation_id, causation_id, value) "
@@ -77,6 +80,14 @@ static void sqlite_append(void *self, const event *events, size_t count) {
     step(s, s->insert, "insert");
   }
   if (count > 1) step(s, s->commit, "commit");
+}
+
+static void sqlite_bulk(void *self, bool on) {
+  sqlite *s = self;
+  if (on) run(s, "PRAGMA synchronous = OFF");
+  for (int i = 0; i < 3; i++) run(s, indexes[i][on]);
+  run(s, "PRAGMA wal_checkpoint(TRUNCATE)");
+  if (!on) run(s, "PRAGMA synchronous = FULL");
 }
 
 static void sqlite_find(void *self, char kind, uint64_t number, hits *out) {
@@ -109,7 +120,7 @@ static void sqlite_close(void *self) {
 }
 
 const engine engine_sqlite = {.name = "sqlite", .package = "libsqlite3-dev", .open = sqlite_open,
-                              .append = sqlite_append, .find = sqlite_find, .count = sqlite_count,
+                              .append = sqlite_append, .bulk = sqlite_bulk, .find = sqlite_find, .count = sqlite_count,
                               .close = sqlite_close};
 #else
 const engine engine_sqlite = {.name = "sqlite", .package = "libsqlite3-dev"};
