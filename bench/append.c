@@ -73,6 +73,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: bench-append FOLDER ROUNDS PREFILL\n");
     return 2;
   }
+  remove_tree(argv[1]);
   make_folder(argv[1]);
   const uint64_t most = (uint64_t)prefill + (uint64_t)rounds * (1 + 8 / 2 + 64 / 4) + BATCH_MAX;
   for (unsigned i = 0; i < ENGINES; i++) {

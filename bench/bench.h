@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 enum { PARTS = 5, RECORD = 1024, ID_BYTES = 48, HEADER = 40 };
+#define PREALLOCATE (256u << 20) /* of stores that are appended to: as docs/performance.md says */
 #define VALUE_1K (RECORD - HEADER - ID_BYTES) /* with three UUIDs such a record has 1,024 bytes */
 
 /* Prints what failed and ends the process with 1. `must` adds what the library says about it. */

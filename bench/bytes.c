@@ -49,7 +49,7 @@ static void measure(const engine *e, uint64_t prefill, uint64_t events) {
   static const unsigned batches[] = {1, 8, 64};
   char path[4200], row[32];
   snprintf(path, sizeof path, "%s/%s", folder, e->name);
-  void *self = e->open(path, 0);
+  void *self = e->open(path, prefill);
   uint64_t next = 0;
   append(e, self, &next, prefill, BATCH_MAX);
   if (e->catch_up) e->catch_up(self);

@@ -11,8 +11,8 @@ void hits_add(hits *h, const void *value, size_t len) {
 
 static void *sidelog_open(const char *folder, uint64_t events) {
   sl_store *store;
-  (void)events;
-  must(sl_open(folder, &(sl_options){.quota_bytes = UINT64_C(64) << 30, .preallocate = 256u << 20}, &store), "open");
+  const uint64_t bytes = events * RECORD > PREALLOCATE ? PREALLOCATE : events * RECORD + 1;
+  must(sl_open(folder, &(sl_options){.quota_bytes = UINT64_C(64) << 30, .preallocate = bytes}, &store), "open");
   return store;
 }
 

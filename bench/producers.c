@@ -26,12 +26,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifdef SL_OPEN_OWN_COMMITS
-enum { OWN_COMMITS = SL_OPEN_OWN_COMMITS };
-#else
-enum { OWN_COMMITS = 0 };
-#endif
-
 enum { PRODUCERS_MAX = 64, SLICES_MAX = 64, TOOK_MAX = 1 << 18, SIDES = 2 };
 
 /* Shared by all producers, be they threads or processes. */
@@ -45,6 +39,7 @@ typedef struct shared {
 
 static shared *all;
 static unsigned producers, slices;
+static uint64_t preallocate;
 static bool threads, agent; /* threads, not processes; an agent is what is measured, not group commit */
 static char paths[SIDES][4200];
 static sl_store *stores[SIDES];
@@ -53,8 +48,8 @@ static unsigned store_of(unsigned side) { return agent ? 0 : side; }
 
 static void open_stores(void) {
   for (unsigned i = 0; i <= store_of(1); i++) {
-    const sl_options options = {.quota_bytes = UINT64_C(64) << 30, .flags = i == 1 ? OWN_COMMITS : 0,
-                                .preallocate = 256u << 20};
+    const sl_options options = {.quota_bytes = UINT64_C(64) << 30, .flags = i == 1 ? SL_OPEN_OWN_COMMITS : 0,
+                                .preallocate = preallocate};
     must(sl_open(paths[i], &options, &stores[i]), "open");
   }
 }
@@ -73,7 +68,6 @@ static void one_slice(unsigned me, unsigned side) {
   uint8_t uuid[16];
   uint64_t last = 0, *appended = &all->appended[store_of(side)][me];
   memset(value, 'v', sizeof value);
-  all->count[me] = 0;
   pthread_barrier_wait(&all->start);
   while (!atomic_load_explicit(&all->over, memory_order_relaxed)) {
     const stamp now = {me, *appended};
@@ -243,6 +237,7 @@ static void measure(double seconds, double figures[SIDES][4][SLICES_MAX]) {
   for (unsigned slice = 0; slice < slices * SIDES; slice++) {
     const unsigned side = slice % SIDES, at = slice / SIDES;
     tell_agent(side == 1 ? "work" : "rest");
+    memset(all->count, 0, sizeof all->count); /* all stand at the barrier, or on their way to it */
     atomic_store(&all->over, false);
     pthread_barrier_wait(&all->start);
     const double begun = now_us();
@@ -263,13 +258,14 @@ int main(int argc, char **argv) {
     slices = (unsigned)atoi(argv[4]);
   }
   const double seconds = argc >= 7 ? atof(argv[5]) : 0;
+  const double room = slices * seconds * 30e6 + 1; /* a short run needs less */
+  preallocate = room < PREALLOCATE ? (uint64_t)room : PREALLOCATE;
   agent = argc > 7;
   if (producers < 1 || producers > PRODUCERS_MAX || slices < 1 || slices > SLICES_MAX || seconds <= 0 ||
       (!agent && strcmp(argv[6], "group") != 0)) {
     fprintf(stderr, "usage: bench-producers FOLDER threads|processes PRODUCERS SLICES SECONDS group | NAME COMMAND...\n");
     return 2;
   }
-  if (!agent && !OWN_COMMITS) fprintf(stderr, "this library has no SL_OPEN_OWN_COMMITS: both sides do the same\n");
   all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (all == MAP_FAILED) stop("mmap: %s", strerror(errno));
   pthread_barrierattr_t attr;
@@ -277,6 +273,7 @@ int main(int argc, char **argv) {
   pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
   pthread_barrier_init(&all->start, &attr, producers + 1);
   pthread_barrier_init(&all->end, &attr, producers + 1);
+  remove_tree(argv[1]);
   make_folder(argv[1]);
   for (unsigned side = 0; side < SIDES; side++)
     snprintf(paths[side], sizeof paths[side], "%s/store-%u", argv[1], side);
