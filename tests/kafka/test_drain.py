@@ -121,8 +121,8 @@ class Plain(rig.Rig):
         agent = self.agent(store, *rig.at_least_once(), *rig.txn_events(200))
         for turn in range(5):
             store.append_lines(rig.numbered(600, turn * 600, rnd=self.random), topic=topic)
-            agent.start()
             goal = store.delivered() + self.random.randrange(1, 500)
+            agent.start()
             rig.wait_until(f"{goal} delivered", lambda goal=goal: store.delivered() >= goal)
             agent.kill()
         self.assertEqual(agent.drain(), 0, agent.log())

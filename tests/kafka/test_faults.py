@@ -81,9 +81,9 @@ class AgentKills(rig.Rig):
         feeder = rig.random.Random(self.seed)
         for turn in range(kills):
             store.append_lines(rig.numbered(feeder.randrange(200, 900), rnd=feeder), topic=feeder.choice(topics))
+            before = store.stats()
             agent.start()
             if self.random.random() < 0.65:
-                before = store.stats()
                 goal = before["delivered"] + self.random.randrange(1, max(2, before["pending"]))
                 stats = rig.wait_until(f"{goal} delivered (turn {turn})", lambda goal=goal: self.look(store, agent, goal), 40)
                 self.assertIsNone(check.law(stats))
@@ -136,11 +136,6 @@ class BrokerFaults(rig.Rig):
         self.addCleanup(cluster.down)
         self.cluster = cluster
         return cluster
-
-    def progress(self, store, agent, more):
-        goal = store.delivered() + more
-        rig.wait_until(f"{goal} delivered", lambda: store.delivered() >= goal or not agent.running(), 60)
-        self.assertTrue(agent.running(), agent.log()[-3000:])
 
     def test_a_broker_killed_and_restarted_during_a_drain(self):
         cluster = self.new_cluster()

@@ -110,9 +110,7 @@ class Figures(rig.Rig):
         first = None
         for turn in range(turns):
             store.append_lines(rig.numbered(400, turn * 400, rnd=self.random), topic=topic)
-            goal = store.delivered() + self.random.randrange(1, 200)
-            rig.wait_until(f"{goal} delivered", lambda goal=goal: store.delivered() >= goal or not agent.running(), 60)
-            self.assertTrue(agent.running(), agent.log())
+            self.progress(store, agent, self.random.randrange(1, 200))
             self.link.cut()
             if turn == 4:
                 store.wait_settled(60, agent)

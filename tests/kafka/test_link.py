@@ -29,11 +29,6 @@ class Link(rig.Rig):
         self.link.rate, self.link.refuse = 0, False
         self.link.hold_requests = self.link.hold_answers = False
 
-    def progress(self, store, agent, more, seconds=60):
-        goal = store.delivered() + more
-        rig.wait_until(f"{goal} delivered", lambda: store.delivered() >= goal or not agent.running(), seconds)
-        self.assertTrue(agent.running(), agent.log()[-3000:])
-
     def filled(self, count, *args, size=60):
         store, topic = self.store(), self.topic()
         store.append_lines(rig.numbered(count, size=size, rnd=self.random), topic=topic)

@@ -63,23 +63,18 @@ class Bytes(rig.Rig):
 
 
 class Situations(rig.Rig):
-    def delivered(self, store, agent, more):
-        goal = store.delivered() + more
-        rig.wait_until(f"{goal} delivered", lambda: store.delivered() >= goal or not agent.running(), 60)
-        self.assertTrue(agent.running(), agent.log()[-3000:])
-
     def test_a_topic_deleted_and_created_again_under_load(self):
         store, kept, lost = self.store(), self.topic("evt.kept.v1"), self.topic("evt.lost.v1")
         agent = self.agent(store, *rig.txn_events(100)).start()
         for turn in range(2):
             for topic in (kept, lost):
                 store.append_lines(rig.numbered(500, turn * 500, rnd=self.random), topic=topic)
-        self.delivered(store, agent, 600)
+        self.progress(store, agent, 600)
         self.cluster.call("topics", "--delete", "--topic", lost)
         for topic in (kept, lost):
             store.append_lines(rig.numbered(500, 1000, rnd=self.random), topic=topic)
         stats = store.wait_settled(90, agent)
-        self.assertEqual((stats["delivered"], stats["dead"]), (3000, 0))
+        self.assertEqual((stats["delivered"], stats["dead"]), (stats["appended"], 0))
         store.append_lines(rig.numbered(20, 2000, rnd=self.random), topic=lost)
         store.wait_settled(60, agent)
         self.assertEqual(agent.terminate(), 0, agent.log())
@@ -97,7 +92,7 @@ class Situations(rig.Rig):
         progress = self.topic("progress")
         agent = self.agent(store, *rig.txn_events(50), "--set", f"progress.topic={progress}").start()
         store.append_lines(rig.numbered(4000, rnd=self.random), topic=topic)
-        self.delivered(store, agent, 200)
+        self.progress(store, agent, 200)
         self.cluster.call("topics", "--delete", "--topic", progress)
         store.append_lines(rig.numbered(500, 4000, rnd=self.random), topic=topic)
         rig.wait_until("the agent to park", lambda: "parked" in agent.log(), 60)
@@ -113,7 +108,7 @@ class Situations(rig.Rig):
         for topic in topics:
             store.append_lines(rig.numbered(4000, rnd=self.random), topic=topic)
         for _ in range(4):
-            self.delivered(store, agent, self.random.randrange(1, 400))
+            self.progress(store, agent, self.random.randrange(1, 400))
             os.kill(agent.process.pid, signal.SIGSTOP)
             time.sleep(4)  # the broker gives up the transaction meanwhile
             os.kill(agent.process.pid, signal.SIGCONT)
@@ -138,9 +133,9 @@ class Situations(rig.Rig):
         agent = self.agent(store, *rig.txn_events(50)).start()
         for turn in range(3):
             store.append_lines(rig.numbered(4000, turn * 4000, rnd=self.random), topic=topic)
-            self.delivered(store, agent, 200)
+            self.progress(store, agent, 200)
             clone = self.copy(store, agent)
-            self.delivered(store, agent, 200)
+            self.progress(store, agent, 200)
             second = self.agent(clone, *rig.txn_events(50))
             self.assertEqual(second.drain(40), 4, second.log())
             self.assertIn("parked", second.log())
@@ -154,7 +149,7 @@ class Situations(rig.Rig):
         agent = self.agent(store, *rig.txn_events(50)).start()
         lines = rig.numbered(4000, rnd=self.random)
         store.append_lines(lines, topic=topic)
-        self.delivered(store, agent, 200)
+        self.progress(store, agent, 200)
         os.kill(agent.process.pid, signal.SIGSTOP)
         clone = self.store()
         shutil.copytree(store.path, clone.path)
@@ -174,7 +169,7 @@ class Situations(rig.Rig):
         for turn in range(20):
             (store.side / "agent.yaml").write_text(rig.yaml({"new_topics": {"partitions": 2 + turn % 3}, "report_interval": "100ms"}))
             os.kill(agent.process.pid, signal.SIGHUP)
-            self.delivered(store, agent, 20)
+            self.progress(store, agent, 20)
         rig.wait_until("the last reload", lambda: agent.log().count("reloaded:") >= 1, 10)
         store.wait_settled(60, agent)
         self.assertEqual(agent.terminate(), 0, agent.log())

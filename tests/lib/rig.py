@@ -387,6 +387,18 @@ class Rig(unittest.TestCase):
         """A topic no other test uses."""
         return self.prefix + name
 
+    def progress(self, store, agent, more, seconds=60):
+        """Waits until so many more events are delivered, and sees to it that there are so many, and some behind them:
+        on a busy machine the agent is faster than whoever looks at it, and the goal would never be reached."""
+        stats = store.stats()
+        if stats["pending"] < more + 300:
+            topic = self.random.choice(sorted({e.topic for e in store.events}))
+            store.append_lines(numbered(more + 600, len(store.events), rnd=self.random), topic=topic)
+        goal = stats["delivered"] + more
+        wait_until(f"{goal} delivered", lambda: store.delivered() >= goal or not agent.running(), seconds)
+        if not agent.running():
+            raise AssertionError(f"the agent ended by itself\n{agent.log()[-3000:]}")
+
 
 def seen(data):
     """Bytes as kread prints them: what is not UTF-8 becomes the character of the byte's number."""
