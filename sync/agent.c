@@ -31,6 +31,16 @@ static int64_t suspended_us(void) {
   return 0;
 }
 
+/* How long delivery is closed by the time of day; 0: it is open. */
+static int64_t closed_us(const agent *a) {
+  if (a->hours.count == 0) return 0;
+  const time_t now = (time_t)(sl_clock_wall_us() / 1000000);
+  struct tm tm;
+  if (!localtime_r(&now, &tm)) return 0;
+  const int second = (tm.tm_hour * 60 + tm.tm_min) * 60 + tm.tm_sec;
+  return hours_wait_us(&a->hours, second < 86400 ? second : 86399);
+}
+
 static void on_wake(uv_timer_t *timer) {
   agent *a = timer->data;
   agent_event(a, (core_event){.kind = EVENT_TIMER});
@@ -40,6 +50,7 @@ static void step_once(agent *a, core_event event) {
   core_actions actions;
   event.now_us = sl_clock_monotonic_us();
   event.wall_us = sl_clock_wall_us();
+  event.closed_us = closed_us(a);
   core_step(a->core, &event, &actions);
 #ifndef NDEBUG
   const char *broken = core_check(a->core);
@@ -362,7 +373,11 @@ static bool make_core(agent *a) {
                         .txn_max_bytes = a->settings.txn_max_bytes,
                         .txn_timeout_us = a->settings.txn_timeout_us,
                         .doubt_us = doubt_us(&a->settings),
+                        .flow_bytes_per_s = a->settings.flow_bytes_per_s,
+                        .flow_events_per_s = a->settings.flow_events_per_s,
                         .probe_us = a->settings.refused_retry_us};
+  char ignored[128];
+  if (a->settings.flow_hours) (void)hours_parse(a->settings.flow_hours, &a->hours, ignored, sizeof ignored); /* checked */
   uint64_t last = 0;
   if (sl_wait(a->store, 0, 0, &last) == SL_OK) config.drain_to = last;
   if (a->settings.drain && a->settings.drain_timeout_us > 0)

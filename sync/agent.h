@@ -12,6 +12,7 @@
 #ifndef SYNC_AGENT_H
 #define SYNC_AGENT_H
 #include "core/core.h"
+#include "hours.h"
 #include "kafka/kafka.h"
 #include "settings.h"
 #include "store/delivery.h"
@@ -68,6 +69,7 @@ struct agent {
   bool marker_waiting;     /* OP_FLUSH waits for room in the producer's queue */
   core_action flush_action;
   int64_t settled_marker_offset;
+  hours hours;             /* of delivery */
   char store_id[37], transactional_id[256], cluster_id[64];
 
   uv_fs_event_t watch;

@@ -149,6 +149,8 @@ bool agent_report_json(const agent_report *r, sl_buf *out) {
   put_time(g, "last_commit_us", r->last_commit_us);
   put_error(g, r);
   put_time(g, "next_try_us", r->next_try_us);
+  key(g, "held");
+  yajl_gen_bool(g, r->held);
   put_count(g, "backlog", r->backlog);
   put_count(g, "cursor_seq", r->cursor_seq);
   put_count(g, "last_seq", r->last_seq);

@@ -42,6 +42,7 @@ typedef struct agent_report {
   const char *error_text;
   int64_t error_us;
   int64_t next_try_us;
+  bool held;                  /* by the settings of flow, until next_try_us */
 
   uint64_t backlog;           /* events behind the cursor */
   uint64_t cursor_seq, last_seq, indexed_seq;

@@ -43,6 +43,10 @@ typedef struct settings {
   int64_t txn_max_bytes;
   int64_t txn_timeout_us;      /* transaction.timeout.ms */
   int64_t queue_bytes;         /* librdkafka's producer queue */
+  /* what may go to the brokers */
+  int64_t flow_bytes_per_s;    /* before compression; 0: no limit */
+  int64_t flow_events_per_s;   /* 0: no limit */
+  char *flow_hours;            /* hours.h; NULL: always */
   char *transactional_id;      /* NULL: "sidelog-" and the store id */
   char *marker_topic;          /* __sidelog_progress */
   int32_t marker_partitions;   /* 50 */

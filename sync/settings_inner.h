@@ -15,7 +15,8 @@ typedef enum setting_type {
   TYPE_TEXT,     /* char *, as are the following; min and max bound its length */
   TYPE_PATH,     /* a leading ~/ is the home folder */
   TYPE_BROKERS,  /* host[:port][,...] */
-  TYPE_TOPIC     /* a legal topic name */
+  TYPE_TOPIC,    /* a legal topic name */
+  TYPE_HOURS     /* spans of the day: hours.h */
 } setting_type;
 
 enum {

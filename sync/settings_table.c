@@ -76,6 +76,22 @@ const setting_row settings_rows[] = {
    .more = "Needed only where the cluster's ACLs prescribe a name. Two stores must never share one: they "
            "would fence each other off for ever."},
 
+  {.group = "The link", .path = "flow.bytes_per_second", .type = TYPE_SIZE,
+   .offset = offsetof(settings, flow_bytes_per_s), .min = 1 * KIB, .max = 1 * TIB, .preset = "unlimited",
+   .word = "unlimited", .word_value = 0, .flags = SETTING_RESTART, .argument = "SIZE",
+   .text = "most bytes of records to the brokers in a second",
+   .more = "For metered and shared links. Counted before compression, so the link carries less. What a failed "
+           "transaction sent counts too. A single event above it still goes, and its debt is waited for."},
+  {.group = "The link", .path = "flow.events_per_second", .type = TYPE_INT64,
+   .offset = offsetof(settings, flow_events_per_s), .min = 1, .max = 100000000, .preset = "unlimited",
+   .word = "unlimited", .word_value = 0, .flags = SETTING_RESTART, .argument = "N",
+   .text = "most events to the brokers in a second"},
+  {.group = "The link", .path = "flow.hours", .type = TYPE_HOURS,
+   .offset = offsetof(settings, flow_hours), .min = 1, .max = 300, .flags = SETTING_RESTART, .argument = "SPANS",
+   .text = "times of day to deliver at, local time; by default always",
+   .more = "\"22:00-06:00, 12:30-13:00\" for example. A transaction that has begun is finished. Outside of them the "
+           "agent stays connected and sends nothing but the client's own small requests."},
+
   {.group = "Progress in Kafka", .path = "progress.topic", .type = TYPE_TOPIC,
    .offset = offsetof(settings, marker_topic), .min = 1, .max = 249, .preset = "__sidelog_progress",
    .flags = SETTING_RESTART, .argument = "TOPIC",
@@ -177,7 +193,7 @@ const setting_row settings_topic_rows[] = {
 };
 const size_t settings_topic_row_count = sizeof settings_topic_rows / sizeof *settings_topic_rows;
 
-const char *const settings_groups[] = {"transactions", "progress", "new_topics", "retention", "log",
+const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "retention", "log",
                                        "topics", "kafka", NULL};
 
 const setting_option settings_options[] = {

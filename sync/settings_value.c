@@ -1,6 +1,8 @@
 #include "base/text.h"
 #include "settings_inner.h"
 
+#include "hours.h"
+
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -41,6 +43,7 @@ const char *setting_type_text(const setting_row *row) {
   case TYPE_PATH: return "path";
   case TYPE_BROKERS: return "list of host:port";
   case TYPE_TOPIC: return "topic name";
+  case TYPE_HOURS: return "spans of the day";
   }
   return "";
 }
@@ -122,6 +125,8 @@ static bool assign_text(const setting_row *row, char **field, const char *text, 
   if (row->type == TYPE_BROKERS && !brokers_valid(text, reason, cap)) return false;
   if (row->type == TYPE_TOPIC && !sl_topic_valid((sl_slice){text, len}))
     return snprintf(reason, cap, "is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"), false;
+  hours spans;
+  if (row->type == TYPE_HOURS && !hours_parse(text, &spans, reason, cap)) return false;
   char *copy = row->type == TYPE_PATH ? path_expand(text) : strdup(text);
   if (!copy) return snprintf(reason, cap, "does not fit into memory"), false;
   free(*field);

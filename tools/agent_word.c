@@ -54,6 +54,7 @@ void agent_word_read(agent_word *w, const char *json) {
     w->written_us = number(root, "written_us", NULL);
     w->last_commit_us = number(root, "last_commit_us", NULL);
     w->next_try_us = number(root, "next_try_us", NULL);
+    w->held = YAJL_IS_TRUE(find(root, "held", NULL));
     w->pid = number(root, "pid", NULL);
     w->unreachable_since_us = number(root, "cluster", "unreachable_since_us");
     w->brokers_up = number(root, "cluster", "up");

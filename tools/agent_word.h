@@ -27,6 +27,7 @@ typedef struct agent_lane { /* a topic that cannot be written and waits apart */
 } agent_lane;
 
 typedef struct agent_word {
+  bool held;               /* by the settings of flow, until next_try_us */
   bool said;               /* false: there is no report, or it is no JSON object */
   agent_state state;
   int64_t state_since_us, written_us, last_commit_us, next_try_us, unreachable_since_us,

@@ -170,6 +170,11 @@ void health_backlog(text *out, const look *l) {
   text_span(out, l->now_us > s->oldest_pending_us ? l->now_us - s->oldest_pending_us : 0);
   if (s->lanes)
     text_printf(out, ", %" PRIu64 " %s apart", s->lanes, s->lanes == 1 ? "topic waits" : "topics wait");
+  if (l->word.held && fresh(l) && l->word.next_try_us > l->now_us) {
+    text_puts(out, "; held back by the flow settings for ");
+    text_span(out, l->word.next_try_us - l->now_us);
+    return;
+  }
   uint32_t stuck =
       1u << TROUBLE_NO_AGENT | 1u << TROUBLE_BROKER | 1u << TROUBLE_PARKED | 1u << TROUBLE_SILENT;
   if (!(health_judge(l) & stuck))

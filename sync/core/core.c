@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #define TARGET_START (256u << 10)
+#define FLOW_LOOK_US 60000000
 
 static bool buf_set(sl_buf *buf, sl_slice bytes) {
   sl_buf_reset(buf);
@@ -221,6 +222,13 @@ static void idle(core *c, core_actions *out) {
   c->park = PARK_NONE;
   int64_t lane_at = 0;
   bool work = c->indexed_seq > c->cursor.seq;
+  int64_t flow_us = work || any_lane(c, UINT64_MAX) ? flow_wait_us(c) : 0;
+  c->next_try_us = 0;
+  if (flow_us > 0) {
+    c->next_try_us = c->now_us + flow_us;
+    c->wake_at = c->now_us + (flow_us < FLOW_LOOK_US ? flow_us : FLOW_LOOK_US); /* the wall clock may be set */
+    return;
+  }
   /* Lanes and main take turns, failed ones counted: a thousand sick lanes must not keep main waiting. */
   topic *lane = work && c->lane_last ? NULL : lane_due(c, &lane_at);
   c->lane_last = lane != NULL;
@@ -612,6 +620,7 @@ void core_step(core *c, const core_event *e, core_actions *out) {
   out->count = 0;
   c->now_us = e->now_us;
   c->wall_us = e->wall_us;
+  c->closed_us = e->closed_us;
   if (c->phase == PHASE_STOPPED) return;
   if (c->config.drain && c->config.drain_deadline_us && c->now_us >= c->config.drain_deadline_us)
     c->drain_expired = c->txn.stop = true;

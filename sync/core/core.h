@@ -87,6 +87,7 @@ typedef struct core_config {
   int64_t txn_start_bytes;     /* learned size of last time; 0: the default */
   int64_t txn_timeout_us;
   int64_t doubt_us;            /* half of socket.timeout */
+  int64_t flow_bytes_per_s, flow_events_per_s; /* to the brokers, before compression; 0: no limit */
   int64_t probe_us;            /* PARK_REFUSED and lanes are tried again after so long */
   uint8_t incarnation[16];
   uint64_t seed;               /* of the jitter */
@@ -110,6 +111,7 @@ typedef struct core_event {
   core_event_kind kind;
   int64_t now_us;               /* monotonic */
   int64_t wall_us;
+  int64_t closed_us;            /* nothing shall be delivered for so long (time of day); 0: now is fine */
   /* EVENT_DONE */
   core_op op;
   fault why;                    /* SCOPE_NONE: success. Store failures come as SCOPE_AGENT */
@@ -189,6 +191,7 @@ typedef struct core_view {
   int64_t last_fault_us;       /* monotonic; 0: none */
   int64_t last_commit_us;
   int64_t next_try_us;
+  bool held;                   /* events wait for their share of the link, or for their time of day */
   uint64_t cursor_seq, last_seq, indexed_seq;
   uint64_t transactions, aborts, handles; /* of this agent's life */
   uint64_t txn_bytes;          /* present target size */

@@ -103,6 +103,10 @@ typedef struct txn {
   int64_t op_us;           /* when that began */
 } txn;
 
+/* --- what may go to the brokers (flow.c) --- */
+
+typedef struct flow { double bytes, events; int64_t at_us; } flow; /* below zero: debt */
+
 struct core {
   core_config config;
   core_phase phase;
@@ -139,6 +143,9 @@ struct core {
   narrow narrow;           /* of the main reader; lanes have their own */
   uint32_t mute;           /* transactions in a row that failed and did not say why */
 
+  flow flow;
+  int64_t closed_us;       /* no transaction for so long: not the time of day; 0: now */
+
   /* size and pace */
   uint64_t target_bytes;
   double bytes_per_s, events_per_s;
@@ -161,6 +168,13 @@ struct core {
   sl_buf marker_there;
   uint64_t transactions, aborts, handles;
 };
+
+/* How long the next transaction must wait for its share of the link; 0: not at all. */
+int64_t flow_wait_us(core *c);
+/* Does one more record of `size` bytes fit? */
+bool flow_has_room(const core *c, size_t size);
+/* sign 1: a record goes out; -1: it did not. */
+void flow_take(core *c, size_t size, int sign);
 
 /* core.c */
 void core_enter(core *c, core_phase phase);

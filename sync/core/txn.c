@@ -143,7 +143,7 @@ core_offer_result core_offer(core *c, uint64_t seq, sl_slice name, uint64_t dupl
   size_t narrowed = narrow_of(c)->events;
   size_t most = narrowed ? narrowed : (size_t)c->config.txn_max_events;
   if (c->book_failures) most = 1; /* until the book is writable again: the rest would be produced in vain */
-  if (t->produced > 0 && (alone || t->produced >= most || t->bytes + size > c->target_bytes))
+  if (t->produced > 0 && (alone || t->produced >= most || t->bytes + size > c->target_bytes || !flow_has_room(c, size)))
     return stop(t, true);
   slot *s = add_slot(t, seq, tp, SL_VERDICT_SENT);
   if (!s) return stop(t, true);
@@ -152,12 +152,15 @@ core_offer_result core_offer(core *c, uint64_t seq, sl_slice name, uint64_t dupl
   t->produced++;
   t->outstanding++;
   t->bytes += size;
+  flow_take(c, size, 1);
   *tag = (uint64_t)t->number << 32 | (uint64_t)(t->count - 1);
   if (alone) stop(t, true);
   return OFFER_PRODUCE;
 }
 
-static void take_back(txn *t, size_t size) {
+static void take_back(core *c, size_t size) {
+  txn *t = &c->txn;
+  flow_take(c, size, -1);
   t->produced--;
   t->outstanding--;
   t->bytes -= size < t->bytes ? size : t->bytes;
@@ -166,7 +169,7 @@ static void take_back(txn *t, size_t size) {
 
 bool core_queue_full(core *c, size_t size) {
   txn *t = &c->txn;
-  take_back(t, size);
+  take_back(c, size);
   t->stop = t->failed > 0 || t->broken || c->stopping;
   if (t->outstanding > 0) return true;
   int64_t wanted = (int64_t)size * 2 + (1 << 20);
@@ -194,7 +197,7 @@ bool core_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us) {
     return false;
   }
   uint64_t seq = t->verdicts[index].seq;
-  take_back(t, 0);
+  take_back(c, 0);
   if (why->scope == SCOPE_TOPIC) {
     topic_sicken(c, tp, why);
     if (t->lane) stop(t, false);

@@ -21,7 +21,8 @@ const char *core_phase_text(core_phase phase) {
 void core_view_get(const core *c, core_view *v) {
   *v = (core_view){.phase = c->phase, .since_us = c->phase_us, .park = c->park, .last_fault = c->last_fault,
                    .last_fault_us = c->last_fault_us, .last_commit_us = c->last_commit_us,
-                   .next_try_us = c->next_try_us, .cursor_seq = c->cursor.seq, .last_seq = c->last_seq,
+                   .next_try_us = c->next_try_us, .held = c->phase == PHASE_IDLE && c->next_try_us > 0,
+                   .cursor_seq = c->cursor.seq, .last_seq = c->last_seq,
                    .indexed_seq = c->indexed_seq, .transactions = c->transactions, .aborts = c->aborts,
                    .handles = c->handles, .txn_bytes = c->target_bytes, .bytes_per_s = c->bytes_per_s,
                    .events_per_s = c->events_per_s,

@@ -81,7 +81,9 @@ sim *sim_new(const sim_options *options) {
   s->config = (core_config){.txn_max_events = events[sim_below(s, 5)], .txn_max_bytes = 1 << 20,
                             .txn_start_bytes = sim_below(s, 2) ? 0 : 20000, .txn_timeout_us = 15000000,
                             .doubt_us = 5000000, .probe_us = 30000000,
-                            .latency_budget_us = sim_below(s, 3) ? 0 : 2000000};
+                            .latency_budget_us = sim_below(s, 3) ? 0 : 2000000,
+                            .flow_bytes_per_s = sim_below(s, 4) ? 0 : 20000,
+                            .flow_events_per_s = sim_below(s, 4) ? 0 : 200};
   for (int i = 0; i < SIM_AGENTS; i++) {
     s->agents[i].id = i;
     book_init(&s->agents[i].book);

@@ -456,6 +456,107 @@ static void latency_budget(void **state) {
   rig_free(r);
 }
 
+/* --- the limit of what goes to the brokers --- */
+
+/* Delivers what is there for `seconds` and says how many records went out. */
+static size_t sent_within(rig *r, int64_t seconds, uint32_t size) {
+  const int64_t end = r->now + seconds * SECOND;
+  size_t sent = 0;
+  while (r->now < end) {
+    while (r->act.op == OP_TOPIC || r->act.op == OP_FILL) {
+      sent += fill_sized(r, size);
+      all_delivered(r);
+      commit(r);
+      r->now += 20000;
+    }
+    if (core_wake_at(r->core) == 0) break; /* nothing is left */
+    wake(r);
+  }
+  return sent;
+}
+
+static void flow_of_bytes(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.flow_bytes_per_s = 100000;
+  start(r);
+  ready(r);
+  append(r, 0, 1);
+  tell_log(r);
+  assert_int_equal(sent_within(r, 1, 1000), 1); /* a lone event goes at once */
+  append(r, 0, 3000);
+  tell_log(r);
+  size_t sent = sent_within(r, 10, 1000); /* one second's worth was saved up */
+  assert_in_range(sent, 950, 1150);
+  core_view v;
+  core_view_get(r->core, &v);
+  assert_true(v.transactions < 30); /* not one for each event */
+  rig_free(r);
+}
+
+static void flow_of_events_and_their_debt(void **state) {
+  (void)state;
+  rig *r = rig_new(false);
+  r->config.flow_events_per_s = 10;
+  r->config.flow_bytes_per_s = 1000000;
+  start(r);
+  ready(r);
+  append(r, 0, 500);
+  tell_log(r);
+  size_t sent = 0;
+  const int64_t end = r->now + 20 * SECOND;
+  for (; r->now < end; wake(r))
+    while (r->act.op == OP_TOPIC || r->act.op == OP_FILL) {
+      sent += fill_sized(r, 100);
+      all_delivered(r);
+      begun(r);
+      ok(r, OP_FLUSH);
+      ok(r, OP_INTENT);
+    }
+  assert_in_range(sent, 195, 215);
+  rig_free(r);
+  /* One larger than the bucket goes alone, and the next waits until it is paid for. */
+  r = rig_new(true);
+  r->config.flow_bytes_per_s = 1000;
+  start(r);
+  ready(r);
+  append(r, 0, 2);
+  tell_log(r);
+  assert_int_equal(fill_sized(r, 30000), 1);
+  all_delivered(r);
+  commit(r);
+  assert_int_equal(r->act.op, OP_NONE);
+  core_view v;
+  core_view_get(r->core, &v);
+  assert_true(v.held);
+  assert_in_range(v.next_try_us - r->now, 29 * SECOND, 30 * SECOND);
+  rig_free(r);
+}
+
+static void closed_by_the_time_of_day(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  core_view v;
+  start(r);
+  ready(r);
+  append(r, 0, 5);
+  give(r, (core_event){.kind = EVENT_LOG, .last_seq = 5, .indexed_seq = 5, .closed_us = 3 * 3600 * SECOND});
+  assert_int_equal(r->act.op, OP_NONE);
+  core_view_get(r->core, &v);
+  assert_true(v.held);
+  assert_int_equal(v.next_try_us, r->now + 3 * 3600 * SECOND);
+  assert_true(core_wake_at(r->core) <= r->now + 60 * SECOND); /* somebody may set the clock */
+  wake(r);
+  assert_int_equal(fill(r), 5);
+  all_delivered(r);
+  begun(r);
+  /* What has begun is finished. */
+  core_event done = {.kind = EVENT_DONE, .op = OP_FLUSH, .closed_us = SECOND};
+  give(r, done);
+  assert_int_equal(r->act.op, OP_INTENT);
+  rig_free(r);
+}
+
 static const core_op good_day[] = {OP_CONNECT, OP_MARKER_TOPIC, OP_INIT_TXN, OP_READ_MARKER, OP_FLUSH,
                                    OP_INTENT, OP_COMMIT, OP_SETTLE, OP_FILL};
 
@@ -566,7 +667,8 @@ int main(void) {
       cmocka_unit_test(oversize_record_in_a_batch), cmocka_unit_test(oversize_record_known_before),
       cmocka_unit_test(mute_topic), cmocka_unit_test(marker_refused), cmocka_unit_test(lane_drains_at_once),
       cmocka_unit_test(refused_in_its_lane), cmocka_unit_test(event_larger_than_the_queue),
-      cmocka_unit_test(prefix_only), cmocka_unit_test(latency_budget), cmocka_unit_test(stop_in_each_phase),
+      cmocka_unit_test(prefix_only), cmocka_unit_test(latency_budget), cmocka_unit_test(flow_of_bytes),
+      cmocka_unit_test(flow_of_events_and_their_debt), cmocka_unit_test(closed_by_the_time_of_day), cmocka_unit_test(stop_in_each_phase),
       cmocka_unit_test(sleep_in_each_phase), cmocka_unit_test(fatal_error_in_each_phase),
       cmocka_unit_test(drain_deadline), cmocka_unit_test(drain_of_nothing),
       cmocka_unit_test(lane_tells_why)};

@@ -43,7 +43,7 @@ static void golden(void **state) {
     "\"state_since_us\":1,\"started_us\":3,\"written_us\":2,"
     "\"cluster\":{\"brokers\":\"r0:9092\",\"broker\":\"r0:9092\",\"id\":\"abc\",\"up\":1,\"total\":3,"
     "\"unreachable_since_us\":4},\"last_commit_us\":5,"
-    "\"error\":{\"code\":\"_TRANSPORT\",\"text\":\"connection\\nrefused\",\"at_us\":6},\"next_try_us\":7,"
+    "\"error\":{\"code\":\"_TRANSPORT\",\"text\":\"connection\\nrefused\",\"at_us\":6},\"next_try_us\":7,\"held\":false,"
     "\"backlog\":48211,\"cursor_seq\":9,\"last_seq\":10,\"indexed_seq\":11,"
     "\"transactions\":{\"committed\":12,\"aborted\":13,\"handles\":14,\"target_events\":100000,"
     "\"target_bytes\":1000000,\"events_per_s\":1234.6,\"bytes_per_s\":0.0},"

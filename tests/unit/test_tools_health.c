@@ -65,6 +65,17 @@ static void an_agent_that_is_not_running(void **state) {
   check(broker, &l, "not known without an agent");
 }
 
+static void events_held_back_by_the_flow_settings(void **state) {
+  (void)state;
+  look l = well();
+  l.stats.pending = 3;
+  l.stats.oldest_pending_us = NOW - 90 * SECOND;
+  l.word.held = true;
+  l.word.next_try_us = NOW + 7200 * SECOND;
+  assert_int_equal(health_judge(&l), 0);
+  check(health_backlog, &l, "3 events, oldest 1 min 30 s; held back by the flow settings for 2 h 0 min");
+}
+
 static void a_broker_that_is_not_there(void **state) {
   (void)state;
   look l = well();
@@ -168,7 +179,7 @@ static void words_of_an_agent(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(all_well),
                                      cmocka_unit_test(an_agent_that_is_not_running),
-                                     cmocka_unit_test(a_broker_that_is_not_there),
+                                     cmocka_unit_test(events_held_back_by_the_flow_settings), cmocka_unit_test(a_broker_that_is_not_there),
                                      cmocka_unit_test(an_agent_that_is_parked_or_silent),
                                      cmocka_unit_test(books_lanes_and_disk),
                                      cmocka_unit_test(the_law),
