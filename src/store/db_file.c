@@ -32,6 +32,7 @@ enum {
 #define LMDB_MAGIC 0xBEEFC0DEu
 #define LMDB_VERSION 1u
 #define NO_PAGE UINT64_MAX
+#define PAGE_USUAL 4096u /* where the second meta page is looked for when the first one is missing */
 
 typedef struct file {
   int fd;
@@ -173,19 +174,24 @@ static bool missing_are_free(file *f) {
   return ok;
 }
 
-/* Reads the newer meta page into *f. *blank: both are missing or zeros, the file never was complete. */
+/* Reads the newer meta page into *f. *blank: the file never was complete. LMDB's first write makes both meta pages,
+ * its first commit flushes them before it writes a third version; so while one of them is missing, and the other, if
+ * there, is of transaction 0, nothing has ever been committed. A power cut leaves either of them alone. */
 static sl_status read_meta(file *f, bool *blank) {
   uint8_t meta[PAGE_HEAD + META_SIZE];
+  unsigned missing = 0;
   *blank = false;
+  f->psize = 0;
   for (int i = 0; i < 2; i++) {
-    if (!read_all(f->fd, meta, sizeof meta, i ? f->psize : 0)) {
-      struct stat st;
-      if (fstat(f->fd, &st) != 0) return foreign(f->path);
-      /* Nothing, or the first of two fresh meta pages: LMDB's first write did not get any further. */
-      *blank = i == 0 ? st.st_size == 0 : f->txn == 0;
-      return *blank ? SL_OK : foreign(f->path);
+    struct stat st;
+    if (fstat(f->fd, &st) != 0) return foreign(f->path);
+    const uint64_t at = i == 0 ? 0 : f->psize ? f->psize : PAGE_USUAL;
+    bool there = read_all(f->fd, meta, sizeof meta, at);
+    if (!there && i == 0 && st.st_size > 0) return foreign(f->path);
+    if (!there || all_zero(meta, sizeof meta)) {
+      missing++;
+      continue;
     }
-    if (i == 0 && all_zero(meta, sizeof meta)) { *blank = true; return SL_OK; }
     const uint8_t *m = meta + PAGE_HEAD;
     if (!(sl_get_u16(meta + 10) & FLAG_META) || sl_get_u32(m) != LMDB_MAGIC) return foreign(f->path);
     if (sl_get_u32(m + 4) != LMDB_VERSION)
@@ -193,14 +199,15 @@ static sl_status read_meta(file *f, bool *blank) {
                      "): use a newer sidelog; nothing was touched", f->path, sl_get_u32(m + 4), LMDB_VERSION);
     uint64_t psize = sl_get_u32(m + 24), txn = sl_get_u64(m + 128);
     if (psize < 512 || psize > 65536 || (psize & (psize - 1))) return foreign(f->path);
-    if (i == 0 || txn > f->txn) {
+    if (f->psize == 0 || txn > f->txn) {
       f->txn = txn;
       f->last_page = sl_get_u64(m + 120);
       f->free_root = sl_get_u64(m + 64);
     }
     f->psize = psize;
   }
-  return SL_OK;
+  *blank = missing > 0 && f->txn == 0;
+  return missing == 0 || *blank ? SL_OK : foreign(f->path);
 }
 
 /* A file of zeros and nothing else: a power cut during creation, before the first flush, leaves one. */

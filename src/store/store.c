@@ -160,6 +160,8 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
     store->async = async_new();
     status = store->wait && store->async ? log_open(store) : sl_fail(SL_E_NOMEM, "out of memory");
   }
+  /* A power cut must not leave a delivery/ without the log/ that it belongs to. */
+  if (status == SL_OK && !store->existed) status = db_file_sync_dir(store->root);
   if (status == SL_OK) status = open_slots(store, alone);
   if (status == SL_OK) status = index_open(store);
   if (status == SL_OK) status = book_open(store);

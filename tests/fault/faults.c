@@ -1,3 +1,6 @@
+/* The calls themselves are defined here, and under the names that programs with large files use for them: LMDB uses the
+ * one, the library the other. */
+#undef _FILE_OFFSET_BITS
 #include "faults.h"
 
 #include <dlfcn.h>
@@ -92,6 +95,10 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t at) {
   if (armed == FAULT_KILL_HALFWAY) die();
   return done;
 }
+
+#if defined(__GLIBC__)
+ssize_t pwrite64(int fd, const void *data, size_t len, off64_t at) __attribute__((alias("pwrite")));
+#endif
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
   static ssize_t (*next)(int, const struct iovec *, int);
