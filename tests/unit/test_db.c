@@ -248,6 +248,32 @@ static void test_zeros_of_an_interrupted_creation_are_replaced(void **state) {
   put_number(r, 1, "works");
 }
 
+/* LMDB's first write makes two meta pages. A power cut before the first flush may leave either of them. */
+static void test_one_meta_page_of_an_interrupted_creation_is_replaced(void **state) {
+  room *r = *state;
+  uint8_t pages[2 * 4096] = {0};
+  db_env_close(r->env);
+  r->env = NULL;
+  int fd = open(r->data, O_RDONLY);
+  assert_int_equal(read(fd, pages, sizeof pages), sizeof pages);
+  close(fd);
+  for (int lost = 0; lost < 2; lost++)
+    for (uint8_t txn = 0; txn < 2; txn++) { /* one that was committed is no creation: it is damage */
+      uint8_t torn[sizeof pages];
+      memcpy(torn, pages, sizeof pages);
+      memset(torn + lost * 4096, 0, 4096);
+      torn[(1 - lost) * 4096 + 16 + 128] = txn;
+      fd = open(r->data, O_WRONLY | O_TRUNC);
+      assert_int_equal(write(fd, torn, sizeof torn), sizeof torn);
+      close(fd);
+      sl_status status = db_env_open(r->dir, tables, TABLES, &r->options, &r->env);
+      assert_int_equal(status, txn ? SL_E_CORRUPT : SL_OK);
+      if (status == SL_OK) put_number(r, 1, "works");
+      db_env_close(r->env);
+      r->env = NULL;
+    }
+}
+
 static void test_a_small_map_is_full_and_recovers(void **state) {
   room *r = *state;
   db_env_close(r->env);
@@ -407,6 +433,7 @@ int main(void) {
     TEST(test_a_file_that_ends_in_free_pages_opens),
     TEST(test_a_foreign_file_is_refused_and_left_alone),
     TEST(test_zeros_of_an_interrupted_creation_are_replaced),
+    TEST(test_one_meta_page_of_an_interrupted_creation_is_replaced),
     TEST(test_a_small_map_is_full_and_recovers),
     TEST(test_more_readers_than_slots),
     TEST(test_slots_of_dead_readers_are_taken_back),
