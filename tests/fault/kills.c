@@ -17,6 +17,7 @@
 #include <ftw.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -177,7 +178,8 @@ static int leader(void) {
     lead = (_Atomic uint32_t *)(void *)((char *)map + 64);
     ino = st.st_ino;
   }
-  for (int look = 0; look < 1000000; look++) {
+  for (int look = 0; look < 200000; look++) {
+    if (look % 200 == 199) sched_yield();
     const uint32_t tid = atomic_load(lead) & 0x3fffffff;
     for (int i = 0; tid && i < PROCESSES; i++) {
       snprintf(name, sizeof name, "/proc/%d/task/%u", (int)pids[i], tid);
