@@ -91,6 +91,16 @@ void agent_unlock(int fd) {
   close(fd);
 }
 
+bool agent_lock_held(sl_store *store) {
+  char *path = store_path(store, LOCK_FILE);
+  const int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+  free(path);
+  if (fd < 0) return false;
+  const bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  close(fd);
+  return held;
+}
+
 sl_status sl_agent_alive(sl_store *store, int64_t *pid, int64_t *since_us) {
   sl_status status = store_enter(store);
   if (status != SL_OK) return status;

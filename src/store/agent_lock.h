@@ -6,6 +6,8 @@
 /* Takes the lock; *fd holds it until agent_unlock (or the end of the process). SL_E_BUSY names the holder. */
 sl_status agent_lock(sl_store *store, int *fd);
 void agent_unlock(int fd); /* negative: nothing */
+/* A quick look without a wait: does somebody hold it? No when that cannot be told. */
+bool agent_lock_held(sl_store *store);
 
 /* Replaces the report atomically, without a flush. */
 sl_status agent_report_set(sl_store *store, sl_slice json);

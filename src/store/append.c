@@ -7,6 +7,7 @@
 #include "base/id.h"
 #include "base/text.h"
 #include "store/append.h"
+#include "store/index.h"
 #include "store/log_inner.h"
 
 #include <inttypes.h>
@@ -184,6 +185,7 @@ sl_status sl_append_many(sl_store *store, const sl_event *events, size_t count, 
   if (status == SL_OK) status = append_commit(store, &batch, &first);
   if (status == SL_OK && first_seq) *first_seq = first;
   sl_buf_free(&bytes);
+  if (status == SL_OK) index_help_append(store, first, count);
   return status;
 }
 

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "format/record.h"
 #include "store/append.h"
+#include "store/index.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -110,6 +111,7 @@ static void commit(sl_store *store, item *list, size_t count, sl_buf *bytes) {
     return;
   }
   decide(store->async, list, count, status, first_seq);
+  if (status == SL_OK) index_help_append(store, first_seq, count);
 }
 
 static void *work(void *arg) {

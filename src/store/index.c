@@ -183,6 +183,9 @@ sl_status index_open(sl_store *store) {
   }
   index->store = store;
   index->base_capacity = INDEX_BASE_CAPACITY;
+  index->append_cap = INDEX_APPEND_CAP;
+  index->query_cap = INDEX_QUERY_CAP;
+  index->turn_fd = -1;
   bool fresh = false, foreign = false;
   uint64_t watermark = 0;
   sl_status status = env_open(index, dir);
@@ -198,15 +201,18 @@ sl_status index_open(sl_store *store) {
   if (status == SL_OK && !fresh && !foreign) status = check_watermark(index, watermark);
   free(dir);
   if (status != SL_OK) {
-    index_close(index);
+    db_env_close(index->env);
+    free(index);
     return status;
   }
+  index_turn_open(index);
   store->index = index;
   return SL_OK;
 }
 
 void index_close(sl_index *index) {
   if (!index) return;
+  index_turn_close(index);
   db_env_close(index->env);
   free(index);
 }
@@ -258,14 +264,18 @@ sl_status index_drop_trimmed(sl_store *store) {
   const bool any = view->state.count > 0 && index_gen_last(&view->state.gens[0]) < first_seq;
   index_view_close(view);
   if (!any) return SL_OK;
+  index_turn_take(store->index);
   db_txn *txn;
   status = db_begin_write(store->index->env, true, &txn);
-  if (status != SL_OK) return status;
-  index_state state;
-  unsigned dropped = 0;
-  status = index_state_load(txn, &state);
-  if (status == SL_OK) status = index_state_drop(txn, &state, first_seq, &dropped);
-  if (status == SL_OK) status = index_state_save(txn, &state);
-  if (status != SL_OK) db_txn_fail(txn, status);
-  return db_commit(txn);
+  if (status == SL_OK) {
+    index_state state;
+    unsigned dropped = 0;
+    status = index_state_load(txn, &state);
+    if (status == SL_OK) status = index_state_drop(txn, &state, first_seq, &dropped);
+    if (status == SL_OK) status = index_state_save(txn, &state);
+    if (status != SL_OK) db_txn_fail(txn, status);
+    status = db_commit(txn);
+  }
+  index_turn_end(store->index);
+  return status;
 }

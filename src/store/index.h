@@ -34,6 +34,14 @@ sl_status index_view_keys(index_view *view, index_attr attr, const uint8_t low[1
 /* The first event with this event's id in its topic; 0: it is the first (or beyond the watermark). */
 sl_status index_view_duplicate_of(index_view *view, uint64_t seq, uint64_t *original);
 
+/* Where no agent keeps the index fresh, whoever is there does (index_help.c). Never fails, waits for nobody, and
+ * leaves the thread's detail as it was.
+ * After an append was acknowledged: where more than 20,000 events wait, one append in 250 indexes 500 of them, or as
+ * many as it appended if those are more. */
+void index_help_append(sl_store *store, uint64_t first_seq, uint64_t count);
+/* After a query that scanned the events (watermark, last_seq] for want of an index: a sixteenth of them. */
+void index_help_query(sl_store *store, uint64_t watermark, uint64_t last_seq);
+
 /* Drops generations that lie wholly below the log's first seq. */
 sl_status index_drop_trimmed(sl_store *store);
 

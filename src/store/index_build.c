@@ -325,7 +325,7 @@ static sl_status step_in(sl_index *index, db_txn *txn, uint64_t max, uint64_t *w
   return status;
 }
 
-sl_status index_step(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed) {
+sl_status index_step_in_turn(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed) {
   db_txn *txn;
   uint64_t reached = 0, count = 0;
   bool others = false;
@@ -346,6 +346,13 @@ sl_status index_step(sl_index *index, uint64_t max, uint64_t *watermark, bool *m
   *more = others;
   if (indexed) *indexed = count;
   return damaged;
+}
+
+sl_status index_step(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed) {
+  index_turn_take(index);
+  const sl_status status = index_step_in_turn(index, max, watermark, more, indexed);
+  index_turn_end(index);
+  return status;
 }
 
 /* Watermark and newest seq, without the writer lock. */
@@ -378,7 +385,7 @@ sl_status sl_index_advance(sl_store *store, uint64_t max_events, uint64_t *water
   return status;
 }
 
-static sl_status index_forget(sl_index *index) {
+static sl_status forget_in_turn(sl_index *index) {
   db_txn *txn;
   sl_status status = db_begin_write(index->env, true, &txn);
   if (status != SL_OK) return status;
@@ -401,7 +408,9 @@ sl_status sl_reindex(sl_store *store) {
   sl_status status = store_enter(store);
   uint64_t reached = 0, last = 0;
   if (status == SL_OK) {
-    status = index_forget(store->index);
+    index_turn_take(store->index);
+    status = forget_in_turn(store->index);
+    index_turn_end(store->index);
     if (status == SL_E_CORRUPT)
       status = sl_fail_context(status,
                                "%s/index cannot even be emptied: close the store everywhere and remove that "

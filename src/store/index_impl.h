@@ -3,6 +3,9 @@
 #define SL_STORE_INDEX_IMPL_H
 #include "store/index.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 /* Slots are fixed when the environment is opened: LMDB's mdb_drop with a delete closes the handle, and a
  * reader that kept it read another generation's data (seen). Slots are emptied, handles never closed. */
 #define INDEX_SLOTS 24u
@@ -16,6 +19,8 @@
 #define INDEX_FREE_SLOTS 8u             /* fewer left: generations double, so that 24 always suffice */
 #define INDEX_BATCH 4000u               /* events a write transaction: several indexers take turns */
 #define INDEX_BULK (1u << 18)           /* the same in a rebuild, where nobody waits for the index */
+#define INDEX_APPEND_CAP 20000u         /* un-indexed events beyond which a producer helps: 2 to 4 ms of a scan */
+#define INDEX_QUERY_CAP 5000u           /* and a query: below it the scan costs less than the help */
 
 #define INDEX_ATTRIBUTES "event,correlation,causation,type"
 
@@ -37,7 +42,11 @@ typedef struct index_state {
 struct sl_index {
   sl_store *store;
   db_env *env;
-  uint64_t base_capacity; /* INDEX_BASE_CAPACITY; tests take less */
+  uint64_t base_capacity;         /* INDEX_BASE_CAPACITY; tests take less, here and of the caps */
+  uint64_t append_cap, query_cap; /* INDEX_APPEND_CAP, INDEX_QUERY_CAP */
+  pthread_mutex_t turn_lock;
+  int turn_fd;                    /* -1: no file */
+  _Atomic int64_t rest_until_us;  /* no help before then (monotonic) */
 };
 
 struct index_view {
@@ -71,6 +80,15 @@ sl_status index_state_drop(db_txn *txn, index_state *state, uint64_t first_seq, 
 /* One write transaction of at most `max` events behind the watermark. *watermark is the new one, *more: there
  * are others behind it, *indexed (may be NULL) counts. SL_E_CORRUPT: stopped before a damaged record. */
 sl_status index_step(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed);
+/* The same for who has the turn already. */
+sl_status index_step_in_turn(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed);
+
+/* The turn to write the index (index_help.c), taken before LMDB's writer lock, which cannot be tried. */
+void index_turn_open(sl_index *index);
+void index_turn_close(sl_index *index);
+void index_turn_take(sl_index *index);
+bool index_turn_try(sl_index *index);
+void index_turn_end(sl_index *index);
 
 /* index_view_each in steps: about `max` entries behind *pos (zeroed: from the start), over views of different
  * snapshots. *done when there are no more. */

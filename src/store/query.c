@@ -210,6 +210,8 @@ static sl_status fill(sl_iter *it) {
   snapshot snap;
   status = snapshot_open(it->store, &snap);
   if (status != SL_OK) return status;
+  it->watermark = index_view_watermark(snap.index);
+  it->last_seq = log_view_head(snap.log)->last_seq;
   const bool newest = (it->query.flags & SL_QUERY_NEWEST) && it->query.limit;
   status = newest ? run_newest(it, &snap) : run_ranges(it, &snap);
   snapshot_close(&snap);
@@ -221,8 +223,11 @@ sl_status sl_iter_next(sl_iter *it, const sl_record **record) {
   sl_status status = store_enter(it->store);
   if (status != SL_OK) return status;
   while (it->pos == it->count) {
-    if (it->finished || (it->query.limit && it->returned >= it->query.limit))
+    if (it->finished || (it->query.limit && it->returned >= it->query.limit)) {
+      if (it->source >= 0 && !it->helped) index_help_query(it->store, it->watermark, it->last_seq);
+      it->helped = true;
       return sl_fail(SL_NOTFOUND, "no more events");
+    }
     const uint64_t before = it->next;
     status = fill(it);
     if (status != SL_OK && it->count == 0) {

@@ -28,6 +28,8 @@ struct sl_iter {
   uint8_t key[16];
   bool peek;            /* most events looked at will not match: read their headers first */
   bool bounded, finished;
+  uint64_t watermark, last_seq; /* of the latest snapshot: at its end a query that has an index helps to build it */
+  bool helped;
   uint64_t next;        /* the first seq not yet looked at */
   uint64_t end;         /* the last one to look at, once bounded */
   uint64_t scanned, returned;
