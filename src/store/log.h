@@ -28,6 +28,10 @@ const log_head *log_view_head(const log_view *view);
  * filled in from the dictionary. SL_NOTFOUND: no such seq. SL_E_CORRUPT with the seq in the detail.
  * peek: see sl_record_peek. */
 sl_status log_view_get(log_view *view, uint64_t seq, bool peek, sl_parts *parts);
+/* The same in two steps, for several records: all are found first, which starts to fetch their bytes from memory,
+ * then each is decoded. */
+sl_status log_view_find(log_view *view, uint64_t seq, sl_slice *bytes);
+sl_status log_view_decode(log_view *view, uint64_t seq, sl_slice bytes, bool peek, sl_parts *parts);
 
 /* The first record at or above `seq` (trim leaves holes below the delivery cursor). *found is its seq, set
  * also with SL_E_CORRUPT so that the caller can go on behind it. Sequential calls are fast. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define SEQS_AT_ONCE 256u
+#define HITS_AHEAD 32u
 
 /* ----------------------------------------------------------------- start --- */
 
@@ -54,6 +55,10 @@ static void choose_source(sl_iter *it) {
   else if (q->causation_id.len) it->source = INDEX_CAUSATION, text = q->causation_id;
   else if (q->type.len && sl_glob_is_literal(q->type)) it->source = INDEX_TYPE, text = q->type;
   if (it->source >= 0) sl_id_key(text, it->key);
+  /* A candidate of the index fails almost only by another condition: without one it is read once, and whole. */
+  const bool others = q->type.len || q->topic.len || q->tenant.len || q->since_us || q->until_us || q->states ||
+                      (q->event_id.len > 0) + (q->correlation_id.len > 0) + (q->causation_id.len > 0) > 1;
+  it->peek_hits = others;
   it->peek = it->source >= 0 || q->type.len || q->topic.len || q->tenant.len || q->since_us || q->until_us ||
              (q->states && q->states != SL_STATE_BIT(SL_PENDING));
 }
@@ -114,23 +119,45 @@ static sl_status take(sl_iter *it, snapshot *snap, uint64_t seq, sl_status statu
   return status == SL_E_CORRUPT ? query_copy_damage(it, seq) : status;
 }
 
+/* Where the records of candidates lie: all are found before the first is decoded, so that their bytes come from
+ * memory meanwhile. Stops in front of one that cannot be looked up, *found is then less than count. One that was
+ * trimmed, while its generation is still there, has no bytes. */
+static sl_status find_hits(log_view *log, const uint64_t *seqs, size_t count, sl_slice *bytes, size_t *found) {
+  for (*found = 0; *found < count; ++*found) {
+    const sl_status status = log_view_find(log, seqs[*found], &bytes[*found]);
+    if (status == SL_NOTFOUND) bytes[*found] = (sl_slice){0};
+    else if (status != SL_OK) return status;
+  }
+  return SL_OK;
+}
+
 /* Candidates of the index from *pos to last, which is at or below the watermark. */
 static sl_status run_index(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t last) {
   uint64_t seqs[SEQS_AT_ONCE];
-  size_t count = 0, most = SEQS_AT_ONCE;
+  sl_slice bytes[HITS_AHEAD];
+  size_t count = 0, found = 0, most = SEQS_AT_ONCE;
   if (it->query.limit && it->query.limit - it->returned < most)
     most = (size_t)(it->query.limit - it->returned);
   sl_status status = index_view_seqs(snap->index, (index_attr)it->source, it->key, *pos, seqs, most, &count);
-  for (size_t i = 0; i < count && status == SL_OK; i++) {
-    if (seqs[i] > last) break;
-    if (query_full(it)) return SL_OK;
+  if (status != SL_OK) return status;
+  const bool all = count < most || seqs[count - 1] > last;
+  while (count > 0 && seqs[count - 1] > last) count--;
+  for (size_t i = 0, from = 0; i < count && status == SL_OK; i++) {
     sl_parts parts;
-    status = log_view_get(snap->log, seqs[i], true, &parts);
-    if (status == SL_NOTFOUND) status = SL_OK; /* trimmed; its generation is still there */
-    else status = take(it, snap, seqs[i], status, &parts, false);
+    sl_status read = SL_OK;
+    if (query_full(it)) return SL_OK;
+    if (i >= from + found) {
+      from = i;
+      read = find_hits(snap->log, seqs + i, count - i < HITS_AHEAD ? count - i : HITS_AHEAD, bytes, &found);
+    }
+    if (found > 0) {
+      const sl_slice record = bytes[i - from];
+      read = record.data ? log_view_decode(snap->log, seqs[i], record, it->peek_hits, &parts) : SL_NOTFOUND;
+    }
+    if (read != SL_NOTFOUND) status = take(it, snap, seqs[i], read, &parts, !it->peek_hits);
     *pos = seqs[i] + 1;
   }
-  if (status == SL_OK && (count < most || seqs[count - 1] > last)) *pos = last + 1;
+  if (status == SL_OK && all) *pos = last + 1;
   return status;
 }
 

@@ -27,6 +27,7 @@ struct sl_iter {
   int source;           /* an index_attr, or -1: scan */
   uint8_t key[16];
   bool peek;            /* most events looked at will not match: read their headers first */
+  bool peek_hits;       /* the same of those that the index names */
   bool bounded, finished;
   uint64_t watermark, last_seq; /* of the latest snapshot: at its end a query that has an index helps to build it */
   bool helped;

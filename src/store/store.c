@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -22,9 +23,16 @@
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static sl_store *registry;
 
+/* Each fork's child counts one more than its parent. Asking for the pid is a system call, which a look-up would make
+ * for every event; db.c does ask, before every transaction, and so stops children that no fork() made, too. */
+static atomic_uint forks;
+static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
+static void count_fork(void) { atomic_fetch_add(&forks, 1); }
+static void watch_forks(void) { pthread_atfork(NULL, NULL, count_fork); }
+
 sl_status store_enter(const sl_store *store) {
   if (!store) return sl_fail(SL_E_INVALID, "store is NULL");
-  if (store->pid == getpid()) return SL_OK;
+  if (store->forks == atomic_load_explicit(&forks, memory_order_relaxed)) return SL_OK;
   return sl_fail(SL_E_FORKED, "the store at %s was opened by process %ld, the parent of this one: open it "
                  "anew after fork", store->path, (long)store->pid);
 }
@@ -146,7 +154,9 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
   if (!*path) return sl_fail(SL_E_INVALID, "the store's path is empty: name a folder");
   sl_store *store = calloc(1, sizeof *store);
   if (!store) return sl_fail(SL_E_NOMEM, "out of memory");
+  pthread_once(&forks_once, watch_forks);
   store->pid = getpid();
+  store->forks = atomic_load(&forks);
   store->lock_fd = -1;
   store->path = strdup(path);
   sl_status status = store->path ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");

@@ -15,7 +15,8 @@ typedef struct sl_book sl_book;
 typedef struct sl_async sl_async;
 
 struct sl_store {
-  pid_t pid;            /* who opened it: another pid is a forked child */
+  pid_t pid;            /* who opened it */
+  unsigned forks;       /* store_enter: another number means that this is a forked child */
   char *path;           /* as given to sl_open */
   char *root;           /* absolute: the process may change its working directory */
   uint8_t uuid[16];
