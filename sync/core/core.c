@@ -116,7 +116,8 @@ static void back_off(core *c) {
   /* At most 2 s, spread evenly: the agent is back within 2 s of its broker, and a thousand agents are not all
    * back in the same instant. */
   int64_t delay = retry_delay(&c->config.seed, (retry_rule){0, 100000, 2000000}, c->failures);
-  if (c->failures < 16) c->failures++;
+  if (c->recreate) delay = 0; /* nothing is wrong with the broker */
+  else if (c->failures < 16) c->failures++;
   c->wake_at = c->next_try_us = c->now_us + delay;
 }
 
@@ -517,7 +518,13 @@ static void done_abort(core *c, const core_event *e, core_actions *out) {
   if (!quick_and_clean(c, &e->why)) {
     if (!fault_is_ok(&e->why)) core_fault(c, &e->why);
     do_destroy(c, out, PHASE_BACKOFF);
-  } else if (c->has_intent) {
+    return;
+  }
+  /* librdkafka 2.0.2 counts a batch that the broker refused as sent, and an abort does not change that: the next
+   * batch to its partition leaves a gap (OUT_OF_ORDER_SEQUENCE_NUMBER), innocents are purged, or kept until their
+   * transaction's timeout (seen). Only a new handle counts anew. */
+  if (c->txn.named > 0) c->recreate = true;
+  if (c->has_intent) {
     act(c, out, PHASE_ABANDON, OP_ABANDON);
   } else {
     txn_reset(c);

@@ -323,6 +323,9 @@ class Poison(rig.Rig):
             self.assertIn("SIZE_TOO_LARGE", json.dumps(event))
             self.assertIn("NON_RETRYABLE_VALIDATION", json.dumps(event))
         self.assertEqual(len(store.query("--status", "dead", "-n", "10")), 4)
+        # A refused batch must cost no innocent a second try: theirs came out of sequence, and were purged or kept for 15 s.
+        self.assertNotIn("_PURGE", agent.log())
+        self.assertNotIn("_TIMED_OUT", agent.log())
         for seq in dead:  # none is set aside in silence
             self.assertRegex(agent.log(), rf"dead-letter: event {seq} of {topic}: .*SIZE_TOO_LARGE")
 

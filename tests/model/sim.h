@@ -107,6 +107,7 @@ typedef struct sim_handle {
   bool exists, transactional, begun, dead, failed, mute;
   bool part_failed[SIM_TOPICS + 1][SIM_PARTITIONS];
   bool batch_failed[SIM_TOPICS + 1][SIM_PARTITIONS]; /* with the reason of a record that is still to come */
+  bool gap[SIM_TOPICS + 1][SIM_PARTITIONS]; /* of sequence numbers: an earlier transaction's batch was refused */
   int epoch;
   int64_t timeout_us, queue_bytes, waiting;
   sim_wire *wires;

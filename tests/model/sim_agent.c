@@ -39,6 +39,7 @@ static void fail_wire(sim *s, sim_handle *h, size_t i, const fault *why) {
   wire_remove(h, i);
   h->failed = true;
   h->part_failed[w.topic][w.part] = true;
+  if (why->scope == SCOPE_RECORD) h->gap[w.topic][w.part] = true;
   report(h, &w, -1, why);
 }
 
@@ -69,6 +70,11 @@ void agent_wire(sim *s, sim_agent *a) {
   const fault purge = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_PURGE_QUEUE");
   const fault lost = sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "_MSG_TIMED_OUT");
   const fault big = sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "MSG_SIZE_TOO_LARGE");
+  if (h->transactional && h->gap[w.topic][w.part] && !h->part_failed[w.topic][w.part]) {
+    sim_break(s, "event %llu is sent behind a batch that the broker refused: its sequence number is out of order",
+              (unsigned long long)w.seq);
+    return;
+  }
   if (h->batch_failed[w.topic][w.part]) {
     fail_wire(s, h, i, &big);
     h->batch_failed[w.topic][w.part] = broker_takes(s, &s->log[w.seq - 1]);
@@ -385,7 +391,10 @@ static fault end_txn(sim *s, sim_agent *a, bool commit) {
   if (!was_open && commit && !s->broker.last_committed)
     return sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_DEPENDENCY, "INVALID_TXN_STATE");
   broker_end(s, h->epoch, commit);
-  if (purged) h->epoch = broker_bump(s); /* as librdkafka does, so that what is on its way is refused */
+  if (purged) { /* as librdkafka does, so that what is on its way is refused */
+    h->epoch = broker_bump(s);
+    memset(h->gap, 0, sizeof h->gap);
+  }
   return (fault){0};
 }
 
@@ -563,6 +572,10 @@ bool agent_progress(sim *s, sim_agent *a) {
       else agent_wire(s, a);
       return true;
     }
+  }
+  if (a->action.op == OP_ABORT && h->report_count) { /* it waits until the loop has taken what was reported */
+    deliver(s, a);
+    return true;
   }
   done(s, a, result_of(s, a));
   return true;
