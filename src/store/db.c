@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -21,6 +22,8 @@
 #define REOPEN_WAIT_US 500000
 /* A file that grows at each look by more than its map. */
 #define MAP_GROWS_TRIES 100
+/* How often writers look for readers that were killed. */
+#define READERS_CHECK_US 5000000
 /* An EIO on a disk with less room than this is a full disk (LMDB reports a short write as EIO). */
 #define FULL_BELOW_BYTES (4u << 20)
 
@@ -32,6 +35,7 @@ struct db_env {
   unsigned count;
   db_env_options options;
   pid_t pid;
+  _Atomic int64_t readers_due_us; /* when to look for dead readers */
 
   pthread_mutex_t lock; /* guards what follows, and lmdb itself against use during a reopen */
   pthread_cond_t idle;
@@ -458,10 +462,21 @@ static int begin_once(db_env *env, bool write, db_txn **out) {
   return 0;
 }
 
+/* A reader that was killed inside a transaction keeps every page that was in use then, and the file grows with each
+ * commit, until somebody looks for the dead. */
+static void free_dead_readers(db_env *env) {
+  const int64_t now = sl_clock_monotonic_us();
+  int64_t due = atomic_load_explicit(&env->readers_due_us, memory_order_relaxed);
+  int dead;
+  if (now >= due && atomic_compare_exchange_strong(&env->readers_due_us, &due, now + READERS_CHECK_US))
+    (void)mdb_reader_check(env->lmdb, &dead);
+}
+
 static sl_status begin(db_env *env, bool write, db_txn **out) {
   for (int tries = 0;; tries++) {
     sl_status status = enter(env);
     if (status != SL_OK) return status;
+    if (write) free_dead_readers(env);
     int rc = begin_once(env, write, out);
     if (rc == 0) return SL_OK;
     if (rc == MDB_READERS_FULL) {

@@ -1,0 +1,165 @@
+/* What the world does to a store: readers that are killed, forks in full swing, clocks that jump. */
+#include "kit.h"
+
+#include "base/clock.h"
+#include "store/log_inner.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+static const int64_t DAY = INT64_C(86400) * 1000000;
+
+/* ------------------------------------------------------------------ clocks --- */
+
+static _Atomic int64_t wall_moved, monotonic_moved;
+
+/* In place of the C library's, for the whole program. */
+int clock_gettime(clockid_t id, struct timespec *now) {
+  int rc = (int)syscall(SYS_clock_gettime, id, now);
+  int64_t us = atomic_load(id == CLOCK_REALTIME ? &wall_moved : &monotonic_moved);
+  us += (int64_t)now->tv_sec * 1000000 + now->tv_nsec / 1000;
+  *now = (struct timespec){.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+  return rc;
+}
+
+static uint64_t count_since(kit *k, int64_t since_us, int64_t until_us) {
+  const sl_query q = {.since_us = since_us, .until_us = until_us};
+  sl_iter *iter;
+  const sl_record *r;
+  uint64_t count = 0;
+  assert_ok(sl_iter_start(k->store, &q, &iter));
+  while (sl_iter_next(iter, &r) == SL_OK) count++;
+  sl_iter_close(iter);
+  return count;
+}
+
+static void test_a_clock_that_jumps_to_2038_and_back(void **state) {
+  kit *k = *state;
+  sl_trim_result result;
+  const int64_t start = sl_clock_wall_us(), future = INT64_C(2145916800000000);
+  for (int i = 0; i < 10; i++) kit_append(k, "t", "before");
+  atomic_store(&wall_moved, future - start);
+  kit_append(k, "t", "in 2038");
+  atomic_store(&wall_moved, 0);
+  for (int i = 0; i < 10; i++) kit_append(k, "t", "after");
+  assert_int_equal(count_since(k, start, future - DAY), 20);
+  assert_int_equal(count_since(k, future - DAY, 0), 1);
+  kit_deliver(k, 21);
+  const sl_trim_policy policy = {.max_age_us = 7 * DAY};
+  assert_ok(sl_trim(k->store, &policy, &result));
+  assert_int_equal(result.removed, 0);
+  atomic_store(&wall_moved, 8 * DAY); /* a week and a day later nothing of it is kept */
+  kit_append(k, "t", "later");
+  kit_deliver(k, 22);
+  assert_ok(sl_trim(k->store, &policy, &result));
+  atomic_store(&wall_moved, 0);
+  assert_int_equal(result.removed, 21);
+}
+
+/* ----------------------------------------------------------------- readers --- */
+
+static uint64_t high_water(kit *k) {
+  db_env_info info;
+  assert_ok(log_env_info(k->store, &info));
+  return info.last_page;
+}
+
+static void churn(kit *k, unsigned commits) {
+  while (commits-- > 0) kit_append(k, "t", "v");
+}
+
+/* A reader that stands still keeps every page that was in use when it began; a killed one must not do so for ever. */
+static void test_a_reader_killed_in_a_transaction_holds_nothing_back(void **state) {
+  kit *k = *state;
+  int ready[2];
+  sl_stats s;
+  char byte;
+  churn(k, 50);
+  assert_int_equal(pipe(ready), 0);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    sl_store *own;
+    log_view *view;
+    if (sl_open(k->path, NULL, &own) != SL_OK || log_view_open(own, &view) != SL_OK) _exit(1);
+    if (write(ready[1], "r", 1) != 1) _exit(2);
+    for (;;) pause();
+  }
+  assert_int_equal(read(ready[0], &byte, 1), 1);
+  const uint64_t before = high_water(k);
+  churn(k, 300);
+  const uint64_t held = high_water(k);
+  assert_true(held > before + 300); /* else this tests nothing */
+  assert_ok(sl_stats_get(k->store, &s));
+  assert_int_equal(s.readers, 1);
+  assert_true(s.reader_lag >= 300); /* what an alarm is raised on */
+  kill(pid, SIGKILL);
+  waitpid(pid, NULL, 0);
+  atomic_fetch_add(&monotonic_moved, 10 * INT64_C(1000000));
+  churn(k, 600);
+  assert_true(high_water(k) <= held + 16);
+  assert_ok(sl_stats_get(k->store, &s));
+  assert_int_equal(s.readers, 0);
+  close(ready[0]);
+  close(ready[1]);
+}
+
+/* ------------------------------------------------------------------- forks --- */
+
+static atomic_bool over;
+static atomic_uint appended;
+
+static void *append_on(void *arg) {
+  kit *k = arg;
+  while (!atomic_load(&over)) {
+    kit_append(k, "t", "parent");
+    atomic_fetch_add(&appended, 1);
+  }
+  return NULL;
+}
+
+static void ignore(void *arg, sl_status status, uint64_t seq, const char *detail) {
+  (void)arg, (void)status, (void)seq, (void)detail;
+}
+
+/* Whatever threads of the parent hold in that moment - the lead, slots, locks - the child has only a copy of it. */
+static void test_forks_among_threads_that_append_together(void **state) {
+  kit *k = *state;
+  pthread_t threads[4];
+  for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, append_on, k), 0);
+  for (int i = 0; i < 30; i++) {
+    const unsigned before = atomic_load(&appended);
+    const pid_t pid = fork();
+    if (pid == 0) {
+      sl_event e = {.topic = SL_STR("t")};
+      int wrong = sl_append(k->store, &e, NULL) != SL_E_FORKED;
+      wrong |= (sl_append_async(k->store, &e, ignore, NULL) != SL_E_FORKED) << 1;
+      wrong |= (sl_stats_get(k->store, &(sl_stats){0}) != SL_E_FORKED) << 2;
+      _exit(wrong);
+    }
+    int code;
+    waitpid(pid, &code, 0);
+    assert_int_equal(code, 0);
+    while (atomic_load(&appended) == before) sched_yield(); /* the parent goes on */
+  }
+  atomic_store(&over, true);
+  for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+  assert_int_equal(kit_head(k).kept, atomic_load(&appended));
+  sl_verify_report report;
+  assert_ok(sl_verify(k->store, NULL, NULL, &report));
+  assert_int_equal(report.problems, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    TEST(test_a_clock_that_jumps_to_2038_and_back),
+    TEST(test_a_reader_killed_in_a_transaction_holds_nothing_back),
+    TEST(test_forks_among_threads_that_append_together),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
