@@ -5,10 +5,12 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -20,8 +22,8 @@
 #endif
 
 const char *const fault_names[FAULT_KINDS] = {
-  "none", "a failed write", "a short write", "a full disk", "a failed flush", "no memory", "killed",
-  "killed in a write",
+  "none", "a failed write", "a short write", "a full disk", "a failed flush", "no memory",
+  "no room for a map", "killed", "killed in a write",
 };
 
 static _Atomic fault_kind armed;
@@ -122,6 +124,38 @@ int fsync(int fd) {
   if (!next) *(void **)&next = real("fsync");
   return flush_fails() ? -1 : next(fd);
 }
+
+static bool map_fails(int error) {
+  if (armed != FAULT_MAP || !strikes()) return false;
+  errno = error;
+  return true;
+}
+
+void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t from) {
+  static void *(*next)(void *, size_t, int, int, int, off_t);
+  if (!next) *(void **)&next = real("mmap");
+  return fd >= 0 && map_fails(ENOMEM) ? MAP_FAILED : next(at, len, protection, flags, fd, from);
+}
+
+int ftruncate(int fd, off_t size) {
+  static int (*next)(int, off_t);
+  if (!next) *(void **)&next = real("ftruncate");
+  return map_fails(ENOSPC) ? -1 : next(fd, size);
+}
+
+#if defined(__linux__)
+int fallocate(int fd, int mode, off_t at, off_t len) {
+  static int (*next)(int, int, off_t, off_t);
+  if (!next) *(void **)&next = real("fallocate");
+  return map_fails(ENOSPC) ? -1 : next(fd, mode, at, len);
+}
+#endif
+
+#if defined(__GLIBC__)
+void *mmap64(void *at, size_t len, int protection, int flags, int fd, off64_t from) __attribute__((alias("mmap")));
+int ftruncate64(int fd, off64_t size) __attribute__((alias("ftruncate")));
+int fallocate64(int fd, int mode, off64_t at, off64_t len) __attribute__((alias("fallocate")));
+#endif
 
 #if OWN_MALLOC
 /* glibc's own names: dlsym allocates, so it cannot be asked for malloc. */

@@ -12,6 +12,7 @@ typedef enum fault_kind {
   FAULT_DISK_FULL,    /* from the Nth write on none finds room */
   FAULT_FLUSH_EIO,    /* the Nth fdatasync, fsync or synchronous write fails */
   FAULT_ALLOC,        /* the Nth allocation finds no memory (not under sanitizers, which own malloc) */
+  FAULT_MAP,          /* the Nth mmap finds no address space, or the Nth ftruncate or fallocate no room */
   FAULT_KILL,         /* SIGKILL before the Nth write or flush */
   FAULT_KILL_HALFWAY, /* SIGKILL when half of the Nth write's bytes are written */
   FAULT_KINDS

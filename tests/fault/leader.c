@@ -7,7 +7,7 @@
  * Then the same for the heir: the leader dies somewhere, the others are held, and the next one, which has to settle
  * what the dead one left, is killed after its Nth instruction.
  *
- *   leader       exits with 77 (skipped) where no process can be traced. SIDELOG_LONG=1: every N; else in steps
+ *   leader       exits with 77 (skipped) where no process can be traced. in steps, shorter ones with SIDELOG_LONG=1
  */
 #include "base/base.h"
 #include "store/log_inner.h"
@@ -314,8 +314,8 @@ int main(void) {
   MUST(told != MAP_FAILED && dead, "no memory");
   start_followers();
   MUST(sl_open(path, &(sl_options){.preallocate = 1u << 20}, &store) == SL_OK, "does not open");
-  const long length = sweep(all ? 1 : 59);
-  sweep_heirs(length, all ? 40 : 5, all ? 11 : 293);
+  const long length = sweep(all ? 7 : 59);
+  sweep_heirs(length, all ? 9 : 5, all ? 97 : 293);
   judge_all();
   sl_close(store);
   return 0;
