@@ -1,5 +1,5 @@
 /*
- * The leader of a group commit is killed after its Nth instruction, for every N. A tracer lets a process take the lead,
+ * The leader of a group commit is killed after its Nth instruction, N from none to its end. A tracer lets a process take the lead,
  * lets three others publish their appends (two into slots, one too large for that), goes on by N instructions of our
  * own code - calls into LMDB and the C library count as one - and kills it. The others must be told, each that its event
  * is there, once; the dead one's event is there once or not at all, and may be appended again under its id.
@@ -7,7 +7,7 @@
  * Then the same for the heir: the leader dies somewhere, the others are held, and the next one, which has to settle
  * what the dead one left, is killed after its Nth instruction.
  *
- *   leader       exits with 77 (skipped) where no process can be traced. in steps, shorter ones with SIDELOG_LONG=1
+ *   leader       N goes on by 59, by 7 with SIDELOG_LONG=1. Exits with 77 (skipped) where no process can be traced
  */
 #include "base/base.h"
 #include "store/log_inner.h"
