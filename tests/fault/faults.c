@@ -131,11 +131,16 @@ static bool map_fails(int error) {
   return true;
 }
 
+#if !defined(__SANITIZE_THREAD__) /* whose runtime maps its memory before any of this works */
 void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t from) {
   static void *(*next)(void *, size_t, int, int, int, off_t);
   if (!next) *(void **)&next = real("mmap");
   return fd >= 0 && map_fails(ENOMEM) ? MAP_FAILED : next(at, len, protection, flags, fd, from);
 }
+#if defined(__GLIBC__)
+void *mmap64(void *at, size_t len, int protection, int flags, int fd, off64_t from) __attribute__((alias("mmap")));
+#endif
+#endif
 
 int ftruncate(int fd, off_t size) {
   static int (*next)(int, off_t);
@@ -152,7 +157,6 @@ int fallocate(int fd, int mode, off_t at, off_t len) {
 #endif
 
 #if defined(__GLIBC__)
-void *mmap64(void *at, size_t len, int protection, int flags, int fd, off64_t from) __attribute__((alias("mmap")));
 int ftruncate64(int fd, off64_t size) __attribute__((alias("ftruncate")));
 int fallocate64(int fd, int mode, off64_t at, off64_t len) __attribute__((alias("fallocate")));
 #endif
