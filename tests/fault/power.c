@@ -1,8 +1,8 @@
 /*
  * Power cuts. A program lives with a store - creates it, appends alone, in batches, from threads and from processes,
- * durably and relaxed, indexes, delivers, gives up attempts, trims, moves its clock, fills its quota, builds its index
- * anew - while record.c writes down every change of a file, every flush, and what was promised when. Then, for each
- * flush, replay.c makes the disks that a power cut in the middle of it can have left, and each is judged:
+ * durably, relaxed and asynchronously, indexes, delivers, gives up attempts, trims, moves its clock, fills its quota,
+ * builds its index anew - while record.c writes down every change of a file, every flush, and what was promised when.
+ * Then, for each flush, replay.c makes the disks that a power cut in the middle of it can have left, and each is judged:
  *
  *   it opens; it holds every event that was acknowledged as durable, byte for byte, at its seq; no other event than
  *   the one that got that seq; its index, receipts, totals and cursors hold together (sl_verify); what it calls
@@ -144,6 +144,24 @@ static void append_in_threads(void) {
   for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
 }
 
+static void called_back(void *arg, sl_status status, uint64_t seq, const char *detail) {
+  if (status != SL_OK) {
+    fprintf(stderr, "asynchronous: %s: %s\n", sl_status_text(status), detail);
+    _exit(3);
+  }
+  record_note(NOTE_EVENT, seq, (uint64_t)(uintptr_t)arg);
+}
+
+static void append_async(unsigned count) {
+  made_event m;
+  while (count-- > 0) {
+    const uint64_t n = atomic_fetch_add(numbers, 1) + 1;
+    make_event(n, &m);
+    TRY(sl_append_async(store, &m.event, called_back, (void *)(uintptr_t)n));
+  }
+  TRY(sl_append_wait(store, -1));
+}
+
 /* The store must not be open here. */
 static void append_in_processes(void) {
   pid_t pids[3];
@@ -278,6 +296,7 @@ static void live(void) {
   append_some(2, SL_EVENT_RELAXED);
   append_some(4, 0);
   append_in_threads();
+  append_async(20);
   deliver(1000, LEAVE_OPEN);
   record_move_clock(INT64_C(2000000) * HOUR);
   append_some(4, 0);
