@@ -462,8 +462,8 @@ static int begin_once(db_env *env, bool write, db_txn **out) {
   return 0;
 }
 
-/* A reader that was killed inside a transaction keeps every page that was in use then, and the file grows with each
- * commit, until somebody looks for the dead. */
+/* A reader that was killed inside a transaction keeps every page that was in use then, and the file grows with
+ * each commit, until somebody looks for the dead. */
 static void free_dead_readers(db_env *env) {
   const int64_t now = sl_clock_monotonic_us();
   int64_t due = atomic_load_explicit(&env->readers_due_us, memory_order_relaxed);

@@ -1,5 +1,5 @@
-/* The calls themselves are defined here, and under the names that programs with large files use for them: LMDB uses the
- * one, the library the other. */
+/* The calls themselves are defined here, and under the names that programs with large files use for them: LMDB
+ * uses the one, the library the other. */
 #undef _FILE_OFFSET_BITS
 #include "faults.h"
 

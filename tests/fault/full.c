@@ -1,9 +1,9 @@
 /*
- * Disks that fill. On a file system of a few megabytes of its own (tmpfs, and ext4 through a loop device) a store lives
- * - appends small and large, indexes, delivers, trims, is closed and opened - while a filler leaves it more and more
- * room, block by block, up to where nothing fails any more. What does not find room says SL_E_FULL; everything
- * acknowledged stays readable; and when the filler is gone everything works, and the store is sound. The same with a
- * quota in place of the disk's end.
+ * Disks that fill. On a file system of a few megabytes of its own (tmpfs, and ext4 through a loop device) a store
+ * lives - appends small and large, indexes, delivers, trims, is closed and opened - while a filler leaves it more
+ * and more room, block by block, up to where nothing fails any more. What does not find room says SL_E_FULL;
+ * everything acknowledged stays readable; and when the filler is gone everything works, and the store is sound.
+ * The same with a quota in place of the disk's end.
  *
  *   full      exits with 77 (skipped) where nothing can be mounted. SIDELOG_LONG=1: ext4, too, block by block
  */
@@ -129,7 +129,8 @@ static bool is_whole(bool verify) {
   MUST(sl_stats_get(store, &s) == SL_OK && s.balanced, "out of balance");
   if (!verify) return true;
   sl_verify_report report;
-  MUST(sl_verify(store, NULL, NULL, &report) == SL_OK && report.problems == 0, "%" PRIu64 " problems", report.problems);
+  MUST(sl_verify(store, NULL, NULL, &report) == SL_OK, "verify stopped");
+  MUST(report.problems == 0, "%" PRIu64 " problems", report.problems);
   return true;
 }
 
@@ -205,7 +206,8 @@ static void fill_disk(const char *disk, long step) {
     leave_room(room);
     sl_status status = open_store();
     if (status != SL_OK && status != SL_E_FULL) {
-      fprintf(stderr, "%s, room for %ld bytes: creation: %s (%s)\n", disk, room, sl_status_text(status), sl_last_detail());
+      fprintf(stderr, "%s, room for %ld bytes: creation: %s (%s)\n", disk, room, sl_status_text(status),
+              sl_last_detail());
       failures++;
     }
     unlink(filler);
@@ -256,8 +258,9 @@ static bool own_mounts(void) {
 static bool mount_ext4(void) {
   char command[20000];
   if (geteuid() != 0) return false;
-  snprintf(command, sizeof command, "{ PATH=$PATH:/sbin:/usr/sbin; truncate -s 16M '%s/disk' && mkfs.ext4 -q -O ^has_journal "
-           "-m 0 '%s/disk' && mount -o loop '%s/disk' '%s'; } 2>/dev/null", folder, folder, folder, mounted);
+  snprintf(command, sizeof command, "{ PATH=$PATH:/sbin:/usr/sbin; truncate -s 16M '%s/disk' && "
+           "mkfs.ext4 -q -O ^has_journal -m 0 '%s/disk' && mount -o loop '%s/disk' '%s'; } 2>/dev/null",
+           folder, folder, folder, mounted);
   return system(command) == 0;
 }
 

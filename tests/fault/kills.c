@@ -1,12 +1,12 @@
 /*
- * Processes of several threads append to one store, alone and in batches, small and large, durable and relaxed, and
- * are killed with SIGKILL, again and again: three times of four the one whose thread has the lead of the group commit,
- * else any; now and then all. Each is replaced at once. After every kill the others must go on by themselves. After
- * each ROUND kills the store is judged:
+ * Processes of several threads append to one store, alone and in batches, small and large, durable and relaxed,
+ * and are killed with SIGKILL, again and again: three times of four the one whose thread has the lead of the group
+ * commit, else any; now and then all. Each is replaced at once. After every kill the others must go on by
+ * themselves. After each ROUND kills the store is judged:
  *
- *   every acknowledged event is there, at its seq, whole; no event is there twice, no batch torn; the store is sound.
- *   Then each append that a kill left unanswered is done again with its event id: of each id one event remains that
- *   is no duplicate.
+ *   every acknowledged event is there, at its seq, whole; no event is there twice, no batch torn; the store is
+ *   sound. Then each append that a kill left unanswered is done again with its event id: of each id one event
+ *   remains that is no duplicate.
  *
  *   kills [KILLS [FOLDER]]     400 kills in memory; 20000 take some minutes
  */
@@ -30,7 +30,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PROCESSES = 6, THREADS = 2, ROUND = 100, BATCH = 3, BIG = 40000, RING = 1 << 16, MOST = 1 << 20, PATIENCE = 30 };
+enum {
+  PROCESSES = 6, THREADS = 2, ROUND = 100, BATCH = 3, BIG = 40000, RING = 1 << 16, MOST = 1 << 20, PATIENCE = 30
+};
 
 /* What a thread was told, in memory that outlives it. */
 typedef struct ring {
@@ -85,7 +87,8 @@ static void make_event(uint64_t n, bool batch, made_event *m) {
   size_t len = !batch && n % 50 == 0 ? BIG : n * 37 % 400;
   snprintf(m->id, sizeof m->id, "event-%d", (int)n);
   memset(m->value, (int)(n * 31 % 251), len);
-  m->event = (sl_event){.topic = n % 40 == 7 ? sl_slice_of(m->id) : SL_STR("common"), .event_id = sl_slice_of(m->id),
+  m->event = (sl_event){.topic = n % 40 == 7 ? sl_slice_of(m->id) : SL_STR("common"),
+                        .event_id = sl_slice_of(m->id),
                         .flags = n % 4 == 1 ? SL_EVENT_RELAXED : 0, .occurred_at_us = (int64_t)n,
                         .key = batch ? SL_STR("batch") : SL_STR("alone"), .value = {m->value, len}};
 }
@@ -160,8 +163,8 @@ static void end(int i) {
   collect(i);
 }
 
-/* The process whose thread has the lead, or -1 when none is seen in a few milliseconds. A robust lock's first word is its holder's thread id (Linux:
- * robust-futex-ABI); where it stands is src/store/slots.c's layout. */
+/* The process whose thread has the lead, or -1 when none is seen in a few milliseconds. A robust lock's first word
+ * is its holder's thread id (Linux: robust-futex-ABI); where it stands is src/store/slots.c's layout. */
 static int leader(void) {
   static _Atomic uint32_t *lead;
   static ino_t ino;
@@ -242,7 +245,8 @@ static void must(bool condition, const char *what, uint64_t seq) {
   fail(text);
 }
 
-/* `again`: unanswered appends were repeated; then an id may be there twice, but only one of them is no duplicate. */
+/* `again`: unanswered appends were repeated; then an id may be there twice, but only one of them is no duplicate.
+ * */
 static void check_events(bool again) {
   static uint8_t count[MOST];
   static made_event m;

@@ -1,11 +1,12 @@
 /*
- * The leader of a group commit is killed after its Nth instruction, N from none to its end. A tracer lets a process take the lead,
- * lets three others publish their appends (two into slots, one too large for that), goes on by N instructions of our
- * own code - calls into LMDB and the C library count as one - and kills it. The others must be told, each that its event
- * is there, once; the dead one's event is there once or not at all, and may be appended again under its id.
+ * The leader of a group commit is killed after its Nth instruction, N from none to its end. A tracer lets a
+ * process take the lead, lets three others publish their appends (two into slots, one too large for that), goes on
+ * by N instructions of our own code - calls into LMDB and the C library count as one - and kills it. The others
+ * must be told, each that its event is there, once; the dead one's event is there once or not at all, and may be
+ * appended again under its id.
  *
- * Then the same for the heir: the leader dies somewhere, the others are held, and the next one, which has to settle
- * what the dead one left, is killed after its Nth instruction.
+ * Then the same for the heir: the leader dies somewhere, the others are held, and the next one, which has to
+ * settle what the dead one left, is killed after its Nth instruction.
  *
  *   leader       N goes on by 59, by 7 with SIDELOG_LONG=1. Exits with 77 (skipped) where no process can be traced
  */
@@ -105,7 +106,8 @@ static void must_be_told(void) {
     struct pollfd p = {followers[i].answer, POLLIN, 0};
     sl_status status = SL_E_IO;
     MUST(poll(&p, 1, PATIENCE_MS) == 1, "a follower waits for ever");
-    MUST(read(followers[i].answer, &status, sizeof status) == sizeof status && status == SL_OK, "a follower's append failed");
+    MUST(read(followers[i].answer, &status, sizeof status) == sizeof status, "a follower is gone");
+    MUST(status == SL_OK, "a follower's append failed");
   }
 }
 

@@ -1,12 +1,14 @@
 /*
- * Power cuts. A program lives with a store - creates it, appends alone, in batches, from threads and from processes,
- * durably, relaxed and asynchronously, indexes, delivers, gives up attempts, trims, moves its clock, fills its quota,
- * builds its index anew - while record.c writes down every change of a file, every flush, and what was promised when.
- * Then, for each flush, replay.c makes the disks that a power cut in the middle of it can have left, and each is judged:
+ * Power cuts. A program lives with a store - creates it, appends alone, in batches, from threads and from
+ * processes, durably, relaxed and asynchronously, indexes, delivers, gives up attempts, trims, moves its clock,
+ * fills its quota, builds its index anew - while record.c writes down every change of a file, every flush, and
+ * what was promised when. Then, for each flush, replay.c makes the disks that a power cut in the middle of it can
+ * have left, and each is judged:
  *
- *   it opens; it holds every event that was acknowledged as durable, byte for byte, at its seq; no other event than
- *   the one that got that seq; its index, receipts, totals and cursors hold together (sl_verify); what it calls
- *   delivered is the event that was delivered; it takes the next event, and that one is pending; and it goes on.
+ *   it opens; it holds every event that was acknowledged as durable, byte for byte, at its seq; no other event
+ *   than the one that got that seq; its index, receipts, totals and cursors hold together (sl_verify); what it
+ *   calls delivered is the event that was delivered; it takes the next event, and that one is pending; and it goes
+ *   on.
  *
  *   power [IMAGES_PER_FLUSH]     default 2; the number of random ones, beside the extremes
  *   power --blind                sees to it that broken promises of the disk are noticed: flushes, synchronous
@@ -392,7 +394,7 @@ static bool check_events(sl_store *s, const promises *p, const sl_stats *stats) 
     if (r->state == SL_SENT)
       MUST(r->offset == r->occurred_at_us, "event %" PRIu64 " has the receipt of another one", r->seq);
     if (r->state == SL_DUPLICATE)
-      MUST(original_of((uint64_t)r->occurred_at_us) != (uint64_t)r->occurred_at_us, "event %" PRIu64 " is no duplicate", r->seq);
+      MUST(original_of(number_of[r->seq]) != number_of[r->seq], "event %" PRIu64 " is no duplicate", r->seq);
   }
   MUST(status == SL_NOTFOUND, "reading ended with %s", sl_status_text(status));
   sl_iter_close(iter);
@@ -421,7 +423,8 @@ static bool judge(const char *image, const promises *p, bool thorough) {
   MUST(sl_open(image, &o, &s) == SL_OK, "does not open");
   MUST(is_sound(s), "unsound");
   MUST(sl_stats_get(s, &stats) == SL_OK, "no statistics");
-  MUST(stats.last_seq >= p->durable, "acknowledged and lost: event %" PRIu64 " of %" PRIu64, stats.last_seq + 1, p->durable);
+  MUST(stats.last_seq >= p->durable, "acknowledged and lost: event %" PRIu64 " of %" PRIu64,
+       stats.last_seq + 1, p->durable);
   MUST(stats.delivery_seq >= p->cursor, "the cursor stepped back to %" PRIu64, stats.delivery_seq);
   MUST(stats.delivered + stats.duplicates + stats.dead + stats.dropped >= p->settled, "settled events are lost");
   if (!check_events(s, p, &stats)) return false;

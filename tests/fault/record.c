@@ -148,8 +148,8 @@ static void made(const char *path, bool folder) {
   add_bytes(RECORD_MAKE, (uint32_t)file, folder, relative, strlen(relative) + 1);
 }
 
-/* What has changed in the maps since the last look. A process that has the store open may not look at lock.mdb: LMDB's
- * locks on it would go with the descriptor. */
+/* What has changed in the maps since the last look. A process that has the store open may not look at lock.mdb:
+ * LMDB's locks on it would go with the descriptor. */
 static void look_at_maps(bool locks) {
   static uint8_t now[SHADOW];
   for (uint32_t i = 0; i < r->files; i++) {

@@ -1,6 +1,6 @@
-/* Records what a test program does to the files below one folder: linked into it, this stands in for the calls with
- * which LMDB and the library change files, and writes each call down, in the order in which they happened, over all
- * threads and forked processes of the program. What log/slots holds through shared maps is looked at with
+/* Records what a test program does to the files below one folder: linked into it, this stands in for the calls
+ * with which LMDB and the library change files, and writes each call down, in the order in which they happened,
+ * over all threads and forked processes of the program. What log/slots holds through shared maps is looked at with
  * each flush and written down as unflushed writes. The product's code knows nothing of it. */
 #ifndef SL_TESTS_RECORD_H
 #define SL_TESTS_RECORD_H

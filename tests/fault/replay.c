@@ -125,8 +125,8 @@ static void flush(replay_disk *d, uint32_t file) {
   d->count = kept;
 }
 
-/* A file that is written through a shared map. Nobody flushes it, so every version can stay; the last one is the one
- * that a reader after the cut might take for its own. */
+/* A file that is written through a shared map. Nobody flushes it, so every version can stay; the last one is the
+ * one that a reader after the cut might take for its own. */
 static bool is_map(uint32_t file) {
   const char *path = record_path(file);
   return strstr(path, "lock.mdb") || strcmp(path, "log/slots") == 0;

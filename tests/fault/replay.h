@@ -1,6 +1,6 @@
-/* The disk of a recording (record.h) as a power cut may leave it. What was flushed is there. Of what was not, any of
- * the versions that a sector of 512 bytes, a file's size or a folder's name has had since, each for itself: so writes
- * are lost, torn and reordered. */
+/* The disk of a recording (record.h) as a power cut may leave it. What was flushed is there. Of what was not, any
+ * of the versions that a sector of 512 bytes, a file's size or a folder's name has had since, each for itself: so
+ * writes are lost, torn and reordered. */
 #ifndef SL_TESTS_REPLAY_H
 #define SL_TESTS_REPLAY_H
 #include "record.h"

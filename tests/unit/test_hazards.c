@@ -72,7 +72,8 @@ static void churn(kit *k, unsigned commits) {
   while (commits-- > 0) kit_append(k, "t", "v");
 }
 
-/* A reader that stands still keeps every page that was in use when it began; a killed one must not do so for ever. */
+/* A reader that stands still keeps every page that was in use when it began; a killed one must not do so for ever.
+ * */
 static void test_a_reader_killed_in_a_transaction_holds_nothing_back(void **state) {
   kit *k = *state;
   int ready[2];
@@ -125,7 +126,8 @@ static void ignore(void *arg, sl_status status, uint64_t seq, const char *detail
   (void)arg, (void)status, (void)seq, (void)detail;
 }
 
-/* Whatever threads of the parent hold in that moment - the lead, slots, locks - the child has only a copy of it. */
+/* Whatever threads of the parent hold in that moment - the lead, slots, locks - the child has only a copy of it.
+ * */
 static void test_forks_among_threads_that_append_together(void **state) {
   kit *k = *state;
   pthread_t threads[4];
