@@ -176,8 +176,7 @@ static bool missing_are_free(file *f) {
 
 /* Reads the newer meta page into *f. *blank: the file never was complete. LMDB's first write makes both meta
  * pages, its first commit flushes them before it writes a third version; so while one of them is missing, and the
- * other, if there, is of transaction 0, nothing has ever been committed. A power cut leaves either of them alone.
- * */
+ * other, if there, is of transaction 0, nothing has ever been committed. A power cut may leave either alone. */
 static sl_status read_meta(file *f, bool *blank) {
   uint8_t meta[PAGE_HEAD + META_SIZE];
   unsigned missing = 0;
