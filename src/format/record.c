@@ -25,7 +25,8 @@ enum {
 
 enum { KIND_NONE = 0, KIND_UUID = 1, KIND_TEXT = 2 };
 
-/* Keys of the attributes. Numbers are never given a new meaning; the next free one is 11. */
+/* Keys of the attributes. Numbers are never given a new meaning; the next free one is 14; 11 and 12
+ * stand for unknown ones in a golden file. */
 enum {
   KEY_KEY = 1,
   KEY_HEADERS = 2,
@@ -35,17 +36,22 @@ enum {
   KEY_CAUSATION_ID = 7,
   KEY_TOPIC = 8,
   KEY_TYPE = 9,
-  KEY_ORIGIN_SEQ = 10
+  KEY_ORIGIN_SEQ = 10,
+  KEY_DROPPED_AT = 13
 };
+
+#define FLAGS ((uint32_t)(SL_RECORD_REPLAY | SL_RECORD_DROPPED))
+/* What a tombstone has lost. */
+#define LOST (1u << KEY_KEY | 1u << KEY_HEADERS | 1u << KEY_TENANT | 1u << KEY_SOURCE)
 
 /* ---- encode ---- */
 
 static void encode_attributes(const sl_parts *parts, const sl_slice ids[3], unsigned kinds, sl_buf *out) {
   bool topic = parts->topic_id == SL_NAME_INLINE && parts->topic.len > 0;
   bool type = parts->type_id == SL_NAME_INLINE && parts->type.len > 0;
-  bool replay = parts->flags & SL_RECORD_REPLAY;
+  bool replay = parts->flags & SL_RECORD_REPLAY, dropped = parts->flags & SL_RECORD_DROPPED;
   uint32_t count = (parts->key.data != NULL) + (parts->header_count > 0) + (parts->tenant.len > 0) +
-                   (parts->source.len > 0) + topic + type + replay;
+                   (parts->source.len > 0) + topic + type + replay + dropped;
   for (int i = 0; i < 3; i++) count += (kinds >> (2 * i) & 3) == KIND_TEXT;
   if (count == 0) return;
 
@@ -89,11 +95,17 @@ static void encode_attributes(const sl_parts *parts, const sl_slice ids[3], unsi
     pack_uint(&pk, KEY_ORIGIN_SEQ);
     pack_uint(&pk, parts->origin_seq);
   }
+  if (dropped) {
+    pack_uint(&pk, KEY_DROPPED_AT);
+    pack_uint(&pk, (uint64_t)parts->dropped_us);
+  }
 }
 
 sl_status sl_record_encode(const sl_parts *parts, sl_buf *out) {
-  if (parts->topic_id > UINT16_MAX || parts->type_id > UINT16_MAX ||
-      (parts->flags & ~(uint32_t)SL_RECORD_REPLAY))
+  const bool lost = !parts->key.data && !parts->header_count && !parts->tenant.len && !parts->source.len &&
+                    !parts->value.len && parts->dropped_us > 0;
+  if (parts->topic_id > UINT16_MAX || parts->type_id > UINT16_MAX || (parts->flags & ~FLAGS) ||
+      ((parts->flags & SL_RECORD_DROPPED) && !lost))
     return sl_fail(SL_E_INVALID, "record: topic number %u, type number %u or flags %#x out of range",
                    parts->topic_id, parts->type_id, parts->flags);
   /* Refused before it is packed: the headers could be larger than memory. */
@@ -177,9 +189,10 @@ static const char *decode_attributes(sl_slice bytes, unsigned kinds, bool all, s
     uint64_t key;
     if (!unpack_uint(&in, &key) || key <= last) return "its attributes' keys are not ascending numbers";
     last = key;
-    if (key <= KEY_ORIGIN_SEQ) seen |= 1u << key;
+    const bool known = key <= KEY_ORIGIN_SEQ || key == KEY_DROPPED_AT;
+    if (known) seen |= 1u << key;
     bool wanted = all || key >= KEY_EVENT_ID;
-    if (!wanted || key > KEY_ORIGIN_SEQ) {
+    if (!wanted || !known) {
       ok = unpack_skip(&in);
     } else if (key == KEY_KEY) {
       ok = unpack_bytes(&in, &parts->key);
@@ -195,6 +208,10 @@ static const char *decode_attributes(sl_slice bytes, unsigned kinds, bool all, s
       ok = unpack_text(&in, text) && text->len > 0;
     } else if (key == KEY_ORIGIN_SEQ) {
       ok = unpack_uint(&in, &parts->origin_seq);
+    } else if (key == KEY_DROPPED_AT) {
+      uint64_t us = 0;
+      ok = unpack_uint(&in, &us) && us > 0 && us <= INT64_MAX;
+      parts->dropped_us = (int64_t)us;
     } else {
       sl_slice *text = texts[key - KEY_EVENT_ID];
       uint8_t uuid[16];
@@ -211,6 +228,9 @@ static const char *decode_attributes(sl_slice bytes, unsigned kinds, bool all, s
   if ((seen >> KEY_TYPE & 1) && parts->type_id != SL_NAME_INLINE) return "its type stands twice";
   if ((parts->flags & SL_RECORD_REPLAY) != (seen >> KEY_ORIGIN_SEQ & 1))
     return "origin and replay flag disagree";
+  bool dropped = parts->flags & SL_RECORD_DROPPED;
+  if (dropped != (seen >> KEY_DROPPED_AT & 1)) return "time of the drop and dropped flag disagree";
+  if (dropped && (seen & LOST)) return "it was dropped, but has an attribute that went with the value";
   return NULL;
 }
 
@@ -219,7 +239,7 @@ static sl_status decode(sl_slice bytes, sl_parts *parts, bool all) {
   sl_status status = frame_check(bytes, HEAD, all, VERSION, "record");
   if (status) return status;
   unsigned kinds = p[AT_KINDS];
-  if ((p[AT_FLAGS] & ~SL_RECORD_REPLAY) || p[AT_SPARE] || kinds > 0x3f)
+  if ((p[AT_FLAGS] & ~FLAGS) || p[AT_SPARE] || kinds > 0x3f)
     return damaged("a field of its header is out of range");
 
   size_t ids_len = 0;
@@ -231,6 +251,7 @@ static sl_status decode(sl_slice bytes, sl_parts *parts, bool all) {
   uint64_t attr_len = sl_get_u32(p + AT_ATTR_LEN), value_len = sl_get_u32(p + AT_VALUE_LEN);
   if (HEAD + ids_len + attr_len + value_len != bytes.len) return damaged("its lengths do not add up");
   if (attr_len > SL_MAX_ATTRIBUTES || value_len > SL_MAX_VALUE) return damaged("a length is out of range");
+  if ((p[AT_FLAGS] & SL_RECORD_DROPPED) && value_len > 0) return damaged("it was dropped, but has a value");
 
   parts->flags = p[AT_FLAGS];
   parts->appended_us = (int64_t)sl_get_u64(p + AT_APPENDED);
@@ -240,6 +261,7 @@ static sl_status decode(sl_slice bytes, sl_parts *parts, bool all) {
   parts->type_id = sl_get_u16(p + AT_TYPE);
   parts->topic = parts->type = parts->key = parts->tenant = parts->source = (sl_slice){0};
   parts->origin_seq = 0;
+  parts->dropped_us = 0;
   parts->header_count = 0;
   parts->headers_raw = (sl_slice){0};
   parts->headers = NULL;
@@ -299,4 +321,15 @@ sl_status sl_record_renumber(sl_slice bytes, uint32_t topic_id, uint32_t type_id
   if (status == SL_OK) status = sl_record_encode(&parts, out);
   free(headers);
   return status;
+}
+
+sl_status sl_record_drop(sl_slice bytes, int64_t dropped_us, sl_buf *out) {
+  sl_parts parts;
+  sl_status status = sl_record_decode(bytes, &parts);
+  if (status != SL_OK) return status;
+  parts.flags |= SL_RECORD_DROPPED;
+  parts.dropped_us = dropped_us > 0 ? dropped_us : 1;
+  parts.key = parts.tenant = parts.source = parts.value = (sl_slice){0};
+  parts.header_count = 0;
+  return sl_record_encode(&parts, out);
 }

@@ -8,7 +8,9 @@
 #define SL_NAME_INLINE 0u
 
 enum {
-  SL_RECORD_REPLAY = 1u << 0 /* a copy of the dead letter `origin_seq`, to be delivered in its place */
+  SL_RECORD_REPLAY = 1u << 0,  /* a copy of the dead letter `origin_seq`, to be delivered in its place */
+  SL_RECORD_DROPPED = 1u << 1  /* a tombstone: a full store gave the event up at dropped_us, undelivered. Ids, times,
+                                  topic and type are the event's; key, headers, tenant, source and value are gone */
 };
 
 /* A record in its parts. In encoding all slices are inputs; in decoding they point into the encoded
@@ -25,6 +27,7 @@ typedef struct sl_parts {
   sl_slice key;               /* data NULL: none */
   sl_slice tenant, source;
   uint64_t origin_seq;        /* with SL_RECORD_REPLAY */
+  int64_t dropped_us;         /* with SL_RECORD_DROPPED, above 0 */
   size_t header_count;
   sl_slice headers_raw;       /* decoding: the MessagePack of the headers; sl_record_headers reads them */
   const sl_header *headers;   /* encoding */
@@ -56,4 +59,7 @@ sl_status sl_record_renumber(sl_slice bytes, uint32_t topic_id, uint32_t type_id
 
 /* Fills out[0..parts->header_count). The slices point into the record. SL_E_CORRUPT. */
 sl_status sl_record_headers(const sl_parts *parts, sl_header *out);
+
+/* Appends the tombstone of the record to `out`. SL_E_CORRUPT, SL_E_NOMEM. */
+sl_status sl_record_drop(sl_slice bytes, int64_t dropped_us, sl_buf *out);
 #endif

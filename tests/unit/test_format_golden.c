@@ -126,6 +126,10 @@ static void records(void **state) {
     .flags = SL_RECORD_REPLAY, .origin_seq = 4294967296, .appended_us = INT64_C(1709210096789000),
     .topic_id = 7,
     .type_id = 7, .event_id = SL_STR(UUID1), .value = SL_BYTES(NULL, 0)});
+  record("record-dropped", &(sl_parts){
+    .flags = SL_RECORD_DROPPED, .dropped_us = INT64_C(1709210196789000), .appended_us = INT64_C(1709210096789000),
+    .clamp_us = 3, .occurred_us = INT64_C(1709210096123456), .topic_id = 7, .type_id = 8,
+    .event_id = SL_STR(UUID1), .correlation_id = SL_STR("story 7"), .value = SL_BYTES(NULL, 0)});
 }
 
 /* What a later version may write: attributes that this one does not know are stepped over. */

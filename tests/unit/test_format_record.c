@@ -167,6 +167,37 @@ static void a_checksum_does_not_excuse_a_wrong_structure(void **state) {
     for (int byte = 0; byte < 256; byte++) (void)decode_sealed(at, (uint8_t)byte);
 }
 
+static void a_tombstone_keeps_who_and_when_and_loses_what(void **state) {
+  (void)state;
+  sl_parts before, after;
+  sl_buf tomb = {0};
+  sl_buf_reset(&buf);
+  assert_ok(sl_record_encode(&sample, &buf));
+  assert_ok(sl_record_drop(sl_buf_slice(&buf), 77, &tomb));
+  assert_ok(sl_record_decode(sl_buf_slice(&buf), &before));
+  assert_ok(sl_record_decode(sl_buf_slice(&tomb), &after));
+  assert_int_equal(after.flags, before.flags | SL_RECORD_DROPPED);
+  assert_int_equal(after.dropped_us, 77);
+  assert_true(sl_slice_eq(after.event_id, before.event_id));
+  assert_true(sl_slice_eq(after.correlation_id, before.correlation_id));
+  assert_true(sl_slice_eq(after.causation_id, before.causation_id));
+  assert_true(sl_slice_eq(after.topic, before.topic));
+  assert_true(sl_slice_eq(after.type, before.type));
+  assert_int_equal(after.appended_us, before.appended_us);
+  assert_int_equal(after.clamp_us, before.clamp_us);
+  assert_int_equal(after.occurred_us, before.occurred_us);
+  assert_int_equal(after.origin_seq, before.origin_seq);
+  assert_null(after.key.data);
+  assert_int_equal(after.header_count + after.tenant.len + after.source.len + after.value.len, 0);
+  /* and nothing may stand there that went with the value */
+  sl_parts odd = sample;
+  sl_buf_reset(&buf);
+  odd.flags |= SL_RECORD_DROPPED;
+  odd.dropped_us = 77;
+  assert_fails(sl_record_encode(&odd, &buf), SL_E_INVALID, "out of range");
+  sl_buf_free(&tomb);
+}
+
 static void attributes_have_a_limit(void **state) {
   (void)state;
   char *big = calloc(1, SL_MAX_ATTRIBUTES + 1);
@@ -226,7 +257,7 @@ int main(void) {
     cmocka_unit_test(every_bit_counts),
     cmocka_unit_test(every_truncation_is_refused),
     cmocka_unit_test(a_checksum_does_not_excuse_a_wrong_structure),
-    cmocka_unit_test(attributes_have_a_limit),
+    cmocka_unit_test(a_tombstone_keeps_who_and_when_and_loses_what), cmocka_unit_test(attributes_have_a_limit),
     cmocka_unit_test(the_largest_value_comes_back),
     cmocka_unit_test(small_events_stay_small)};
   return cmocka_run_group_tests_name("records", tests, NULL, tear_down);
