@@ -476,6 +476,62 @@ typedef void sl_verify_fn(void *arg, const char *text);
  * A data file that is shorter than its meta page says is refused by sl_open already. */
 SL_API sl_status sl_verify(sl_store *store, sl_verify_fn *fn, void *arg, sl_verify_report *report);
 
+/* ---------------------------------------------------------------- repair --- */
+
+#define SL_REPAIR_VERSION 1u
+
+enum {
+  /* Leave the old delivery state behind: the new store gets an id of its own, and every event kept is pending,
+   * so what had been delivered already is sent again. Without it a delivery state that cannot be trusted is an
+   * error: a store made with a guessed one would skip events or repeat them unseen. */
+  SL_REPAIR_NO_DELIVERY = 1u << 0
+};
+
+typedef struct sl_repair_options {
+  uint32_t version;
+  uint32_t flags; /* SL_REPAIR_* */
+} sl_repair_options;
+
+typedef enum sl_repair_kind {
+  SL_REPAIR_LOST_PENDING = 0, /* events that were pending and cannot be read: tombstones stand for them, which
+                                 delivery passes as dropped, class LOST_DAMAGED */
+  SL_REPAIR_LOST_SETTLED = 1, /* events that were settled and cannot be read: they count as trimmed */
+  SL_REPAIR_RECOVERED = 2,    /* events found outside of the damaged tree; if they are settled, trim may have
+                                 removed them before, and they are back */
+  SL_REPAIR_RECEIPTS = 3,     /* settled events whose receipt or letter is lost: dropped, class LOST_DAMAGED */
+  SL_REPAIR_NAMES = 4,        /* topics and types */
+  SL_REPAIR_LOG = 5,          /* anything else of log/ */
+  SL_REPAIR_DELIVERY = 6      /* anything else of delivery/ */
+} sl_repair_kind;
+
+/* "lost-pending", "lost-settled", "recovered", "receipts", "names", "log", "delivery". Never NULL. */
+SL_API const char *sl_repair_kind_text(sl_repair_kind kind);
+
+typedef struct sl_repair_report {
+  uint64_t events;       /* copied, byte for byte */
+  uint64_t recovered;    /* of them: found outside of the damaged tree */
+  uint64_t lost_pending, lost_settled;
+  uint64_t first_seq, last_seq; /* of the new store */
+  uint64_t receipts_lost;
+  uint64_t findings;     /* calls of fn */
+  int delivery_kept;     /* 1: cursor, receipts, letters and totals were taken over */
+} sl_repair_report;
+
+/* One finding: of events first_seq to last_seq, or of none (both 0). */
+typedef void sl_repair_fn(void *arg, sl_repair_kind kind, uint64_t first_seq, uint64_t last_seq,
+                          const char *text);
+
+/* Copies what can be read of the damaged store in folder `source` into a new store at `target`, which must not
+ * exist, and says what was lost. The source is only ever read, page by page, and needs no more than its
+ * log/data.mdb; its index is not read at all (the new one is built). Nobody may have the source open. The new
+ * store has the old one's id, seqs, times, ids and values; it is made beside `target` and moved there when it is
+ * whole and has been verified. `options`, `fn` and `report` may be NULL.
+ * SL_E_NO_STORE: no log/data.mdb. SL_E_BUSY: a process has the source open. SL_E_INVALID: the target exists.
+ * SL_E_MISMATCH: the delivery state cannot be trusted, or is another store's; the detail says why (see
+ * SL_REPAIR_NO_DELIVERY). SL_E_CORRUPT: nothing can be found in the file at all. SL_E_VERSION, SL_E_FULL. */
+SL_API sl_status sl_repair(const char *source, const char *target, const sl_repair_options *options,
+                           sl_repair_fn *fn, void *arg, sl_repair_report *report);
+
 #ifdef __cplusplus
 }
 #endif

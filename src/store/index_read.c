@@ -13,6 +13,11 @@ static const index_gen *gen_of(const index_view *view, uint64_t seq) {
   return NULL;
 }
 
+/* Who went on from there would never end. */
+static sl_status out_of_order(void) {
+  return sl_fail(SL_E_CORRUPT, "index/: entries are out of order: run `sidelog reindex`");
+}
+
 sl_status index_view_seqs(index_view *view, index_attr attr, const uint8_t key[16], uint64_t from,
                           uint64_t *seqs, size_t max, size_t *count) {
   size_t n = 0;
@@ -26,7 +31,10 @@ sl_status index_view_seqs(index_view *view, index_attr attr, const uint8_t key[1
     sl_slice k = {key, 16}, v = value_slice(&start);
     status = db_cur_move(cur, DB_SEEK_VALUE, &k, &v);
     while (status == SL_OK) {
-      seqs[n++] = index_value_seq(gen, attr, v);
+      const uint64_t seq = index_value_seq(gen, attr, v);
+      if (seq < from || (n > 0 && seq <= seqs[n - 1])) status = out_of_order();
+      if (status != SL_OK) break;
+      seqs[n++] = seq;
       if (n == max) break;
       status = db_cur_move(cur, DB_NEXT_VALUE, &k, &v);
     }
@@ -197,6 +205,11 @@ sl_status index_scan(index_view *view, index_pos *pos, uint64_t max, index_entry
         uint8_t key[16];
         memcpy(key, k.data, 16);
         const uint64_t seq = index_value_seq(gen, pos->attr, v);
+        const int order = pos->inside ? memcmp(key, pos->key, 16) : 1;
+        if (order < 0 || (order == 0 && seq <= pos->seq)) {
+          status = out_of_order();
+          break;
+        }
         memcpy(pos->key, key, 16);
         pos->seq = seq;
         pos->inside = true;

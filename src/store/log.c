@@ -284,6 +284,8 @@ sl_status log_view_next(log_view *view, uint64_t seq, bool peek, uint64_t *found
   sl_status status = seek(view, seq, &at, &value);
   if (status != SL_OK) return status;
   *found = at;
+  if (at < seq) /* in a damaged table: going on from here would never end */
+    return sl_fail(SL_E_CORRUPT, "log/: events are out of order behind event %" PRIu64 ": run `sidelog repair`", seq - 1);
   return log_view_decode(view, at, value, peek, parts);
 }
 

@@ -1,0 +1,290 @@
+/* sl_repair: what can be read arrives byte for byte, what cannot is said seq by seq, and delivery goes on. */
+#include "kit.h"
+
+#include "store/book_impl.h"
+#include "store/log_inner.h"
+#include "store/pages.h"
+
+#include <fcntl.h>
+
+static char said[65536];
+
+static void hear(void *arg, sl_repair_kind kind, uint64_t first, uint64_t last, const char *text) {
+  (void)arg;
+  const size_t len = strlen(said);
+  snprintf(said + len, sizeof said - len, "%s %d-%d: %s\n", sl_repair_kind_text(kind), (int)first, (int)last, text);
+}
+
+static const char *target(const kit *k) {
+  static char path[4400];
+  snprintf(path, sizeof path, "%s/repaired", k->dir);
+  return path;
+}
+
+static size_t size_of(uint64_t seq) { return seq % 10 == 7 ? 9000 : seq % 10 == 3 ? 1500 : 60; }
+
+static void value_of(uint64_t seq, char *value) {
+  for (size_t i = 0; i < size_of(seq); i++) value[i] = (char)('a' + (seq * 31 + i * 7) % 26);
+  char name[16];
+  memcpy(value, name, (size_t)snprintf(name, sizeof name, "event %d.", (int)seq));
+}
+
+/* 100 events of several sizes in two topics: 1-40 sent, but 12 a duplicate, 13 dead, 14 dropped. */
+static int setup(void **state) {
+  if (kit_setup(state) != 0) return -1;
+  kit *k = *state;
+  char value[9000];
+  for (uint64_t i = 1; i <= 100; i++) {
+    char id[16];
+    snprintf(id, sizeof id, "id %d", i == 12 ? 11 : (int)i);
+    value_of(i, value);
+    const sl_event e = {.topic = i % 4 == 3 ? SL_STR("b") : SL_STR("a"), .event_id = sl_slice_of(id),
+                        .correlation_id = SL_STR("c"), .value = {value, size_of(i)}};
+    assert_ok(sl_append(k->store, &e, NULL));
+  }
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  sl_delivery *d;
+  assert_ok(delivery_open(k->store, &d));
+  const sl_letter letter = {.attempts = 3, .error_class = SL_STR("NON_RETRYABLE_POLICY")};
+  delivery_verdict v[40];
+  for (uint64_t i = 0; i < 40; i++)
+    v[i] = (delivery_verdict){.seq = i + 1, .verdict = SL_VERDICT_SENT, .partition = 2, .place = (int64_t)i + 500};
+  v[11] = (delivery_verdict){.seq = 12, .verdict = SL_VERDICT_DUPLICATE, .place = 11};
+  v[12] = (delivery_verdict){.seq = 13, .verdict = SL_VERDICT_DEAD, .letter = &letter};
+  v[13] = (delivery_verdict){.seq = 14, .verdict = SL_VERDICT_DROPPED, .letter = &letter};
+  for (uint64_t n = 1; n <= 4; n++) {
+    const delivery_attempt a = {.progress = {.seq = n * 10, .attempt = n}, .verdicts = v + (n - 1) * 10, .count = 10,
+                                .marked = true};
+    assert_ok(delivery_record(d, &a));
+  }
+  delivery_close(d);
+  return 0;
+}
+
+static sl_repair_report repair(kit *k, uint32_t flags) {
+  const sl_repair_options options = {.flags = flags};
+  sl_repair_report report = {0};
+  said[0] = '\0';
+  sl_close(k->store);
+  k->store = NULL;
+  if (sl_repair(k->path, target(k), &options, hear, NULL, &report) != SL_OK)
+    fail_msg("%s\n%s", sl_last_detail(), said);
+  assert_ok(sl_open(target(k), &(sl_options){.flags = SL_OPEN_EXISTING}, &k->store));
+  sl_verify_report found;
+  assert_ok(sl_verify(k->store, NULL, NULL, &found));
+  assert_int_equal(found.problems, 0);
+  sl_stats s;
+  assert_ok(sl_stats_get(k->store, &s));
+  assert_true(s.balanced);
+  return report;
+}
+
+/* Every event that is there is what was appended; *missing: how many of 1..100 are not, *tombstones: of them. */
+static void check_events(kit *k, unsigned *missing, unsigned *tombstones) {
+  sl_iter *it;
+  const sl_record *r;
+  char value[9000];
+  uint64_t there = 0, stones = 0;
+  assert_ok(sl_iter_start(k->store, NULL, &it));
+  while (sl_iter_next(it, &r) == SL_OK) {
+    if (sl_slice_eq(r->type, SL_STR("LOST_DAMAGED"))) {
+      stones++;
+      continue;
+    }
+    there++;
+    value_of(r->seq, value);
+    assert_true(sl_slice_eq(r->value, SL_BYTES(value, size_of(r->seq))));
+    assert_slice(r->topic, r->seq % 4 == 3 ? "b" : "a");
+    assert_int_equal(r->state, r->seq > 40 ? SL_PENDING : r->seq == 12 ? SL_DUPLICATE : r->seq == 13 ? SL_DEAD
+                                                     : r->seq == 14 ? SL_DROPPED : SL_SENT);
+    if (r->state == SL_SENT) assert_int_equal(r->offset, r->seq + 499);
+  }
+  sl_iter_close(it);
+  *missing = 100 - (unsigned)there;
+  *tombstones = (unsigned)stones;
+}
+
+static db_txn *begin(db_env *env) {
+  db_txn *txn;
+  assert_ok(db_begin_write(env, false, &txn));
+  return txn;
+}
+
+static void test_a_sound_store(void **state) {
+  kit *k = *state;
+  char id[37];
+  memcpy(id, sl_store_id(k->store), 37);
+  const sl_repair_report r = repair(k, 0);
+  unsigned missing, stones;
+  assert_string_equal(said, "");
+  assert_int_equal(r.events, 100);
+  assert_int_equal(r.findings, 0);
+  assert_int_equal(r.delivery_kept, 1);
+  assert_string_equal(sl_store_id(k->store), id);
+  check_events(k, &missing, &stones);
+  assert_int_equal(missing, 0);
+}
+
+/* Flips a bit of the value of an event, in the file, wherever it stands. */
+static void flip_value(kit *k, uint64_t seq) {
+  char value[9000];
+  struct stat st;
+  const int fd = open(kit_file(k, "log/data.mdb"), O_RDWR);
+  assert_int_equal(fstat(fd, &st), 0);
+  uint8_t *bytes = malloc((size_t)st.st_size);
+  assert_int_equal(pread(fd, bytes, (size_t)st.st_size, 0), st.st_size);
+  value_of(seq, value);
+  unsigned flipped = 0;
+  for (size_t at = 0; at + size_of(seq) <= (size_t)st.st_size; at++) {
+    if (memcmp(bytes + at, value, size_of(seq)) != 0) continue;
+    bytes[at + 5] ^= 1;
+    assert_int_equal(pwrite(fd, bytes + at + 5, 1, (off_t)at + 5), 1);
+    flipped++;
+  }
+  assert_true(flipped > 0);
+  free(bytes);
+  close(fd);
+}
+
+static void test_lost_events(void **state) {
+  kit *k = *state;
+  unsigned missing, stones;
+  sl_close(k->store);
+  k->store = NULL;
+  flip_value(k, 7);
+  flip_value(k, 63);
+  flip_value(k, 64);
+  flip_value(k, 100);
+  const sl_repair_report r = repair(k, 0);
+  assert_non_null(strstr(said, "lost-settled 7-7: its record fails its checksum"));
+  assert_non_null(strstr(said, "lost-pending 63-64: its record fails its checksum"));
+  assert_non_null(strstr(said, "lost-pending 100-100:"));
+  assert_int_equal(r.lost_settled, 1);
+  assert_int_equal(r.lost_pending, 3);
+  assert_int_equal(r.events, 96);
+  assert_int_equal(r.findings, 3);
+  check_events(k, &missing, &stones);
+  assert_int_equal(missing, 4);
+  assert_int_equal(stones, 3);
+  assert_int_equal(kit_append(k, "a", "next"), 101); /* no seq is used twice */
+
+  /* Delivery goes on, over the tombstones. */
+  sl_delivery *d;
+  delivery_verdict v[61];
+  const sl_letter letter = {.error_class = SL_STR("LOST_DAMAGED")};
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  assert_ok(delivery_open(k->store, &d));
+  assert_int_equal(delivery_state_get(d)->cursor.seq, 40);
+  assert_int_equal(delivery_state_get(d)->last_attempt, 4);
+  for (uint64_t i = 0; i < 61; i++) {
+    v[i] = (delivery_verdict){.seq = i + 41, .verdict = SL_VERDICT_SENT, .place = -1};
+    if (i == 22 || i == 23 || i == 59)
+      v[i] = (delivery_verdict){.seq = i + 41, .verdict = SL_VERDICT_DROPPED, .letter = &letter};
+  }
+  const delivery_attempt a = {.progress = {.seq = 101, .attempt = 5}, .verdicts = v, .count = 61};
+  assert_ok(delivery_intent(d, &a));
+  assert_ok(delivery_settle(d));
+  delivery_close(d);
+  sl_stats s;
+  assert_ok(sl_stats_get(k->store, &s));
+  assert_int_equal(s.pending, 0);
+  assert_int_equal(s.dropped, 4);
+  assert_true(s.balanced);
+  sl_verify_report found;
+  assert_ok(sl_verify(k->store, NULL, NULL, &found));
+  assert_int_equal(found.problems, 0);
+}
+
+static void lose_block(kit *k, uint64_t seq) {
+  db_txn *txn = begin(k->store->book->env);
+  assert_ok(db_del(txn, BOOK_RECEIPTS, db_u64(&seq)));
+  assert_ok(db_commit(txn));
+}
+
+static void test_lost_receipts(void **state) {
+  kit *k = *state;
+  lose_block(k, 21);
+  db_txn *txn = begin(k->store->book->env);
+  const uint64_t dead = 13;
+  assert_ok(db_del(txn, BOOK_DEAD, db_u64(&dead)));
+  assert_ok(db_commit(txn));
+  const sl_repair_report r = repair(k, 0);
+  assert_int_equal(r.receipts_lost, 10);
+  assert_non_null(strstr(said, "receipts 21-30: what became of it is lost"));
+  assert_non_null(strstr(said, "receipts 13-13: its letter is lost"));
+  sl_stats s;
+  assert_ok(sl_stats_get(k->store, &s));
+  assert_int_equal(s.delivered, 27);
+  assert_int_equal(s.dropped, 11);
+  assert_int_equal(s.pending, 60);
+}
+
+static void test_no_delivery(void **state) {
+  kit *k = *state;
+  char id[37], path[4500];
+  memcpy(id, sl_store_id(k->store), 37);
+  sl_close(k->store);
+  k->store = NULL;
+  snprintf(path, sizeof path, "%s", kit_file(k, "delivery/data.mdb"));
+  assert_int_equal(truncate(path, 100), 0);
+  sl_repair_report report;
+  assert_fails(sl_repair(k->path, target(k), NULL, hear, NULL, &report), SL_E_MISMATCH, "cannot be trusted");
+  assert_int_not_equal(access(target(k), F_OK), 0);
+  const sl_repair_report r = repair(k, SL_REPAIR_NO_DELIVERY);
+  assert_int_equal(r.delivery_kept, 0);
+  assert_string_not_equal(sl_store_id(k->store), id);
+  assert_non_null(strstr(said, "sent again"));
+  sl_stats s;
+  assert_ok(sl_stats_get(k->store, &s));
+  assert_int_equal(s.pending, 100);
+  kit_deliver(k, 100);
+}
+
+/* The cursor of an older commit is no cursor: the newer meta page is damaged. */
+static void test_an_older_cursor_is_not_believed(void **state) {
+  kit *k = *state;
+  sl_close(k->store);
+  k->store = NULL;
+  const int fd = open(kit_file(k, "delivery/data.mdb"), O_RDWR);
+  uint64_t txn[2];
+  assert_int_equal(pread(fd, &txn[0], 8, 16 + 128), 8);
+  assert_int_equal(pread(fd, &txn[1], 8, 4096 + 16 + 128), 8);
+  const int newer = txn[1] > txn[0];
+  const uint64_t older = txn[newer] - 2;
+  assert_int_equal(pwrite(fd, &older, 8, newer * 4096 + 16 + 128), 8);
+  close(fd);
+  sl_repair_report report;
+  assert_fails(sl_repair(k->path, target(k), NULL, hear, NULL, &report), SL_E_MISMATCH, "attempt 4");
+}
+
+static void test_trimmed_and_eras(void **state) {
+  kit *k = *state;
+  const sl_trim_policy policy = {.max_events = 70};
+  assert_ok(sl_trim(k->store, &policy, NULL));
+  const sl_repair_report r = repair(k, 0);
+  assert_string_equal(said, "");
+  assert_int_equal(r.first_seq, 31);
+  assert_int_equal(r.events, 70);
+}
+
+static void test_refusals(void **state) {
+  kit *k = *state;
+  assert_fails(sl_repair(k->path, k->dir, NULL, NULL, NULL, NULL), SL_E_INVALID, "exists");
+  assert_fails(sl_repair(k->dir, target(k), NULL, NULL, NULL, NULL), SL_E_NO_STORE, "log/data.mdb");
+  assert_fails(sl_repair(k->path, target(k), NULL, NULL, NULL, NULL), SL_E_BUSY, "open in another process");
+}
+
+#define WITH_STORE(name) cmocka_unit_test_setup_teardown(name, setup, kit_teardown)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      WITH_STORE(test_a_sound_store),
+      WITH_STORE(test_lost_events),
+      WITH_STORE(test_lost_receipts),
+      WITH_STORE(test_no_delivery),
+      WITH_STORE(test_an_older_cursor_is_not_believed),
+      WITH_STORE(test_trimmed_and_eras),
+      WITH_STORE(test_refusals),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
