@@ -97,6 +97,19 @@ const command command_table[] = {
    "something is wrong.",
    "sidelog verify",
    0, 0, 0, NEED_NOTHING, run_verify},
+  {"repair", "", "copy what is readable of a damaged store into a new one",
+   "Reads a damaged store page by page, writes what holds its checksums into a new\n"
+   "store at --into, and says seq by seq what was lost and why. The damaged store\n"
+   "is only read; its agent and producers must not run. The new one has the same\n"
+   "id, seqs, times and values, and delivery goes on where it was. A pending event\n"
+   "that is lost is dropped, and counted so; a settled one counts as trimmed. If\n"
+   "the delivery state cannot be trusted nothing is made; --delivery none leaves\n"
+   "it behind: the new store has a new id and sends every event again. Where the\n"
+   "damage leaves two forms of a topic's name, --name says which one is right. The\n"
+   "exit status is 4 when something was lost, 3 when no store was made.",
+   "sidelog repair --store damaged --into repaired\n"
+   "sidelog repair --store damaged --into repaired --delivery none --json",
+   OPTION(OPT_INTO) | OPTION(OPT_DELIVERY) | OPTION(OPT_NAME), 0, 0, NEED_NOTHING, run_repair},
   {"reindex", "", "build the index again from the log",
    "Throws the index away and builds it from the log while everything else runs;\n"
    "queries stay complete meanwhile. What became of events never changes by it.",

@@ -41,6 +41,9 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_OLDER_THAN] = {"older-than", 0, "AGE", "remove events appended longer ago, as 7d or 12h"},
   [OPT_MAX_BYTES] = {"max-bytes", 0, "SIZE", "keep at most so much, as 500M or 2G; the oldest go first"},
   [OPT_MAX_EVENTS] = {"max-events", 0, "N", "keep at most so many events; the oldest go first"},
+  [OPT_INTO] = {"into", 0, "FOLDER", "where the repaired store is made; it must not exist"},
+  [OPT_DELIVERY] = {"delivery", 0, "keep|none", "take the delivery state over (default), or send everything again"},
+  [OPT_NAME] = {"name", 0, "TEXT", "a topic or type, where the damage leaves two forms of it; may be given again"},
   [OPT_MAN] = {"man", 0, NULL, "print the manual page"},
 };
 

@@ -123,6 +123,7 @@ int run_trace(tool *t);
 int run_tail(tool *t);
 int run_stats(tool *t);
 int run_verify(tool *t);
+int run_repair(tool *t);
 int run_reindex(tool *t);
 int run_trim(tool *t);
 int run_export(tool *t);

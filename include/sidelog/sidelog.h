@@ -490,6 +490,9 @@ enum {
 typedef struct sl_repair_options {
   uint32_t version;
   uint32_t flags; /* SL_REPAIR_* */
+  const char *const *names; /* topics and types to believe where the store holds one under two forms; else such
+                               a name is an error, which tells both */
+  size_t name_count;
 } sl_repair_options;
 
 typedef enum sl_repair_kind {
@@ -528,7 +531,7 @@ typedef void sl_repair_fn(void *arg, sl_repair_kind kind, uint64_t first_seq, ui
  * whole and has been verified. `options`, `fn` and `report` may be NULL.
  * SL_E_NO_STORE: no log/data.mdb. SL_E_BUSY: a process has the source open. SL_E_INVALID: the target exists.
  * SL_E_MISMATCH: the delivery state cannot be trusted, or is another store's; the detail says why (see
- * SL_REPAIR_NO_DELIVERY). SL_E_CORRUPT: nothing can be found in the file at all. SL_E_VERSION, SL_E_FULL. */
+ * SL_REPAIR_NO_DELIVERY). SL_E_AMBIGUOUS: a topic or type stands there in two forms (see names). SL_E_CORRUPT: nothing can be found in the file at all. SL_E_VERSION, SL_E_FULL. */
 SL_API sl_status sl_repair(const char *source, const char *target, const sl_repair_options *options,
                            sl_repair_fn *fn, void *arg, sl_repair_report *report);
 

@@ -216,7 +216,9 @@ static sl_status walk_leaf(const walk *w, const uint8_t *page, uint64_t number, 
     if (!leaf_node(w, page, number, i, nodes, &s, &e)) {
       hole = true;
       whole = false;
-      if (w->integer_keys && e.key.len == 8) tell(w, int_key(&e), int_key(&e) + 1, "an entry of the table is damaged");
+      /* In order, but not where the page above has it: one of the two is damaged. */
+      if (w->integer_keys && e.key.len == 8 && int_key(&e) >= s.low && !key_fits(&e, &s))
+        tell(w, int_key(&e), int_key(&e) + 1, "an entry of the table is damaged");
       continue;
     }
     const uint64_t key = int_key(&e);
@@ -261,29 +263,64 @@ static sl_status walk_branch(const walk *w, const uint8_t *page, uint64_t number
   return SL_OK;
 }
 
+/* Of how many nodes of a page the sizes add up to what lies behind `upper`: LMDB packs them. Tells how many there are
+ * when `lower`, which says it, is damaged. */
+static bool packed(const walk *w, const uint8_t *page, uint64_t number, bool leaf, unsigned *nodes) {
+  const size_t size = (size_t)w->p->state.page_size, upper = sl_get_u16(page + 14);
+  const unsigned told = *nodes;
+  size_t sum = 0;
+  bool found = false;
+  if (upper < PAGE_HEAD || upper > size) return false;
+  for (unsigned i = 0; PAGE_HEAD + 2u * i <= upper; i++) {
+    if (sum == size - upper) {
+      found = true;
+      *nodes = i;
+      if (i == told) break;
+    }
+    pages_entry e;
+    uint64_t child;
+    if (PAGE_HEAD + 2u * (i + 1) > size || !node_at(w->p, page, number, node_place(page, i), &e, &child)) break;
+    const size_t own = NODE_HEAD + e.key.len + (leaf ? (e.data ? (size_t)e.len : 8) : 0);
+    sum += (own + 1) & ~(size_t)1;
+    if (sum > size) break;
+  }
+  return found && *nodes == told;
+}
+
+static bool one_bit(uint64_t a, uint64_t b) { return a != b && ((a ^ b) & ((a ^ b) - 1)) == 0; }
+
+/* What kind of page it is; a bit of its flags may be wrong. A branch's first node has no key. */
+static unsigned kind_of(const walk *w, const uint8_t *page, uint64_t number) {
+  const unsigned flags = sl_get_u16(page + 10);
+  if (flags == FLAG_BRANCH || flags == FLAG_LEAF) return flags;
+  const bool branch = one_bit(flags, FLAG_BRANCH), leaf = one_bit(flags, FLAG_LEAF);
+  if (branch != leaf) return branch ? FLAG_BRANCH : FLAG_LEAF;
+  pages_entry e;
+  uint64_t child;
+  if (!leaf || !node_at(w->p, page, number, node_place(page, 0), &e, &child)) return 0;
+  return e.key.len == 0 ? FLAG_BRANCH : FLAG_LEAF;
+}
+
 static sl_status walk_page(const walk *w, uint64_t number, unsigned depth, span s) {
   pages *p = w->p;
   const char *wrong = NULL;
   uint8_t *page = p->levels + (size_t)depth * p->state.page_size;
+  unsigned kind = 0;
   if (depth > DEPTH_MAX) wrong = "the tree is too deep: its pointers are damaged";
   else if (number < 2 || number >= p->state.file_pages) wrong = "a page lies beyond the end of the file";
   else if (get_bit(p->seen, number)) wrong = "a page stands twice in the tree";
   else if (!pages_read(p, number * p->state.page_size, page, (size_t)p->state.page_size)) wrong = "a page cannot be read";
-  if (wrong) {
-    tell(w, s.low, s.end, wrong);
-    return SL_OK;
-  }
-  const unsigned flags = sl_get_u16(page + 10), lower = sl_get_u16(page + 12), upper = sl_get_u16(page + 14);
-  if (sl_get_u64(page) != number) wrong = "a page is not the one it should be";
-  else if (flags != FLAG_BRANCH && flags != FLAG_LEAF) wrong = "a page is not of its kind";
-  else if (lower < PAGE_HEAD || lower > upper || upper > p->state.page_size || lower % 2) wrong = "a page's head is damaged";
+  else if (sl_get_u64(page) != number && !one_bit(sl_get_u64(page), number)) wrong = "a page is not the one it should be";
+  else if ((kind = kind_of(w, page, number)) == 0) wrong = "a page is not of its kind";
   if (wrong) {
     tell(w, s.low, s.end, wrong);
     return SL_OK;
   }
   set_bit(p->seen, number);
-  const unsigned nodes = (lower - PAGE_HEAD) / 2;
-  return flags == FLAG_LEAF ? walk_leaf(w, page, number, nodes, s) : walk_branch(w, page, number, nodes, depth, s);
+  const unsigned lower = sl_get_u16(page + 12);
+  unsigned nodes = lower < PAGE_HEAD || lower > p->state.page_size ? 0 : (lower - PAGE_HEAD) / 2;
+  if (!packed(w, page, number, kind == FLAG_LEAF, &nodes)) tell(w, s.low, s.end, "a page's head or one of its entries is damaged");
+  return kind == FLAG_LEAF ? walk_leaf(w, page, number, nodes, s) : walk_branch(w, page, number, nodes, depth, s);
 }
 
 sl_status pages_walk(pages *p, const pages_tree *tree, bool integer_keys, pages_entry_fn *fn, pages_damage_fn *damage,
@@ -297,9 +334,10 @@ sl_status pages_walk(pages *p, const pages_tree *tree, bool integer_keys, pages_
 /* ---------------------------------------------------------------- tables --- */
 
 typedef struct table_search {
+  const pages *p;
   sl_slice name;
   pages_tree tree;
-  bool found, damaged;
+  bool found, own, damaged;
 } table_search;
 
 static sl_status take_table(void *arg, const pages_entry *e) {
@@ -314,16 +352,6 @@ static sl_status take_table(void *arg, const pages_entry *e) {
 static void take_damage(void *arg, uint64_t first, uint64_t last, const char *why) {
   (void)first, (void)last, (void)why;
   ((table_search *)arg)->damaged = true;
-}
-
-sl_status pages_table(pages *p, const char *name, pages_tree *tree, bool *damaged) {
-  table_search s = {.name = sl_slice_of(name)};
-  sl_status status = pages_walk(p, &p->state.main, false, take_table, take_damage, &s);
-  *damaged = s.damaged;
-  if (status != SL_OK) return status;
-  if (!s.found) return SL_NOTFOUND;
-  *tree = s.tree;
-  return SL_OK;
 }
 
 /* ---------------------------------------------------------------- search --- */
@@ -360,5 +388,37 @@ sl_status pages_search(pages *p, size_t key_len, pages_find_fn *fn, void *arg) {
     sl_status status = search_page(p, number, key_len, fn, arg);
     if (status != SL_OK) return status;
   }
+  return SL_OK;
+}
+
+/* ------------------------------------------------------- tables, once more --- */
+
+/* The main tree does not lead to the table: its head in the main tree's page, or else the one that counts most
+ * entries among older copies. */
+static sl_status search_table(void *arg, const pages_entry *e, uint64_t *used) {
+  table_search *s = arg;
+  *used = 0;
+  if (!e->data || e->room < TREE_SIZE || !sl_slice_eq(e->key, s->name)) return SL_NOTFOUND;
+  const pages_tree tree = tree_of(e->data);
+  const bool own = e->at / s->p->state.page_size == s->p->state.main.root;
+  if (tree.root != NO_PAGE && (tree.root < 2 || tree.root >= s->p->state.file_pages)) return SL_NOTFOUND;
+  if (s->own || (s->found && !own && tree.entries <= s->tree.entries)) return SL_NOTFOUND;
+  s->tree = tree;
+  s->found = true;
+  s->own = own;
+  return SL_NOTFOUND;
+}
+
+sl_status pages_table(pages *p, const char *name, pages_tree *tree, bool *damaged) {
+  table_search s = {.p = p, .name = sl_slice_of(name)};
+  sl_status status = pages_walk(p, &p->state.main, false, take_table, take_damage, &s);
+  *damaged = s.damaged || !s.found;
+  if (status == SL_OK && !s.found) {
+    pages_forget(p);
+    status = pages_search(p, s.name.len, search_table, &s);
+  }
+  if (status != SL_OK) return status;
+  if (!s.found) return SL_NOTFOUND;
+  *tree = s.tree;
   return SL_OK;
 }

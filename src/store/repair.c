@@ -114,8 +114,8 @@ sl_status repair_read_pairs(pages *file, const char *table, repair_pairs *out) {
   pages_tree tree;
   bool damaged;
   sl_status status = pages_table(file, table, &tree, &damaged);
+  out->damaged |= damaged || status == SL_NOTFOUND;
   if (status == SL_OK) return pages_walk(file, &tree, false, take_pair, damaged_pairs, &pr);
-  out->damaged |= status == SL_NOTFOUND;
   return status == SL_NOTFOUND ? SL_OK : status;
 }
 
@@ -276,6 +276,8 @@ sl_status sl_repair(const char *source, const char *target, const sl_repair_opti
   r->source = source;
   r->target = target;
   r->flags = options ? options->flags : 0;
+  r->names = options ? options->names : NULL;
+  r->name_count = r->names ? options->name_count : 0;
   r->fn = fn;
   r->arg = arg;
   int lock = -1;

@@ -55,7 +55,6 @@ typedef struct repair_log {
   repair_items events;
   repair_ranges damage;
   char *names[DICT_MAX + 1]; /* NULL: no such number, or its name cannot be told */
-  unsigned doubtful;
   bool head_known;
   log_meta head;
   uint64_t entries;          /* of the table of events, as LMDB counted; 0: not known */
@@ -80,6 +79,8 @@ struct repair {
   const char *source, *target;
   char *building;            /* the folder that becomes the target at the end */
   uint32_t flags;
+  const char *const *names;
+  size_t name_count;
   sl_repair_fn *fn;
   void *arg;
   sl_repair_report report;

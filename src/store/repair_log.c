@@ -12,6 +12,8 @@
  */
 #include "store/repair_impl.h"
 
+#include "base/text.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,7 +108,7 @@ static void check_last_key(repair *r, events_read *er) {
   const uint64_t last = log->events.list[log->events.count - 1].seq;
   const uint64_t before = log->events.count > 1 ? log->events.list[log->events.count - 2].seq : 0;
   uint64_t end = log->entries + log->head.trimmed;
-  const bool counted = log->head_known && log->entries && er->found == log->entries;
+  const bool counted = log->head_known && log->entries && er->found <= log->entries && log->entries - er->found <= 1;
   if (!(counted && last > end && before <= end && last != before + 1)) {
     if (last - before <= most_records(log) || before == 0) return;
     end = before + 1;
@@ -152,6 +154,9 @@ static sl_status read_events(repair *r) {
     repair_add_range(&log->damage, 1, UINT64_MAX, "the table of events cannot be found");
     status = SL_OK;
   }
+  /* Fewer than were counted and nothing to see: the root leads elsewhere, or the count is wrong. */
+  if (status == SL_OK && log->entries != er.found)
+    repair_add_range(&log->damage, 1, UINT64_MAX, "the table does not hold as many events as it counts");
   repair_sort(&log->events);
   check_last_key(r, &er);
   er.beyond = !state->certain || state->cut || repair_why(&log->damage, UINT64_MAX) != NULL;
@@ -161,6 +166,7 @@ static sl_status read_events(repair *r) {
   if (status == SL_OK && (log->events.failed || log->damage.failed)) status = sl_fail(SL_E_NOMEM, "out of memory");
   if (status != SL_OK) return status;
   repair_sort(&log->events);
+  check_last_key(r, &er);
   settle_last(r, &er);
   return SL_OK;
 }
@@ -183,7 +189,9 @@ typedef struct names_read {
 } names_read;
 
 static sl_status vote(names_read *nr, uint64_t id, sl_slice name) {
-  if (id == 0 || id > DICT_MAX || name.len == 0 || name.len > 255 || memchr(name.data, 0, name.len)) return SL_OK;
+  if (id == 0 || id > DICT_MAX || name.len == 0 || name.len > 255 || memchr(name.data, 0, name.len) ||
+      !sl_utf8_valid(name))
+    return SL_OK;
   for (uint32_t i = nr->first[id]; i; i = nr->list[i - 1].next)
     if (sl_slice_eq(sl_buf_slice(&nr->list[i - 1].name), name)) {
       nr->list[i - 1].votes++;
@@ -224,22 +232,34 @@ static sl_status search_name(void *arg, const pages_entry *e, uint64_t *used) {
   return SL_NOTFOUND; /* whatever else lies there is looked at, too */
 }
 
-static void decide_names(names_read *nr, bool *doubt) {
+static bool is_chosen(const repair *r, const sighting *s) {
+  for (size_t i = 0; i < r->name_count; i++)
+    if (sl_slice_eq(sl_slice_of(r->names[i]), sl_buf_slice(&s->name))) return true;
+  return false;
+}
+
+/* Fills in the names. *doubt: a number has several; SL_E_AMBIGUOUS when no majority and no choice of the caller
+ * decides. */
+static sl_status decide_names(names_read *nr, bool *doubt) {
   repair_log *log = &nr->r->log;
+  sl_status status = SL_OK;
   *doubt = false;
   for (uint32_t id = 1; id <= DICT_MAX; id++) {
-    const sighting *best = NULL;
-    bool tie = false;
+    const sighting *best = NULL, *rival = NULL;
     for (uint32_t i = nr->first[id]; i; i = nr->list[i - 1].next) {
       const sighting *s = &nr->list[i - 1];
-      if (best) *doubt = true;
-      tie = best && s->votes == best->votes ? true : best && s->votes < best->votes ? tie : false;
-      if (!best || s->votes > best->votes) best = s;
+      *doubt |= best != NULL;
+      if (best && s->votes == best->votes && is_chosen(nr->r, best) == is_chosen(nr->r, s)) rival = s;
+      else if (!best || s->votes > best->votes || (s->votes == best->votes && is_chosen(nr->r, s))) best = s, rival = NULL;
     }
     free(log->names[id]);
-    log->names[id] = best && !tie ? strndup((const char *)best->name.data, best->name.len) : NULL;
-    if (best && tie) log->doubtful++;
+    log->names[id] = best ? strndup((const char *)best->name.data, best->name.len) : NULL;
+    if (rival && status == SL_OK)
+      status = sl_fail(SL_E_AMBIGUOUS, "name %" PRIu32 " of the store's topics and types is '%.*s' in one place and '%.*s' in "
+                       "another: say which one is right", id, (int)best->name.len, (const char *)best->name.data,
+                       (int)rival->name.len, (const char *)rival->name.data);
   }
+  return status;
 }
 
 static sl_status read_names(repair *r) {
@@ -256,15 +276,13 @@ static sl_status read_names(repair *r) {
     if (status == SL_OK) status = pages_walk(r->log.file, &tree, i == 0, take_name, ignore_damage, nr);
     if (status == SL_NOTFOUND) status = SL_OK;
   }
-  if (status == SL_OK) decide_names(nr, &doubt);
+  if (status == SL_OK) (void)decide_names(nr, &doubt);
   if (status == SL_OK && doubt) {
     nr->again = true;
-    r->log.doubtful = 0;
     pages_forget(r->log.file);
     status = pages_search(r->log.file, 0, search_name, nr);
-    if (status == SL_OK) decide_names(nr, &doubt);
-    repair_tell(r, SL_REPAIR_NAMES, 0, 0, "the two tables of names in log/ differ; what most places agree on is kept, "
-                "and %u names cannot be told", r->log.doubtful);
+    if (status == SL_OK) status = decide_names(nr, &doubt);
+    repair_tell(r, SL_REPAIR_NAMES, 0, 0, "the two tables of names in log/ differ; what most places agree on is kept");
   }
   for (size_t i = 0; i < nr->count; i++) sl_buf_free(&nr->list[i].name);
   free(nr->list);
