@@ -208,8 +208,8 @@ static span believed(const walk *w, const uint8_t *page, uint64_t number, unsign
   return outside > 1 ? (span){0, 0} : s;
 }
 
-static sl_status walk_leaf(const walk *w, const uint8_t *page, uint64_t number, unsigned nodes, span s) {
-  bool hole = false, whole = true;
+static sl_status walk_leaf(const walk *w, const uint8_t *page, uint64_t number, unsigned nodes, bool whole, span s) {
+  bool hole = false;
   s = believed(w, page, number, nodes, s);
   for (unsigned i = 0; i < nodes; i++) {
     pages_entry e = {0};
@@ -239,9 +239,9 @@ static sl_status walk_leaf(const walk *w, const uint8_t *page, uint64_t number, 
 
 static sl_status walk_page(const walk *w, uint64_t number, unsigned depth, span s);
 
-static sl_status walk_branch(const walk *w, const uint8_t *page, uint64_t number, unsigned nodes, unsigned depth, span s) {
+static sl_status walk_branch(const walk *w, const uint8_t *page, uint64_t number, unsigned nodes, unsigned depth, bool whole,
+                             span s) {
   uint64_t from = s.low;
-  bool whole = true;
   for (unsigned i = 0; i < nodes; i++) {
     pages_entry e, next;
     uint64_t child, ignored;
@@ -263,8 +263,8 @@ static sl_status walk_branch(const walk *w, const uint8_t *page, uint64_t number
   return SL_OK;
 }
 
-/* Of how many nodes of a page the sizes add up to what lies behind `upper`: LMDB packs them. Tells how many there are
- * when `lower`, which says it, is damaged. */
+/* Do the sizes of the nodes add up to what lies behind `upper`? LMDB packs them. *nodes grows where `lower`, which says
+ * how many there are, is damaged and says too few. */
 static bool packed(const walk *w, const uint8_t *page, uint64_t number, bool leaf, unsigned *nodes) {
   const size_t size = (size_t)w->p->state.page_size, upper = sl_get_u16(page + 14);
   const unsigned told = *nodes;
@@ -273,9 +273,11 @@ static bool packed(const walk *w, const uint8_t *page, uint64_t number, bool lea
   if (upper < PAGE_HEAD || upper > size) return false;
   for (unsigned i = 0; PAGE_HEAD + 2u * i <= upper; i++) {
     if (sum == size - upper) {
-      found = true;
-      *nodes = i;
-      if (i == told) break;
+      found = i >= told;
+      if (found) {
+        *nodes = i;
+        break;
+      }
     }
     pages_entry e;
     uint64_t child;
@@ -319,8 +321,10 @@ static sl_status walk_page(const walk *w, uint64_t number, unsigned depth, span 
   set_bit(p->seen, number);
   const unsigned lower = sl_get_u16(page + 12);
   unsigned nodes = lower < PAGE_HEAD || lower > p->state.page_size ? 0 : (lower - PAGE_HEAD) / 2;
-  if (!packed(w, page, number, kind == FLAG_LEAF, &nodes)) tell(w, s.low, s.end, "a page's head or one of its entries is damaged");
-  return kind == FLAG_LEAF ? walk_leaf(w, page, number, nodes, s) : walk_branch(w, page, number, nodes, depth, s);
+  const bool whole = packed(w, page, number, kind == FLAG_LEAF, &nodes);
+  if (!whole) tell(w, s.low, s.end, "a page's head or one of its entries is damaged");
+  return kind == FLAG_LEAF ? walk_leaf(w, page, number, nodes, whole, s)
+                           : walk_branch(w, page, number, nodes, depth, whole, s);
 }
 
 sl_status pages_walk(pages *p, const pages_tree *tree, bool integer_keys, pages_entry_fn *fn, pages_damage_fn *damage,

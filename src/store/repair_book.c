@@ -157,7 +157,7 @@ static sl_status judge(repair *r) {
   if (!id || id->len != 16) distrust(r, "it does not say whose it is");
   if (!attempt || attempt->len != 8) distrust(r, "its attempt number is lost");
   if (!totals || totals->len != BOOK_TOTALS_SIZE) distrust(r, "its totals are lost");
-  if (totals && totals->len == BOOK_TOTALS_SIZE) book_totals_get(totals->data, &b->totals);
+  if (totals && totals->len == BOOK_TOTALS_SIZE) b->totals = repair_totals_get(totals->data);
   if (attempt && attempt->len == 8) b->attempt = sl_get_u64(attempt->data);
   const bool good = decode_progress(r, BOOK_KEY_CURSOR, &b->cursor, b->lanes, true);
   b->has_intent = decode_progress(r, BOOK_KEY_INTENT, &b->intent, b->intent_lanes, false);

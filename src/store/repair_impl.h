@@ -106,6 +106,9 @@ sl_status repair_read_log(repair *r);
 sl_status repair_record(repair *r, const repair_item *item, sl_buf *bytes, sl_parts *parts);
 /* repair_book.c: finds everything in delivery/, and judges it. */
 sl_status repair_read_book(repair *r);
+/* Totals as they stand on disk. */
+book_totals repair_totals_get(const uint8_t *p);
+void repair_totals_put(const book_totals *t, uint8_t *p);
 /* Is the event settled, by the cursor that was found? `topic` as in book_view_settled. */
 bool repair_settled(const repair *r, uint64_t seq, sl_slice topic);
 /* The lane in which the event waits, by its receipt; NULL: in none. */

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes the codecs: tests/fuzz/run.sh SECONDS [TARGET...]   (record receipt letter progress envelope text)
+# Fuzzes codecs and damaged stores: tests/fuzz/run.sh SECONDS [TARGET...]
+#   (record receipt letter progress envelope text pages open)
 #
 # Builds with clang, ASan and UBSan in build-fuzz (or $SIDELOG_FUZZ_BUILD), runs each target for SECONDS,
 # beginning with the golden files and the inputs found before (kept in that folder). Ends with 1 when one of
@@ -8,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${1:?usage: tests/fuzz/run.sh SECONDS [TARGET...]}
 shift
-(($#)) || set -- record receipt letter progress envelope text
+(($#)) || set -- record receipt letter progress envelope text pages open
 build=${SIDELOG_FUZZ_BUILD:-$PWD/build-fuzz}
 
 if [[ ! -e $build/build.ninja ]]; then
@@ -34,9 +35,15 @@ for target; do
   else
     dict=()
   fi
+  # A data file has 4 KiB pages: what pages begins with is a real one.
+  len=4096
+  if [[ $target == pages ]]; then
+    len=65536
+    tar -xzOf tests/golden/store-1.tar.gz --wildcards '*log/data.mdb' | head -c "$len" >"$corpus/store"
+  fi
   echo "$target, $seconds s"
   log=$build/fuzz-$target.log
-  if ! "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -max_len=4096 \
+  if ! "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -max_len="$len" \
     -artifact_prefix="$build/found/$target-" "${dict[@]}" "$corpus" >"$log" 2>&1; then
     tail -n 40 "$log"
     exit 1
