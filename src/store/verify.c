@@ -1,26 +1,17 @@
 /* sl_verify: reads everything and says what does not fit. All of it runs beside producers, agent and trim, so
  * each pass looks through snapshots of its own (short: see snapshot.h for what each promises) and calls only
  * that a problem which no concurrent work can explain. */
-#include "store/book_impl.h"
-#include "store/index_impl.h"
-#include "store/snapshot.h"
+#include "store/verify_impl.h"
+
 #include "base/id.h"
+#include "store/index_impl.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-#define STEP 1000u   /* records, index entries or receipts in one snapshot */
+#define STEP VERIFY_STEP
 #define LAW_TRIES 5  /* literal counting begins again when a trim came between */
-
-typedef struct verifier {
-  sl_store *store;
-  sl_verify_fn *fn;
-  void *arg;
-  sl_verify_report report;
-  snapshot snap;
-  uint64_t verdicts[SL_VERDICT_LANE + 1]; /* counted by the pass over receipts */
-} verifier;
 
 static void problem(verifier *v, uint64_t *counter, const char *format, ...) SL_PRINTF(3, 4);
 
@@ -34,6 +25,8 @@ static void problem(verifier *v, uint64_t *counter, const char *format, ...) {
   v->report.problems++;
   if (v->fn) v->fn(v->arg, text);
 }
+
+void verify_problem(verifier *v, uint64_t *counter, const char *text) { problem(v, counter, "%s", text); }
 
 /* --------------------------------------------------------------- records --- */
 
@@ -117,8 +110,8 @@ static sl_status check_record(verifier *v, uint64_t seq, bool damaged, const sl_
     problem(v, &v->report.bad_records, "%s", sl_last_detail());
     return SL_OK;
   }
-  sl_status status = SL_OK;
-  if (seq <= index_view_watermark(v->snap.index)) status = check_indexed(v, seq, p);
+  sl_status status = verify_time(v, seq, p->appended_us + p->clamp_us);
+  if (status == SL_OK && seq <= index_view_watermark(v->snap.index)) status = check_indexed(v, seq, p);
   return status == SL_OK ? check_fate(v, seq, p->topic) : status;
 }
 
@@ -381,10 +374,13 @@ sl_status sl_verify(sl_store *store, sl_verify_fn *fn, void *arg, sl_verify_repo
   attempt = book_view_cursor(book)->attempt;
   book_view_close(book);
   status = check_receipts(&v);
+  if (status == SL_OK) status = verify_book(&v);
   if (status == SL_OK) status = check_totals(&v, attempt);
   if (status == SL_OK) status = check_records(&v);
   if (status == SL_OK) status = check_counts(&v);
+  if (status == SL_OK) status = verify_names(&v);
   if (status == SL_OK) status = check_index(&v);
+  if (status == SL_OK) status = verify_duplicates(&v);
   if (status == SL_OK) status = check_law(&v);
   if (status == SL_OK && report) *report = v.report;
   return status;

@@ -200,6 +200,112 @@ static void test_trim_is_no_damage(void **state) {
   assert_true(balanced(k));
 }
 
+/* Puts something wrong into a table and expects one problem that has these words. */
+static void plant(kit *k, db_env *env, unsigned table, sl_slice key, sl_slice value, const char *words) {
+  db_txn *txn = begin(env);
+  if (value.data) db_put(txn, table, key, value);
+  else assert_ok(db_del(txn, table, key));
+  assert_ok(db_commit(txn));
+  const sl_verify_report r = verify(k);
+  if (!strstr(said, words)) fail_msg("\"%s\" is not said, but:\n%s", words, said);
+  assert_int_equal(r.problems, 1);
+}
+
+static void test_names_differ(void **state) {
+  kit *k = *state;
+  plant(k, k->store->log->env, LOG_DICT_NAMES, SL_STR("t"), (sl_slice){0}, "name 1, 't', is not the same");
+}
+
+static void test_a_name_without_its_number(void **state) {
+  kit *k = *state;
+  plant(k, k->store->log->env, LOG_DICT_NAMES, SL_STR("u"), (sl_slice){"\7\0\0\0", 4}, "name 7, 'u', is not the same");
+}
+
+static void test_damaged_eras(void **state) {
+  kit *k = *state;
+  const uint64_t eras[] = {1, 30};
+  plant(k, k->store->log->env, LOG_META, LOG_KEY_ERAS, (sl_slice){eras, sizeof eras}, "list of eras is damaged");
+}
+
+static void test_time_that_falls(void **state) {
+  kit *k = *state;
+  const uint64_t seq = 10;
+  db_txn *txn = begin(k->store->log->env);
+  sl_slice value;
+  sl_parts parts;
+  sl_buf bytes = {0};
+  assert_ok(db_get(txn, LOG_EVENTS, db_u64(&seq), &value));
+  assert_ok(sl_record_decode(value, &parts));
+  parts.appended_us -= 5000000;
+  assert_ok(sl_record_encode(&parts, &bytes));
+  db_abort(txn);
+  plant(k, k->store->log->env, LOG_EVENTS, db_u64(&seq), sl_buf_slice(&bytes), "event 10 has an earlier time than event 9");
+  sl_buf_free(&bytes);
+}
+
+static void test_a_wrong_duplicate(void **state) {
+  kit *k = *state;
+  index_state s;
+  db_txn *txn = begin(k->store->index->env);
+  assert_ok(index_state_load(txn, &s));
+  db_abort(txn);
+  const uint64_t rel = 8 - s.gens[0].first_seq, first = 3;
+  plant(k, k->store->index->env, index_table(&s.gens[0], INDEX_DUPLICATES), db_u64(&rel), db_u64(&first),
+        "index/ calls event 8 a duplicate of event 3, which it is not");
+}
+
+static void test_a_block_across_the_cursor(void **state) {
+  kit *k = *state;
+  const uint64_t seq = 6;
+  sl_receipt receipts[7];
+  sl_buf bytes = {0};
+  for (size_t i = 0; i < 7; i++) receipts[i] = (sl_receipt){.verdict = SL_VERDICT_SENT, .place = -1};
+  receipts[0] = (sl_receipt){.verdict = SL_VERDICT_DEAD};
+  const sl_receipt_block head = {.first_seq = 6, .attempt = 2, .count = 7};
+  assert_ok(sl_receipt_block_encode(&head, receipts, &bytes));
+  plant(k, k->store->book->env, BOOK_RECEIPTS, db_u64(&seq), sl_buf_slice(&bytes), "events 6 to 12 cross the cursor at 10");
+  sl_buf_free(&bytes);
+}
+
+static void plant_block(kit *k, unsigned table, uint64_t key, uint64_t first, uint64_t attempt, const char *words) {
+  const sl_receipt receipt = {.verdict = SL_VERDICT_SENT, .place = -1};
+  const sl_receipt_block head = {.first_seq = first, .attempt = attempt, .count = 1};
+  sl_buf bytes = {0};
+  assert_ok(sl_receipt_block_encode(&head, &receipt, &bytes));
+  plant(k, k->store->book->env, table, db_u64(&key), sl_buf_slice(&bytes), words);
+  sl_buf_free(&bytes);
+}
+
+static void test_receipts_of_nobody(void **state) {
+  plant_block(*state, BOOK_RECEIPTS, 11, 11, 3, "lie above the cursor at 10, and no unfinished delivery wrote them");
+}
+
+static void test_a_sparse_receipt_of_nobody(void **state) {
+  plant_block(*state, BOOK_SPARSE, 7, 7, 9, "event 7 is of attempt 9, which is neither settled nor under way");
+}
+
+static void test_a_letter_without_a_receipt(void **state) {
+  kit *k = *state;
+  const uint64_t seq = 3;
+  const sl_letter letter = {.seq = 3, .attempt = 1};
+  sl_buf bytes = {0};
+  assert_ok(sl_letter_encode(&letter, &bytes));
+  plant(k, k->store->book->env, BOOK_DEAD, db_u64(&seq), sl_buf_slice(&bytes), "a letter of event 3, whose receipt does not");
+  sl_buf_free(&bytes);
+}
+
+static void test_a_receipt_without_a_letter(void **state) {
+  kit *k = *state;
+  const uint64_t seq = 6;
+  plant(k, k->store->book->env, BOOK_DEAD, db_u64(&seq), (sl_slice){0}, "dead letter of event 6: it is missing");
+}
+
+static void test_a_cursor_beyond_the_log(void **state) {
+  kit *k = *state;
+  const uint64_t seq = 21;
+  plant(k, k->store->book->env, BOOK_CURSORS, SL_STR("reader"), db_u64(&seq), "cursor reader stands beyond the log");
+}
+
 #define WITH_STORE(name) cmocka_unit_test_setup_teardown(name, setup, kit_teardown)
 
 int main(void) {
@@ -208,6 +314,12 @@ int main(void) {
       WITH_STORE(test_foreign_index_entries), WITH_STORE(test_lost_receipts),
       WITH_STORE(test_damaged_receipts),    WITH_STORE(test_wrong_totals),
       WITH_STORE(test_lost_records),        WITH_STORE(test_trim_is_no_damage),
+      WITH_STORE(test_names_differ),        WITH_STORE(test_a_name_without_its_number),
+      WITH_STORE(test_damaged_eras),        WITH_STORE(test_time_that_falls),
+      WITH_STORE(test_a_wrong_duplicate),   WITH_STORE(test_a_block_across_the_cursor),
+      WITH_STORE(test_receipts_of_nobody),  WITH_STORE(test_a_sparse_receipt_of_nobody),
+      WITH_STORE(test_a_letter_without_a_receipt), WITH_STORE(test_a_receipt_without_a_letter),
+      WITH_STORE(test_a_cursor_beyond_the_log),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
