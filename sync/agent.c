@@ -303,12 +303,17 @@ void agent_reload_if_due(agent *a) {
     log_line(LEVEL_ERROR, "reload-failed", "the configuration has errors (above); nothing was changed");
   } else {
     int waiting = settings_needs_restart(&a->settings, &next, stderr);
-    settings_take(&a->settings, &next);
+    bool login = settings_login_changed(&a->settings, &next);
+    bool taken = settings_take(&a->settings, &next);
     settings_free(&next);
     log_setup(a->settings.level, a->settings.format);
     uv_timer_start(&a->report, on_report, report_ms(a), report_ms(a));
-    log_line(LEVEL_INFO, "reloaded", "configuration read again%s",
-             waiting ? "; the settings named above change at the next start" : "");
+    if (!taken) log_line(LEVEL_ERROR, "reload-failed", "out of memory; nothing was changed");
+    else
+      log_line(LEVEL_INFO, "reloaded", "configuration read again%s%s",
+               login ? "; connecting anew with its credentials once nothing is in hand" : "",
+               waiting ? "; the settings named above change at the next start" : "");
+    if (taken && login) agent_event(a, (core_event){.kind = EVENT_LOGIN});
   }
   notify_ready();
 }

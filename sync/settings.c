@@ -304,22 +304,6 @@ void settings_free(settings *s) {
 
 /* ------------------------------------------------------------- while running --- */
 
-static bool same_text(const char *a, const char *b) { return a && b ? strcmp(a, b) == 0 : a == b; }
-
-/* The `kafka:` maps, whatever their order. */
-static bool same_kafka(const settings *a, const settings *b) {
-  if (a->kafka_count != b->kafka_count) return false;
-  for (size_t i = 0; i < a->kafka_count; i++) {
-    const char *name = settings_kafka_canonical(a->kafka[i].name);
-    bool found = false;
-    for (size_t k = 0; k < b->kafka_count && !found; k++)
-      found = same_text(name, settings_kafka_canonical(b->kafka[k].name))
-              && same_text(a->kafka[i].value, b->kafka[k].value);
-    if (!found) return false;
-  }
-  return true;
-}
-
 int settings_needs_restart(const settings *now, const settings *next, FILE *errors) {
   int count = 0;
   for (size_t i = 0; i < settings_row_count; i++) {
@@ -328,7 +312,7 @@ int settings_needs_restart(const settings *now, const settings *next, FILE *erro
     count++;
     if (errors) fprintf(errors, "%s\n", row->path ? row->path : row->flag);
   }
-  if (!same_kafka(now, next)) {
+  if (!settings_kafka_same(now, next, false)) {
     count++;
     if (errors) fputs("kafka\n", errors);
   }
@@ -349,7 +333,8 @@ static size_t field_size(const setting_row *row) {
   return setting_is_text(row) ? sizeof(char *) : sizeof(int64_t);
 }
 
-void settings_take(settings *now, settings *next) {
+bool settings_take(settings *now, settings *next) {
+  if (!settings_kafka_swap_login(now, next)) return false;
   for (size_t i = 0; i < settings_row_count; i++) {
     const setting_row *row = &settings_rows[i];
     if (!(row->flags & SETTING_RESTART))
@@ -357,6 +342,7 @@ void settings_take(settings *now, settings *next) {
   }
   swap_bytes(&now->topics, &next->topics, sizeof now->topics);
   swap_bytes(&now->topic_count, &next->topic_count, sizeof now->topic_count);
+  return true;
 }
 
 topic_rule settings_topic(const settings *s, sl_slice topic) {

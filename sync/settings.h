@@ -109,11 +109,18 @@ void settings_print(const settings *settings, FILE *out); /* effective values as
 topic_rule settings_topic(const settings *settings, sl_slice topic);
 
 /* How many settings differ and cannot change while running; their names go to `errors` (may be NULL), one
- * a line. */
+ * a line. Of the `kafka:` map only what settings_kafka_login names can. */
 int settings_needs_restart(const settings *now, const settings *next, FILE *errors);
 /* Moves the settings that can change while running from *next to *now, and what they replace to *next, so
- * that settings_free(next) ends the old ones: nobody may keep pointers into *now over this call. */
-void settings_take(settings *now, settings *next);
+ * that settings_free(next) ends the old ones: nobody may keep pointers into *now over this call. False: out of
+ * memory, nothing was moved. */
+bool settings_take(settings *now, settings *next);
+
+/* How the agent says who it is and whom it trusts: security.protocol, sasl.*, ssl.*. */
+bool settings_kafka_login(const char *name);
+/* Would a Kafka handle of *next log in otherwise than one of *now? True also where a property names a file (a
+ * certificate, a key): what is in it may have changed. */
+bool settings_login_changed(const settings *now, const settings *next);
 
 /* True for names whose value must never be shown (passwords, keys, tokens). */
 bool settings_kafka_secret(const char *name);

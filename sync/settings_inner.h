@@ -107,6 +107,10 @@ void settings_kafka_set(settings *settings, problems *problems, setting_place pl
 /* Rules between settings, once all are read. `place` is the file or the command line. */
 void settings_kafka_finish(const settings *settings, problems *problems, setting_place place);
 const char *settings_kafka_canonical(const char *name); /* of two names of one property, one */
+/* Do the maps say the same, whatever their order, of the properties of one kind? */
+bool settings_kafka_same(const settings *a, const settings *b, bool login);
+/* Swaps the login properties of the two maps. False: out of memory, nothing was moved. */
+bool settings_kafka_swap_login(settings *now, settings *next);
 void settings_kafka_markdown(FILE *out);                /* what is refused, and why */
 
 /* Reads a whole YAML document. Stops at a syntax error, goes on behind any other problem. */

@@ -139,6 +139,70 @@ void settings_kafka_set(settings *s, problems *p, setting_place place, const cha
   *old = (kv){name_copy, value_copy};
 }
 
+/* ----------------------------------------------------------------- login --- */
+
+bool settings_kafka_login(const char *name) {
+  return strcmp(name, "security.protocol") == 0 || strncmp(name, "sasl.", 5) == 0 || strncmp(name, "ssl.", 4) == 0 ||
+         strncmp(name, "ssl_", 4) == 0 || strcmp(name, "enable.ssl.certificate.verification") == 0 ||
+         strcmp(name, "enable.sasl.oauthbearer.unsecure.jwt") == 0;
+}
+
+static size_t count_kind(const settings *s, bool login) {
+  size_t count = 0;
+  for (size_t i = 0; i < s->kafka_count; i++) count += settings_kafka_login(s->kafka[i].name) == login;
+  return count;
+}
+
+bool settings_kafka_same(const settings *a, const settings *b, bool login) {
+  if (count_kind(a, login) != count_kind(b, login)) return false;
+  for (size_t i = 0; i < a->kafka_count; i++) {
+    if (settings_kafka_login(a->kafka[i].name) != login) continue;
+    const kv *other = find(b, a->kafka[i].name);
+    if (!other || strcmp(other->value, a->kafka[i].value) != 0) return false;
+  }
+  return true;
+}
+
+static bool names_a_file(const char *name) {
+  const size_t len = strlen(name);
+  return settings_kafka_login(name) && len > 9 && strcmp(name + len - 9, ".location") == 0;
+}
+
+bool settings_login_changed(const settings *now, const settings *next) {
+  if (!settings_kafka_same(now, next, true)) return true;
+  for (size_t i = 0; i < next->kafka_count; i++)
+    if (names_a_file(next->kafka[i].name)) return true;
+  return false;
+}
+
+/* The one's login properties and the other's rest, as one list. */
+static size_t mix(kv *out, const settings *login, const settings *rest) {
+  size_t n = 0;
+  for (size_t i = 0; i < rest->kafka_count; i++)
+    if (!settings_kafka_login(rest->kafka[i].name)) out[n++] = rest->kafka[i];
+  for (size_t i = 0; i < login->kafka_count; i++)
+    if (settings_kafka_login(login->kafka[i].name)) out[n++] = login->kafka[i];
+  return n;
+}
+
+bool settings_kafka_swap_login(settings *now, settings *next) {
+  const size_t most = now->kafka_count + next->kafka_count;
+  kv *a = calloc(most + 1, sizeof *a), *b = calloc(most + 1, sizeof *b);
+  if (!a || !b) {
+    free(a);
+    free(b);
+    return false;
+  }
+  const size_t a_count = mix(a, next, now), b_count = mix(b, now, next);
+  free(now->kafka);
+  free(next->kafka);
+  now->kafka = a;
+  now->kafka_count = a_count;
+  next->kafka = b;
+  next->kafka_count = b_count;
+  return true;
+}
+
 void settings_kafka_finish(const settings *s, problems *p, setting_place place) {
   kv *socket = find(s, "socket.timeout.ms");
   if (socket && strtoll(socket->value, NULL, 10) > s->txn_timeout_us / 1000)

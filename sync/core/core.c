@@ -546,6 +546,8 @@ static void done_destroy(core *c, core_actions *out) {
   c->handle = c->stale = false;
   c->destroy_after_settle = false;
   if (c->stopping || c->drain_expired) c->after_destroy = PHASE_STOPPED;
+  if (c->after_destroy == PHASE_PARKED && c->park == PARK_REFUSED && c->recreate)
+    c->after_destroy = PHASE_BACKOFF; /* that refusal was of the old credentials */
   if (c->after_destroy == PHASE_PARKED) {
     if (c->config.drain) {
       do_rest(c, out, 4);
@@ -566,7 +568,7 @@ static void done(core *c, const core_event *e, core_actions *out) {
   c->op = OP_NONE;
   bool before_claim =
       e->op == OP_CONNECT || e->op == OP_MARKER_TOPIC || e->op == OP_INIT_TXN || e->op == OP_READ_MARKER;
-  if (before_claim && (c->stopping || c->drain_expired || c->stale)) {
+  if (before_claim && (c->stopping || c->drain_expired || c->stale || c->recreate)) {
     do_destroy(c, out, c->stopping || c->drain_expired ? PHASE_STOPPED : PHASE_BACKOFF);
     return;
   }
@@ -664,6 +666,15 @@ void core_step(core *c, const core_event *e, core_actions *out) {
     if (c->phase == PHASE_BACKOFF || (c->phase == PHASE_PARKED && c->wake_at)) c->wake_at = c->now_us;
     return;
   }
+  case EVENT_LOGIN:
+    if (!c->handle && c->phase != PHASE_DESTROY) { /* the next one has them anyway; what they may mend need not wait */
+      if (c->phase == PHASE_BACKOFF || (c->phase == PHASE_PARKED && c->wake_at)) c->wake_at = c->now_us;
+      return;
+    }
+    c->recreate = true;
+    if (c->phase == PHASE_IDLE) idle(c, out);
+    else if (c->phase == PHASE_BACKOFF) do_destroy(c, out, PHASE_BACKOFF); /* nobody answered it, or only refused */
+    return;
   case EVENT_STOP:
     c->stopping = true;
     c->txn.stop = true;

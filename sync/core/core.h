@@ -102,6 +102,7 @@ typedef enum core_event_kind {
   EVENT_DONE,    /* the operation `op` ended */
   EVENT_ERROR,   /* the handle's own error: why, transport */
   EVENT_RESUMED, /* the host slept: connections are dead, recreate the handle */
+  EVENT_LOGIN,   /* other credentials: a new handle, as soon as nothing is in hand */
   EVENT_STOP     /* finish what is in hand, then stop */
 } core_event_kind;
 

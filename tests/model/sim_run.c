@@ -123,7 +123,7 @@ static void append(sim *s) {
 
 static void random_trouble(sim *s, sim_agent *a) {
   sim_broker *b = &s->broker;
-  switch (sim_below(s, 12)) {
+  switch (sim_below(s, 13)) {
   case 0:
   case 1: agent_kill(s, a); break;
   case 2: b->down = true; break;
@@ -156,6 +156,7 @@ static void random_trouble(sim *s, sim_agent *a) {
     break;
   case 9: b->refuses = sim_below(s, 2); break;
   case 10: broker_bump(s); break; /* the coordinator ends the transaction: its timeout, or another producer */
+  case 11: agent_give(s, a, (core_event){.kind = EVENT_LOGIN}); break;
   default:
     if (s->agents[0].exists) agent_give(s, a, (core_event){.kind = EVENT_TIMER}); /* too early: harmless */
     break;

@@ -611,6 +611,75 @@ static void sleep_in_each_phase(void **state) {
   (void)state;
   for (size_t at = 0; at < 9; at++) in_each_phase((core_event){.kind = EVENT_RESUMED}, at);
 }
+/* A changed password: what is in hand is finished with the old handle, then there is a new one. */
+static void login_in_each_phase(void **state) {
+  (void)state;
+  for (size_t at = 0; at < 9; at++) in_each_phase((core_event){.kind = EVENT_LOGIN}, at);
+}
+
+static void login_after_the_transaction(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  start(r);
+  ready(r);
+  append(r, 0, 3);
+  tell_log(r);
+  fill(r);
+  all_delivered(r);
+  give(r, (core_event){.kind = EVENT_LOGIN});
+  assert_int_equal(r->act.op, OP_NONE);
+  r->act.op = OP_FLUSH;
+  commit(r);
+  assert_int_equal(r->act.op, OP_DESTROY);
+  assert_int_equal(r->book->state.cursor.seq, 3);
+  ok(r, OP_DESTROY);
+  wake(r);
+  claim(r);
+  assert_int_equal(phase(r), PHASE_IDLE);
+  give(r, (core_event){.kind = EVENT_LOGIN}); /* nothing is in hand: at once */
+  assert_int_equal(r->act.op, OP_DESTROY);
+  rig_free(r);
+}
+
+/* Parked for a wrong password: the right one is tried at once, not after the probe's pause. */
+static void login_while_refused(void **state) {
+  (void)state;
+  const fault refused = sim_fault_of(SCOPE_CLUSTER, CLASS_NON_RETRYABLE_SECURITY, "_AUTHENTICATION");
+  for (int moment = 0; moment < 3; moment++) {
+    rig *r = rig_new(true);
+    start(r);
+    if (moment == 0) give(r, (core_event){.kind = EVENT_LOGIN});
+    r->act.op = OP_CONNECT;
+    bad(r, OP_CONNECT, refused);
+    if (moment == 1) give(r, (core_event){.kind = EVENT_LOGIN});
+    r->act.op = OP_DESTROY;
+    ok(r, OP_DESTROY);
+    if (moment == 2) {
+      assert_int_equal(parked(r), PARK_REFUSED);
+      give(r, (core_event){.kind = EVENT_LOGIN});
+    }
+    assert_true(core_wake_at(r->core) < r->now + 3 * SECOND);
+    wake(r);
+    claim(r);
+    assert_int_equal(phase(r), PHASE_IDLE);
+    rig_free(r);
+  }
+}
+
+/* Nobody answers, and the handle is kept over the pause: it has the old password. */
+static void login_in_an_outage(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  start(r);
+  bad(r, OP_CONNECT, outage());
+  assert_int_equal(phase(r), PHASE_BACKOFF);
+  give(r, (core_event){.kind = EVENT_LOGIN});
+  ok(r, OP_DESTROY);
+  wake(r);
+  claim(r);
+  rig_free(r);
+}
+
 static void fatal_error_in_each_phase(void **state) {
   (void)state;
   fault why = purged();
@@ -675,6 +744,8 @@ int main(void) {
       cmocka_unit_test(refused_in_its_lane), cmocka_unit_test(event_larger_than_the_queue),
       cmocka_unit_test(prefix_only), cmocka_unit_test(latency_budget), cmocka_unit_test(flow_of_bytes),
       cmocka_unit_test(flow_of_events_and_their_debt), cmocka_unit_test(closed_by_the_time_of_day), cmocka_unit_test(stop_in_each_phase),
+      cmocka_unit_test(login_in_each_phase), cmocka_unit_test(login_after_the_transaction),
+      cmocka_unit_test(login_while_refused), cmocka_unit_test(login_in_an_outage),
       cmocka_unit_test(sleep_in_each_phase), cmocka_unit_test(fatal_error_in_each_phase),
       cmocka_unit_test(drain_deadline), cmocka_unit_test(drain_of_nothing),
       cmocka_unit_test(lane_tells_why)};

@@ -267,7 +267,8 @@ static void reload(void **state) {
   fclose(errors);
   assert_string_equal(said, "brokers\n");
   free(said);
-  settings_take(&p.s, &next);
+  assert_false(settings_login_changed(&p.s, &next));
+  assert_true(settings_take(&p.s, &next));
   settings_free(&next);
   assert_string_equal(p.s.brokers, "b");
   assert_int_equal(p.s.level, LEVEL_DEBUG);
@@ -281,6 +282,49 @@ static void reload(void **state) {
   assert_int_equal(settings_needs_restart(&p.s, &next, NULL), 2);
   settings_free(&next);
   settings_free(&next); /* idempotent */
+  parsed_free(&p);
+}
+
+/* Credentials change while the agent runs; what else is in the map waits for a restart. */
+static void reload_of_credentials(void **state) {
+  (void)state;
+  const char *before = "brokers: b\nkafka: {sasl.password: old, sasl.username: u, linger.ms: 5, ssl.key.password: k}\n";
+  parsed p = parse(before, "--set store=/s", NULL);
+  char *argv[] = {(char *)"sidelogd", (char *)"--config", (char *)YAML_FILE, (char *)"--set", (char *)"store=/s"};
+  settings next;
+  const char *after = "brokers: b\nkafka: {linger.ms: 6, sasl.password: new, sasl.username: u, sasl.mechanisms: PLAIN}\n";
+  write_file(YAML_FILE, after, strlen(after));
+  assert_int_equal(settings_reload(&p.s, &next, 5, argv, stderr), 0);
+  assert_int_equal(settings_needs_restart(&p.s, &next, NULL), 1);
+  assert_true(settings_login_changed(&p.s, &next));
+  assert_true(settings_take(&p.s, &next));
+  settings_free(&next);
+  assert_int_equal(p.s.kafka_count, 4);
+  size_t seen = 0;
+  for (size_t i = 0; i < p.s.kafka_count; i++) {
+    const kv *one = &p.s.kafka[i];
+    if (strcmp(one->name, "linger.ms") == 0) assert_string_equal(one->value, "5");
+    else if (strcmp(one->name, "sasl.password") == 0) assert_string_equal(one->value, "new");
+    else if (strcmp(one->name, "sasl.mechanisms") == 0) assert_string_equal(one->value, "PLAIN");
+    else assert_string_equal(one->name, "sasl.username");
+    seen++;
+  }
+  assert_int_equal(seen, 4);
+
+  assert_int_equal(settings_reload(&p.s, &next, 5, argv, stderr), 0);
+  assert_false(settings_login_changed(&p.s, &next));
+  settings_free(&next);
+  const char *file = "brokers: b\nkafka: {linger.ms: 5, sasl.password: new, sasl.username: u, sasl.mechanisms: PLAIN, "
+                     "ssl.ca.location: /c}\n";
+  write_file(YAML_FILE, file, strlen(file));
+  assert_int_equal(settings_reload(&p.s, &next, 5, argv, stderr), 0);
+  assert_true(settings_login_changed(&p.s, &next));
+  assert_true(settings_take(&p.s, &next));
+  settings_free(&next);
+  assert_int_equal(settings_reload(&p.s, &next, 5, argv, stderr), 0);
+  assert_true(settings_login_changed(&p.s, &next)); /* the same name, but what is in the file? */
+  assert_int_equal(settings_needs_restart(&p.s, &next, NULL), 0);
+  settings_free(&next);
   parsed_free(&p);
 }
 
@@ -346,7 +390,7 @@ int main(void) {
     cmocka_unit_test(drain_and_timeout),
     cmocka_unit_test(units),
     cmocka_unit_test(rules_for_topics),
-    cmocka_unit_test(reload),
+    cmocka_unit_test(reload), cmocka_unit_test(reload_of_credentials),
     cmocka_unit_test(printed_settings_read_back),
     cmocka_unit_test(actions),
   };
