@@ -422,7 +422,7 @@ int agent_run(settings *taken, int argc, char **argv) {
     status = 3;
   }
   if (status == 0) {
-    snprintf(a->store_id, sizeof a->store_id, "%s", sl_store_id(a->store));
+    memcpy(a->store_id, delivery_state_get(a->delivery)->sender, sizeof a->store_id);
     if (a->settings.transactional_id)
       snprintf(a->transactional_id, sizeof a->transactional_id, "%s", a->settings.transactional_id);
     else

@@ -70,7 +70,8 @@ struct agent {
   core_action flush_action;
   int64_t settled_marker_offset;
   hours hours;             /* of delivery */
-  char store_id[37], transactional_id[256], cluster_id[64];
+  char store_id[37];       /* its sender's, as records and marker carry it */
+  char transactional_id[256], cluster_id[64];
 
   uv_fs_event_t watch;
   uv_timer_t wake, tick, report, house;
@@ -116,12 +117,15 @@ void agent_reload_if_due(agent *a);
 /* ops.c */
 void ops_perform(agent *a, const core_action *action);
 void ops_done(agent *a, core_event done);
+/* Of a progress topic with so many: spreads the stores by their ids. */
+int32_t ops_marker_partition(const char *sender, int32_t partitions);
 
 /* fill.c */
 void fill_start(agent *a, const core_action *action);
 void fill_resume(agent *a);       /* deliveries made room, or it shall end */
 #define TAG_MARKER UINT64_MAX
 fault fill_produce_marker(agent *a, sl_slice marker);
+size_t fill_record_size(const sl_record *r); /* bytes in a batch, a little rounded up */
 
 /* tell.c */
 void tell_dead(agent *a);         /* after an operation: a line for each event it set aside */

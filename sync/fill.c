@@ -67,7 +67,7 @@ static fault produce(agent *a, const sl_record *r, uint64_t tag) {
   return kafka_produce(a->kafka, &record, tag);
 }
 
-static size_t size_of(const sl_record *r) {
+size_t fill_record_size(const sl_record *r) {
   size_t size = RECORD_OVERHEAD + 2 * (r->topic.len + r->event_id.len) + r->value.len + r->key.len +
                 r->correlation_id.len + r->causation_id.len + r->tenant.len;
   for (size_t i = 0; i < r->header_count; i++) size += r->headers[i].name.len + r->headers[i].value.len + 4;
@@ -78,7 +78,7 @@ typedef enum taken { TAKEN, PAUSED, ENDED } taken;
 
 static taken take(agent *a, const sl_record *r) {
   uint64_t tag;
-  size_t size = size_of(r);
+  size_t size = fill_record_size(r);
   int64_t now = sl_clock_monotonic_us();
   switch (core_offer(a->core, r->seq, r->topic, r->duplicate_of, size, now, &tag)) {
   case OFFER_SETTLED: return TAKEN;

@@ -10,7 +10,6 @@
 #define TOPIC_TIMEOUT_MS 15000
 #define INIT_TIMEOUT_MS 30000
 #define MARKER_TIMEOUT_MS 40000 /* a stranger's dead transaction may hold ours back until its timeout */
-#define NOTE_MARKER_OFFSET "marker-offset"
 #define MARKER_STRIDE 256 /* the note may lag so many offsets: reading them again costs less than a write each time */
 
 /* A call before the transaction need not outlast `--drain --timeout`. */
@@ -34,6 +33,12 @@ static void store_result(op_request *r, sl_status st, const char *what) {
 
 /* --- on the worker --- */
 
+int32_t ops_marker_partition(const char *sender, int32_t partitions) {
+  uint32_t sum = 0;
+  for (const char *p = sender; *p; p++) sum = sum * 31 + (uint8_t)*p;
+  return (int32_t)(sum % (uint32_t)(partitions > 0 ? partitions : 1));
+}
+
 static void work_marker_topic(op_request *r) {
   agent *a = r->agent;
   kafka_topic_info info;
@@ -41,11 +46,7 @@ static void work_marker_topic(op_request *r) {
   if (!fault_is_ok(&r->done.why)) return;
   const delivery_state *book = delivery_state_get(a->delivery);
   int32_t partition = book->marker_partition;
-  if (partition < 0) { /* chosen once and kept: spread the stores over the partitions by their ids */
-    uint32_t sum = 0;
-    for (const char *p = a->store_id; *p; p++) sum = sum * 31 + (uint8_t)*p;
-    partition = (int32_t)(sum % (uint32_t)(info.partitions > 0 ? info.partitions : 1));
-  }
+  if (partition < 0) partition = ops_marker_partition(a->store_id, info.partitions); /* chosen once and kept */
   sl_slice id = sl_slice_of(a->cluster_id);
   if (partition == book->marker_partition && (id.len == 0 || sl_slice_eq(id, book->cluster_id))) return;
   sl_status st = delivery_set_cluster(a->delivery, id.len ? id : book->cluster_id, partition);
@@ -67,7 +68,7 @@ static void work_read_marker(op_request *r) {
   agent *a = r->agent;
   int64_t from = -1;
   size_t len = 0;
-  if (delivery_note_get(a->delivery, NOTE_MARKER_OFFSET, &from, sizeof from, &len) != SL_OK || len != sizeof from)
+  if (delivery_note_get(a->delivery, DELIVERY_NOTE_MARKER, &from, sizeof from, &len) != SL_OK || len != sizeof from)
     from = -1;
   r->done.why = kafka_read_marker(r->kafka, a->settings.marker_topic,
                                   delivery_state_get(a->delivery)->marker_partition, sl_slice_of(a->store_id),
@@ -99,7 +100,7 @@ static void work_settle(op_request *r) {
   int64_t noted = a->settled_marker_offset;
   sl_status st = delivery_settle(a->delivery);
   if (st == SL_OK && offset >= 0 && (noted < 0 || offset < noted || offset >= noted + MARKER_STRIDE) &&
-      delivery_note_set(a->delivery, NOTE_MARKER_OFFSET, SL_BYTES(&offset, sizeof offset)) == SL_OK)
+      delivery_note_set(a->delivery, DELIVERY_NOTE_MARKER, SL_BYTES(&offset, sizeof offset)) == SL_OK)
     a->settled_marker_offset = offset;
   store_result(r, st, "the settled transaction could not be noted");
 }

@@ -18,7 +18,8 @@ typedef struct line_setting {
 
 typedef struct line {
   settings_action action;
-  const char *config;
+  const char *config, *choice;
+  bool json;
   line_setting *made;
   size_t count;
 } line;
@@ -103,6 +104,9 @@ static void line_action(line *l, const char *flag, const char *value, problems *
   if (strcmp(flag, "--config") == 0) l->config = value;
   else if (strcmp(flag, "--set") == 0) line_pair(l, p, false, value);
   else if (strcmp(flag, "-X") == 0) line_pair(l, p, true, value);
+  else if (strcmp(flag, "--check") == 0) l->action = SETTINGS_CHECK;
+  else if (strcmp(flag, "--json") == 0) l->json = true;
+  else if (strcmp(flag, "--adopt") == 0) l->action = SETTINGS_ADOPT, l->choice = value;
   else if (strcmp(flag, "--check-config") == 0) l->action = SETTINGS_CHECK_CONFIG;
   else if (strcmp(flag, "--print-config") == 0) l->action = SETTINGS_PRINT;
 }
@@ -151,8 +155,9 @@ static void line_read(line *l, problems *p, int argc, char **argv) {
       problem(p, on_line(flag), "takes no value");
       continue;
     }
-    if (argument && !value && i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0) value = argv[++i];
-    if (argument && (!value || !*value)) {
+    bool alone = argument && argument[0] == '['; /* its value is optional */
+    if (argument && !alone && !value && i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0) value = argv[++i];
+    if (argument && !alone && (!value || !*value)) {
       problem(p, on_line(flag), "needs a value: %s %s", flag, argument);
       continue;
     }
@@ -267,6 +272,9 @@ int settings_parse_checked(settings *out, settings_action *action, int argc, cha
   line_apply(&l, &p, out);
   /* what is missing cannot be told from what could not be read */
   if (p.errors == 0) finish(out, &p);
+  if (l.json && l.action != SETTINGS_CHECK) problem(&p, on_line("--json"), "goes with --check");
+  out->choice = l.choice;
+  out->json = l.json;
   *action = l.action;
   line_free(&l);
   return p.errors ? 2 : 0;

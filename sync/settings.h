@@ -71,6 +71,8 @@ typedef struct settings {
   log_format format;
   kv *kafka;                   /* librdkafka properties passed through; none that the protocol owns */
   size_t kafka_count;
+  const char *choice;          /* of --adopt=CHOICE, in argv; NULL: none */
+  bool json;                   /* --json, of --check */
   char *config_path;           /* the file it came from; NULL: none */
   size_t file_settings;        /* how many settings that file makes */
   size_t line_settings;        /* how many the command line makes */
@@ -78,7 +80,8 @@ typedef struct settings {
 } settings;
 
 typedef enum settings_action {
-  SETTINGS_RUN, SETTINGS_HELP, SETTINGS_VERSION, SETTINGS_CHECK_CONFIG, SETTINGS_MAN, SETTINGS_PRINT
+  SETTINGS_RUN, SETTINGS_HELP, SETTINGS_VERSION, SETTINGS_CHECK_CONFIG, SETTINGS_MAN, SETTINGS_PRINT,
+  SETTINGS_CHECK, SETTINGS_ADOPT
 } settings_action;
 
 /* Reads everything in order of precedence. Returns 0, or exit status 2 after writing each problem to
@@ -95,7 +98,8 @@ int settings_reload(const settings *now, settings *next, int argc, char **argv, 
 /* Idempotent; accepts half-built and zeroed ones, leaves it zeroed. */
 void settings_free(settings *settings);
 
-/* Does what an action other than SETTINGS_RUN asks for; returns the exit status (0; 2 for SETTINGS_RUN). */
+/* Does what an action asks for that needs the settings alone; returns the exit status (0; 2 for the others: RUN,
+ * CHECK and ADOPT). */
 int settings_act(settings_action action, const settings *settings, FILE *out);
 
 void settings_help(FILE *out);

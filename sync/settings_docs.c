@@ -70,7 +70,7 @@ void settings_help(FILE *out) {
     const setting_option *o = &settings_options[i];
     char name[100];
     snprintf(name, sizeof name, "%s%s%s%s%s", o->letter ? o->letter : "", o->letter ? ", " : "", o->flag,
-             o->argument ? " " : "", o->argument ? o->argument : "");
+             o->argument && o->argument[0] != '[' ? " " : "", o->argument ? o->argument : "");
     entry(out, name, o->text);
   }
   fputs("\nFurther settings: in the file, or as --set NAME=VALUE (default in brackets).\n"
@@ -86,7 +86,7 @@ void settings_help(FILE *out) {
         "properties of librdkafka).\nDurations: 500ms, 15s, 1h30m, 7d. Sizes: 500kB, 32MiB.\n\n"
         "Signals: SIGTERM ends it cleanly, SIGHUP reads the configuration again.\n"
         "Exit status: 0 done, 2 usage or configuration, 3 the store cannot be used,\n"
-        "4 parked, 5 timeout. More: man sidelogd\n", out);
+        "4 parked or something is missing, 5 timeout. More: man sidelogd\n", out);
 }
 
 /* -------------------------------------------------------------- man page --- */
@@ -198,13 +198,15 @@ void settings_man(FILE *out) {
         "depends on are refused with the reason; one that this librdkafka does not know is a warning.\n"
         ".SH SIGNALS\n.TP\nSIGTERM, SIGINT\n"
         "End: the transaction at hand is committed within shutdown_timeout.\n.TP\nSIGHUP\n"
-        "Read the configuration again. What needs a restart is named in the log and stays as it is; a "
+        "Read the configuration again, credentials and certificates too: they are used from the next connection on, "
+        "which is made once nothing is in hand. What needs a restart is named in the log and stays as it is; a "
         "file with a problem changes nothing.\n.SH EXIT STATUS\n.TP\n0\n"
         "Ended as asked; with \\-\\-drain: nothing is pending of what was there at the start.\n.TP\n2\n"
         "Usage or configuration.\n.TP\n3\n"
         "The store cannot be opened, read, written or locked (another agent holds it), or is full.\n.TP\n"
-        "4\nSomething is wrong: with \\-\\-drain the agent is parked.\n.TP\n5\n"
-        "The timeout of \\-\\-drain ran out.\n.SH ENVIRONMENT\n.TP\nSIDELOG_STORE, XDG_STATE_HOME, HOME\n"
+        "4\nSomething is wrong: with \\-\\-drain the agent is parked; \\-\\-check found something missing; "
+        "\\-\\-adopt needs a choice.\n.TP\n5\n"
+        "The timeout of \\-\\-drain ran out; \\-\\-adopt found no cluster that answers.\n.SH ENVIRONMENT\n.TP\nSIDELOG_STORE, XDG_STATE_HOME, HOME\n"
         "Where the store is when neither option nor file says so.\n.TP\nNOTIFY_SOCKET\n"
         "Set by systemd for Type=notify: the agent says READY=1 once the store is open, whether or not a "
         "broker can be reached.\n.SH EXAMPLE\n.nf\nbrokers: redpanda\\-0:9092,redpanda\\-1:9092\n"
@@ -353,7 +355,9 @@ void settings_print(const settings *s, FILE *out) {
 
 int settings_act(settings_action action, const settings *s, FILE *out) {
   switch (action) {
-  case SETTINGS_RUN: return 2;
+  case SETTINGS_RUN:
+  case SETTINGS_CHECK:
+  case SETTINGS_ADOPT: return 2;
   case SETTINGS_HELP: settings_help(out); break;
   case SETTINGS_MAN: settings_man(out); break;
   case SETTINGS_PRINT: settings_print(s, out); break;

@@ -53,7 +53,9 @@ extern const char *const settings_groups[];
 
 /* Options that are no settings. */
 typedef struct setting_option {
-  const char *flag, *letter, *argument, *text;
+  const char *flag, *letter;
+  const char *argument; /* in brackets: only as FLAG=VALUE, or none */
+  const char *text;
 } setting_option;
 extern const setting_option settings_options[];
 extern const size_t settings_option_count;

@@ -17,17 +17,17 @@ static park_text text_of_park(core_park park) {
   switch (park) {
   case PARK_FOREIGN_CLUSTER:
     return (park_text){"foreign-cluster", "these brokers are another cluster than the one this store delivered to",
-                       "point the agent back to that cluster, or see docs/delivery.md, \"Parked\""};
+                       "point the agent back to that cluster, or stop it and run `sidelogd --adopt`"};
   case PARK_MARKER_AHEAD:
     return (park_text){"marker-ahead",
                        "the cluster's progress for this store is not the one noted here: was the store restored from "
                        "a backup or copied, or does a second agent drain a copy of it?",
-                       "stop the other agent, or see docs/delivery.md, \"Parked\"; nothing was sent"};
+                       "stop both agents and run `sidelogd --adopt`: it says what can be done; nothing was sent"};
   case PARK_MARKER_MISSING:
     return (park_text){"marker-missing",
                        "this store has delivered events, but its progress is not on the cluster: was the marker topic "
                        "deleted or the cluster recreated?",
-                       "see docs/delivery.md, \"Parked\"; nothing was sent"};
+                       "stop the agent and run `sidelogd --adopt`: it says what can be done; nothing was sent"};
   case PARK_REFUSED:
     return (park_text){"refused", "the cluster refuses this agent",
                        "check credentials and ACLs; the agent probes again by itself"};

@@ -60,8 +60,11 @@ static void status_field(tool *t, const sl_record *r) {
   field(t, "status");
   out_styled(&t->out, state_style(r->state), sl_state_text(r->state));
   if (r->state == SL_SENT) {
-    text_printf(&words, " to partition %" PRId32, r->partition);
-    if (r->offset >= 0)
+    if (r->partition >= 0)
+      text_printf(&words, " to partition %" PRId32, r->partition);
+    if (r->partition < 0)
+      text_puts(&words, ", as the cluster's progress says; where is not known");
+    else if (r->offset >= 0)
       text_printf(&words, " at offset %" PRId64, r->offset);
     else
       text_puts(&words, ", offset not told by the broker");

@@ -229,7 +229,10 @@ void json_record(json *j, const sl_record *r, int parts) {
   json_time(j, "appended_at", r->appended_at_us);
   json_words(j, "status", sl_state_text(r->state));
   if (r->state == SL_SENT) {
-    json_i64(j, "partition", r->partition);
+    if (r->partition >= 0)
+      json_i64(j, "partition", r->partition);
+    else
+      json_null(j, "partition");
     if (r->offset >= 0)
       json_i64(j, "offset", r->offset);
     else

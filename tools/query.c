@@ -94,7 +94,7 @@ void record_place(text *out, const sl_record *r, bool with_offset, bool unicode)
     text_add_safe(out, topic_short(r->topic), unicode);
     if (with_offset && r->offset >= 0)
       text_printf(out, "[%" PRId32 "]@%" PRId64, r->partition, r->offset);
-    else if (with_offset)
+    else if (with_offset && r->partition >= 0)
       text_printf(out, "[%" PRId32 "]", r->partition);
     break;
   case SL_DUPLICATE: text_printf(out, "of %" PRIu64, r->duplicate_of); break;

@@ -276,7 +276,7 @@ typedef struct sl_record {
   /* Its delivery. */
   sl_state state;
   int64_t settled_at_us;   /* when the state was reached; 0 while pending or unknown */
-  int32_t partition;       /* SL_SENT: where; else -1 */
+  int32_t partition;       /* SL_SENT: where, or -1: not known; else -1 */
   int64_t offset;          /* SL_SENT: where, or -1 if the broker did not say; else -1 */
   uint64_t duplicate_of;   /* seq of the first event with this id in this topic; 0: none known.
                               Can be set while still SL_PENDING: the indexer knows before delivery. */

@@ -16,7 +16,7 @@ static bool has_place(uint8_t verdict) {
 
 static bool receipt_valid(const sl_receipt *r) {
   switch (r->verdict) {
-    case SL_VERDICT_SENT: return r->partition >= 0 && r->place >= -1;
+    case SL_VERDICT_SENT: return r->partition >= 0 ? r->place >= -1 : r->partition == -1 && r->place == -1;
     case SL_VERDICT_DUPLICATE: return r->place >= 1;
     default: return r->verdict <= SL_VERDICT_LANE;
   }

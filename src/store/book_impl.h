@@ -15,6 +15,7 @@ enum { BOOK_META, BOOK_RECEIPTS, BOOK_SPARSE, BOOK_DEAD, BOOK_CURSORS, BOOK_NOTE
 #define BOOK_KEY_MARKER "marker"
 #define BOOK_KEY_CLUSTER "cluster"
 #define BOOK_KEY_PARTITION "partition"
+#define BOOK_KEY_SENDER "sender"
 
 /* Totals on disk: five u64 in the order of book_totals. The intent's are followed by one byte: marked. */
 #define BOOK_TOTALS_SIZE 40u

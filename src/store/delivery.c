@@ -1,6 +1,7 @@
 /* The agent's side of the delivery book. delivery.h has the protocol and its invariants; delivery_plan.c
  * checks an attempt, here it is written, settled or abandoned, each in one write transaction. */
 #include "store/delivery_impl.h"
+#include "base/id.h"
 #include "store/agent_lock.h"
 #include "store/log.h"
 
@@ -10,6 +11,7 @@
 struct sl_delivery {
   sl_store *store;
   int lock_fd;
+  bool look;            /* without the lock: writes nothing */
   char *watch_path;
   delivery_state state;
   bool stale;           /* the last write is on disk, but could not be read back: load before the next */
@@ -63,6 +65,11 @@ static sl_status load_from(sl_delivery *d, db_txn *txn) {
   s->marker_partition = -1;
   status = book_meta_get(txn, BOOK_KEY_PARTITION, &value);
   if (status == SL_OK && value.len == 4) s->marker_partition = (int32_t)sl_get_u32(value.data);
+  if (status != SL_OK && status != SL_NOTFOUND) return status;
+  memcpy(s->sender, d->store->uuid_text, sizeof s->sender);
+  status = book_meta_get(txn, BOOK_KEY_SENDER, &value);
+  if (status == SL_OK && value.len != 16) return sl_fail(SL_E_CORRUPT, "delivery/ sender");
+  if (status == SL_OK) sl_uuid_format(value.data, s->sender);
   return status == SL_NOTFOUND ? SL_OK : status;
 }
 
@@ -77,16 +84,17 @@ static sl_status load(sl_delivery *d) {
   return status;
 }
 
-sl_status delivery_open(sl_store *store, sl_delivery **out) {
+static sl_status open_book(sl_store *store, bool look, sl_delivery **out) {
   sl_status status = store_enter(store);
   if (status != SL_OK) return status;
   sl_delivery *d = calloc(1, sizeof *d);
   if (!d) return sl_fail(SL_E_NOMEM, "out of memory");
   d->store = store;
   d->lock_fd = -1;
+  d->look = look;
   d->watch_path = store_path(store, "log/data.mdb");
   if (!d->watch_path) status = sl_fail(SL_E_NOMEM, "out of memory");
-  if (status == SL_OK) status = agent_lock(store, &d->lock_fd);
+  if (status == SL_OK && !look) status = agent_lock(store, &d->lock_fd);
   if (status == SL_OK) status = load(d);
   if (status != SL_OK) {
     delivery_close(d);
@@ -95,6 +103,9 @@ sl_status delivery_open(sl_store *store, sl_delivery **out) {
   *out = d;
   return SL_OK;
 }
+
+sl_status delivery_open(sl_store *store, sl_delivery **out) { return open_book(store, false, out); }
+sl_status delivery_look(sl_store *store, sl_delivery **out) { return open_book(store, true, out); }
 
 void delivery_close(sl_delivery *d) {
   if (!d) return;
@@ -220,6 +231,8 @@ static sl_status settle_in(db_txn *txn) {
  * next call begins with what is on disk. */
 static sl_status enter(sl_delivery *d) {
   sl_status status = store_enter(d->store);
+  if (status == SL_OK && d->look)
+    status = sl_fail(SL_E_INVALID, "this book was opened for a look: only who holds the agent's lock may change it");
   return status == SL_OK && d->stale ? load(d) : status;
 }
 
@@ -283,6 +296,13 @@ static void purge_lanes(db_txn *txn) {
   sl_buf_free(&seqs);
 }
 
+static void forget_attempt(db_txn *txn, const sl_delivery *d) {
+  purge_above(txn, BOOK_RECEIPTS, d->state.cursor.seq);
+  purge_above(txn, BOOK_DEAD, d->state.cursor.seq);
+  purge_lanes(txn);
+  forget_intent(txn);
+}
+
 sl_status delivery_abandon(sl_delivery *d) {
   db_txn *txn;
   sl_status status = begin(d, &txn);
@@ -290,10 +310,7 @@ sl_status delivery_abandon(sl_delivery *d) {
   sl_slice value;
   status = book_meta_get(txn, BOOK_KEY_INTENT, &value);
   if (status == SL_NOTFOUND) db_txn_fail(txn, sl_fail(SL_E_INVALID, "there is no intent to abandon"));
-  purge_above(txn, BOOK_RECEIPTS, d->state.cursor.seq);
-  purge_above(txn, BOOK_DEAD, d->state.cursor.seq);
-  purge_lanes(txn);
-  forget_intent(txn);
+  forget_attempt(txn, d);
   status = db_commit(txn);
   return status == SL_OK ? load(d) : status;
 }
@@ -312,6 +329,35 @@ sl_status delivery_set_cluster(sl_delivery *d, sl_slice cluster_id, int32_t mark
   return status == SL_OK ? load(d) : status;
 }
 
+sl_status delivery_adopt(sl_delivery *d, const delivery_adoption *adoption) {
+  uint8_t sender[16], partition[4];
+  if (adoption->as_new && !sl_random(sender, sizeof sender))
+    return sl_fail(SL_E_IO, "the system gives no random bytes for a new identity");
+  sender[6] = (uint8_t)((sender[6] & 0x0f) | 0x40); /* RFC 9562: version 4, */
+  sender[8] = (uint8_t)((sender[8] & 0x3f) | 0x80); /* variant 10 */
+  db_txn *txn;
+  sl_status status = begin(d, &txn);
+  if (status != SL_OK) return status;
+  const uint64_t attempt = adoption->attempt > d->state.last_attempt ? adoption->attempt : d->state.last_attempt;
+  if (d->state.has_intent) forget_attempt(txn, d);
+  db_del(txn, BOOK_NOTES, sl_slice_of(DELIVERY_NOTE_MARKER));
+  if (adoption->as_new) {
+    del_meta(txn, BOOK_KEY_MARKER);
+    del_meta(txn, BOOK_KEY_CLUSTER);
+    del_meta(txn, BOOK_KEY_PARTITION);
+    book_meta_put(txn, BOOK_KEY_SENDER, SL_BYTES(sender, sizeof sender));
+  } else {
+    sl_put_u32(partition, (uint32_t)adoption->marker_partition);
+    if (adoption->marker.len) book_meta_put(txn, BOOK_KEY_MARKER, adoption->marker);
+    else del_meta(txn, BOOK_KEY_MARKER);
+    if (adoption->cluster_id.len) book_meta_put(txn, BOOK_KEY_CLUSTER, adoption->cluster_id);
+    book_meta_put(txn, BOOK_KEY_PARTITION, SL_BYTES(partition, sizeof partition));
+    book_meta_put(txn, BOOK_KEY_ATTEMPT, db_u64(&attempt));
+  }
+  status = db_commit(txn);
+  return status == SL_OK ? load(d) : status;
+}
+
 /* ----------------------------------------------------------------- notes --- */
 
 static sl_status check_note(const char *name) {
@@ -325,7 +371,7 @@ sl_status delivery_note_set(sl_delivery *d, const char *name, sl_slice value) {
   if (status == SL_OK && value.len > 4096)
     status = sl_fail(SL_E_INVALID, "note %s has %zu bytes, above 4,096", name, value.len);
   db_txn *txn;
-  if (status == SL_OK) status = store_enter(d->store);
+  if (status == SL_OK) status = enter(d);
   if (status == SL_OK) status = db_begin_write(d->store->book->env, true, &txn);
   if (status != SL_OK) return status;
   db_put(txn, BOOK_NOTES, sl_slice_of(name), value);
@@ -350,6 +396,6 @@ sl_status delivery_note_get(sl_delivery *d, const char *name, void *out, size_t 
 }
 
 sl_status delivery_report_set(sl_delivery *d, sl_slice json) {
-  sl_status status = store_enter(d->store);
+  sl_status status = enter(d);
   return status == SL_OK ? agent_report_set(d->store, json) : status;
 }

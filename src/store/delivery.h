@@ -34,6 +34,9 @@ typedef struct sl_delivery sl_delivery;
  * delivery_close ends it and gives the lock back. */
 sl_status delivery_open(sl_store *store, sl_delivery **delivery);
 void delivery_close(sl_delivery *delivery);
+/* As delivery_open without the lock: what the book says at this moment, also beside a running agent. Every call that
+ * would change the book is SL_E_INVALID. */
+sl_status delivery_look(sl_store *store, sl_delivery **delivery);
 
 /* What the book says. Everything belongs to the sl_delivery and is valid until its next call. */
 typedef struct delivery_state {
@@ -47,6 +50,8 @@ typedef struct delivery_state {
                                 In exactly-once it is the cursor's; in at-least-once it stays behind */
   sl_slice cluster_id;       /* empty: none seen yet */
   int32_t marker_partition;  /* -1: not chosen yet */
+  char sender[37];           /* the id under which the events are sent and the marker is kept: the store's, or that of
+                                the last delivery_adopt with as_new */
   uint64_t delivered, duplicates, dead, dropped;
 } delivery_state;
 const delivery_state *delivery_state_get(const sl_delivery *delivery);
@@ -54,7 +59,7 @@ const delivery_state *delivery_state_get(const sl_delivery *delivery);
 typedef struct delivery_verdict {
   uint64_t seq;
   uint8_t verdict;           /* SL_VERDICT_SENT, DUPLICATE, DEAD, DROPPED or LANE */
-  int32_t partition;         /* SENT */
+  int32_t partition;         /* SENT; -1: not known (then neither is the place) */
   int64_t place;             /* SENT: offset or -1; DUPLICATE: seq of the first; LANE: set by the store */
   const sl_letter *letter;   /* DEAD, DROPPED: required */
 } delivery_verdict;
@@ -89,6 +94,24 @@ sl_status delivery_abandon(sl_delivery *delivery);
 
 /* Remembers the cluster this store delivers to and where its marker lies. */
 sl_status delivery_set_cluster(sl_delivery *delivery, sl_slice cluster_id, int32_t marker_partition);
+
+/* What a person decided about a cluster that does not fit the book (sidelogd --adopt). */
+typedef struct delivery_adoption {
+  bool as_new;               /* a new random sender, which has never delivered: no marker, no cluster. What else is
+                                here is not looked at */
+  sl_slice marker;           /* encoded progress that lies on the broker: from here on the one known to be there;
+                                empty: none is */
+  sl_slice cluster_id;       /* empty: stays */
+  int32_t marker_partition;  /* -1: to be chosen */
+  uint64_t attempt;          /* numbers up to this count as used */
+} delivery_adoption;
+
+/* Follows the decision, in one durable write. Cursor, totals and receipts stay as they are, so the conservation law
+ * does; an intent whose outcome is unknown is abandoned: its events are pending again. */
+sl_status delivery_adopt(sl_delivery *delivery, const delivery_adoption *adoption);
+
+/* The note that says where the marker was seen last (i64 offset); delivery_adopt forgets it. */
+#define DELIVERY_NOTE_MARKER "marker-offset"
 
 /* Small facts the agent keeps over a restart (the learned transaction size, for example): name of
  * 1..64 bytes, value up to 4 KiB. Get copies at most `cap` bytes; SL_NOTFOUND. Not flushed on its own. */

@@ -103,7 +103,7 @@ static uint64_t settled_to(const sl_progress *progress, sl_slice topic) {
 static sl_status check_verdict(const delivery_verdict *v) {
   switch (v->verdict) {
   case SL_VERDICT_SENT:
-    if (v->partition < 0 || v->place < -1)
+    if (v->partition < -1 || v->place < -1 || (v->partition < 0 && v->place >= 0))
       return sl_fail(SL_E_INVALID,
                      "event %" PRIu64 ": sent to partition %d at offset %" PRId64 " makes no sense", v->seq,
                      (int)v->partition, v->place);

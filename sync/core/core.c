@@ -317,17 +317,18 @@ static void done_connect(core *c, const core_event *e, core_actions *out) {
 /* The marker must be the cursor's or the intent's, exactly. Larger is not good enough: a prototype that took a
  * larger marker on trust never sent 120 new events of a restored store (seen). */
 static void reconcile(core *c, sl_slice there, core_actions *out) {
-  sl_slice known = sl_buf_slice(&c->marker_bytes), intent = sl_buf_slice(&c->intent_bytes);
+  sl_slice intent = sl_buf_slice(&c->intent_bytes);
+  core_park park = core_judge_marker(there, sl_buf_slice(&c->marker_bytes), intent);
   if (there.len > 0 && c->has_intent && sl_slice_eq(there, intent)) {
     act(c, out, PHASE_RECONCILE, OP_SETTLE);
   } else if (!c->config.exactly_once) {
     act(c, out, PHASE_RECONCILE, OP_ABANDON); /* at worst its events are sent twice, which this mode allows */
-  } else if (there.len > 0 ? known.len > 0 && sl_slice_eq(there, known) : known.len == 0) {
+  } else if (park == PARK_NONE) {
     if (c->has_intent) act(c, out, PHASE_RECONCILE, OP_ABANDON);
     else idle(c, out);
   } else {
     buf_set(&c->marker_there, there);
-    do_park(c, out, there.len > 0 ? PARK_MARKER_AHEAD : PARK_MARKER_MISSING);
+    do_park(c, out, park);
   }
 }
 

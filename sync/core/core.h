@@ -77,6 +77,14 @@ typedef enum core_park {
   PARK_REFUSED          /* credentials or cluster rights: probed again by itself */
 } core_park;
 
+/* What the marker on the cluster (empty: none) means for a book: PARK_NONE when it is the intent's or the one known
+ * to be there, byte for byte. */
+static inline core_park core_judge_marker(sl_slice there, sl_slice known, sl_slice intent) {
+  if (there.len == 0) return known.len == 0 ? PARK_NONE : PARK_MARKER_MISSING;
+  if (intent.len > 0 && sl_slice_eq(there, intent)) return PARK_NONE;
+  return known.len > 0 && sl_slice_eq(there, known) ? PARK_NONE : PARK_MARKER_AHEAD;
+}
+
 typedef struct core_config {
   bool exactly_once;
   bool drain;                  /* stop when everything appended before the start is settled */

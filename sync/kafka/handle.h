@@ -75,6 +75,13 @@ fault fault_of_handle(rd_kafka_t *rk, rd_kafka_resp_err_t code, const char *form
 /* Consumes `error`; NULL is success. */
 fault fault_consume_error(rd_kafka_t *rk, rd_kafka_error_t *error);
 
+/* ---- topics.c ---- */
+fault topics_create(kafka *k, const char *topic, const kafka_topic_spec *spec, bool validate_only, int timeout_ms,
+                    bool *created);
+typedef void topics_config_fn(void *arg, const char *name, const char *value);
+/* Calls fn for each setting of the topic that has a value. */
+fault topics_configs(kafka *k, const char *topic, int timeout_ms, topics_config_fn *fn, void *arg);
+
 int64_t now_ms(void); /* monotonic */
 void nap_ms(int ms);
 /* Milliseconds until `deadline`, at least 0, at most `cap`. */

@@ -107,6 +107,7 @@ size_t kafka_waiting(const kafka *k);
 typedef struct kafka_marker {
   bool found;                      /* the newest committed record with our key */
   int64_t offset;
+  int64_t timestamp_ms;            /* of the record: when its producer wrote it */
   int64_t end_offset;              /* high watermark of the partition when it was read */
   uint8_t *value;                  /* free() it */
   size_t len;
@@ -122,6 +123,30 @@ typedef struct kafka_marker {
  * Consumer handles of its own, no group, no commits. *out is written on success only. */
 fault kafka_read_marker(kafka *k, const char *topic, int32_t partition, sl_slice key, int64_t from_offset,
                         int timeout_ms, kafka_marker *out);
+
+/* --- for programs without a loop (--check, --adopt): they serve the handle's events themselves --- */
+
+/* [worker] As kafka_connect. Where nobody answers the fault is what the connection said last: a TLS handshake that
+ * failed, a name that cannot be resolved. */
+fault kafka_reach(kafka *k, int timeout_ms, char cluster_id[64]);
+
+typedef struct kafka_topic_look {  /* what metadata and configuration say */
+  bool exists;
+  int32_t partitions, leaderless;
+  int64_t max_message_bytes;       /* -1: could not be read */
+  bool configs_read;               /* the rest could be */
+  bool compacted, deletes;         /* cleanup.policy */
+  bool append_time;                /* message.timestamp.type=LogAppendTime */
+} kafka_topic_look;
+/* [worker] Looks, changes nothing. A fault: the topic may not be described, or nobody answers. */
+fault kafka_look_topic(kafka *k, const char *topic, int timeout_ms, kafka_topic_look *look);
+/* [worker] Would the cluster let us create it? Nothing is created. */
+fault kafka_try_create(kafka *k, const char *topic, const kafka_topic_spec *spec, int timeout_ms);
+/* [worker] May the topic be written? One record in a transaction that is then aborted: no read_committed consumer
+ * sees it. After kafka_init_transactions, with no transaction open. partition -1: any. After a fault that is fatal or
+ * not about the record the handle is of no more use. *append_ms (may be NULL) is the broker's clock where the topic
+ * keeps it, else -1. */
+fault kafka_try_write(kafka *k, const char *topic, int32_t partition, const char *key, int timeout_ms, int64_t *append_ms);
 
 /* The kafka_property_check of the settings: does librdkafka know the property and take the value? */
 kafka_property_verdict kafka_check_property(const char *name, const char *value, char *reason, size_t cap);

@@ -117,6 +117,7 @@ static bool see(sighting *s, const rd_kafka_message_t *m, sl_slice key, int64_t 
   s->keep->value = copy;
   s->keep->len = m->len;
   s->keep->offset = m->offset;
+  s->keep->timestamp_ms = rd_kafka_message_timestamp(m, NULL);
   s->keep->found = true;
   return true;
 }

@@ -64,14 +64,16 @@ static rd_kafka_NewTopic_t *topic_request(const char *topic, const kafka_topic_s
   return t;
 }
 
-static fault create_topic(kafka *k, const char *topic, const kafka_topic_spec *spec, int timeout_ms,
-                          bool *created) {
+fault topics_create(kafka *k, const char *topic, const kafka_topic_spec *spec, bool validate_only, int timeout_ms,
+                    bool *created) {
+  char error[128];
   fault f = {0};
   size_t count;
   rd_kafka_NewTopic_t *t = topic_request(topic, spec, &f);
   if (!t) return f;
   rd_kafka_queue_t *queue = rd_kafka_queue_new(k->rk);
   rd_kafka_AdminOptions_t *options = admin_options(k, RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout_ms);
+  if (validate_only) rd_kafka_AdminOptions_set_validate_only(options, 1, error, sizeof error);
   rd_kafka_CreateTopics(k->rk, &t, 1, options, queue);
   rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms + 1000);
   if (!event) {
@@ -99,36 +101,41 @@ static fault create_topic(kafka *k, const char *topic, const kafka_topic_spec *s
   return f;
 }
 
-static int64_t config_number(const rd_kafka_ConfigResource_t *resource, const char *name) {
-  size_t count;
-  const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resource, &count);
-  for (size_t i = 0; i < count; i++) {
-    const char *value = rd_kafka_ConfigEntry_value(entries[i]);
-    if (value && strcmp(rd_kafka_ConfigEntry_name(entries[i]), name) == 0) return strtoll(value, NULL, 10);
-  }
-  return -1;
-}
-
-/* -1 for whatever reason: the limit only spares aborts, and the right to read it is often not given. */
-static int64_t topic_limit(kafka *k, const char *topic, int timeout_ms) {
-  int64_t limit = -1;
-  size_t count;
+fault topics_configs(kafka *k, const char *topic, int timeout_ms, topics_config_fn *fn, void *arg) {
+  fault f = {0};
+  size_t count, entry_count;
   rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
-  if (!resource) return -1;
+  if (!resource) return fault_of_code(RD_KAFKA_RESP_ERR__INVALID_ARG, "topic %.100s", topic);
   rd_kafka_queue_t *queue = rd_kafka_queue_new(k->rk);
   rd_kafka_AdminOptions_t *options = admin_options(k, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout_ms);
   rd_kafka_DescribeConfigs(k->rk, &resource, 1, options, queue);
   rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms + 500);
-  if (event && !rd_kafka_event_error(event)) {
-    const rd_kafka_ConfigResource_t **resources =
-      rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &count);
-    if (count > 0 && !rd_kafka_ConfigResource_error(resources[0]))
-      limit = config_number(resources[0], "max.message.bytes");
+  rd_kafka_resp_err_t err = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+  const rd_kafka_ConfigResource_t **resources =
+    err ? NULL : rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &count);
+  if (resources && count > 0) err = rd_kafka_ConfigResource_error(resources[0]);
+  if (err) f = fault_of_code(err, "settings of topic %.100s", topic);
+  if (!err && resources && count > 0) {
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resources[0], &entry_count);
+    for (size_t i = 0; i < entry_count; i++)
+      if (rd_kafka_ConfigEntry_value(entries[i]))
+        fn(arg, rd_kafka_ConfigEntry_name(entries[i]), rd_kafka_ConfigEntry_value(entries[i]));
   }
   if (event) rd_kafka_event_destroy(event);
   rd_kafka_AdminOptions_destroy(options);
   rd_kafka_queue_destroy(queue);
   rd_kafka_ConfigResource_destroy(resource);
+  return f;
+}
+
+static void take_limit(void *arg, const char *name, const char *value) {
+  if (strcmp(name, "max.message.bytes") == 0) *(int64_t *)arg = strtoll(value, NULL, 10);
+}
+
+/* -1 for whatever reason: the limit only spares aborts, and the right to read it is often not given. */
+static int64_t topic_limit(kafka *k, const char *topic, int timeout_ms) {
+  int64_t limit = -1;
+  topics_configs(k, topic, timeout_ms, take_limit, &limit);
   return limit;
 }
 
@@ -172,7 +179,7 @@ fault kafka_prepare_topic(kafka *k, const char *topic, const kafka_topic_spec *s
     if (seen.err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART && !asked) {
       if (!spec || !spec->create) return fault_of_code(seen.err, "topic %.100s is missing", topic);
       asked = true;
-      f = create_topic(k, topic, spec, left_ms(deadline, timeout_ms) + 1, &created);
+      f = topics_create(k, topic, spec, false, left_ms(deadline, timeout_ms) + 1, &created);
       if (!fault_is_ok(&f)) return f;
     } else if (seen.err && seen.err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART &&
                seen.err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) {

@@ -1,0 +1,211 @@
+"""Where store and cluster do not fit the agent parks, `sidelogd --adopt` says what follows from each choice, and does what was
+chosen; then the agent goes on. One test a reason of docs/delivery.md, "Parked"."""
+import os
+import shutil
+import signal
+import unittest
+
+import check
+import rig
+
+
+def setUpModule():
+    rig.sidelogd()
+    rig.sidelog()
+    rig.kread()
+    rig.Rig.cluster = rig.Cluster(set=["transaction.abort.timed.out.transaction.cleanup.interval.ms=500"])
+
+
+def tearDownModule():
+    rig.Rig.cluster.down()
+
+
+class Adopt(rig.Rig):
+    def adopt(self, store, choice=None, status=0, cluster=None, args=()):
+        flag = "--adopt" if choice is None else f"--adopt={choice}"
+        argv = [rig.sidelogd(), "--store", str(store.path), "--brokers", (cluster or self.cluster).brokers, flag, *args]
+        done = rig.run(argv, expect=(status,), seconds=90)
+        self.assertIsNone(check.law(store.stats()))
+        return done.stdout.decode() + done.err
+
+    def deliver(self, store, topic, count, start=0, args=()):
+        store.append_lines(rig.numbered(count, start, rnd=self.random), topic=topic)
+        agent = self.agent(store, *args)
+        self.assertEqual(agent.drain(), 0, agent.log())
+
+    def parks(self, store, reason, cluster=None, args=()):
+        agent = self.agent(store, *args, brokers=cluster and cluster.brokers)
+        self.assertEqual(agent.drain(), 4, agent.log())
+        self.assertIn(reason, agent.log())
+        self.assertIn("--adopt", agent.log())
+
+    def copied(self, store):
+        clone = self.store()
+        shutil.copytree(store.path, clone.path)
+        clone.events = list(store.events)
+        return clone
+
+    def restored(self, more_after):
+        """A store whose backup knew 40 delivered and 30 pending events; the lost one delivered those and 50 more."""
+        store, topic = self.store(), self.topic()
+        self.deliver(store, topic, 40)
+        store.append_lines(rig.numbered(30, 40, rnd=self.random), topic=topic)
+        backup = self.copied(store)
+        self.deliver(store, topic, 50, 70)
+        if more_after:
+            backup.append_lines(rig.numbered(more_after, 1000, rnd=self.random), topic=topic)
+        self.parks(backup, "marker-ahead")
+        return store, backup, topic
+
+    def test_a_restored_backup_goes_on_where_the_cluster_is(self):
+        lost, backup, topic = self.restored(25)
+        words = self.adopt(backup, status=4)
+        self.assertIn("trust-cluster", words)
+        self.assertIn("30 events, up to seq 70", words)
+        self.assertIn("The other 25 events", words)
+        self.adopt(backup, "accept-cluster", status=2)
+        self.adopt(backup, "trust-cluster")
+        agent = self.agent(backup)
+        self.assertEqual(agent.drain(), 0, agent.log())
+        stats = backup.stats()
+        self.assertEqual((stats["delivered"], stats["dead"], stats["pending"]), (95, 0, 0))
+        # As consumers see it: everything of the lost store, then what came after the restore, each once.
+        records = [r for r in self.cluster.read(topic)]
+        ids = [r["headers"]["x-event-id"] for r in records]
+        self.assertEqual(len(ids), len(set(ids)))
+        self.assertEqual(set(ids), {e.event_id for e in lost.events} | {e.event_id for e in backup.events})
+        backup.verify()
+        self.assertIn("nothing to decide", self.adopt(backup))
+        self.deliver(backup, topic, 10, 2000)
+
+    def test_a_restored_backup_that_trusts_itself_sends_again(self):
+        _, backup, topic = self.restored(5)
+        words = self.adopt(backup, status=4)
+        self.assertIn("Sent twice: up to 30 events", words)
+        self.adopt(backup, "trust-store")
+        agent = self.agent(backup)
+        self.assertEqual(agent.drain(), 0, agent.log())
+        ids = [r["headers"]["x-event-id"] for r in self.cluster.read(topic)]
+        self.assertEqual(len(ids) - len(set(ids)), 30)
+        self.assertLessEqual({e.event_id for e in backup.events}, set(ids))
+        backup.verify()
+
+    def test_a_backup_with_lanes(self):
+        # In the backup two topics wait in lanes; later one of them was delivered, and a third got a lane.
+        store = self.store()
+        a, b, c = (self.topic(f"evt.{name}.v1") for name in "abc")
+        self.cluster.topic(a, 3)
+        closed = ("--set", "new_topics.create=false", "--set", "refused_retry=1s")
+        for turn in range(3):
+            for topic in (a, b, c):
+                store.append_lines(rig.numbered(10, turn * 10, rnd=self.random), topic=topic)
+        agent = self.agent(store, *closed).start()
+        rig.wait_until("a to arrive", lambda: store.delivered() >= 30, 40)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        backup = self.copied(store)
+        self.assertEqual(backup.stats()["lanes"], 2)
+        self.cluster.topic(b, 3)
+        agent.start()
+        rig.wait_until("b to arrive", lambda: store.delivered() >= 60, 40)
+        store.append_lines(rig.numbered(10, 30, rnd=self.random), topic=a)
+        rig.wait_until("a to arrive", lambda: store.delivered() >= 70, 40)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        self.parks(backup, "marker-ahead")
+        self.adopt(backup, "trust-cluster")
+        stats = backup.stats()
+        self.assertEqual((stats["delivered"], stats["pending"], stats["lanes"]), (60, 30, 1))
+        backup.verify()
+        agent = self.agent(backup)
+        self.assertEqual(agent.drain(), 0, agent.log())
+        ids = [r["headers"]["x-event-id"] for r in self.cluster.read(a, b, c)]
+        self.assertEqual(len(ids), len(set(ids)))
+        self.assertEqual(set(ids), {e.event_id for e in store.events})
+
+    def test_a_copy_gets_an_identity_of_its_own(self):
+        store, topic = self.store(), self.topic()
+        agent = self.agent(store, *rig.txn_events(50)).start()
+        store.append_lines(rig.numbered(200, rnd=self.random), topic=topic)
+        store.wait_settled(60, agent)
+        os.kill(agent.process.pid, signal.SIGSTOP)
+        clone = self.copied(store)
+        os.kill(agent.process.pid, signal.SIGCONT)
+        store.append_lines(rig.numbered(100, 200, rnd=self.random), topic=topic)
+        store.wait_settled(60, agent)
+        cloned = len(clone.events)
+        clone.append_lines(rig.numbered(70, 5000, rnd=self.random), topic=topic)
+        self.parks(clone, "marker-ahead")
+        self.assertIn("as-new", self.adopt(clone, status=4))
+        self.adopt(clone, "as-new", status=2, args=("--set", "transactions.id=shared"))
+        self.adopt(clone, "as-new")
+        second = self.agent(clone, *rig.txn_events(50))
+        self.assertEqual(second.drain(), 0, second.log())
+        store.append_lines(rig.numbered(100, 300, rnd=self.random), topic=topic)
+        store.wait_settled(60, agent)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        self.assertNotIn("parked", agent.log())
+        check.assert_exact(self, store, self.cluster)
+        # What the copy appended itself arrived under an id of its own.
+        records = {r["headers"]["x-event-id"]: r for r in self.cluster.read(topic)}
+        own = {records[e.event_id]["headers"]["x-sidelog-store"] for e in clone.events[cloned:]}
+        self.assertEqual(len(own), 1)
+        self.assertNotEqual(own, {check.store_of(store.events, records.values())})
+        clone.verify()
+
+    def test_a_deleted_progress_topic(self):
+        store, topic, progress = self.store(), self.topic(), self.topic("progress")
+        args = ("--set", f"progress.topic={progress}")
+        self.deliver(store, topic, 60, args=args)
+        self.cluster.call("topics", "--delete", "--topic", progress)
+        store.append_lines(rig.numbered(20, 60, rnd=self.random), topic=topic)
+        self.parks(store, "marker-missing", args=args)
+        words = self.adopt(store, status=4, args=args)
+        self.assertIn("the 20 events behind seq 60", words)
+        self.assertIn("Sent twice: none. Never sent: none.", words)
+        self.adopt(store, "trust-cluster", status=2, args=args)
+        self.adopt(store, "trust-store", args=args)
+        agent = self.agent(store, *args)
+        self.assertEqual(agent.drain(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
+    def test_another_cluster(self):
+        store, topic = self.store(), self.topic()
+        self.deliver(store, topic, 40)
+        store.append_lines(rig.numbered(15, 40, rnd=self.random), topic=topic)
+        other = rig.Cluster()
+        self.addCleanup(other.down)
+        self.parks(store, "foreign-cluster", cluster=other)
+        words = self.adopt(store, status=4, cluster=other)
+        self.assertIn("accept-cluster", words)
+        self.assertIn("Never sent here: the 40 events", words)
+        self.adopt(store, "accept-cluster", cluster=other)
+        agent = self.agent(store, brokers=other.brokers)
+        self.assertEqual(agent.drain(), 0, agent.log())
+        records = other.read(topic)
+        verdict = check.judge(store.events[40:], records, check.store_of(store.events, records), store.everything())
+        self.assertFalse(verdict.problems(), verdict.problems())
+        self.assertEqual(store.stats()["delivered"], 55)
+        store.verify()
+        store.append_lines(rig.numbered(1, 55, rnd=self.random), topic=topic)
+        self.parks(store, "foreign-cluster")  # now the first one is
+
+    def test_beside_an_agent_it_refuses(self):
+        store, topic = self.store(), self.topic()
+        self.deliver(store, topic, 5)
+        agent = self.agent(store).start()
+        rig.wait_until("the agent to deliver", lambda: "delivering" in agent.log(), 30)
+        self.assertIn("another agent", self.adopt(store, status=3))
+        self.assertIn("another agent", self.adopt(store, "as-new", status=3))
+        self.assertEqual(agent.terminate(), 0, agent.log())
+
+    def test_nothing_to_decide_and_no_such_choice(self):
+        store, topic = self.store(), self.topic()
+        self.deliver(store, topic, 5)
+        self.assertIn("nothing to decide", self.adopt(store))
+        self.assertIn("nothing to decide", self.adopt(store, "trust-store"))
+        self.assertIn("is no choice", self.adopt(store, "hope", status=2))
+        self.deliver(store, topic, 5, 5)
+        check.assert_exact(self, store, self.cluster)
+
+
+if __name__ == "__main__":
+    unittest.main()
