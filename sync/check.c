@@ -245,14 +245,12 @@ static fault try_create(check *c, const char *topic, bool marker) {
   return f;
 }
 
-static void compare_marker(check *c, int32_t partitions) {
+static void compare_marker(check *c, int32_t partition) {
   const char *topic = c->settings->marker_topic;
   const delivery_state *book = delivery_state_get(c->book);
   int64_t from = -1;
   size_t len = 0;
   kafka_marker marker = {0};
-  int32_t partition = book->marker_partition;
-  if (partition < 0) partition = ops_marker_partition(book->sender, partitions);
   if (delivery_note_get(c->book, DELIVERY_NOTE_MARKER, &from, sizeof from, &len) != SL_OK || len != sizeof from) from = -1;
   fault f = ready(c);
   if (fault_is_ok(&f))
@@ -261,6 +259,11 @@ static void compare_marker(check *c, int32_t partitions) {
     const bool gone = strcmp(f.name, "OFFSET_OUT_OF_RANGE") == 0 || strcmp(f.name, "_UNKNOWN_PARTITION") == 0;
     tell(c, MISSING, "marker", topic, gone ? "see `sidelogd --adopt`" : "allow the agent's user Read on the topic", "%s: %s",
          f.name, f.text);
+    return;
+  }
+  if (marker.end_offset == 0 && book->marker_bytes.len == 0) {
+    tell(c, WARNING, "marker", topic, "check again once the topic may be written", "its partition is empty, so the right to read "
+         "it is not proven");
     return;
   }
   const core_park park = c->agent_alive ? PARK_NONE /* it moves on meanwhile */
@@ -307,10 +310,12 @@ static void look_at_marker(check *c) {
     tell(c, MISSING, "progress topic", topic, "set cleanup.policy=compact", "cleanup.policy is not compact alone: the progress of "
          "an idle store would be deleted in time");
   else tell(c, OK, "progress topic", topic, NULL, "%d partitions, compacted", (int)seen.partitions);
-  f = try_write(c, topic, book && book->marker_partition >= 0 && !bare ? book->marker_partition : -1);
+  int32_t partition = book ? book->marker_partition : -1;
+  if (book && (partition < 0 || bare)) partition = ops_marker_partition(book->sender, seen.partitions);
+  f = try_write(c, topic, partition); /* which also leaves something to read there */
   if (!fault_is_ok(&f)) tell_fault(c, "write", topic, &f);
   else tell(c, OK, "write", topic, NULL, "may be written");
-  if (book && !bare) compare_marker(c, seen.partitions);
+  if (book && !bare) compare_marker(c, partition);
 }
 
 static void look_at_size(check *c, const check_topic *t, const kafka_topic_look *seen) {

@@ -7,8 +7,10 @@
 #     --kafka VERSION      4.1.0 (default, or $SIDELOG_KAFKA) or 3.9.1
 #     --dir DIR            where to keep everything (must not exist; default: a new temporary folder)
 #     --owner PID          tear everything down when this process is gone (default: the caller)
-#     --sasl               clients must log in with SASL/PLAIN and are held to ACLs; the users are admin (may do
-#                          everything), agent and reader, each with its name as its password
+#     --sasl               clients must log in with SASL and are held to ACLs; PLAIN knows the users admin (may do
+#                          everything), agent and reader, each with its name as its password; SCRAM-SHA-512 knows
+#                          those that `configs --entity-type users` has made
+#     --tls                clients must speak TLS and show a certificate: DIR/tls has ca.pem, client.pem and client.key
 #     --advertise P[,P..]  ports that clients are told instead of the real ones, for a proxy in between
 #     --set KEY=VALUE      a broker setting
 #   broker.sh fetch [--kafka VERSION]   only make sure that the jars are in the cache; prints their folder
@@ -195,7 +197,7 @@ reserve_ports() { # COUNT: prints ports
 # ---------------------------------------------------------------- create
 
 create() { # options
-  local brokers=1 version=$default_kafka owner=$PPID sasl='' advertise='' sets=() want_dir=''
+  local brokers=1 version=$default_kafka owner=$PPID sasl='' tls='' advertise='' sets=() want_dir=''
   while (($#)); do
     case $1 in
       --brokers) brokers=$2; shift 2 ;;
@@ -203,6 +205,7 @@ create() { # options
       --dir) want_dir=$2; shift 2 ;;
       --owner) owner=$2; shift 2 ;;
       --sasl) sasl=1; shift ;;
+      --tls) tls=1; shift ;;
       --advertise) advertise=$2; shift 2 ;;
       --set) sets+=("$2"); shift 2 ;;
       *) die "unknown option $1" ;;
@@ -234,6 +237,7 @@ create() { # options
   [[ -z $advertise ]] || IFS=, read -r -a adv <<<"$advertise"
 
   log_settings
+  [[ -z $tls ]] || certificates
   local i voters='' bootstrap='' internal='' id replicas=$brokers isr=1
   ((brokers == 1)) || isr=2
   for ((i = 1; i <= brokers; i++)); do
@@ -249,6 +253,7 @@ create() { # options
   for ((i = 1; i <= brokers; i++)); do
     local b=$dir/broker-$i client=PLAINTEXT
     [[ -z $sasl ]] || client=SASL_PLAINTEXT
+    [[ -z $tls ]] || client=${sasl:+SASL_}SSL
     mkdir "$b"
     printf '%s\n' "${ports[i - 1]}" >"$b/port"
     {
@@ -286,12 +291,22 @@ broker.heartbeat.interval.ms=500
 EOF
       if [[ -n $sasl ]]; then
         cat <<EOF
-sasl.enabled.mechanisms=PLAIN
-listener.name.client.sasl.enabled.mechanisms=PLAIN
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.client.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.client.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.client.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_admin="admin" user_agent="agent" user_reader="reader";
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS;User:admin
 allow.everyone.if.no.acl.found=false
+EOF
+      fi
+      if [[ -n $tls ]]; then
+        cat <<EOF
+ssl.keystore.type=PEM
+ssl.keystore.location=$dir/tls/broker-keystore.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$dir/tls/ca.pem
+ssl.client.auth=required
 EOF
       fi
       ((${#sets[@]} == 0)) || printf '%s\n' "${sets[@]}"
@@ -309,6 +324,20 @@ EOF
       die "formatting broker $i failed (above)"
     fi
   done
+}
+
+certificates() { # an authority, and a certificate of it for the brokers and for a client
+  local t=$dir/tls who
+  mkdir "$t"
+  {
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=sidelog test authority" -keyout "$t/ca.key" -out "$t/ca.pem"
+    for who in broker client; do
+      openssl req -newkey rsa:2048 -nodes -subj "/CN=$who" -keyout "$t/$who.key" -out "$t/$who.csr"
+      openssl x509 -req -days 2 -in "$t/$who.csr" -CA "$t/ca.pem" -CAkey "$t/ca.key" -CAcreateserial -out "$t/$who.pem" \
+        -extfile <(printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\n')
+    done
+    cat "$t/broker.key" "$t/broker.pem" >"$t/broker-keystore.pem"
+  } 2>"$t/log" || { cat "$t/log" >&2; die "openssl could not make the certificates (above)"; }
 }
 
 log_settings() { # 4.x logs through log4j 2, 3.9 through reload4j
