@@ -105,6 +105,20 @@ static void tell_fault(check *c, const char *what, const char *subject, const fa
   tell(c, MISSING, what, subject, remedy_of(f), "%s: %s", f->name, f->text);
 }
 
+static const char *property(const settings *s, const char *name) {
+  for (size_t i = 0; i < s->kafka_count; i++)
+    if (strcmp(s->kafka[i].name, name) == 0) return s->kafka[i].value;
+  return NULL;
+}
+
+/* The brokers only say "invalid credentials", whatever the password. */
+static bool scram_fails(const check *c, const fault *f) {
+  const char *mechanism = property(c->settings, "sasl.mechanisms");
+  if (!mechanism) mechanism = property(c->settings, "sasl.mechanism");
+  return mechanism && strncasecmp(mechanism, "SCRAM", 5) == 0 && kafka_scram_is_old() &&
+         strcmp(f->name, "_AUTHENTICATION") == 0;
+}
+
 /* ---------------------------------------------------------------- store and configuration */
 
 static bool look_at_store(check *c) {
@@ -126,12 +140,6 @@ static bool look_at_store(check *c) {
   tell(c, OK, "store", NULL, NULL, "%s, %s%" PRIu64 " events wait%s", c->settings->store, c->topics.all ? "" : "more than ",
        c->topics.looked, c->agent_alive ? ", an agent runs" : "");
   return true;
-}
-
-static const char *property(const settings *s, const char *name) {
-  for (size_t i = 0; i < s->kafka_count; i++)
-    if (strcmp(s->kafka[i].name, name) == 0) return s->kafka[i].value;
-  return NULL;
 }
 
 static void look_at_login(check *c) {
@@ -177,6 +185,11 @@ static fault ready(check *c) {
 
 static bool look_at_brokers(check *c) {
   const fault f = open_handle(c);
+  if (scram_fails(c, &f)) {
+    tell(c, MISSING, "brokers", c->settings->brokers, "check user and password; for Kafka 4 update librdkafka to 2.6.1 or use "
+         "another mechanism: older ones cannot log in to it by SCRAM", "%s: %s", f.name, f.text);
+    return false;
+  }
   if (!fault_is_ok(&f)) {
     tell_fault(c, "brokers", c->settings->brokers, &f);
     return false;

@@ -130,6 +130,10 @@ fault kafka_read_marker(kafka *k, const char *topic, int32_t partition, sl_slice
  * failed, a name that cannot be resolved. */
 fault kafka_reach(kafka *k, int timeout_ms, char cluster_id[64]);
 
+/* True where this librdkafka cannot log in by SCRAM to Kafka 4: before 2.6.1 it repeats its nonce in the last message,
+ * which brokers took until then. */
+bool kafka_scram_is_old(void);
+
 typedef struct kafka_topic_look {  /* what metadata and configuration say */
   bool exists;
   int32_t partitions, leaderless;

@@ -63,6 +63,8 @@ fault kafka_reach(kafka *k, int timeout_ms, char cluster_id[64]) {
   return fault_is_ok(&p.said) ? f : p.said;
 }
 
+bool kafka_scram_is_old(void) { return rd_kafka_version() < 0x020601ff; }
+
 /* ---------------------------------------------------------------- looking */
 
 static void take_config(void *arg, const char *name, const char *value) {
@@ -118,12 +120,16 @@ fault kafka_try_write(kafka *k, const char *topic, int32_t partition, const char
     while (!p.delivered && left_ms(deadline, 1) > 0) serve(k, &p, left_ms(deadline, 100));
     f = p.delivered ? p.delivery : fault_of_code(RD_KAFKA_RESP_ERR__TIMED_OUT, "writing to topic %.100s", topic);
   }
+  /* A topic that may be described but not written says _PURGE for its records: they were never sent. A commit, of
+   * nothing, tells what is wrong with the transaction; an abort does not. */
+  const bool purged = strncmp(f.name, "_PURGE", 6) == 0;
+  if (purged) {
+    const fault reason = kafka_commit(k, left_ms(deadline, timeout_ms) + 1000);
+    if (!fault_is_ok(&reason)) f = reason;
+  }
   const fault aborted = kafka_abort(k, left_ms(deadline, timeout_ms) + 1000);
   serve(k, &p, 0);
   k->waiting = 0; /* its report was served here */
-  /* A topic that may be described but not written says _PURGE for its records; what ended the transaction knows. */
-  if (!fault_is_ok(&f) && (strncmp(f.name, "_PURGE", 6) == 0 || f.scope == SCOPE_PRODUCER) && !fault_is_ok(&p.said))
-    f = p.said;
   if (fault_is_ok(&f) && !fault_is_ok(&aborted)) f = aborted;
   if (append_ms) *append_ms = p.append_ms;
   return f;
