@@ -1,5 +1,7 @@
 /* The delivery book, reading side. Layout: docs/disk-format.md, "Environments and tables". */
+#include "base/clock.h"
 #include "store/book_impl.h"
+#include "store/db_file.h"
 #include "store/log.h"
 
 #include <fcntl.h>
@@ -287,6 +289,7 @@ static sl_status block_find(book_view *view, uint64_t seq) {
     sl_status status = db_cur_open(view->txn, BOOK_RECEIPTS, &view->receipts);
     if (status != SL_OK) return status;
   }
+  const int64_t begun = sl_clock_monotonic_us();
   uint64_t wanted = seq;
   sl_slice key = db_u64(&wanted), value;
   sl_status status = db_cur_move(view->receipts, DB_SEEK, &key, &value);
@@ -298,6 +301,8 @@ static sl_status block_find(book_view *view, uint64_t seq) {
   status = sl_receipt_block_peek(value, &block);
   if (status != SL_OK) return sl_fail_context(status, "delivery/ receipts of event %" PRIu64, seq);
   if (!block_holds(&block, seq)) return SL_NOTFOUND;
+  /* Not in memory: the rest of its pages is fetched at once, the next events' receipts are on them. */
+  if (sl_clock_monotonic_us() - begun > DB_SLOW_US) db_file_will_need(value.data, value.len);
   view->block = block;
   return SL_OK;
 }

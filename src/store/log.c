@@ -1,6 +1,7 @@
 #include "store/log_inner.h"
 
 #include "base/id.h"
+#include "store/db_file.h"
 #include "store/store_fs.h"
 
 #include <inttypes.h>
@@ -17,11 +18,17 @@ const db_table_def log_tables[LOG_TABLES] = {
   [LOG_DICT_NAMES] = {"dict_names", 0},
 };
 
+#define SCAN_RUN 32u            /* so many in order are a scan */
+#define SCAN_AHEAD (2u << 20)
+#define LARGE_RECORD (32u << 10) /* on pages of its own, in order */
+
 struct log_view {
   sl_store *store;
   db_txn *txn;
   db_cur *cur;
   uint64_t at; /* the seq the cursor stands on; 0: nowhere */
+  unsigned run; /* records read in order */
+  const uint8_t *ahead; /* from here on SCAN_AHEAD bytes were asked for */
   log_head head;
 };
 
@@ -241,6 +248,7 @@ uint32_t log_view_name_id(log_view *view, sl_slice name) {
 }
 
 sl_status log_view_decode(log_view *view, uint64_t seq, sl_slice bytes, bool peek, sl_parts *parts) {
+  if (!peek && bytes.len >= LARGE_RECORD) db_file_will_need(bytes.data, bytes.len);
   sl_status status = peek ? sl_record_peek(bytes, parts) : sl_record_decode(bytes, parts);
   if (status == SL_OK) {
     if (parts->topic_id) parts->topic = dict_name_in(view->store->log->dict, view->txn, parts->topic_id);
@@ -267,12 +275,22 @@ sl_status log_view_get(log_view *view, uint64_t seq, bool peek, sl_parts *parts)
   return status == SL_OK ? log_view_decode(view, seq, value, peek, parts) : status;
 }
 
+/* Records lie on the disk mostly in the order of their seqs. */
+static void read_ahead(log_view *view, const uint8_t *at) {
+  if (view->run++ < SCAN_RUN || (view->ahead && at >= view->ahead && at < view->ahead + SCAN_AHEAD / 2)) return;
+  db_file_will_need(at, SCAN_AHEAD);
+  view->ahead = at;
+}
+
 /* Moves to the first record at or above seq. */
 static sl_status seek(log_view *view, uint64_t seq, uint64_t *found, sl_slice *value) {
   sl_status status = view->cur ? SL_OK : db_cur_open(view->txn, LOG_EVENTS, &view->cur);
   if (status != SL_OK) return status;
   sl_slice key = db_u64(&seq);
-  status = db_cur_move(view->cur, view->at > 0 && seq == view->at + 1 ? DB_NEXT : DB_SEEK, &key, value);
+  const bool next = view->at > 0 && seq == view->at + 1;
+  status = db_cur_move(view->cur, next ? DB_NEXT : DB_SEEK, &key, value);
+  if (!next) view->run = 0;
+  else if (status == SL_OK) read_ahead(view, value->data);
   view->at = status == SL_OK ? sl_get_u64(key.data) : 0;
   *found = view->at;
   return status;
