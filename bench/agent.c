@@ -23,7 +23,8 @@ static uint64_t keep;
 static atomic_uint_fast64_t indexed, settled;
 static uint64_t transactions, removed; /* read at the end */
 /* A thread holds its gate while it works; whoever holds all gates has the agent at rest. */
-static pthread_mutex_t gates[3] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
+static pthread_mutex_t gates[3] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+                                   PTHREAD_MUTEX_INITIALIZER};
 
 static uint64_t last_seq(void) {
   uint64_t last = 0;

@@ -1,8 +1,8 @@
 /* What does a durable append cost beside the disk's own flush, and beside others? One writer, events of 1 KB, 1, 8
  * and 64 a commit, every engine in turn for each commit, each round beginning with another one.
  *
- *   bench-append FOLDER ROUNDS PREFILL     ROUNDS commits of 1 (half of them of 8, a quarter of 64) for each engine,
- *                                          onto PREFILL events that were there before
+ *   bench-append FOLDER ROUNDS PREFILL     ROUNDS commits of 1 (half of them of 8, a quarter of 64) for each
+ *                                          engine, onto PREFILL events that were there before
  *
  * append/N/SIDE p50_us, p99_us of a commit, rate in events/s. sidelog's index is not part of an append: the side
  * "sidelog+index" counts the time in that the index takes to catch up after each part of the run. */
@@ -51,7 +51,10 @@ static void report(side *s, unsigned batch) {
 static void measure(side *sides, unsigned count, unsigned batch, unsigned rounds) {
   for (unsigned p = 0; p < PARTS; p++) {
     for (unsigned r = 0; r < rounds / PARTS; r++)
-      for (unsigned i = 0; i < count; i++) append(&sides[(r + i) % count], batch, &sides[(r + i) % count].parts[p]);
+      for (unsigned i = 0; i < count; i++) {
+        side *s = &sides[(r + i) % count];
+        append(s, batch, &s->parts[p]);
+      }
     for (unsigned i = 0; i < count; i++) {
       const double start = now_us();
       if (sides[i].engine->catch_up) sides[i].engine->catch_up(sides[i].self);
@@ -62,6 +65,19 @@ static void measure(side *sides, unsigned count, unsigned batch, unsigned rounds
     report(&sides[i], batch);
     for (unsigned p = 0; p < PARTS; p++) samples_free(&sides[i].parts[p]);
   }
+}
+
+static void check_and_close(side *s) {
+  const engine *e = s->engine;
+  if (e->count(s->self) != s->count) stop("%s: events are missing", e->name);
+  for (uint64_t k = 0; k < 200 && e->find; k++) {
+    hits found = {0};
+    const uint64_t n = mix(k) % s->count;
+    e->find(s->self, 'e', n, &found);
+    if (found.count != 1) stop("%s: event %llu was found %u times", e->name, (unsigned long long)n, found.count);
+    event_verify(found.value[0], found.len[0], n);
+  }
+  e->close(s->self);
 }
 
 int main(int argc, char **argv) {
@@ -91,17 +107,7 @@ int main(int argc, char **argv) {
   measure(sides, count, 1, (unsigned)rounds);
   measure(sides, count, 8, (unsigned)rounds / 2);
   measure(sides, count, 64, (unsigned)rounds / 4);
-  for (unsigned i = 0; i < count; i++) {
-    if (sides[i].engine->count(sides[i].self) != sides[i].count) stop("%s: events are missing", sides[i].engine->name);
-    for (uint64_t k = 0; k < 200 && sides[i].engine->find; k++) { /* those of one correlation id are one group */
-      hits found = {0};
-      const uint64_t n = mix(k) % sides[i].count;
-      sides[i].engine->find(sides[i].self, 'e', n, &found);
-      if (found.count != 1) stop("%s: event %llu was found %u times", sides[i].engine->name, (unsigned long long)n, found.count);
-      event_verify(found.value[0], found.len[0], n);
-    }
-    sides[i].engine->close(sides[i].self);
-  }
+  for (unsigned i = 0; i < count; i++) check_and_close(&sides[i]);
   remove_tree(argv[1]);
   return 0;
 }

@@ -44,14 +44,14 @@ void tell_percentile(const char *series, const char *unit, samples *parts, size_
 
 /* --- events --- */
 
-/* Event `n` of a benchmark: random-looking UUIDs (version 4: the worst case for an index), GROUP_SIZE events with one
- * correlation id, which lie OPEN_GROUPS apart; each event caused by the one before. The value begins with n. */
+/* Event `n` of a benchmark: random-looking UUIDs (version 4: the worst case for an index), GROUP_SIZE events with
+ * one correlation id, which lie OPEN_GROUPS apart; each caused by the one before. The value begins with n. */
 enum { GROUP_SIZE = 20, OPEN_GROUPS = 500 };
 typedef struct event {
   uint64_t n;
   uint8_t event_id[16], correlation_id[16], causation_id[16];
   char event_text[37], correlation_text[37], causation_text[37];
-  const uint8_t *value; /* incompressible; valid until this thread's next BATCH_MAX events of the same size are made */
+  const uint8_t *value; /* incompressible; valid while this thread makes BATCH_MAX (large: 64) more of its size */
   size_t value_len;
 } event;
 enum { BATCH_MAX = 1000 };
@@ -70,6 +70,6 @@ void make_folder(const char *path);
 uint64_t disk_bytes(const char *path); /* allocated by a file or by all files of a folder; 0: not there */
 /* Drops the files of a folder from the page cache (nobody may have them mapped); the bytes that stayed. */
 uint64_t drop_cache(const char *path);
-/* Bytes that the block device below `path` has written so far, for whomever; 0: there is none or it does not say. */
+/* Bytes that the block device below `path` has written so far, for whomever; 0: there is none that says. */
 uint64_t device_written(const char *path);
 #endif

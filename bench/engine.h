@@ -17,7 +17,7 @@ typedef struct engine {
   const char *package; /* what to install when open is NULL */
   void *(*open)(const char *folder, uint64_t events); /* `events`: how many will be appended at most */
   void (*append)(void *self, const event *events, size_t count); /* durable when it returns, one commit */
-  void (*bulk)(void *self, bool on); /* appends need not be durable meanwhile, and indexes are made at the end; NULL */
+  void (*bulk)(void *self, bool on); /* appends need not be durable; indexes are made at the end */
   void (*catch_up)(void *self); /* the work that append left for later; NULL: it leaves none */
   void (*find)(void *self, char kind, uint64_t number, hits *out); /* kind e: event id, c: correlation id; NULL */
   uint64_t (*count)(void *self); /* events there */

@@ -1,4 +1,5 @@
 #include "engine.h"
+#include "store/delivery.h"
 
 #include <string.h>
 
@@ -21,6 +22,17 @@ static void sidelog_append(void *self, const event *events, size_t count) {
   for (size_t i = 0; i < count; i++) batch[i] = event_for_sidelog(&events[i]);
   if (count == 1) must(sl_append(self, batch, NULL), "append");
   else must(sl_append_many(self, batch, count, NULL, NULL), "append");
+}
+
+/* Held as by an agent meanwhile: where none is, appends make the index, too. */
+static void sidelog_bulk(void *self, bool on) {
+  static sl_delivery *held;
+  if (on) {
+    must(delivery_open(self, &held), "hold");
+    return;
+  }
+  delivery_close(held);
+  must(sl_reindex(self), "reindex");
 }
 
 static void sidelog_catch_up(void *self) { must(sl_index_advance(self, 0, NULL), "index"); }
@@ -50,5 +62,5 @@ static uint64_t sidelog_count(void *self) {
 static void sidelog_close(void *self) { sl_close(self); }
 
 const engine engine_sidelog = {.name = "sidelog", .open = sidelog_open, .append = sidelog_append,
-                               .catch_up = sidelog_catch_up, .find = sidelog_find, .count = sidelog_count,
-                               .close = sidelog_close};
+                               .bulk = sidelog_bulk, .catch_up = sidelog_catch_up, .find = sidelog_find,
+                               .count = sidelog_count, .close = sidelog_close};

@@ -22,7 +22,8 @@ static const char *const indexes[][2] = {
 #define COLUMNS "SELECT seq, appended_us, topic, type, event_id, correlation_id, causation_id, value FROM events "
 
 static void ok(sqlite *s, int code, const char *what) {
-  if (code != SQLITE_OK && code != SQLITE_DONE && code != SQLITE_ROW) stop("sqlite: %s: %s", what, sqlite3_errmsg(s->db));
+  if (code != SQLITE_OK && code != SQLITE_DONE && code != SQLITE_ROW)
+    stop("sqlite: %s: %s", what, sqlite3_errmsg(s->db));
 }
 
 static void run(sqlite *s, const char *sql) { ok(s, sqlite3_exec(s->db, sql, NULL, NULL, NULL), sql); }
@@ -50,13 +51,13 @@ static void *sqlite_open(const char *folder, uint64_t events) {
   run(s, "PRAGMA cache_size = -262144");   /* 256 MiB */
   run(s, "PRAGMA mmap_size = 2147418112"); /* the most that SQLite takes by default */
   run(s, "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, appended_us INTEGER NOT NULL, "
-         "topic TEXT NOT NULL, type TEXT NOT NULL, event_id BLOB NOT NULL, correlation_id BLOB, causation_id BLOB, "
-         "value BLOB NOT NULL)");
+         "topic TEXT NOT NULL, type TEXT NOT NULL, event_id BLOB NOT NULL, correlation_id BLOB, "
+         "causation_id BLOB, value BLOB NOT NULL)");
   for (int i = 0; i < 3; i++) run(s, indexes[i][0]);
   s->begin = prepare(s, "BEGIN IMMEDIATE");
   s->commit = prepare(s, "COMMIT");
-  s->insert = prepare(s, "INSERT INTO events (appended_us, topic, type, event_id, correlation_id, causation_id, value) "
-                         "VALUES (?, ?, ?, ?, ?, ?, ?)");
+  s->insert = prepare(s, "INSERT INTO events (appended_us, topic, type, event_id, correlation_id, causation_id, "
+                         "value) VALUES (?, ?, ?, ?, ?, ?, ?)");
   s->by_event = prepare(s, COLUMNS "WHERE event_id = ? ORDER BY seq");
   s->by_correlation = prepare(s, COLUMNS "WHERE correlation_id = ? ORDER BY seq");
   s->count = prepare(s, "SELECT count(*) FROM events");
@@ -120,8 +121,8 @@ static void sqlite_close(void *self) {
 }
 
 const engine engine_sqlite = {.name = "sqlite", .package = "libsqlite3-dev", .open = sqlite_open,
-                              .append = sqlite_append, .bulk = sqlite_bulk, .find = sqlite_find, .count = sqlite_count,
-                              .close = sqlite_close};
+                              .append = sqlite_append, .bulk = sqlite_bulk, .find = sqlite_find,
+                              .count = sqlite_count, .close = sqlite_close};
 #else
 const engine engine_sqlite = {.name = "sqlite", .package = "libsqlite3-dev"};
 #endif

@@ -1,11 +1,11 @@
 /* Looking up among millions, sidelog and SQLite on the same events, in turns.
  *
- *   bench-lookup fill FOLDER EVENTS      appends what is missing to FOLDER/sidelog and FOLDER/sqlite: values of 200
- *                                        bytes; sidelog's index caught up, all but the newest 1,000 events delivered
- *   bench-lookup warm FOLDER LOOKS       LOOKS look-ups of each kind in each part, everything in the page cache
- *   bench-lookup cold FOLDER LOOKS       each look-up in a fresh process, the files dropped from the page cache before
- *                                        it opens the store
- *   bench-lookup rebuild FOLDER TIMES    the index thrown away and built again
+ *   bench-lookup fill FOLDER EVENTS    appends what is missing to FOLDER/sidelog and FOLDER/sqlite, with values of
+ *                                      200 bytes; the indexes made anew; all but the newest 1,000 events delivered
+ *   bench-lookup warm FOLDER LOOKS     LOOKS look-ups of each kind in each part, everything in the page cache
+ *   bench-lookup cold FOLDER LOOKS     each look-up in a fresh process, the files dropped from the page cache
+ *                                      before it opens the store
+ *   bench-lookup rebuild FOLDER TIMES  the index thrown away and built again
  *
  * lookup/KIND-warm/SIDE p50_us, p99_us: KIND is correlation (20 events, copied out) or event (one).
  * lookup/KIND-cold/SIDE p50_us, p99_us and, with opening the store, all_p50_us. Every result is checked. */
@@ -32,7 +32,8 @@ static unsigned sides(void) { return engines[1]->open ? 2 : 1; }
 /* The events under number `number` of a kind are the right ones, in order. */
 static void check(const hits *found, unsigned kind, uint64_t number) {
   if (found->count != kinds[kind].hits)
-    stop("%s %llu: %u events, not %u", kinds[kind].name, (unsigned long long)number, found->count, kinds[kind].hits);
+    stop("%s %llu: %u events, not %u", kinds[kind].name, (unsigned long long)number, found->count,
+         kinds[kind].hits);
   for (unsigned i = 0; i < found->count; i++) {
     const uint64_t n = kinds[kind].kind == 'e' ? number
       : number / OPEN_GROUPS * OPEN_GROUPS * GROUP_SIZE + number % OPEN_GROUPS + (uint64_t)i * OPEN_GROUPS;
@@ -68,7 +69,7 @@ static void fill(uint64_t events) {
     const double begun = now_us();
     uint64_t n = engines[s]->count(self);
     const uint64_t there = n;
-    const bool bulk = n < events && engines[s]->bulk;
+    const bool bulk = n < events;
     if (bulk) engines[s]->bulk(self, true);
     while (n < events) {
       size_t count = 0;
@@ -76,7 +77,6 @@ static void fill(uint64_t events) {
       engines[s]->append(self, batch, count);
     }
     if (bulk) engines[s]->bulk(self, false);
-    if (engines[s]->catch_up) engines[s]->catch_up(self);
     engines[s]->close(self);
     fprintf(stderr, "%s: %llu events added in %.1f s\n", engines[s]->name, (unsigned long long)(n - there),
             (now_us() - begun) / 1e6);

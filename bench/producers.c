@@ -1,17 +1,18 @@
-/* Many producers at once, 1 KB events, durable, each append a call of its own: what they reach together, how long each
- * append takes, how evenly they get their turns. Two ways are measured in alternating slices:
+/* Many producers at once, 1 KB events, durable, each append a call of its own: what they reach together, how long
+ * each append takes, how evenly they get their turns. Two ways are measured in alternating slices:
  *
  *   bench-producers FOLDER threads|processes PRODUCERS SLICES SECONDS group
- *       "group": as the library does it. "own": each append commits alone (SL_OPEN_OWN_COMMITS), in a store beside it
+ *       "group": as the library does it. "own": each append commits alone (SL_OPEN_OWN_COMMITS), in another store
  *   bench-producers FOLDER threads|processes PRODUCERS SLICES SECONDS NAME COMMAND...
  *       "alone" and "NAME": with COMMAND, an agent, at work beside them. COMMAND gets the store's path as its last
- *       argument, reads lines on stdin and answers each with a line on stdout: "work": it works, and has no backlog;
- *       "rest": it has no backlog, and from now on rests. It ends when its stdin ends.
+ *       argument, reads lines on stdin and answers each with a line on stdout: "work": it works, and has no
+ *       backlog; "rest": it has no backlog, and from now on rests. It ends when its stdin ends.
  *
  * WAY/CASE/SIDE rate events/s of all together, p50_us and p99_us of an append, fairness: the slowest producer's
- * count over the fastest's. One value a slice. At the end each store is read: every producer's events are there, each
- * once and in its order. */
+ * count over the fastest's. One value a slice. At the end each store is read: every producer's events are there,
+ * each once and in its order. */
 #include "bench.h"
+#include "store/delivery.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -58,6 +59,16 @@ static void close_stores(void) {
   for (unsigned i = 0; i <= store_of(1); i++) sl_close(stores[i]);
 }
 
+/* Where no agent is, producers index what lies too far behind, and the faster way would pay for that: so the
+ * stores are held as an agent holds them. */
+static void hold_as_agent(bool hold) {
+  static sl_delivery *held[SIDES];
+  for (unsigned i = 0; i <= store_of(1) && !agent; i++) {
+    if (hold) must(delivery_open(stores[i], &held[i]), "hold");
+    else delivery_close(held[i]);
+  }
+}
+
 /* --- a producer --- */
 
 typedef struct stamp { uint64_t producer, number; } stamp;
@@ -83,7 +94,8 @@ static void one_slice(unsigned me, unsigned side) {
     const double start = now_us();
     must(sl_append(stores[store_of(side)], &one, &seq), "append");
     const double took = now_us() - start;
-    if (seq <= last) stop("producer %u: seq %llu after %llu", me, (unsigned long long)seq, (unsigned long long)last);
+    if (seq <= last)
+      stop("producer %u: seq %llu after %llu", me, (unsigned long long)seq, (unsigned long long)last);
     last = seq;
     if (all->count[me] == TOOK_MAX) stop("a slice is too long");
     all->took_us[me][all->count[me]++] = (float)took;
@@ -263,7 +275,8 @@ int main(int argc, char **argv) {
   agent = argc > 7;
   if (producers < 1 || producers > PRODUCERS_MAX || slices < 1 || slices > SLICES_MAX || seconds <= 0 ||
       (!agent && strcmp(argv[6], "group") != 0)) {
-    fprintf(stderr, "usage: bench-producers FOLDER threads|processes PRODUCERS SLICES SECONDS group | NAME COMMAND...\n");
+    fprintf(stderr, "usage: bench-producers FOLDER threads|processes PRODUCERS SLICES SECONDS "
+                    "group | NAME COMMAND...\n");
     return 2;
   }
   all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -284,7 +297,10 @@ int main(int argc, char **argv) {
   if (agent) start_agent(argv + 7, argc - 7);
   if (threads) open_stores();
   begin_producers();
+  if (!threads) open_stores();
+  hold_as_agent(true);
   measure(seconds, figures);
+  hold_as_agent(false);
   tell_agent("rest");
   signal(SIGCHLD, SIG_DFL);
   if (to_agent) {
@@ -292,7 +308,7 @@ int main(int argc, char **argv) {
     fclose(from_agent);
   }
   end_producers();
-  if (threads) close_stores();
+  close_stores();
   tell_slices(argv[2], agent ? "alone" : "group", figures[0]);
   tell_slices(argv[2], agent ? argv[6] : "own", figures[1]);
   for (unsigned i = 0; i <= store_of(1); i++) check_store(paths[i], all->appended[i]);

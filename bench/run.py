@@ -53,6 +53,14 @@ class Series:
         return [name.rsplit("/", 1)[1] for name in self.values if name.rsplit("/", 1)[0] == case]
 
 
+def said(*argv):
+    """What a command says about this machine; nothing where it is not there."""
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
 def program(name, *args, seconds=1200):
     """Its lines. What it has to say besides goes to stderr as it is."""
     done = subprocess.run([str(BUILD / "bench" / f"bench-{name}"), *map(str, args)], stdout=subprocess.PIPE, text=True,
@@ -234,19 +242,13 @@ def machine(folder):
             pass
         return "unknown"
 
-    def version(package):
-        done = subprocess.run(["pkg-config", "--modversion", package], capture_output=True, text=True, check=False)
-        return done.stdout.strip() or "not there"
-
-    disk = subprocess.run(["findmnt", "-n", "-o", "SOURCE,FSTYPE,OPTIONS", "--target", str(folder)], capture_output=True,
-                          text=True, check=False).stdout.strip()
     return {
         "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "cpu": f"{os.cpu_count()} x {first('/proc/cpuinfo', 'model name')}",
         "memory": first("/proc/meminfo", "MemTotal"),
         "kernel": platform.release(),
-        "disk": disk,
-        "versions": {name: version(name) for name in ("lmdb", "sqlite3", "rocksdb", "rdkafka")},
+        "disk": said("findmnt", "-n", "-o", "SOURCE,FSTYPE,OPTIONS", "--target", str(folder)),
+        "versions": {name: said("pkg-config", "--modversion", name) or "not there" for name in ("lmdb", "sqlite3", "rocksdb", "rdkafka")},
         "load": os.getloadavg()[0],
     }
 

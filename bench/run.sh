@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures sidelog beside the disk's limit and beside others, on one disk in one run, and prints a table.
 #
-#   bench/run.sh [OPTIONS] [FOLDER]   FOLDER: where to write, on the disk to be measured (default: a new one in here)
+#   bench/run.sh [OPTIONS] [FOLDER]   FOLDER: where to write, on the disk to be measured (default: here)
 #     --quick           a minute, for a first look: small sizes, wide spread
 #     --smoke           seconds: whether the programs work, the figures mean nothing
 #     --only PART       append, many, beside, kafka, lookup, open or bytes (may be repeated)
@@ -24,6 +24,9 @@ done
 build=${SIDELOG_BENCH_BUILD:-$PWD/build-bench}
 [[ -e $build/build.ninja ]] || meson setup "$build" --buildtype=release -Db_ndebug=true >/dev/null
 log=$(mktemp)
-ninja -C "$build" bench-all sync/sidelogd tools/sidelog >"$log" 2>&1 || { grep -E -A 12 '^FAILED:|: error: ' "$log" >&2; exit 1; }
+if ! ninja -C "$build" bench-all sync/sidelogd tools/sidelog >"$log" 2>&1; then
+  grep -E -A 12 '^FAILED:|: error: ' "$log" >&2
+  exit 1
+fi
 rm -f "$log"
 SIDELOG_BUILD=$build exec python3 bench/run.py "${arguments[@]}"

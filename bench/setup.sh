@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the benchmark measures sidelog beside, and what it takes to build sidelog. Peers that cannot be had are
-# left out of the tables; everything else is needed.
+# Installs what the benchmark measures sidelog beside, and what it takes to build sidelog. Peers that cannot be had
+# are left out of the tables; everything else is needed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 

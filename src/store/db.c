@@ -181,8 +181,8 @@ static sl_status open_lmdb(db_env *env, bool create) {
     mdb_env_set_maxdbs(env->lmdb, env->count);
     /* LMDB 0.9.24 looks at errno after calls that succeeded. */
     errno = 0;
-    /* No readahead at page faults: it is as large as the device says, and one look-up once read 80 MB by it. Who reads
-     * in order asks ahead (log.c). */
+    /* No readahead at page faults: it is as large as the device says, and one look-up once read 80 MB by it. Who
+     * reads in order asks ahead (log.c). */
     rc = mdb_env_open(env->lmdb, env->dir, MDB_NOTLS | MDB_NORDAHEAD, env->options.mode);
     if (rc == 0) break;
     mdb_env_close(env->lmdb); /* LMDB wants it after a failed open, too */

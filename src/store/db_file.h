@@ -31,9 +31,9 @@ sl_status db_file_sync_dir(const char *path);
  * 0, or -1 with errno. */
 int db_file_flush(int fd);
 
-/* Asks the system to fetch mapped bytes from the disk now, without waiting for them; not if the last of them is in
- * memory. A hint: it may do nothing. It costs system calls, so it is for bytes that are probably not there: a look that
- * took longer than DB_SLOW_US went to the disk. */
+/* Asks the system to fetch mapped bytes from the disk now, without waiting for them; not if the last of them is
+ * in memory. A hint: it may do nothing. It costs system calls, so it is for bytes that are probably not there: a
+ * look that took longer than DB_SLOW_US went to the disk. */
 void db_file_will_need(const void *data, size_t len);
 #define DB_SLOW_US 40
 #endif

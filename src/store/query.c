@@ -123,8 +123,8 @@ static sl_status take(sl_iter *it, snapshot *snap, uint64_t seq, sl_status statu
   return status == SL_E_CORRUPT ? query_copy_damage(it, seq) : status;
 }
 
-/* The first candidate was not in memory: the others' places are guessed from the first's and the last's, and fetched at
- * the same time. */
+/* The first candidate was not in memory: the others' places are guessed from the first's and the last's, and all
+ * are fetched at the same time. */
 static void fetch_between(const uint64_t *seqs, size_t count, const uint8_t *first, const uint8_t *last) {
   const uint64_t run = seqs[count - 1] - seqs[0];
   if (last <= first || (uint64_t)(last - first) / run > FETCH_SPREAD) return;
