@@ -67,12 +67,32 @@ void repair_add_range(repair_ranges *ranges, uint64_t first, uint64_t last, cons
   void *list = ranges->list;
   if (!grow(&list, ranges->count, &ranges->cap, sizeof *ranges->list)) ranges->failed = true;
   ranges->list = list;
-  if (!ranges->failed) ranges->list[ranges->count++] = (repair_range){first, last, why};
+  if (!ranges->failed) ranges->list[ranges->count++] = (repair_range){first, last, why, last};
+  ranges->sorted = false;
 }
 
-const char *repair_why(const repair_ranges *ranges, uint64_t seq) {
-  for (size_t i = 0; i < ranges->count; i++)
-    if (seq >= ranges->list[i].first && seq <= ranges->list[i].last) return ranges->list[i].why;
+static int by_first(const void *a, const void *b) {
+  const repair_range *x = a, *y = b;
+  return (x->first > y->first) - (x->first < y->first);
+}
+
+const char *repair_why(repair_ranges *ranges, uint64_t seq) {
+  if (!ranges->sorted && ranges->count) {
+    qsort(ranges->list, ranges->count, sizeof *ranges->list, by_first);
+    for (size_t i = 0; i < ranges->count; i++) {
+      repair_range *r = &ranges->list[i];
+      r->reach = i > 0 && ranges->list[i - 1].reach > r->last ? ranges->list[i - 1].reach : r->last;
+    }
+    ranges->sorted = true;
+  }
+  size_t low = 0, high = ranges->count; /* the first that begins behind seq */
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    if (ranges->list[middle].first <= seq) low = middle + 1;
+    else high = middle;
+  }
+  for (; low > 0 && ranges->list[low - 1].reach >= seq; low--)
+    if (ranges->list[low - 1].last >= seq) return ranges->list[low - 1].why;
   return NULL;
 }
 

@@ -29,15 +29,16 @@ const repair_item *repair_find(const repair_items *items, uint64_t seq);
 typedef struct repair_range {
   uint64_t first, last;
   const char *why;
+  uint64_t reach; /* once sorted: the largest `last` up to here */
 } repair_range;
 
 typedef struct repair_ranges {
   repair_range *list;
   size_t count, cap;
-  bool failed;
+  bool failed, sorted;
 } repair_ranges;
 void repair_add_range(repair_ranges *ranges, uint64_t first, uint64_t last, const char *why);
-const char *repair_why(const repair_ranges *ranges, uint64_t seq); /* NULL: not in one */
+const char *repair_why(repair_ranges *ranges, uint64_t seq); /* NULL: not in one */
 
 typedef struct repair_pair { char key[129]; sl_buf value; } repair_pair;
 typedef struct repair_pairs {

@@ -100,22 +100,20 @@ static uint64_t most_records(const repair_log *log) {
   return state->file_pages * (state->page_size / (RECORD_HEAD + 24));
 }
 
-/* The count of the table and what trim removed tell the newest seq: a single key above it is damaged, unless it
- * follows the one before it (then the counts are). */
-static void check_last_key(repair *r, events_read *er) {
+/* The count of the table and what trim removed tell the newest seq: keys above it are damaged, unless they follow the
+ * one before (then the counts are). So is a key further on than a file can hold records. */
+static void check_last_keys(repair *r, events_read *er) {
   repair_log *log = &r->log;
-  if (log->events.count == 0) return;
-  const uint64_t last = log->events.list[log->events.count - 1].seq;
-  const uint64_t before = log->events.count > 1 ? log->events.list[log->events.count - 2].seq : 0;
-  uint64_t end = log->entries + log->head.trimmed;
-  const bool counted = log->head_known && log->entries && er->found <= log->entries && log->entries - er->found <= 1;
-  if (!(counted && last > end && before <= end && last != before + 1)) {
-    if (last - before <= most_records(log) || before == 0) return;
-    end = before + 1;
+  const uint64_t counted = log->entries + log->head.trimmed, most = most_records(log);
+  const bool known = log->head_known && log->entries && log->entries <= most;
+  while (log->events.count > 1) {
+    const uint64_t last = log->events.list[log->events.count - 1].seq, before = log->events.list[log->events.count - 2].seq;
+    const bool beyond = known && last > counted && last != before + 1;
+    if (!beyond && last - before <= most) return;
+    log->events.count--;
+    er->highest = known && counted > before && counted - before <= most ? counted : before;
+    if (er->highest > before) repair_add_range(&log->damage, before + 1, er->highest, "the key of an entry is damaged");
   }
-  repair_add_range(&log->damage, before + 1, end, "the key of an entry is damaged");
-  log->events.count--;
-  er->highest = end;
 }
 
 static void settle_last(repair *r, const events_read *er) {
@@ -158,7 +156,7 @@ static sl_status read_events(repair *r) {
   if (status == SL_OK && log->entries != er.found)
     repair_add_range(&log->damage, 1, UINT64_MAX, "the table does not hold as many events as it counts");
   repair_sort(&log->events);
-  check_last_key(r, &er);
+  check_last_keys(r, &er);
   er.beyond = !state->certain || state->cut || repair_why(&log->damage, UINT64_MAX) != NULL;
   if (status == SL_OK && (log->damage.count || er.beyond || er.found != log->entries || gap_above(log, er.settled)))
     status = pages_search(log->file, 8, search_event, &er);
@@ -166,7 +164,7 @@ static sl_status read_events(repair *r) {
   if (status == SL_OK && (log->events.failed || log->damage.failed)) status = sl_fail(SL_E_NOMEM, "out of memory");
   if (status != SL_OK) return status;
   repair_sort(&log->events);
-  check_last_key(r, &er);
+  check_last_keys(r, &er);
   settle_last(r, &er);
   return SL_OK;
 }

@@ -139,7 +139,7 @@ static sl_status pass_gap(writer *w, uint64_t first, uint64_t last) {
   uint64_t settled = r->keep ? r->book.cursor.seq : w->out.start - 1;
   for (size_t i = 0; r->keep && i < r->book.cursor.lane_count; i++)
     if (r->book.lanes[i].seq < settled) settled = r->book.lanes[i].seq;
-  const repair_ranges *damage = &r->log.damage;
+  repair_ranges *damage = &r->log.damage;
   while (first <= last && first <= settled) {
     uint64_t next = UINT64_MAX, end = 0;
     const char *why = NULL;
@@ -168,7 +168,7 @@ static sl_status pass_gap(writer *w, uint64_t first, uint64_t last) {
 }
 
 static void choose_start(writer *w) {
-  const repair_log *log = &w->r->log;
+  repair_log *log = &w->r->log;
   const uint64_t first = log->events.count ? log->events.list[0].seq : log->last_seq;
   const pages_state *state = pages_state_get(log->file);
   w->out.start = first ? first : 1;
