@@ -693,6 +693,13 @@ sl_status db_cur_del(db_cur *cur) {
   return rc == 0 ? SL_OK : txn_fail(cur->txn, rc, "deleting from", cur->table);
 }
 
+sl_status db_cur_put(db_cur *cur, sl_slice key, sl_slice value) {
+  if (cur->txn->status != SL_OK) return cur->txn->status;
+  MDB_val k = val(key), v = val(value);
+  int rc = mdb_cursor_put(cur->lmdb, &k, &v, 0);
+  return rc == 0 ? SL_OK : txn_fail(cur->txn, rc, "writing to", cur->table);
+}
+
 sl_status db_cur_put_sorted(db_cur *cur, sl_slice key, sl_slice value) {
   db_txn *txn = cur->txn;
   if (txn->status != SL_OK) return txn->status;

@@ -91,6 +91,7 @@ typedef enum db_move {
 /* key and value are in/out as the move needs. SL_NOTFOUND is not sticky. */
 sl_status db_cur_move(db_cur *cur, db_move move, sl_slice *key, sl_slice *value);
 sl_status db_cur_del(db_cur *cur);              /* the entry it stands on */
+sl_status db_cur_put(db_cur *cur, sl_slice key, sl_slice value); /* as db_put; cheap where it stands near already */
 sl_status db_cur_put_sorted(db_cur *cur, sl_slice key, sl_slice value); /* append in key order, values in order (bulk load) */
 
 static inline sl_slice db_u64(const uint64_t *v) { return (sl_slice){v, sizeof *v}; }

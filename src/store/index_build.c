@@ -85,11 +85,14 @@ static void sort_list(list *l, entry *scratch) {
 
 /* --------------------------------------------------------------- reading --- */
 
-static sl_status batch_new(batch *b, size_t cap) {
-  *b = (batch){.cap = cap};
-  b->memory = malloc(cap * 5 * sizeof *b->memory);
-  if (!b->memory) return sl_fail(SL_E_NOMEM, "out of memory");
-  for (size_t i = 0; i < 4; i++) b->lists[i].items = b->memory + i * cap;
+/* Room for `wanted` events, or for fewer where memory is short. */
+static sl_status batch_new(batch *b, size_t wanted) {
+  *b = (batch){.cap = wanted};
+  while (!(b->memory = malloc(b->cap * 5 * sizeof *b->memory))) {
+    if (b->cap < INDEX_BATCH_LEAST) return sl_fail(SL_E_NOMEM, "out of memory");
+    b->cap /= 2;
+  }
+  for (size_t i = 0; i < 4; i++) b->lists[i].items = b->memory + i * b->cap;
   return SL_OK;
 }
 
@@ -278,14 +281,14 @@ static sl_status find_duplicates(finder *f, list *events) {
 static sl_status insert_list(db_txn *txn, const index_gen *gen, unsigned attr, const list *l) {
   const size_t len = attr == INDEX_EVENT ? 8 : 4;
   const unsigned table = index_table(gen, attr);
+  const bool empty = gen->count == 0; /* pages are filled to the brim, in order */
   db_cur *cur = NULL;
-  sl_status status = SL_OK;
-  if (gen->count == 0) status = db_cur_open(txn, table, &cur); /* empty: pages filled to the brim, in order */
+  sl_status status = db_cur_open(txn, table, &cur);
   for (size_t i = 0; i < l->count && status == SL_OK; i++) {
     uint8_t key[16];
     entry_key(&l->items[i], key);
     const sl_slice k = {key, 16}, v = {&l->items[i].value, len};
-    status = cur ? db_cur_put_sorted(cur, k, v) : db_put(txn, table, k, v);
+    status = empty ? db_cur_put_sorted(cur, k, v) : db_cur_put(cur, k, v);
   }
   db_cur_close(cur);
   return status;
@@ -299,11 +302,14 @@ static sl_status step_in(sl_index *index, db_txn *txn, uint64_t max, uint64_t *w
   index_gen *gen = NULL;
   sl_status status = index_state_load(txn, &state);
   if (status == SL_OK) status = reader_fresh(&r);
-  if (status == SL_OK) status = batch_new(&b, max);
   const uint64_t end = status == SL_OK ? log_view_head(r.log)->last_seq : 0;
+  if (status == SL_OK) {
+    const uint64_t waiting = end > state.watermark ? end - state.watermark : 1;
+    status = batch_new(&b, (size_t)(waiting < max ? waiting : max));
+  }
   unsigned dropped;
   if (status == SL_OK) status = index_state_drop(txn, &state, log_view_head(r.log)->first_seq, &dropped);
-  if (status == SL_OK) status = read_events(index, &r, &state, max, end, &b, &gen, damaged);
+  if (status == SL_OK) status = read_events(index, &r, &state, b.cap, end, &b, &gen, damaged);
   if (status == SL_OK && gen) {
     finder f = {.r = &r, .txn = txn, .state = &state, .gen = gen};
     for (unsigned attr = 0; attr < 4; attr++) sort_list(&b.lists[attr], b.memory + 4 * b.cap);
@@ -419,6 +425,6 @@ sl_status sl_reindex(sl_store *store) {
   }
   if (status == SL_OK) status = look(store, &reached, &last);
   for (bool more = reached < last; status == SL_OK && more && reached < last;)
-    status = index_step(store->index, INDEX_BULK, &reached, &more, NULL);
+    status = index_step(store->index, INDEX_BATCH, &reached, &more, NULL);
   return status;
 }

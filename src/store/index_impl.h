@@ -14,11 +14,13 @@
 #define INDEX_META 0u
 #define INDEX_TABLES (1u + INDEX_SLOTS * INDEX_SLOT_TABLES)
 
-#define INDEX_BASE_CAPACITY (1ull << 20)
+#define INDEX_BASE_CAPACITY (1ull << 21)
 #define INDEX_MAX_CAPACITY (1ull << 31) /* positions in a generation are u32 */
 #define INDEX_FREE_SLOTS 8u             /* fewer left: generations double, so that 24 always suffice */
-#define INDEX_BATCH 4000u               /* events a write transaction: several indexers take turns */
-#define INDEX_BULK (1u << 18)           /* the same in a rebuild, where nobody waits for the index */
+/* Events a write transaction, as many as wait: a whole generation then comes sorted into empty tables. A tail in small
+ * pieces would rewrite nearly every page of the generation for each (38 KB an event, seen). */
+#define INDEX_BATCH (1ull << 20)
+#define INDEX_BATCH_LEAST 4000u         /* where memory is short */
 #define INDEX_APPEND_CAP 20000u         /* un-indexed events beyond which a producer helps: 2 to 4 ms of a scan */
 #define INDEX_QUERY_CAP 5000u           /* and a query: below it the scan costs less than the help */
 
