@@ -2,11 +2,51 @@
 #include "tool.h"
 
 #include <inttypes.h>
+#include <string.h>
+
+static const struct {
+  const char *name;
+  uint32_t bit;
+} attributes[] = {{"key", SL_INDEX_KEY}, {"tenant", SL_INDEX_TENANT}, {"source", SL_INDEX_SOURCE}};
+#define ATTRIBUTES (sizeof attributes / sizeof *attributes)
+
+static bool parse_attributes(const char *list, uint32_t *bits) {
+  *bits = 0;
+  if (strcmp(list, "none") == 0)
+    return true;
+  for (const char *at = list;; at++) {
+    const size_t len = strcspn(at, ",");
+    size_t i = 0;
+    while (i < ATTRIBUTES && (strlen(attributes[i].name) != len || memcmp(attributes[i].name, at, len) != 0))
+      i++;
+    if (i == ATTRIBUTES)
+      return false;
+    *bits |= attributes[i].bit;
+    at += len;
+    if (!*at)
+      return true;
+  }
+}
+
+static void put_attributes(json *j, uint32_t bits) {
+  json_key(j, "attributes");
+  json_array_open(j);
+  for (size_t i = 0; i < ATTRIBUTES; i++)
+    if (bits & attributes[i].bit)
+      json_item(j, attributes[i].name);
+  json_array_close(j);
+}
 
 int run_reindex(tool *t) {
   sl_stats stats;
+  uint32_t bits = 0;
   int64_t begun = clock_monotonic_us();
-  sl_status st = sl_reindex(t->store);
+  const char *list = option_text(&t->given, OPT_ATTRIBUTES);
+  if (list && !parse_attributes(list, &bits))
+    return tool_fail(t, EXIT_USAGE, "--attributes %s: write key, tenant or source, several with commas, or none", list);
+  sl_status st = list ? sl_index_attributes_set(t->store, bits) : sl_index_attributes_get(t->store, &bits);
+  if (st == SL_OK)
+    st = sl_reindex(t->store);
   if (st != SL_OK)
     return tool_fail_status(t, st, "cannot build the index");
   st = sl_stats_get(t->store, &stats);
@@ -19,6 +59,7 @@ int run_reindex(tool *t) {
     json_u64(j, "indexed_seq", stats.indexed_seq);
     json_u64(j, "events", stats.kept);
     json_i64(j, "microseconds", took);
+    put_attributes(j, bits);
     json_close(j);
     json_free(j);
     return EXIT_DONE;

@@ -112,9 +112,13 @@ const command command_table[] = {
    OPTION(OPT_INTO) | OPTION(OPT_DELIVERY) | OPTION(OPT_NAME), 0, 0, NEED_NOTHING, run_repair},
   {"reindex", "", "build the index again from the log",
    "Throws the index away and builds it from the log while everything else runs;\n"
-   "queries stay complete meanwhile. What became of events never changes by it.",
-   "sidelog reindex",
-   0, 0, 0, NEED_STORE, run_reindex},
+   "queries stay complete meanwhile. What became of events never changes by it.\n"
+   "--attributes sets what the index holds beside event id, correlation id,\n"
+   "causation id and type, from then on: key, tenant and source, several with\n"
+   "commas, or none. Queries by others read every event.",
+   "sidelog reindex\n"
+   "sidelog reindex --attributes tenant,source",
+   OPTION(OPT_ATTRIBUTES), 0, 0, NEED_STORE, run_reindex},
   {"trim", "", "remove old events that are settled",
    "Removes the oldest events by age, size or number (at least one is asked for),\n"
    "never one that is pending or not yet indexed. Says what was removed and what\n"

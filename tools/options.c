@@ -44,6 +44,7 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_INTO] = {"into", 0, "FOLDER", "where the repaired store is made; it must not exist"},
   [OPT_DELIVERY] = {"delivery", 0, "keep|none", "take the delivery state over (default), or send everything again"},
   [OPT_NAME] = {"name", 0, "TEXT", "a topic or type, where the damage leaves two forms of it; may be given again"},
+  [OPT_ATTRIBUTES] = {"attributes", 0, "NAME[,...]", "hold key, tenant or source in the index, too; none: none of them"},
   [OPT_MAN] = {"man", 0, NULL, "print the manual page"},
 };
 

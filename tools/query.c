@@ -56,6 +56,8 @@ int tool_query(tool *t, sl_query *query, query_ids *ids) {
   query->type = slice_of(option_text(&t->given, OPT_TYPE));
   query->topic = slice_of(option_text(&t->given, OPT_TOPIC));
   query->tenant = slice_of(option_text(&t->given, OPT_TENANT));
+  query->source = slice_of(option_text(&t->given, OPT_SOURCE));
+  query->key = slice_of(option_text(&t->given, OPT_KEY));
   if (query->limit)
     query->flags |= SL_QUERY_NEWEST;
   return EXIT_DONE;

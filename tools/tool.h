@@ -86,7 +86,8 @@ int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX
  * status. */
 #define FILTER_OPTIONS                                                                                       \
   (OPTION(OPT_EVENT) | OPTION(OPT_CORRELATION) | OPTION(OPT_CAUSATION) | OPTION(OPT_TYPE) |                  \
-   OPTION(OPT_TOPIC) | OPTION(OPT_TENANT) | OPTION(OPT_STATUS) | OPTION(OPT_SINCE) | OPTION(OPT_UNTIL))
+   OPTION(OPT_TOPIC) | OPTION(OPT_TENANT) | OPTION(OPT_SOURCE) | OPTION(OPT_KEY) | OPTION(OPT_STATUS) |       \
+   OPTION(OPT_SINCE) | OPTION(OPT_UNTIL))
 typedef struct query_ids {
   char event[SL_ID_MAX], correlation[SL_ID_MAX], causation[SL_ID_MAX];
 } query_ids;

@@ -308,6 +308,8 @@ typedef struct sl_query {
   sl_slice type;           /* glob: * any run, ? one character, [a-z] a set, \ escapes */
   sl_slice topic;          /* glob */
   sl_slice tenant;         /* exact */
+  sl_slice source;         /* exact */
+  sl_slice key;            /* exact */
   uint32_t states;         /* SL_STATE_BIT()s; 0: every state */
   int64_t since_us;        /* appended_at_us >= since_us; 0: no bound */
   int64_t until_us;        /* appended_at_us < until_us; 0: no bound */
@@ -421,6 +423,18 @@ SL_API sl_status sl_agent_report(sl_store *store, char *json, size_t cap, size_t
  * durable; neither fails by it. SL_E_FULL, SL_E_IO, SL_E_CORRUPT (the detail
  * names the event that cannot be read; the watermark stops before it), SL_E_FORKED. */
 SL_API sl_status sl_index_advance(sl_store *store, uint64_t max_events, uint64_t *watermark);
+
+/* Attributes of events that the index can hold beside event id, correlation id, causation id and type. Queries by an
+ * attribute that is not in the index scan. */
+enum { SL_INDEX_KEY = 1u << 1, SL_INDEX_TENANT = 1u << 3, SL_INDEX_SOURCE = 1u << 4 };
+
+/* Sets which of them (SL_INDEX_*, 0: none) the index of this store holds, for all processes: of events indexed from
+ * now on, and of older ones after sl_reindex. An index that is lost begins without any. SL_E_INVALID (unknown bits),
+ * SL_E_FULL. */
+SL_API sl_status sl_index_attributes_set(sl_store *store, uint32_t attributes);
+
+/* Which of them it holds of the events that are indexed from now on. */
+SL_API sl_status sl_index_attributes_get(sl_store *store, uint32_t *attributes);
 
 /* Throws the index away and builds it again from the log, in steps, while everything else runs; queries
  * stay complete meanwhile (they scan). Verdicts already delivered never change. Errors as

@@ -9,12 +9,42 @@
 #define KEY_STORE SL_STR("store")
 #define KEY_VERSION SL_STR("version")
 #define KEY_STATE SL_STR("state")
-#define KEY_ATTRIBUTES SL_STR("attributes")
+
+#define KEY_SECONDARY SL_STR("secondary")
+
+#define SECONDARY_SIZE 16u
 
 #define STATE_HEAD 16u
 #define STATE_GEN 40u
 
 /* ----------------------------------------------------------------- state --- */
+
+/* Which generations have secondary attributes stands beside the state, with the number of events that it is true for:
+ * a sidelog that knows nothing of it adds events without them, and then it is not believed any more. */
+static sl_status secondary_load(db_txn *txn, index_state *state) {
+  sl_slice value;
+  sl_status status = db_get(txn, INDEX_META, KEY_SECONDARY, &value);
+  state->secondary = status == SL_OK;
+  if (status != SL_OK) return status == SL_NOTFOUND ? SL_OK : status;
+  for (const uint8_t *p = value.data; value.len >= SECONDARY_SIZE; p += SECONDARY_SIZE, value.len -= SECONDARY_SIZE)
+    for (uint32_t i = 0; i < state->count; i++)
+      if (state->gens[i].number == sl_get_u32(p) && state->gens[i].count == sl_get_u64(p + 8))
+        state->gens[i].attributes = sl_get_u32(p + 4);
+  return SL_OK;
+}
+
+static sl_status secondary_save(db_txn *txn, const index_state *state) {
+  uint8_t bytes[INDEX_SLOTS * SECONDARY_SIZE], *p = bytes;
+  for (uint32_t i = 0; i < state->count; i++) {
+    if (!state->gens[i].attributes) continue;
+    sl_put_u32(p, state->gens[i].number);
+    sl_put_u32(p + 4, state->gens[i].attributes);
+    sl_put_u64(p + 8, state->gens[i].count);
+    p += SECONDARY_SIZE;
+  }
+  if (p == bytes && !state->secondary) return SL_OK;
+  return db_put(txn, INDEX_META, KEY_SECONDARY, (sl_slice){bytes, (size_t)(p - bytes)});
+}
 
 sl_status index_state_load(db_txn *txn, index_state *state) {
   sl_slice value;
@@ -40,7 +70,7 @@ sl_status index_state_load(db_txn *txn, index_state *state) {
     if (state->gens[i].slot >= INDEX_SLOTS)
       return sl_fail(SL_E_CORRUPT, "index/ has a damaged state: remove the folder, it is rebuilt");
   }
-  return SL_OK;
+  return secondary_load(txn, state);
 }
 
 sl_status index_state_save(db_txn *txn, const index_state *state) {
@@ -58,7 +88,8 @@ sl_status index_state_save(db_txn *txn, const index_state *state) {
     sl_put_u64(p + 24, gen->count);
     sl_put_u64(p + 32, gen->without_correlation);
   }
-  return db_put(txn, INDEX_META, KEY_STATE, (sl_slice){bytes, (size_t)(p - bytes)});
+  db_put(txn, INDEX_META, KEY_STATE, (sl_slice){bytes, (size_t)(p - bytes)});
+  return secondary_save(txn, state);
 }
 
 sl_status index_state_drop(db_txn *txn, index_state *state, uint64_t first_seq, unsigned *dropped) {
@@ -79,7 +110,7 @@ sl_status index_state_drop(db_txn *txn, index_state *state, uint64_t first_seq, 
 /* ------------------------------------------------------------------ open --- */
 
 static sl_status env_open(sl_index *index, const char *dir) {
-  static const char kinds[INDEX_SLOT_TABLES] = {'e', 'c', 'p', 't', 'd'};
+  static const char kinds[INDEX_SLOT_TABLES] = {'e', 'c', 'p', 't', 'd', 'a'};
   char names[INDEX_TABLES][8];
   db_table_def defs[INDEX_TABLES];
   defs[INDEX_META] = (db_table_def){.name = "meta"};
@@ -116,7 +147,7 @@ static sl_status index_init(sl_index *index, bool wipe) {
   const index_state state = {.next_number = 1};
   index_state_save(txn, &state);
   db_put(txn, INDEX_META, KEY_VERSION, (sl_slice){version, sizeof version});
-  db_put(txn, INDEX_META, KEY_ATTRIBUTES, SL_STR(INDEX_ATTRIBUTES));
+  db_put(txn, INDEX_META, INDEX_KEY_ATTRIBUTES, SL_STR(INDEX_ATTRIBUTES));
   db_put(txn, INDEX_META, KEY_STORE, (sl_slice){index->store->uuid, 16});
   return db_commit(txn);
 }

@@ -28,8 +28,9 @@ typedef struct list {
 } list;
 
 typedef struct batch {
-  list lists[4]; /* by index_attr */
-  entry *memory; /* four lists and room to sort one */
+  list lists[INDEX_LISTS]; /* by index_attr, and the secondary ones */
+  entry *memory;           /* the lists, and room to sort one */
+  entry *scratch;
   size_t cap;
   uint64_t events, without_correlation, last;
 } batch;
@@ -85,28 +86,33 @@ static void sort_list(list *l, entry *scratch) {
 
 /* --------------------------------------------------------------- reading --- */
 
-/* Room for `wanted` events, or for fewer where memory is short. */
-static sl_status batch_new(batch *b, size_t wanted) {
+/* Room for `wanted` events with `secondary` attributes each, or for fewer events where memory is short. */
+static sl_status batch_new(batch *b, size_t wanted, size_t secondary) {
   *b = (batch){.cap = wanted};
-  while (!(b->memory = malloc(b->cap * 5 * sizeof *b->memory))) {
+  const size_t each = 4 + secondary + (secondary > 1 ? secondary : 1);
+  while (!(b->memory = malloc(b->cap * each * sizeof *b->memory))) {
     if (b->cap < INDEX_BATCH_LEAST) return sl_fail(SL_E_NOMEM, "out of memory");
     b->cap /= 2;
   }
-  for (size_t i = 0; i < 4; i++) b->lists[i].items = b->memory + i * b->cap;
+  for (size_t i = 0; i < INDEX_LISTS; i++) b->lists[i].items = b->memory + i * b->cap;
+  b->scratch = b->memory + (4 + secondary) * b->cap;
   return SL_OK;
 }
 
+static void list_add(list *l, const index_gen *gen, index_attr attr, uint64_t seq, const sl_parts *parts) {
+  const sl_slice text = index_text_of(attr, parts);
+  if (text.len == 0) return;
+  uint8_t key[16];
+  index_key_of(attr, text, key);
+  l->items[l->count++] = (entry){.high = get_be64(key), .low = get_be64(key + 8),
+                                 .value = index_value_of(gen, attr, seq, parts->topic_id).bits};
+}
+
 static void batch_add(batch *b, const index_gen *gen, uint64_t seq, const sl_parts *parts) {
-  const sl_slice ids[4] = {parts->event_id, parts->correlation_id, parts->causation_id, parts->type};
-  for (unsigned attr = 0; attr < 4; attr++) {
-    if (ids[attr].len == 0) continue;
-    uint8_t key[16];
-    sl_id_key(ids[attr], key);
-    entry *e = &b->lists[attr].items[b->lists[attr].count++];
-    e->high = get_be64(key);
-    e->low = get_be64(key + 8);
-    e->value = index_value_of(gen, attr, seq, parts->topic_id).bits;
-  }
+  for (unsigned attr = 0; attr < 4; attr++) list_add(&b->lists[attr], gen, attr, seq, parts);
+  for (size_t i = 0; i < INDEX_SECONDARY_COUNT; i++)
+    if (gen->attributes & index_bit(index_secondary[i]))
+      list_add(&b->lists[4], gen, index_secondary[i], seq, parts);
   list *events = &b->lists[INDEX_EVENT];
   if (parts->flags & SL_RECORD_REPLAY) events->items[events->count - 1].value |= EXEMPT;
   if (parts->correlation_id.len == 0) b->without_correlation++;
@@ -115,14 +121,16 @@ static void batch_add(batch *b, const index_gen *gen, uint64_t seq, const sl_par
 }
 
 /* Picks the generation that the next event goes to; makes one when there is none with room. */
-static sl_status pick_gen(const sl_index *index, index_state *state, uint64_t seq, index_gen **out) {
+static sl_status pick_gen(const sl_index *index, index_state *state, uint32_t wanted, uint64_t seq, index_gen **out) {
   index_gen *newest = state->count ? &state->gens[state->count - 1] : NULL;
   if (newest && seq <= index_gen_last(newest)) {
     *out = newest;
     return SL_OK;
   }
   uint64_t capacity = index->base_capacity;
-  if (newest && INDEX_SLOTS - state->count < INDEX_FREE_SLOTS) capacity = newest->capacity * 2;
+  if (INDEX_SLOTS - state->count < INDEX_FREE_SLOTS) /* of the largest: the newest may have been closed early */
+    for (uint32_t i = 0; i < state->count; i++)
+      if (state->gens[i].capacity * 2 > capacity) capacity = state->gens[i].capacity * 2;
   if (capacity > INDEX_MAX_CAPACITY) capacity = INDEX_MAX_CAPACITY;
   if (state->count == INDEX_SLOTS) { /* 16 times the base, then its doubles: far beyond what a disk holds */
     while (seq > index_gen_last(newest) && newest->capacity < INDEX_MAX_CAPACITY) newest->capacity *= 2;
@@ -136,7 +144,8 @@ static sl_status pick_gen(const sl_index *index, index_state *state, uint64_t se
   uint32_t slot = 0;
   while (used[slot]) slot++;
   index_gen *gen = &state->gens[state->count++];
-  *gen = (index_gen){.number = state->next_number++, .slot = slot, .first_seq = seq, .capacity = capacity};
+  *gen = (index_gen){.number = state->next_number++, .slot = slot, .first_seq = seq, .capacity = capacity,
+                      .attributes = wanted};
   *out = gen;
   return SL_OK;
 }
@@ -155,15 +164,15 @@ static sl_status reader_fresh(reader *r) {
   return log_view_open(r->store, &r->log);
 }
 
-/* Reads up to max events behind the watermark into the batch. *damaged: SL_E_CORRUPT when it stopped before a
+/* Reads events behind the watermark into the batch. *damaged: SL_E_CORRUPT when it stopped before a
  * record that cannot be read. b->last is then the seq that the watermark may move to. */
-static sl_status read_events(sl_index *index, reader *r, index_state *state, uint64_t max, uint64_t end,
+static sl_status read_events(sl_index *index, reader *r, index_state *state, uint32_t wanted, uint64_t end,
                              batch *b, index_gen **gen, sl_status *damaged) {
   uint64_t seq = state->watermark + 1, limit = end;
   *damaged = SL_OK;
   *gen = NULL;
   b->last = state->watermark;
-  while (b->events < max && seq <= limit) {
+  while (b->events < b->cap && seq <= limit) {
     sl_status status = reader_fresh(r);
     if (status != SL_OK) return status;
     sl_parts parts;
@@ -181,7 +190,7 @@ static sl_status read_events(sl_index *index, reader *r, index_state *state, uin
       return SL_OK;
     }
     if (!*gen) {
-      status = pick_gen(index, state, found, gen);
+      status = pick_gen(index, state, wanted, found, gen);
       if (status != SL_OK) return status;
       if (index_gen_last(*gen) < limit) limit = index_gen_last(*gen);
     }
@@ -294,28 +303,40 @@ static sl_status insert_list(db_txn *txn, const index_gen *gen, unsigned attr, c
   return status;
 }
 
+/* How many entries each event can have in the list of secondary attributes. */
+static size_t secondary_of(const index_state *state, uint32_t wanted) {
+  const uint32_t any = wanted | (state->count ? state->gens[state->count - 1].attributes : 0);
+  size_t count = 0;
+  for (size_t i = 0; i < INDEX_SECONDARY_COUNT; i++) count += (any & index_bit(index_secondary[i])) != 0;
+  return count;
+}
+
 static sl_status step_in(sl_index *index, db_txn *txn, uint64_t max, uint64_t *watermark, bool *more,
                          uint64_t *indexed, sl_status *damaged) {
   reader r = {.store = index->store};
   batch b = {0};
   index_state state;
   index_gen *gen = NULL;
+  uint32_t wanted = 0;
   sl_status status = index_state_load(txn, &state);
   if (status == SL_OK) status = reader_fresh(&r);
   const uint64_t end = status == SL_OK ? log_view_head(r.log)->last_seq : 0;
+  if (status == SL_OK) status = index_wanted(txn, &wanted);
   if (status == SL_OK) {
     const uint64_t waiting = end > state.watermark ? end - state.watermark : 1;
-    status = batch_new(&b, (size_t)(waiting < max ? waiting : max));
+    status = batch_new(&b, (size_t)(waiting < max ? waiting : max), secondary_of(&state, wanted));
   }
   unsigned dropped;
   if (status == SL_OK) status = index_state_drop(txn, &state, log_view_head(r.log)->first_seq, &dropped);
-  if (status == SL_OK) status = read_events(index, &r, &state, b.cap, end, &b, &gen, damaged);
+  if (status == SL_OK) status = read_events(index, &r, &state, wanted, end, &b, &gen, damaged);
   if (status == SL_OK && gen) {
     finder f = {.r = &r, .txn = txn, .state = &state, .gen = gen};
-    for (unsigned attr = 0; attr < 4; attr++) sort_list(&b.lists[attr], b.memory + 4 * b.cap);
+    for (unsigned i = 0; i < INDEX_LISTS; i++) sort_list(&b.lists[i], b.scratch);
     status = find_duplicates(&f, &b.lists[INDEX_EVENT]);
-    for (unsigned attr = 0; attr < 4 && status == SL_OK; attr++)
-      status = insert_list(txn, gen, attr, &b.lists[attr]);
+    /* A sidelog that knows no secondary attributes leaves theirs behind when it empties a slot. */
+    if (status == SL_OK && gen->count == 0) status = db_empty(txn, index_table(gen, INDEX_SECONDARY));
+    for (unsigned i = 0; i < INDEX_LISTS && status == SL_OK; i++)
+      status = insert_list(txn, gen, i < INDEX_DUPLICATES ? i : INDEX_SECONDARY, &b.lists[i]);
     gen->count += b.events;
     gen->without_correlation += b.without_correlation;
   }

@@ -21,9 +21,9 @@
 #define REST_US INT64_C(1000000) /* after a failure: a full disk is not asked again at every append */
 #define LOOK_EVERY 250u          /* seqs; each producer past the cap adds at most half of what it helps with */
 #define APPEND_EVENTS 500u       /* a few milliseconds after an acknowledgement */
-#define QUERY_SHARE 16u          /* a query helps with this part of the tail it scanned: about as long again */
+#define QUERY_SHARE 32u          /* a query helps with this part of the tail it scanned: about as long again */
 #define QUERY_EVENTS_MIN 1000u
-#define QUERY_EVENTS_MAX 65536u
+#define QUERY_EVENTS_MAX 32768u
 
 /* ------------------------------------------------------------------ turn --- */
 

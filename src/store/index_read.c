@@ -187,6 +187,11 @@ static sl_status scan_seek(db_cur *cur, const index_gen *gen, const index_pos *p
   return status;
 }
 
+/* After the four attributes that have tables of their own comes the one table of the others. */
+static uint32_t next_table(uint32_t attr) {
+  return attr + 1 == INDEX_DUPLICATES ? INDEX_SECONDARY_ATTR : attr + 1;
+}
+
 sl_status index_scan(index_view *view, index_pos *pos, uint64_t max, index_entry_fn *fn, void *arg,
                      bool *done) {
   uint64_t seen = 0;
@@ -195,7 +200,7 @@ sl_status index_scan(index_view *view, index_pos *pos, uint64_t max, index_entry
     const index_gen *gen = &view->state.gens[i];
     if (gen->number < pos->number) continue;
     if (gen->number > pos->number) *pos = (index_pos){.number = gen->number};
-    for (; pos->attr < INDEX_DUPLICATES; pos->attr++, pos->inside = false) {
+    for (; pos->attr <= INDEX_SECONDARY_ATTR; pos->attr = next_table(pos->attr), pos->inside = false) {
       db_cur *cur;
       sl_slice k, v;
       sl_status status = db_cur_open(view->txn, index_table(gen, pos->attr), &cur);

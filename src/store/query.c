@@ -13,6 +13,7 @@
 #define HITS_AHEAD 32u
 #define FETCH_BYTES (16u << 10)  /* around a guess */
 #define FETCH_SPREAD (16u << 10) /* bytes an event above which there is nothing to guess */
+#define QUERY_TEXTS 8u
 
 /* ----------------------------------------------------------------- start --- */
 
@@ -23,12 +24,13 @@ static sl_status check_query(const sl_query *q) {
     return sl_fail(SL_E_INVALID, "unknown query flags 0x%x", q->flags);
   if ((q->flags & SL_QUERY_FOLLOW) && (q->flags & SL_QUERY_NEWEST))
     return sl_fail(SL_E_INVALID, "a query cannot both follow and ask for the newest");
-  const sl_slice texts[] = {q->event_id, q->correlation_id, q->causation_id, q->type, q->topic, q->tenant};
-  static const char *const names[] = {"event_id", "correlation_id", "causation_id",
-                                      "type",     "topic",          "tenant"};
-  for (size_t i = 0; i < 6; i++) {
+  const sl_slice texts[QUERY_TEXTS] = {q->event_id, q->correlation_id, q->causation_id, q->type,
+                                       q->topic,    q->tenant,         q->source,       q->key};
+  static const char *const names[QUERY_TEXTS] = {"event_id", "correlation_id", "causation_id", "type",
+                                                 "topic",    "tenant",         "source",       "key"};
+  for (size_t i = 0; i < QUERY_TEXTS; i++) {
     if (texts[i].len && !texts[i].data) return sl_fail(SL_E_INVALID, "%s has a length but no data", names[i]);
-    if (texts[i].len > 4096) return sl_fail(SL_E_INVALID, "%s has %zu bytes", names[i], texts[i].len);
+    if (texts[i].len > (i + 1 == QUERY_TEXTS ? 32768u : 4096u)) return sl_fail(SL_E_INVALID, "%s has %zu bytes", names[i], texts[i].len);
   }
   if (q->states >> SL_STATE_COUNT) return sl_fail(SL_E_INVALID, "unknown states 0x%x", q->states);
   return SL_OK;
@@ -36,13 +38,14 @@ static sl_status check_query(const sl_query *q) {
 
 static sl_status copy_query(sl_iter *it, const sl_query *query) {
   it->query = *query;
-  sl_slice *const texts[] = {&it->query.event_id, &it->query.correlation_id, &it->query.causation_id,
-                             &it->query.type,     &it->query.topic,          &it->query.tenant};
+  sl_query *q = &it->query;
+  sl_slice *const texts[QUERY_TEXTS] = {&q->event_id, &q->correlation_id, &q->causation_id, &q->type,
+                                        &q->topic,    &q->tenant,         &q->source,       &q->key};
   size_t len = 1;
-  for (size_t i = 0; i < 6; i++) len += texts[i]->len;
+  for (size_t i = 0; i < QUERY_TEXTS; i++) len += texts[i]->len;
   char *to = it->text = malloc(len);
   if (!to) return sl_fail(SL_E_NOMEM, "out of memory");
-  for (size_t i = 0; i < 6; i++) {
+  for (size_t i = 0; i < QUERY_TEXTS; i++) {
     if (texts[i]->len) memcpy(to, texts[i]->data, texts[i]->len);
     texts[i]->data = to;
     to += texts[i]->len;
@@ -50,21 +53,45 @@ static sl_status copy_query(sl_iter *it, const sl_query *query) {
   return SL_OK;
 }
 
-static void choose_source(sl_iter *it) {
+static bool use(sl_iter *it, index_attr attr, sl_slice text) {
+  if (text.len == 0) return false;
+  it->source = (int)attr;
+  index_key_of(attr, text, it->key);
+  return true;
+}
+
+/* The most selective of the secondary attributes asked for that the newest generation has. Without `covered`: any. */
+static bool use_secondary(sl_iter *it, const index_view *covered) {
+  const struct { index_attr attr; sl_slice text; } asked[] = {
+    {INDEX_KEY, it->query.key}, {INDEX_TENANT, it->query.tenant}, {INDEX_SOURCE, it->query.source}};
+  uint64_t first, last;
+  for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
+    if (asked[i].text.len &&
+        (!covered || index_view_covers(covered, asked[i].attr, index_view_watermark(covered), &first, &last)))
+      return use(it, asked[i].attr, asked[i].text);
+  return false;
+}
+
+static sl_status choose_source(sl_iter *it) {
   const sl_query *q = &it->query;
-  sl_slice text = {0};
-  it->source = -1;
-  if (q->event_id.len) it->source = INDEX_EVENT, text = q->event_id;
-  else if (q->correlation_id.len) it->source = INDEX_CORRELATION, text = q->correlation_id;
-  else if (q->causation_id.len) it->source = INDEX_CAUSATION, text = q->causation_id;
-  else if (q->type.len && sl_glob_is_literal(q->type)) it->source = INDEX_TYPE, text = q->type;
-  if (it->source >= 0) sl_id_key(text, it->key);
+  const bool secondary = q->key.len || q->tenant.len || q->source.len;
+  bool chosen = use(it, INDEX_EVENT, q->event_id) || use(it, INDEX_CORRELATION, q->correlation_id) ||
+                use(it, INDEX_CAUSATION, q->causation_id);
+  if (!chosen && secondary) {
+    index_view *view;
+    sl_status status = index_view_open(it->store, &view);
+    if (status != SL_OK) return status;
+    chosen = use_secondary(it, view);
+    index_view_close(view);
+  }
+  chosen = chosen || (sl_glob_is_literal(q->type) && use(it, INDEX_TYPE, q->type)) || use_secondary(it, NULL);
+  const bool others = q->topic.len || secondary || q->since_us || q->until_us;
   /* A candidate of the index fails almost only by another condition: without one it is read once, and whole. */
-  const bool others = q->type.len || q->topic.len || q->tenant.len || q->since_us || q->until_us || q->states ||
-                      (q->event_id.len > 0) + (q->correlation_id.len > 0) + (q->causation_id.len > 0) > 1;
-  it->peek_hits = others;
-  it->peek = it->source >= 0 || q->type.len || q->topic.len || q->tenant.len || q->since_us || q->until_us ||
-             (q->states && q->states != SL_STATE_BIT(SL_PENDING));
+  const size_t exact = (q->event_id.len > 0) + (q->correlation_id.len > 0) + (q->causation_id.len > 0) +
+                       (q->type.len > 0) + (q->key.len > 0) + (q->tenant.len > 0) + (q->source.len > 0);
+  it->peek_hits = exact > 1 || q->topic.len || q->since_us || q->until_us || q->states;
+  it->peek = chosen || q->type.len || others || (q->states && q->states != SL_STATE_BIT(SL_PENDING));
+  return SL_OK;
 }
 
 sl_status sl_iter_start(sl_store *store, const sl_query *query, sl_iter **out) {
@@ -77,12 +104,13 @@ sl_status sl_iter_start(sl_store *store, const sl_query *query, sl_iter **out) {
   sl_iter *it = calloc(1, sizeof *it);
   if (!it) return sl_fail(SL_E_NOMEM, "out of memory");
   it->store = store;
+  it->source = -1;
   status = copy_query(it, query);
+  if (status == SL_OK) status = choose_source(it);
   if (status != SL_OK) {
     sl_iter_close(it);
     return status;
   }
-  choose_source(it);
   it->next = query->first_seq ? query->first_seq : 1;
   it->collected = !(query->flags & SL_QUERY_NEWEST) || query->limit == 0;
   *out = it;
@@ -150,7 +178,7 @@ static sl_status find_hits(log_view *log, const uint64_t *seqs, size_t count, sl
   return SL_OK;
 }
 
-/* Candidates of the index from *pos to last, which is at or below the watermark. */
+/* Candidates of the index from *pos to last, where it covers all of them. */
 static sl_status run_index(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t last) {
   uint64_t seqs[SEQS_AT_ONCE];
   sl_slice bytes[HITS_AHEAD];
@@ -210,17 +238,17 @@ static sl_status run_ranges(sl_iter *it, snapshot *snap) {
   if (it->next < head->first_seq) it->next = head->first_seq;
   log_range ranges[QUERY_RANGES];
   size_t count = 0;
-  const uint64_t watermark = index_view_watermark(snap->index);
   sl_status status = it->next <= end ? query_ranges(it, snap, end, ranges, &count) : SL_OK;
   for (size_t i = 0; i < count && status == SL_OK; i++) {
     const uint64_t last = ranges[i].last < end ? ranges[i].last : end;
     if (it->next < ranges[i].first) it->next = ranges[i].first;
     while (it->next <= last && status == SL_OK) {
+      uint64_t from, to = last;
       if (query_full(it)) return SL_OK;
-      if (it->source >= 0 && it->next <= watermark)
-        status = run_index(it, snap, &it->next, last < watermark ? last : watermark);
+      if (it->source >= 0 && index_view_covers(snap->index, (index_attr)it->source, it->next, &from, &to))
+        status = run_index(it, snap, &it->next, last < to ? last : to);
       else
-        status = run_scan(it, snap, &it->next, last);
+        status = run_scan(it, snap, &it->next, last < to ? last : to);
     }
   }
   if (status != SL_OK) return status;

@@ -90,7 +90,9 @@ sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts
   if (q->states && !(q->states & SL_STATE_BIT(fate->state))) return SL_NOTFOUND;
   if (!whole) status = log_view_get(snap->log, seq, false, parts);
   if (status != SL_OK) return status;
-  return q->tenant.len && !sl_slice_eq(q->tenant, parts->tenant) ? SL_NOTFOUND : SL_OK;
+  if (q->tenant.len && !sl_slice_eq(q->tenant, parts->tenant)) return SL_NOTFOUND;
+  if (q->source.len && !sl_slice_eq(q->source, parts->source)) return SL_NOTFOUND;
+  return q->key.len && !sl_slice_eq(q->key, parts->key) ? SL_NOTFOUND : SL_OK;
 }
 
 /* ------------------------------------------------------------------ copy --- */

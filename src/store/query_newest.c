@@ -77,7 +77,6 @@ static sl_status scan_block(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t
 /* One snapshot's worth, from *top down; *top is 0 when nothing is left. */
 static sl_status walk_down(sl_iter *it, snapshot *snap, uint64_t *top, uint64_t *size) {
   const log_head *head = log_view_head(snap->log);
-  const uint64_t watermark = it->source >= 0 ? index_view_watermark(snap->index) : 0;
   uint64_t bottom = it->query.first_seq > head->first_seq ? it->query.first_seq : head->first_seq;
   if (bottom == 0) bottom = 1;
   if (*top > head->last_seq) *top = head->last_seq;
@@ -89,11 +88,15 @@ static sl_status walk_down(sl_iter *it, snapshot *snap, uint64_t *top, uint64_t 
     const uint64_t first = ranges[i].first > bottom ? ranges[i].first : bottom;
     if (*top > ranges[i].last) *top = ranges[i].last;
     while (*top >= first && status == SL_OK) {
+      uint64_t from = first, to;
       if (it->looks >= QUERY_LOOKS || enough(it)) return SL_OK;
-      if (*top <= watermark) {
-        status = index_down(it, snap, top, first);
+      const bool covered = it->source >= 0 &&
+                           index_view_covers(snap->index, (index_attr)it->source, *top, &from, &to);
+      if (from < first) from = first;
+      if (covered) {
+        status = index_down(it, snap, top, from);
       } else {
-        status = scan_block(it, snap, top, first > watermark ? first : watermark + 1, *size);
+        status = scan_block(it, snap, top, from, *size);
         if (*size < QUERY_LOOKS) *size = *size * 2 < QUERY_LOOKS ? *size * 2 : QUERY_LOOKS;
       }
     }

@@ -30,18 +30,15 @@ void verify_problem(verifier *v, uint64_t *counter, const char *text) { problem(
 
 /* --------------------------------------------------------------- records --- */
 
-static sl_slice attribute(const sl_parts *p, unsigned attr) {
-  switch (attr) {
-  case INDEX_EVENT: return p->event_id;
-  case INDEX_CORRELATION: return p->correlation_id;
-  case INDEX_CAUSATION: return p->causation_id;
-  default: return p->type;
-  }
-}
-
 static const char *attribute_name(unsigned attr) {
   static const char *const names[] = {"event", "correlation", "causation", "type"};
-  return names[attr];
+  switch (attr) {
+  case INDEX_KEY: return "key";
+  case INDEX_TENANT: return "tenant";
+  case INDEX_SOURCE: return "source";
+  case INDEX_SECONDARY_ATTR: return "key, tenant or source";
+  default: return names[attr];
+  }
 }
 
 /* An earlier event with the same id in the same topic that is still kept; 0: none. */
@@ -70,11 +67,13 @@ static sl_status earlier_twin(verifier *v, uint64_t seq, const sl_parts *p, cons
 /* Log to index: is every attribute of an indexed event there, and is it known as a duplicate if it is one? */
 static sl_status check_indexed(verifier *v, uint64_t seq, const sl_parts *p) {
   uint8_t key[16];
-  for (unsigned attr = 0; attr < INDEX_DUPLICATES; attr++) {
-    const sl_slice text = attribute(p, attr);
-    if (text.len == 0) continue;
-    sl_id_key(text, key);
-    sl_status status = index_view_has(v->snap.index, (index_attr)attr, key, seq);
+  const uint32_t secondary = index_view_attributes(v->snap.index, seq);
+  for (unsigned i = 0; i < INDEX_DUPLICATES + INDEX_SECONDARY_COUNT; i++) {
+    const index_attr attr = i < INDEX_DUPLICATES ? (index_attr)i : index_secondary[i - INDEX_DUPLICATES];
+    const sl_slice text = index_text_of(attr, p);
+    if (text.len == 0 || (i >= INDEX_DUPLICATES && !(secondary & index_bit(attr)))) continue;
+    index_key_of(attr, text, key);
+    sl_status status = index_view_has(v->snap.index, attr, key, seq);
     if (status == SL_NOTFOUND)
       problem(v, &v->report.index_errors,
               "event %" PRIu64 ": its %s is not in the index: run `sidelog reindex`", seq,
@@ -195,6 +194,21 @@ static sl_status check_counts(verifier *v) {
 
 /* ----------------------------------------------------------------- index --- */
 
+/* Does the event have this key? All secondary attributes share a table, so there it may be that of any of them. */
+static bool has_key(const sl_parts *parts, index_attr attr, const uint8_t key[16]) {
+  const bool shared = attr == INDEX_SECONDARY_ATTR;
+  bool same = false;
+  for (size_t i = 0; i < (shared ? INDEX_SECONDARY_COUNT : 1) && !same; i++) {
+    const index_attr one = shared ? index_secondary[i] : attr;
+    const sl_slice text = index_text_of(one, parts);
+    uint8_t own[16];
+    if (text.len == 0) continue;
+    index_key_of(one, text, own);
+    same = memcmp(own, key, 16) == 0;
+  }
+  return same;
+}
+
 /* Index to log: does each entry's event exist and say the same? */
 static sl_status check_entry(void *arg, index_attr attr, const uint8_t key[16], uint64_t seq) {
   verifier *v = arg;
@@ -202,7 +216,7 @@ static sl_status check_entry(void *arg, index_attr attr, const uint8_t key[16], 
   if (seq > index_view_watermark(v->snap.index))
     problem(v, &v->report.index_errors, "index/ has an entry of event %" PRIu64 " above its watermark", seq);
   sl_parts parts;
-  sl_status status = log_view_get(v->snap.log, seq, true, &parts);
+  sl_status status = log_view_get(v->snap.log, seq, attr != INDEX_SECONDARY_ATTR, &parts);
   if (status == SL_NOTFOUND) {
     uint64_t limit;
     status = limit_now(v, seq, &limit);
@@ -214,10 +228,7 @@ static sl_status check_entry(void *arg, index_attr attr, const uint8_t key[16], 
   }
   if (status == SL_E_CORRUPT) return SL_OK; /* reported with the records */
   if (status != SL_OK) return status;
-  const sl_slice text = attribute(&parts, attr);
-  uint8_t own[16] = {0};
-  if (text.len) sl_id_key(text, own);
-  if (text.len == 0 || memcmp(own, key, 16) != 0)
+  if (!has_key(&parts, attr, key))
     problem(v, &v->report.index_errors, "index/ has another %s for event %" PRIu64 " than the log: run "
             "`sidelog reindex`", attribute_name(attr), seq);
   return SL_OK;

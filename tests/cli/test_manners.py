@@ -265,6 +265,10 @@ class Upkeep(cli.Case):
         self.assertIn(b"sound", store.call("verify").stdout)
         self.assertTrue(store.lines("verify")[0]["sound"])
         self.assertEqual(store.lines("reindex")[0]["indexed_seq"], 7)
+        self.assertEqual(store.lines("reindex", "--attributes", "source,key")[0]["attributes"], ["key", "source"])
+        self.assertEqual(store.lines("reindex")[0]["attributes"], ["key", "source"])
+        self.assertEqual(store.lines("reindex", "--attributes", "none")[0]["attributes"], [])
+        self.assertIn(b"write key, tenant or source", store.call("reindex", "--attributes", "colour", expect=(2,)).stderr)
 
     def test_verify_finds_a_changed_byte(self):
         store = self.told()

@@ -285,6 +285,114 @@ static void test_a_lost_index_is_rebuilt(void **state) {
   }
 }
 
+static uint64_t scanned_for(kit *k, const sl_query *q, uint64_t wanted) {
+  sl_iter *it;
+  const sl_record *r;
+  uint64_t count = 0;
+  assert_ok(sl_iter_start(k->store, q, &it));
+  while (sl_iter_next(it, &r) == SL_OK) count++;
+  assert_int_equal(count, wanted);
+  const uint64_t scanned = sl_iter_scanned(it);
+  sl_iter_close(it);
+  return scanned;
+}
+
+static void append_owned(kit *k, size_t count, const char *tenant) {
+  for (size_t i = 0; i < count; i++) {
+    const sl_event e = {.topic = SL_STR("t"), .tenant = sl_slice_of(tenant), .source = SL_STR("acme"),
+                        .key = SL_BYTES("acme", i % 2 ? 4 : 3), .value = SL_STR("v")};
+    assert_ok(sl_append(k->store, &e, NULL));
+  }
+}
+
+/* From the moment it is asked for, and for older events after a rebuild. */
+static void test_secondary_attributes(void **state) {
+  kit *k = *state;
+  const sl_query by_tenant = {.tenant = SL_STR("acme")}, by_source = {.source = SL_STR("acme")};
+  const sl_query by_key = {.key = SL_STR("acme")};
+  uint32_t attributes = 99;
+  append_owned(k, 5, "acme");
+  append_owned(k, 95, "other");
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  assert_ok(sl_index_attributes_get(k->store, &attributes));
+  assert_int_equal(attributes, 0);
+  assert_int_equal(scanned_for(k, &by_tenant, 5), 100);
+
+  assert_fails(sl_index_attributes_set(k->store, 1), SL_E_INVALID, "0x1");
+  assert_ok(sl_index_attributes_set(k->store, SL_INDEX_TENANT | SL_INDEX_KEY));
+  append_owned(k, 10, "acme");
+  append_owned(k, 90, "other");
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  assert_int_equal(scanned_for(k, &by_tenant, 15), 110);
+  assert_int_equal(scanned_for(k, &by_source, 200), 200);
+  assert_int_equal(scanned_for(k, &by_key, 99), 150);
+  sl_verify_report report;
+  assert_ok(sl_verify(k->store, NULL, NULL, &report));
+  assert_int_equal(report.problems, 0);
+
+  assert_ok(sl_reindex(k->store));
+  kit_reopen(k);
+  assert_int_equal(scanned_for(k, &by_tenant, 15), 15);
+  assert_int_equal(scanned_for(k, &by_key, 99), 99);
+  const sl_query newest = {.tenant = SL_STR("acme"), .flags = SL_QUERY_NEWEST, .limit = 3};
+  assert_true(scanned_for(k, &newest, 3) <= 6);
+  assert_ok(sl_verify(k->store, NULL, NULL, &report));
+  assert_int_equal(report.problems, 0);
+  assert_int_equal(report.index_entries, 2 * 200 + 2 * 200); /* event, type; tenant, key */
+
+  assert_ok(sl_index_attributes_set(k->store, 0));
+  append_owned(k, 10, "acme");
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  assert_int_equal(scanned_for(k, &by_tenant, 25), 25);
+}
+
+/* An entry lost, an entry of nobody: verify sees both. */
+static void test_verify_sees_secondary_attributes(void **state) {
+  kit *k = *state;
+  assert_ok(sl_index_attributes_set(k->store, SL_INDEX_SOURCE));
+  append_owned(k, 3, "acme");
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  uint8_t key[16];
+  const uint32_t position = 2;
+  const sl_slice value = {&position, 4};
+  index_key_of(INDEX_SOURCE, SL_STR("nobody"), key);
+  const index_gen gen = {.slot = 0};
+  sl_verify_report report;
+  for (int round = 0; round < 2; round++) {
+    db_txn *txn;
+    assert_ok(db_begin_write(k->store->index->env, false, &txn));
+    if (round == 1) assert_ok(db_empty(txn, index_table(&gen, INDEX_SOURCE)));
+    else assert_ok(db_put(txn, index_table(&gen, INDEX_SOURCE), (sl_slice){key, 16}, value));
+    assert_ok(db_commit(txn));
+    assert_ok(sl_verify(k->store, NULL, NULL, &report));
+    assert_int_equal(report.index_errors, round == 0 ? 1 : 3);
+  }
+}
+
+/* A sidelog that knows no secondary attributes goes on with the index: what it adds has none, which is noticed. */
+static void test_an_older_indexer_is_noticed(void **state) {
+  kit *k = *state;
+  const sl_query by_tenant = {.tenant = SL_STR("acme")};
+  assert_ok(sl_index_attributes_set(k->store, SL_INDEX_TENANT));
+  append_owned(k, 10, "acme");
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  assert_int_equal(scanned_for(k, &by_tenant, 10), 10);
+  append_owned(k, 1, "acme");
+  append_owned(k, 9, "other");
+  db_txn *txn;
+  sl_slice value;
+  uint8_t state_bytes[56]; /* the watermark and the events of the one generation */
+  assert_ok(db_begin_write(k->store->index->env, false, &txn));
+  assert_ok(db_get(txn, INDEX_META, SL_STR("state"), &value));
+  assert_int_equal(value.len, sizeof state_bytes);
+  memcpy(state_bytes, value.data, value.len);
+  sl_put_u64(state_bytes, 20);
+  sl_put_u64(state_bytes + 16 + 24, 20);
+  assert_ok(db_put(txn, INDEX_META, SL_STR("state"), (sl_slice){state_bytes, sizeof state_bytes}));
+  assert_ok(db_commit(txn));
+  assert_int_equal(scanned_for(k, &by_tenant, 11), 20);
+}
+
 static void test_an_index_ahead_of_the_log(void **state) {
   kit *k = *state;
   append_ids(k, "t", "", "");
@@ -320,6 +428,9 @@ int main(void) {
       WITH_STORE(test_scans_resume_anywhere),
       WITH_STORE(test_stops_before_a_damaged_record),
       WITH_STORE(test_a_lost_index_is_rebuilt),
+      WITH_STORE(test_secondary_attributes),
+      WITH_STORE(test_verify_sees_secondary_attributes),
+      WITH_STORE(test_an_older_indexer_is_noticed),
       WITH_STORE(test_an_index_ahead_of_the_log),
       WITH_STORE(test_a_newer_index_is_refused),
   };

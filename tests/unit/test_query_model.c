@@ -11,7 +11,7 @@ static const char *const topics[TOPICS] = {"wf.run", "wf.step", "agent.say", "au
 static const char *const types[] = {"started", "step.done", "step.failed", "said"};
 
 typedef struct event {
-  char id[40], correlation[40], causation[40], topic[16], type[16], value[24];
+  char id[40], correlation[40], causation[40], topic[16], type[16], tenant[8], source[8], key[8], value[24];
   bool trimmed;
   uint8_t verdict; /* SL_VERDICT_NONE: pending */
   int32_t partition;
@@ -50,7 +50,13 @@ static void do_append(kit *k, model *m) {
     if (m->last > 0 && random_below(2)) strcpy(e->causation, m->events[1 + random_below(m->last)].id);
     strcpy(e->topic, topics[random_below(TOPICS)]);
     strcpy(e->type, types[random_below(4)]);
+    if (random_below(2)) snprintf(e->tenant, sizeof e->tenant, "x%zu", random_below(4)); /* one text, three meanings */
+    if (random_below(2)) snprintf(e->source, sizeof e->source, "x%zu", random_below(4));
+    if (random_below(2)) snprintf(e->key, sizeof e->key, "x%zu", random_below(40));
     snprintf(e->value, sizeof e->value, "v%zu", random_below(1000000));
+    batch[i].tenant = sl_slice_of(e->tenant);
+    batch[i].source = sl_slice_of(e->source);
+    batch[i].key = (sl_slice){e->key[0] ? e->key : NULL, strlen(e->key)};
     batch[i].event_id = sl_slice_of(e->id);
     batch[i].correlation_id = sl_slice_of(e->correlation);
     batch[i].causation_id = sl_slice_of(e->causation);
@@ -88,6 +94,15 @@ static void do_reindex(kit *k, model *m) {
   assert_ok(sl_reindex(k->store));
   model_index(m, 1, m->last);
   m->watermark = m->last;
+}
+
+static void do_attributes(kit *k) {
+  static const uint32_t all[] = {SL_INDEX_KEY, SL_INDEX_TENANT, SL_INDEX_SOURCE};
+  uint32_t wanted = 0, found = 99;
+  for (size_t i = 0; i < 3; i++) wanted |= random_below(3) ? all[i] : 0;
+  assert_ok(sl_index_attributes_set(k->store, wanted));
+  assert_ok(sl_index_attributes_get(k->store, &found));
+  assert_int_equal(found, wanted);
 }
 
 static uint64_t settled_to(const uint64_t *lane, size_t topic, uint64_t cursor) {
@@ -255,6 +270,9 @@ static bool fits(const event *e, uint64_t seq, const sl_query *q) {
   if (q->causation_id.len && !sl_slice_eq(q->causation_id, sl_slice_of(e->causation))) return false;
   if (q->type.len && !sl_glob_match(q->type, sl_slice_of(e->type))) return false;
   if (q->topic.len && !sl_glob_match(q->topic, sl_slice_of(e->topic))) return false;
+  if (q->tenant.len && !sl_slice_eq(q->tenant, sl_slice_of(e->tenant))) return false;
+  if (q->source.len && !sl_slice_eq(q->source, sl_slice_of(e->source))) return false;
+  if (q->key.len && !sl_slice_eq(q->key, sl_slice_of(e->key))) return false;
   if (q->states && !(q->states & SL_STATE_BIT(state_of(e)))) return false;
   if (q->since_us && e->appended_us < q->since_us) return false;
   if (q->until_us && e->appended_us >= q->until_us) return false;
@@ -306,6 +324,9 @@ static void check_query(kit *k, const model *m) {
   if (random_below(4) == 0) q.causation_id = sl_slice_of(some->causation);
   if (random_below(4) == 0) q.type = sl_slice_of(globs[random_below(5)]);
   if (random_below(4) == 0) q.topic = sl_slice_of(random_below(2) ? "wf.*" : "audit");
+  if (random_below(4) == 0) q.tenant = sl_slice_of(some->tenant);
+  if (random_below(4) == 0) q.source = sl_slice_of(some->source);
+  if (random_below(4) == 0) q.key = sl_slice_of(some->key);
   if (random_below(3) == 0) q.states = (uint32_t)random_below(32);
   if (random_below(4) == 0) q.first_seq = random_below(m->last + 2);
   if (random_below(4) == 0) q.last_seq = random_below(m->last + 2);
@@ -402,7 +423,8 @@ static void test_model(void **state) {
     else if (dice < 88) do_attempt(k, m);
     else if (dice < 92) do_trim(k, m);
     else if (dice < 94) do_reindex(k, m);
-    else if (dice < 97) kit_reopen(k);
+    else if (dice < 96) do_attributes(k);
+    else if (dice < 98) kit_reopen(k);
     else check_verify(k);
     k->store->index->base_capacity = 64;
     if (m->last == 0) continue;

@@ -3,6 +3,7 @@
 #include "kit.h"
 
 #include "base/clock.h"
+#include "store/index_impl.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -208,8 +209,111 @@ static void test_everything_at_once(void **state) {
   assert_int_equal(verified.problems, 0);
 }
 
+/* ------------------------------------------------------------- a rebuild --- */
+
+typedef struct rebuild {
+  race r;
+  atomic_ullong kept; /* events of the topic that no trim touches, acknowledged */
+  atomic_uint rebuilds, held;
+} rebuild;
+
+static void *keep(void *arg) {
+  rebuild *b = arg;
+  while (!b->r.stop) {
+    char value[24];
+    snprintf(value, sizeof value, "%llu", (unsigned long long)b->kept);
+    const sl_event e = {.topic = SL_STR("kept"), .correlation_id = SL_STR("whole"), .tenant = SL_STR("whole"),
+                        .value = sl_slice_of(value)};
+    if (sl_append(b->r.store, &e, NULL) != SL_OK) report(&b->r, "append");
+    b->kept++;
+  }
+  return NULL;
+}
+
+static void *rebuilder(void *arg) {
+  rebuild *b = arg;
+  while (!b->r.stop) {
+    if (sl_index_attributes_set(b->r.store, b->rebuilds % 2 ? SL_INDEX_TENANT : 0) != SL_OK) report(&b->r, "set");
+    if (sl_reindex(b->r.store) != SL_OK) report(&b->r, "reindex");
+    b->rebuilds++;
+  }
+  return NULL;
+}
+
+/* Everything acknowledged before the query began, each once, in order. */
+static void *complete(void *arg) {
+  rebuild *b = arg;
+  for (unsigned n = 0; !b->r.stop; n++) {
+    const sl_query by_id = {.correlation_id = SL_STR("whole")}, by_tenant = {.tenant = SL_STR("whole")};
+    const uint64_t before = b->kept;
+    uint64_t count = 0;
+    sl_iter *it;
+    const sl_record *record;
+    if (sl_iter_start(b->r.store, n % 2 ? &by_id : &by_tenant, &it) != SL_OK) report(&b->r, "query");
+    if (b->r.stop) break;
+    sl_status status;
+    while ((status = sl_iter_next(it, &record)) == SL_OK) {
+      char value[24];
+      snprintf(value, sizeof value, "%llu", (unsigned long long)count++);
+      if (!sl_slice_eq(record->value, sl_slice_of(value))) report(&b->r, "a gap, or one twice");
+    }
+    if (status != SL_NOTFOUND || count < before) report(&b->r, "incomplete");
+    sl_iter_close(it);
+    b->r.queries++;
+  }
+  return NULL;
+}
+
+/* The law at every look; `held` counts those that find the watermark thrown back behind the cursor. */
+static void *watch(void *arg) {
+  rebuild *b = arg;
+  while (!b->r.stop) {
+    sl_stats s;
+    if (sl_stats_get(b->r.store, &s) != SL_OK) report(&b->r, "stats");
+    if (!s.balanced) report(&b->r, "unbalanced");
+    b->held += s.indexed_seq < s.delivery_seq;
+    b->r.looks++;
+  }
+  return NULL;
+}
+
+static void *trim_others(void *arg) {
+  race *r = arg;
+  const sl_trim_topic stays = {SL_STR("kept"), INT64_C(1000000000000)};
+  while (!r->stop) {
+    const sl_trim_policy by_age = {.max_age_us = 1, .topics = &stays, .topic_count = 1};
+    if (sl_trim(r->store, &by_age, NULL) != SL_OK) report(r, "trim");
+    r->trims++;
+  }
+  return NULL;
+}
+
+static void test_rebuilds_while_everything_runs(void **state) {
+  kit *k = *state;
+  static rebuild b;
+  b = (rebuild){.r.store = k->store};
+  pthread_mutex_init(&b.r.lock, NULL);
+  k->store->index->base_capacity = 500;
+  void *(*const roles[])(void *) = {produce, keep, rebuilder, agent, trim_others, complete, watch};
+  pthread_t threads[7];
+  const char *seconds = getenv("SIDELOG_SECONDS");
+  const int64_t until = sl_clock_monotonic_us() + (seconds ? atoll(seconds) : 3) * 1000000;
+  for (size_t i = 0; i < 7; i++) assert_int_equal(pthread_create(&threads[i], NULL, roles[i], &b), 0);
+  while (!b.r.stop && sl_clock_monotonic_us() < until) usleep(20000);
+  b.r.stop = true;
+  for (size_t i = 0; i < 7; i++) pthread_join(threads[i], NULL);
+  print_message("%u rebuilds, %u queries, %u attempts, %u trims, %u times held, %llu kept\n", b.rebuilds, b.r.queries,
+                b.r.attempts, b.r.trims, b.held, (unsigned long long)b.kept);
+  if (b.r.failure[0]) fail_msg("%s", b.r.failure);
+  assert_true(b.rebuilds && b.r.queries && b.r.attempts && b.r.trims);
+  sl_verify_report verified;
+  assert_ok(sl_verify(k->store, NULL, NULL, &verified));
+  assert_int_equal(verified.problems, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(test_rebuilds_while_everything_runs, kit_setup, kit_teardown),
       cmocka_unit_test_setup_teardown(test_everything_at_once, kit_setup, kit_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
