@@ -19,8 +19,8 @@
 #define INDEX_BASE_CAPACITY (1ull << 21)
 #define INDEX_MAX_CAPACITY (1ull << 31) /* positions in a generation are u32 */
 #define INDEX_FREE_SLOTS 8u             /* fewer left: generations double, so that 24 always suffice */
-/* Events a write transaction, as many as wait: sorted, they come into empty tables page by page, and rewrite fewer
- * pages of others (bytes written per event, random ids: 3,840 in steps of 500, 784 in steps of 4,000). */
+/* Events a write transaction, as many as wait: sorted, they fill empty tables page by page, and of others they rewrite
+ * each page once. */
 #define INDEX_BATCH (1ull << 20)
 #define INDEX_BATCH_LEAST 4000u         /* where memory is short */
 #define INDEX_APPEND_CAP 20000u         /* un-indexed events beyond which a producer helps: 2 to 4 ms of a scan */
