@@ -15,7 +15,9 @@
 #define LOOK_MS 2               /* and so soon after a change that showed nothing new, doubling LOOKS times */
 #define LOOKS 4
 #define HOUSE_MS 30000          /* retention, reader checks */
-#define HOUSE_BUDGET 100000     /* events removed a round: more wait for the next */
+#define HOUSE_SOON_MS 2000      /* the same while the store nears its quota */
+#define HOUSE_NEAR_PERCENT 80
+#define HOUSE_BUDGET 100000     /* events removed a round; the next round follows at once when it was used up */
 #define INDEX_STEP 20000
 #define READER_LAG_ALARM 50000  /* transactions */
 #define NOTE_TXN_BYTES "txn-bytes"
@@ -216,6 +218,7 @@ static void on_report(uv_timer_t *timer) { tell_report(timer->data); }
 
 static void house_work(uv_work_t *request) {
   agent *a = request->data;
+  a->house_again = a->house_near = false;
   const settings *s = &a->settings;
   sl_trim_topic *topics = calloc(s->topic_count + 1, sizeof *topics);
   if (!topics) return;
@@ -234,8 +237,10 @@ static void house_work(uv_work_t *request) {
   else if (result.removed)
     log_line(LEVEL_INFO, "trimmed", "%llu events by retention; the oldest kept is seq %llu",
              (unsigned long long)result.removed, (unsigned long long)result.first_seq);
+  a->house_again = st == SL_OK && result.removed >= HOUSE_BUDGET;
   sl_stats stats;
   if (sl_stats_get(a->store, &stats) != SL_OK) return;
+  a->house_near = stats.bytes_used / HOUSE_NEAR_PERCENT >= stats.bytes_quota / 100;
   if (stats.reader_lag > READER_LAG_ALARM)
     log_line(LEVEL_WARN, "reader-lag", "a reader is %llu transactions behind: the log's file grows until it ends",
              (unsigned long long)stats.reader_lag);
@@ -247,11 +252,18 @@ static void house_work(uv_work_t *request) {
              (unsigned long long)stats.dropped, (unsigned long long)stats.pending);
 }
 
+static void on_house(uv_timer_t *timer);
+
+static void house_next(agent *a, uint64_t in_ms) {
+  if (!a->exiting) uv_timer_start(&a->house, on_house, in_ms, 0);
+}
+
 static void house_after(uv_work_t *request, int status) {
   (void)status;
   agent *a = request->data;
   a->house_busy = false;
   agent_reload_if_due(a);
+  house_next(a, a->house_again ? 0 : a->house_near ? HOUSE_SOON_MS : HOUSE_MS);
 }
 
 static void on_house(uv_timer_t *timer) {
@@ -259,6 +271,7 @@ static void on_house(uv_timer_t *timer) {
   if (a->house_busy || a->exiting) return;
   a->house_work.data = a;
   a->house_busy = uv_queue_work(&a->loop, &a->house_work, house_work, house_after) == 0;
+  if (!a->house_busy) house_next(a, HOUSE_MS);
 }
 
 /* --- signals --- */
@@ -435,7 +448,7 @@ int agent_run(settings *taken, int argc, char **argv) {
       log_line(LEVEL_WARN, "watch-failed", "changes of the log cannot be watched: looking once a second");
     uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS);
     uv_timer_start(&a->report, on_report, 0, report_ms(a));
-    uv_timer_start(&a->house, on_house, 2000, HOUSE_MS);
+    uv_timer_start(&a->house, on_house, HOUSE_SOON_MS, 0);
     if (a->settings.drain && a->settings.drain_timeout_us > 0) /* a call that blocks beyond it is cut short */
       uv_timer_start(&a->deadline, on_deadline,
                      (uint64_t)(a->settings.drain_timeout_us + a->settings.shutdown_timeout_us) / 1000, 0);

@@ -80,6 +80,7 @@ struct agent {
   uv_timer_t deadline;
   uv_work_t index_work, house_work;
   bool index_busy, index_again, house_busy;
+  bool house_again, house_near; /* written by the worker, read after it */
   uint64_t told_last_seq;
   unsigned looks;          /* still to be made */
   uint64_t indexed, last_seq; /* written by the worker, read after it */

@@ -35,6 +35,13 @@ static void to_json(tool *t, const sl_stats *s) {
   json_u64(j, "bytes_used", s->bytes_used);
   json_u64(j, "bytes_quota", s->bytes_quota);
   json_u64(j, "bytes_on_disk", s->bytes_on_disk);
+  json_u64(j, "bytes_free", s->bytes_free);
+  json_u64(j, "bytes_reserved", s->bytes_reserved);
+  json_u64(j, "bytes_per_s", s->bytes_per_s);
+  if (s->full_in_us >= 0)
+    json_u64(j, "seconds_until_full", (uint64_t)(s->full_in_us / 1000000));
+  else
+    json_null(j, "seconds_until_full");
   json_u64(j, "readers", s->readers);
   json_u64(j, "reader_lag", s->reader_lag);
   json_close(j);
@@ -98,6 +105,19 @@ static void to_people(tool *t, const sl_stats *s) {
   text_puts(&words, " used, ");
   text_bytes(&words, s->bytes_on_disk);
   text_puts(&words, " on disk");
+  out_printf(&t->out, "%s\n", text_str(&words));
+  out_cell(&t->out, STYLE_DIM, "space", LABEL, false);
+  text_clear(&words);
+  text_bytes(&words, s->bytes_free);
+  text_puts(&words, " of the log's file free, ");
+  text_bytes(&words, s->bytes_reserved);
+  text_puts(&words, " reserved");
+  if (s->bytes_per_s) {
+    text_puts(&words, ", ");
+    text_bytes(&words, s->bytes_per_s);
+    text_puts(&words, "/s of late, full in ");
+    text_span(&words, s->full_in_us);
+  }
   out_printf(&t->out, "%s\n", text_str(&words));
   text_free(&words);
 }

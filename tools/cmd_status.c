@@ -40,20 +40,8 @@ static void note_dead(look *l, const sl_record *r, bool unicode) {
   text_add_safe(&l->newest_dead, topic_short(r->topic), unicode);
 }
 
-/* Growth since the first event of the last day, at the mean size of the events kept. */
-static void note_growth(look *l, const sl_record *r, bool unicode) {
-  (void)unicode;
-  double seconds = (double)(l->now_us - r->appended_at_us) / 1e6;
-  if (seconds < 60 || l->stats.kept == 0)
-    return;
-  double events = (double)(l->stats.last_seq - r->seq + 1);
-  l->bytes_per_s = events * ((double)l->stats.bytes_used / (double)l->stats.kept) / seconds;
-}
-
 static sl_status look_around(tool *t, look *l, char **report) {
-  const int64_t day_us = 86400000000;
   sl_query dead = {.states = SL_STATE_BIT(SL_DEAD), .flags = SL_QUERY_NEWEST, .limit = 1};
-  sl_query today = {.since_us = t->now_us - day_us, .limit = 1};
   sl_status st = sl_stats_get(t->store, &l->stats);
   if (st != SL_OK)
     return st;
@@ -61,8 +49,6 @@ static sl_status look_around(tool *t, look *l, char **report) {
   l->now_us = clock_us();
   if (l->stats.dead)
     first_of(t, &dead, l, note_dead);
-  if (l->stats.newest_us > today.since_us)
-    first_of(t, &today, l, note_growth);
   return SL_OK;
 }
 
@@ -201,10 +187,12 @@ static void to_json(tool *t, const look *l, uint32_t troubles, const char *repor
   json_key(j, "disk");
   json_open(j);
   json_u64(j, "bytes_used", s->bytes_used);
+  json_u64(j, "bytes_free", s->bytes_free);
+  json_u64(j, "bytes_reserved", s->bytes_reserved);
   json_u64(j, "bytes_quota", s->bytes_quota);
   json_u64(j, "bytes_on_disk", s->bytes_on_disk);
   double left = health_seconds_left(l);
-  if (left > 0 && left < 1e15)
+  if (left >= 0)
     json_u64(j, "seconds_until_full", (uint64_t)left);
   else
     json_null(j, "seconds_until_full");

@@ -66,10 +66,7 @@ uint32_t health_judge(const look *l) {
 }
 
 double health_seconds_left(const look *l) {
-  const sl_stats *s = &l->stats;
-  if (l->bytes_per_s <= 0 || s->bytes_quota <= s->bytes_used)
-    return 0;
-  return (double)(s->bytes_quota - s->bytes_used) / l->bytes_per_s;
+  return l->stats.full_in_us < 0 ? -1 : (double)l->stats.full_in_us / 1e6;
 }
 
 void health_agent(text *out, const look *l) {

@@ -12,7 +12,6 @@ typedef struct look {
   bool alive;               /* an agent holds the store */
   int64_t pid, since_us;
   agent_word word;
-  double bytes_per_s;       /* growth of the log of late; 0: unknown */
   int64_t newest_dead_us;   /* 0: none */
   text newest_dead;         /* "MSG_SIZE_TOO_LARGE on orders.v1", safe */
 } look;
@@ -37,7 +36,7 @@ enum {
 uint32_t health_judge(const look *l);
 const char *trouble_name(trouble t); /* stable, for --json: "no-agent" */
 const char *trouble_words(trouble t); /* for people: "no agent runs while events are pending" */
-/* Seconds until the quota is full at the rate of late; 0: unknown. */
+/* Seconds until the quota is full at the rate of late; -1: unknown. */
 double health_seconds_left(const look *l);
 
 /* The lines behind their labels, safe for a terminal. */

@@ -398,6 +398,13 @@ typedef struct sl_stats {
   uint64_t bytes_on_disk;      /* allocated by all files of the store */
   uint64_t readers;            /* read transactions open now, in all processes */
   uint64_t reader_lag;         /* transactions the oldest of them is behind: large values keep space */
+
+  uint64_t bytes_free;         /* bytes of log/'s file that hold nothing and are used again before it grows */
+  uint64_t bytes_reserved;     /* kept from appends: the quota's reserve for trim, and the ballast file */
+  uint64_t bytes_per_s;        /* appended a second, over the last ten minutes (or since the first event, where
+                                  the store is younger); 0: unknown, nothing was or for less than 10 s */
+  int64_t full_in_us;          /* until appends would meet a full quota at that rate if nothing were trimmed;
+                                  -1: not foreseeable, the rate is unknown */
 } sl_stats;
 
 /* A consistent look, also while producers, agent and trim run. SL_E_CORRUPT, SL_E_IO, SL_E_FORKED. */

@@ -282,6 +282,15 @@ static void read_ahead(log_view *view, const uint8_t *at) {
   view->ahead = at;
 }
 
+sl_status log_view_size(log_view *view, uint64_t seq, uint64_t *bytes) {
+  sl_slice value;
+  sl_status status = db_get(view->txn, LOG_EVENTS, db_u64(&seq), &value);
+  if (status != SL_OK) return status;
+  const uint64_t pages = quota_pages_of(value.len);
+  *bytes = pages > 1 ? pages * 4096 : value.len + 24;
+  return SL_OK;
+}
+
 /* Moves to the first record at or above seq. */
 static sl_status seek(log_view *view, uint64_t seq, uint64_t *found, sl_slice *value) {
   sl_status status = view->cur ? SL_OK : db_cur_open(view->txn, LOG_EVENTS, &view->cur);

@@ -51,8 +51,20 @@ uint32_t log_view_name_id(log_view *view, sl_slice name);
  * the newest record. */
 sl_status log_remove(sl_store *store, const uint64_t *seqs, size_t count);
 
-/* Bytes of log/ in use (high-water mark less free pages), cached for a moment. */
-sl_status log_bytes_used(sl_store *store, uint64_t *bytes);
+typedef struct log_space {
+  uint64_t used;       /* bytes of log/ that hold data: high-water mark less free pages */
+  uint64_t free;       /* bytes of its file below the high-water mark that are free */
+  uint64_t reserved;   /* of the quota, kept from appends for trim */
+} log_space;
+/* Cached for a moment: the free list is counted, not looked up. */
+sl_status log_space_get(sl_store *store, log_space *space);
+sl_status log_bytes_used(sl_store *store, uint64_t *bytes); /* log_space.used alone */
+
+/* Bytes that the record of `seq` takes in the file, about. SL_NOTFOUND. */
+sl_status log_view_size(log_view *view, uint64_t seq, uint64_t *bytes);
+/* Bytes a second that were appended lately: over the last ten minutes before now_us, or since the first event where
+ * the log is younger. 0: nothing was, or for less than ten seconds. Costs a few binary searches. */
+sl_status log_view_rate(log_view *view, int64_t now_us, uint64_t *bytes_per_s);
 
 /* Environment facts for statistics. */
 sl_status log_env_info(sl_store *store, db_env_info *info);

@@ -29,7 +29,7 @@ typedef struct sl_quota {
   pthread_mutex_t lock;
   uint64_t counted_txn;   /* transaction whose free list was counted; 0: none yet */
   uint64_t free_pages;    /* counted then, less what our own commits may have taken since */
-  uint64_t used_bytes;    /* for log_bytes_used */
+  log_space used;         /* for log_space_get */
   uint64_t used_txn;
   int64_t used_at_us;     /* monotonic */
 } sl_quota;
@@ -87,6 +87,8 @@ sl_status log_view_eras(log_view *view, log_era **eras, size_t *count);
 sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t pages);
 /* Pages that a record of `len` bytes takes at most. */
 uint64_t quota_pages_of(size_t len);
+/* Of a quota, what appends leave to trim: it writes before it frees. */
+uint64_t quota_reserve(uint64_t quota);
 /* The store's quota, or what this process's map allows where that is less. */
 uint64_t quota_limit(const sl_log *log, uint64_t quota);
 void quota_forget(sl_log *log); /* space was freed: count again */

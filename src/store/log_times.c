@@ -89,3 +89,40 @@ sl_status log_view_time_ranges(log_view *view, int64_t since_us, int64_t until_u
   *count = n;
   return SL_OK;
 }
+
+#define RATE_SPAN_US INT64_C(600000000)
+#define RATE_LEAST_US INT64_C(10000000)
+#define RATE_SAMPLE 64u
+
+/* How large the newest records are: a store's traffic changes, and what is old may be tombstones by now. */
+static uint64_t mean_size(log_view *view) {
+  uint64_t sum = 0, count = 0;
+  const log_head *head = log_view_head(view);
+  for (uint64_t seq = head->last_seq; seq >= head->first_seq && seq > 0 && count < RATE_SAMPLE; seq--) {
+    uint64_t bytes;
+    if (log_view_size(view, seq, &bytes) != SL_OK) break;
+    sum += bytes;
+    count++;
+  }
+  return count ? sum / count : 0;
+}
+
+sl_status log_view_rate(log_view *view, int64_t now_us, uint64_t *bytes_per_s) {
+  log_range ranges[16];
+  size_t count = 0;
+  uint64_t events = 0;
+  sl_status status = log_view_time_ranges(view, now_us - RATE_SPAN_US, now_us, ranges, 16, &count);
+  if (status != SL_OK) return status;
+  for (size_t i = 0; i < count; i++) events += ranges[i].last - ranges[i].first + 1;
+  *bytes_per_s = 0;
+  if (events == 0) return SL_OK;
+  int64_t span = RATE_SPAN_US;
+  sl_parts oldest;
+  uint64_t found;
+  /* A log younger than that: one that has kept every event it ever had. */
+  if (ranges[0].first == 1 && log_view_next(view, 1, true, &found, &oldest) == SL_OK && found == 1)
+    span = now_us - oldest.appended_us;
+  if (span < RATE_LEAST_US) return SL_OK; /* a burst of a moment says nothing of the days to come */
+  *bytes_per_s = (uint64_t)((double)events * (double)mean_size(view) * 1e6 / (double)span);
+  return SL_OK;
+}

@@ -14,6 +14,9 @@
 #define USED_FRESH_US 100000
 /* Pages a commit touches besides its records: the path to the last leaf, meta tables, the free list. */
 #define COMMIT_PAGES 16u
+/* What a step of trim and the commit of a drop take at most before they give back more. */
+#define RESERVE_LEAST (UINT64_C(64) << 10)
+#define RESERVE_MOST (UINT64_C(8) << 20)
 #define PAGE 4096u
 /* LMDB keeps a value up to about half a page in the leaf; a larger one gets pages of its own. */
 #define LEAF_VALUE_MAX 2000u
@@ -34,6 +37,11 @@ uint64_t quota_limit(const sl_log *log, uint64_t quota) {
   return quota < most ? quota : most;
 }
 
+uint64_t quota_reserve(uint64_t quota) {
+  uint64_t reserve = quota / 64;
+  return reserve < RESERVE_LEAST ? RESERVE_LEAST : reserve > RESERVE_MOST ? RESERVE_MOST : reserve;
+}
+
 static sl_status full(const sl_store *store, uint64_t used, uint64_t quota) {
   /* The delivery book is not opened under the log's writer lock; `stats` tells what is pending. */
   return sl_fail(SL_E_FULL, "the store at %s is full: %.1f MB of %.1f MB used; the event was not stored. Let "
@@ -47,9 +55,9 @@ sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64
   sl_status status = db_high_water(txn, &pages, &size);
   if (status != SL_OK) return status;
   want += COMMIT_PAGES;
-  if ((pages + want) * size <= quota) return SL_OK;
+  uint64_t id = db_txn_id(txn), limit = (quota - quota_reserve(quota)) / size;
+  if (pages + want <= limit) return SL_OK;
 
-  uint64_t id = db_txn_id(txn), limit = quota / size;
   pthread_mutex_lock(&q->lock);
   for (int look = 0; status == SL_OK; look++) {
     bool fresh = look > 0;
@@ -70,9 +78,10 @@ sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64
   return status;
 }
 
-sl_status log_bytes_used(sl_store *store, uint64_t *bytes) {
+sl_status log_space_get(sl_store *store, log_space *space) {
   sl_quota *q = &store->log->quota;
   db_txn *txn;
+  log_meta meta;
   uint64_t pages, size, free_pages;
   int64_t now = sl_clock_monotonic_us();
   sl_status status = db_begin_read(store->log->env, &txn);
@@ -80,21 +89,31 @@ sl_status log_bytes_used(sl_store *store, uint64_t *bytes) {
   uint64_t id = db_txn_id(txn);
   pthread_mutex_lock(&q->lock);
   bool fresh = q->used_txn != 0 && (q->used_txn == id || now - q->used_at_us < USED_FRESH_US);
-  uint64_t used = q->used_bytes;
+  log_space found = q->used;
   pthread_mutex_unlock(&q->lock);
   if (!fresh) {
     status = db_free_pages(txn, &free_pages);
     if (status == SL_OK) status = db_high_water(txn, &pages, &size);
+    if (status == SL_OK) status = log_meta_read(txn, &meta);
     if (status == SL_OK) {
-      used = (pages - (free_pages < pages ? free_pages : pages)) * size;
+      if (free_pages > pages) free_pages = pages;
+      found = (log_space){.used = (pages - free_pages) * size, .free = free_pages * size,
+                          .reserved = quota_reserve(quota_limit(store->log, meta.quota))};
       pthread_mutex_lock(&q->lock);
       q->used_txn = id;
-      q->used_bytes = used;
+      q->used = found;
       q->used_at_us = now;
       pthread_mutex_unlock(&q->lock);
     }
   }
   db_abort(txn);
-  if (status == SL_OK) *bytes = used;
+  if (status == SL_OK) *space = found;
+  return status;
+}
+
+sl_status log_bytes_used(sl_store *store, uint64_t *bytes) {
+  log_space space;
+  sl_status status = log_space_get(store, &space);
+  if (status == SL_OK) *bytes = space.used;
   return status;
 }

@@ -12,6 +12,7 @@
  * trim removed (kept is short by one, so pending is), when a receipt was counted twice or never (totals
  * differ), or when log/ and delivery/ do not belong together. If pending were last seq minus the settled
  * ones, it could never fail, and would say nothing. sl_verify counts the same record by record. */
+#include "base/clock.h"
 #include "store/book_impl.h"
 #include "store/snapshot.h"
 
@@ -108,6 +109,15 @@ static sl_status count(snapshot *snap, sl_stats *s) {
   return status;
 }
 
+/* When the quota is met, if the log grows on as it did lately and nothing is trimmed. */
+static int64_t full_in(const sl_stats *s, const log_space *space) {
+  const uint64_t usable = s->bytes_quota - (space->reserved < s->bytes_quota ? space->reserved : 0);
+  if (space->used >= usable) return 0;
+  if (s->bytes_per_s == 0) return -1;
+  const double us = (double)(usable - space->used) / (double)s->bytes_per_s * 1e6;
+  return us < 9e18 ? (int64_t)us : INT64_MAX;
+}
+
 static uint64_t folder_bytes(const sl_store *store, const char *name) {
   char *path = store_path(store, name);
   DIR *dir = path ? opendir(path) : NULL;
@@ -131,12 +141,18 @@ sl_status sl_stats_get(sl_store *store, sl_stats *out) {
   status = look(store, &snap);
   if (status != SL_OK) return status;
   status = count(&snap, &s);
+  if (status == SL_OK) status = log_view_rate(snap.log, sl_clock_wall_us(), &s.bytes_per_s);
   snapshot_close(&snap);
   db_env_info log = {0}, book = {0};
-  if (status == SL_OK) status = log_bytes_used(store, &s.bytes_used);
+  log_space space = {0};
+  if (status == SL_OK) status = log_space_get(store, &space);
   if (status == SL_OK) status = log_env_info(store, &log);
   if (status == SL_OK) status = db_env_info_get(store->book->env, &book);
   if (status != SL_OK) return status;
+  s.bytes_used = space.used;
+  s.bytes_free = space.free;
+  s.bytes_reserved = space.reserved;
+  s.full_in_us = full_in(&s, &space);
   s.bytes_on_disk =
       folder_bytes(store, "log") + folder_bytes(store, "index") + folder_bytes(store, "delivery");
   s.readers = log.readers + book.readers;

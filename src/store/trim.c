@@ -239,7 +239,9 @@ static sl_status read_log(trim *t, uint64_t *first_seq) {
   return status;
 }
 
-/* One pass from the oldest event on. *more: the limit by bytes is not met yet and another pass can help. */
+/* One pass from the oldest event on. *more: a limit by amount is not met yet and another pass can help. What was
+ * appended during a pass is the next one's: each is shorter than the last as long as trim is the faster of the two,
+ * and whoever is not has removed a step at the least. */
 static sl_status pass(trim *t, uint64_t *first_seq, bool *more) {
   uint64_t before = t->removed;
   sl_status status = read_log(t, first_seq);
@@ -256,7 +258,9 @@ static sl_status pass(trim *t, uint64_t *first_seq, bool *more) {
     t->removed += gone;
   }
   if (status == SL_OK && !t->held) remember(t);
-  *more = t->policy->max_bytes && !t->held && t->removed > before && t->removed < t->budget;
+  const uint64_t gone = t->removed - before;
+  *more = !t->held && t->removed < t->budget &&
+          ((t->policy->max_bytes && gone > 0) || (t->policy->max_events && gone >= STEP));
   return status;
 }
 

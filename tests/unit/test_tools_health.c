@@ -46,7 +46,7 @@ static void all_well(void **state) {
   check(broker, &l, "connected to 3 of 3, redpanda-0:9092, last commit 0.2 s ago");
   check(health_backlog, &l, "0 events, oldest pending none");
   check(health_disk, &l, "412 MiB of 10 GiB");
-  l.bytes_per_s = 3846;
+  l.stats.full_in_us = 31 * 86400 * SECOND;
   check(health_disk, &l, "412 MiB of 10 GiB, 31 days until full at the rate of late");
 }
 
