@@ -19,6 +19,7 @@
 #define HOUSE_NEAR_PERCENT 80
 #define HOUSE_BUDGET 100000     /* events removed a round; the next round follows at once when it was used up */
 #define INDEX_STEP 20000
+#define TOMBSTONE_ROUNDS 8      /* of up to 4,000 events, a tick */
 #define READER_LAG_ALARM 50000  /* transactions */
 #define NOTE_TXN_BYTES "txn-bytes"
 
@@ -200,8 +201,22 @@ static void on_log_change(uv_fs_event_t *watch, const char *name, int events, in
   index_more(a);
 }
 
+/* While the broker is away a full store may go on dropping: the tombstones at the cursor need no broker to be settled,
+ * and trim then frees what is left of them. */
+static void settle_tombstones(agent *a) {
+  core_phase phase = core_phase_of(a->core);
+  if (a->op_running || a->stepping || (phase != PHASE_BACKOFF && phase != PHASE_PARKED)) return;
+  uint64_t settled = 0, sum = 0;
+  for (int i = 0; i < TOMBSTONE_ROUNDS; i++) {
+    if (delivery_settle_tombstones(a->delivery, a->store, &settled) != SL_OK || settled == 0) break;
+    sum += settled;
+  }
+  if (sum > 0) agent_event(a, (core_event){.kind = EVENT_BOOK, .book = delivery_state_get(a->delivery)});
+}
+
 static void on_tick(uv_timer_t *timer) {
   agent *a = timer->data;
+  settle_tombstones(a);
   int64_t slept = suspended_us();
   if (slept - a->suspend_us > 5000000) {
     log_line(LEVEL_INFO, "resumed", "the host slept for %lld s: connecting anew",
@@ -244,6 +259,12 @@ static void house_work(uv_work_t *request) {
   if (stats.reader_lag > READER_LAG_ALARM)
     log_line(LEVEL_WARN, "reader-lag", "a reader is %llu transactions behind: the log's file grows until it ends",
              (unsigned long long)stats.reader_lag);
+  if (stats.dropped_full > a->told_drops)
+    log_line(LEVEL_WARN, "dropped-full",
+             "the store was full: %llu undelivered events were dropped by its policy since the last look, %llu ever; "
+             "`sidelog query --status dropped` names those still kept",
+             (unsigned long long)(stats.dropped_full - a->told_drops), (unsigned long long)stats.dropped_full);
+  a->told_drops = stats.dropped_full;
   if (!stats.balanced)
     log_line(LEVEL_ERROR, "law-broken",
              "appended %llu is not delivered %llu + duplicates %llu + dead %llu + dropped %llu + pending %llu: run "
@@ -430,6 +451,8 @@ int agent_run(settings *taken, int argc, char **argv) {
   log_setup(a->settings.level, a->settings.format);
   int status = open_store(a);
   if (status == 0) a->told_dead = delivery_state_get(a->delivery)->dead;
+  sl_stats stats;
+  if (status == 0 && sl_stats_get(a->store, &stats) == SL_OK) a->told_drops = stats.dropped_full;
   if (status == 0 && (!make_core(a) || !setup_loop(a))) {
     log_line(LEVEL_ERROR, "no-memory", "the agent could not be set up");
     status = 3;

@@ -81,6 +81,7 @@ struct agent {
   uv_work_t index_work, house_work;
   bool index_busy, index_again, house_busy;
   bool house_again, house_near; /* written by the worker, read after it */
+  uint64_t told_drops;          /* the worker's: drops of a full store that have had their line */
   uint64_t told_last_seq;
   unsigned looks;          /* still to be made */
   uint64_t indexed, last_seq; /* written by the worker, read after it */

@@ -78,6 +78,11 @@ typedef enum taken { TAKEN, PAUSED, ENDED } taken;
 
 static taken take(agent *a, const sl_record *r) {
   uint64_t tag;
+  if (r->state == SL_DROPPED) { /* by a full store: nothing is left of it to send */
+    core_offer_result dropped =
+        core_offer_dropped(a->core, r->seq, r->topic, r->error_class, r->error_text, r->settled_at_us);
+    return dropped == OFFER_STOP ? ENDED : TAKEN;
+  }
   size_t size = fill_record_size(r);
   int64_t now = sl_clock_monotonic_us();
   switch (core_offer(a->core, r->seq, r->topic, r->duplicate_of, size, now, &tag)) {

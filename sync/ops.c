@@ -90,7 +90,7 @@ static void work_intent(op_request *r) {
   const delivery_attempt *attempt = core_attempt(r->agent->core);
   bool exactly_once = r->agent->settings.mode == MODE_EXACTLY_ONCE;
   sl_status st = exactly_once ? delivery_intent(r->agent->delivery, attempt) : delivery_record(r->agent->delivery, attempt);
-  r->done.refused = st == SL_E_INVALID; /* the log has changed below it: see delivery_intent */
+  r->done.refused = st == SL_E_INVALID || st == SL_NOTFOUND; /* the log has changed below it: see delivery_intent */
   store_result(r, st, exactly_once ? "the intent could not be written" : "the receipts could not be written");
 }
 

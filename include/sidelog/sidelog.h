@@ -390,7 +390,7 @@ typedef struct sl_stats {
   uint64_t indexed_seq;        /* the index's watermark */
   uint64_t without_correlation;/* among the indexed and kept events */
   uint64_t lanes;              /* topics that drain apart from the main cursor */
-  int64_t oldest_pending_us;   /* appended_at_us of the oldest pending event; 0: none */
+  int64_t oldest_pending_us;   /* appended_at_us of the oldest pending event; 0: none, or unknown */
   int64_t newest_us;           /* appended_at_us of the newest event; 0: none */
 
   uint64_t bytes_used;         /* bytes of log/ that hold data */
@@ -403,6 +403,7 @@ typedef struct sl_stats {
   uint64_t bytes_reserved;     /* kept from appends: the quota's reserve for trim, and the ballast file */
   uint64_t bytes_per_s;        /* appended a second, over the last ten minutes (or since the first event, where
                                   the store is younger); 0: unknown, nothing was or for less than 10 s */
+  uint64_t dropped_full;       /* events that a full store gave up undelivered, ever (sl_full_policy) */
   int64_t full_in_us;          /* until appends would meet a full quota at that rate if nothing were trimmed;
                                   -1: not foreseeable, the rate is unknown */
 } sl_stats;
@@ -420,6 +421,35 @@ SL_API sl_status sl_agent_alive(sl_store *store, int64_t *pid, int64_t *since_us
  * change and at least once a second. Copies at most `cap` bytes to `json` and a NUL if it fits; *len is its
  * whole length. SL_NOTFOUND: no agent ever ran. SL_E_IO, SL_E_FORKED. */
 SL_API sl_status sl_agent_report(sl_store *store, char *json, size_t cap, size_t *len);
+
+/* ------------------------------------------------------------ full store --- */
+
+#define SL_FULL_VERSION 1u
+#define SL_FULL_TOPICS_MAX 4096u
+
+enum {
+  SL_FULL_DROP_DELIVERED = 1u << 0 /* settled events go, oldest first, whatever trim would keep them for */
+};
+
+/* What an append does that meets a full quota or disk, before it fails with SL_E_FULL. Stored in the store: it holds
+ * for all processes. A new store refuses. */
+typedef struct sl_full_policy {
+  uint32_t version;
+  uint32_t flags;          /* SL_FULL_*; 0: refuse */
+  sl_slice drop_oldest;    /* topics, as globs separated by commas ("metrics.*,debug.v1"). Where removing settled events
+                              is not enough, UNDELIVERED events of these go, oldest first: each is counted
+                              (sl_stats.dropped_full), and stays as a record in state SL_DROPPED without its value, key,
+                              headers, tenant and source. Never one that is being sent. Implies SL_FULL_DROP_DELIVERED.
+                              Empty: what is undelivered never goes. A store that ever had such a policy is of format 2,
+                              which a sidelog from before it refuses */
+  uint64_t ballast_bytes;  /* a file that keeps room on the disk and is given up when the disk is full, so that
+                              trim and the agent can write; 0: 1 MiB; SL_NONE: no such file; at most 1 GiB */
+} sl_full_policy;
+
+/* SL_E_INVALID, SL_E_FULL, SL_E_IO, SL_E_FORKED. */
+SL_API sl_status sl_full_policy_set(sl_store *store, const sl_full_policy *policy);
+/* `topics` is where drop_oldest points to afterwards. ballast_bytes is never 0. SL_E_IO, SL_E_FORKED. */
+SL_API sl_status sl_full_policy_get(sl_store *store, sl_full_policy *policy, char topics[SL_FULL_TOPICS_MAX]);
 
 /* ------------------------------------------------- index, trim and verify --- */
 

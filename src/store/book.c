@@ -21,20 +21,26 @@ static const db_table_def book_tables[BOOK_TABLES] = {
 
 uint64_t book_topic_hash(sl_slice topic) { return XXH3_64bits(topic.data, topic.len); }
 
-void book_totals_put(const book_totals *totals, uint8_t out[BOOK_TOTALS_SIZE]) {
+size_t book_totals_put(const book_totals *totals, uint8_t out[BOOK_TOTALS_MOST]) {
   sl_put_u64(out, totals->delivered);
   sl_put_u64(out + 8, totals->duplicates);
   sl_put_u64(out + 16, totals->dead);
   sl_put_u64(out + 24, totals->dropped);
   sl_put_u64(out + 32, totals->copies);
+  sl_put_u64(out + 40, totals->drops);
+  return totals->drops ? BOOK_TOTALS_MOST : BOOK_TOTALS_SIZE;
 }
 
-void book_totals_get(const uint8_t in[BOOK_TOTALS_SIZE], book_totals *totals) {
-  totals->delivered = sl_get_u64(in);
-  totals->duplicates = sl_get_u64(in + 8);
-  totals->dead = sl_get_u64(in + 16);
-  totals->dropped = sl_get_u64(in + 24);
-  totals->copies = sl_get_u64(in + 32);
+bool book_totals_get(sl_slice in, book_totals *totals) {
+  if (in.len != BOOK_TOTALS_SIZE && in.len != BOOK_TOTALS_MOST) return false;
+  const uint8_t *p = in.data;
+  totals->delivered = sl_get_u64(p);
+  totals->duplicates = sl_get_u64(p + 8);
+  totals->dead = sl_get_u64(p + 16);
+  totals->dropped = sl_get_u64(p + 24);
+  totals->copies = sl_get_u64(p + 32);
+  totals->drops = in.len == BOOK_TOTALS_MOST ? sl_get_u64(p + 40) : 0;
+  return true;
 }
 
 sl_status book_meta_get(db_txn *txn, const char *key, sl_slice *value) {
@@ -216,11 +222,9 @@ static sl_status view_load(book_view *view) {
     if (status != SL_OK) return sl_fail_context(status, "delivery/ cursor");
     status = book_meta_get(view->txn, BOOK_KEY_TOTALS, &value);
   }
-  if (status == SL_NOTFOUND || (status == SL_OK && value.len != BOOK_TOTALS_SIZE))
+  if (status == SL_NOTFOUND || (status == SL_OK && !book_totals_get(value, &view->totals)))
     return sl_fail(SL_E_CORRUPT, "delivery/ has no cursor or no totals: restore it from a backup");
-  if (status != SL_OK) return status;
-  book_totals_get(value.data, &view->totals);
-  return SL_OK;
+  return status;
 }
 
 sl_status book_view_open(sl_store *store, book_view **out) {
@@ -365,4 +369,11 @@ sl_status book_view_fate(book_view *view, uint64_t seq, sl_slice topic, book_fat
                    receipt.verdict == SL_VERDICT_LANE ? "it waits in a lane, but the lane is beyond it"
                                                       : "there was no such event");
   }
+}
+
+void book_fate_of_tombstone(const sl_parts *parts, book_fate *fate) {
+  if (fate->state != SL_PENDING || !(parts->flags & SL_RECORD_DROPPED)) return;
+  fate->state = SL_DROPPED;
+  fate->settled_us = parts->dropped_us;
+  fate->letter = (sl_letter){.error_class = SL_STR(BOOK_CLASS_DROPPED), .error_text = SL_STR(BOOK_TEXT_DROPPED)};
 }

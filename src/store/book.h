@@ -4,6 +4,7 @@
 #define SL_STORE_BOOK_H
 #include "format/progress.h"
 #include "format/receipt.h"
+#include "format/record.h"
 #include "store/store.h"
 
 sl_status book_open(sl_store *store);
@@ -12,6 +13,7 @@ void book_close(sl_book *book);
 typedef struct book_totals {
   uint64_t delivered, duplicates, dead, dropped;
   uint64_t copies; /* replay copies settled: they are no events, so the law must leave them out of pending */
+  uint64_t drops;  /* tombstones settled; those not yet settled count as dropped by the log's word (stats.c) */
 } book_totals;
 
 typedef struct book_view book_view;
@@ -38,6 +40,12 @@ typedef struct book_fate {
 /* What became of the event. A receipt is believed only for a settled event. SL_E_CORRUPT when a settled
  * event has no receipt. */
 sl_status book_view_fate(book_view *view, uint64_t seq, sl_slice topic, book_fate *fate);
+
+/* A tombstone is dropped at once, by the record's own word, until its receipt says so (or, in at-least-once, that it
+ * had been sent after all). No-op for other records and settled ones. */
+void book_fate_of_tombstone(const sl_parts *parts, book_fate *fate);
+#define BOOK_CLASS_DROPPED "DROPPED_STORE_FULL"
+#define BOOK_TEXT_DROPPED "the store was full, and its policy drops the oldest events of this topic; the value is gone"
 
 /* Below every seq that trim must keep: min(cursor, lanes, and - with an intent - the cursor before it). */
 uint64_t book_view_trim_limit(const book_view *view);

@@ -17,8 +17,13 @@ enum { BOOK_META, BOOK_RECEIPTS, BOOK_SPARSE, BOOK_DEAD, BOOK_CURSORS, BOOK_NOTE
 #define BOOK_KEY_PARTITION "partition"
 #define BOOK_KEY_SENDER "sender"
 
-/* Totals on disk: five u64 in the order of book_totals. The intent's are followed by one byte: marked. */
+/* A transaction that a drop overtook has its seqs left alone for a while: u64 seq, i64 until (wall clock). */
+#define BOOK_KEY_HOLD "hold"
+
+/* Totals on disk: five u64 in the order of book_totals, and drops as a sixth where there are any. The intent's are
+ * followed by one byte: marked. */
 #define BOOK_TOTALS_SIZE 40u
+#define BOOK_TOTALS_MOST 48u
 
 struct sl_book {
   sl_store *store;
@@ -40,8 +45,8 @@ struct book_view {
 /* The number under which a topic's events wait in LANE receipts: XXH3-64 of its name. */
 uint64_t book_topic_hash(sl_slice topic);
 
-void book_totals_put(const book_totals *totals, uint8_t out[BOOK_TOTALS_SIZE]);
-void book_totals_get(const uint8_t in[BOOK_TOTALS_SIZE], book_totals *totals);
+size_t book_totals_put(const book_totals *totals, uint8_t out[BOOK_TOTALS_MOST]); /* how many bytes */
+bool book_totals_get(sl_slice in, book_totals *totals); /* false: not of a length that totals have */
 
 /* A value of meta: SL_NOTFOUND when it is not there. */
 sl_status book_meta_get(db_txn *txn, const char *key, sl_slice *value);

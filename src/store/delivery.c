@@ -1,9 +1,11 @@
 /* The agent's side of the delivery book. delivery.h has the protocol and its invariants; delivery_plan.c
  * checks an attempt, here it is written, settled or abandoned, each in one write transaction. */
 #include "store/delivery_impl.h"
+#include "base/clock.h"
 #include "base/id.h"
 #include "store/agent_lock.h"
 #include "store/log.h"
+#include "store/space.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -53,11 +55,10 @@ static sl_status load_from(sl_delivery *d, db_txn *txn) {
   if (status != SL_OK) return status;
   s->last_attempt = sl_get_u64(value.data);
   status = book_meta_get(txn, BOOK_KEY_TOTALS, &value);
-  if (status == SL_NOTFOUND || (status == SL_OK && value.len != BOOK_TOTALS_SIZE))
+  book_totals totals;
+  if (status == SL_NOTFOUND || (status == SL_OK && !book_totals_get(value, &totals)))
     return sl_fail(SL_E_CORRUPT, "delivery/ has no totals");
   if (status != SL_OK) return status;
-  book_totals totals;
-  book_totals_get(value.data, &totals);
   s->delivered = totals.delivered;
   s->duplicates = totals.duplicates;
   s->dead = totals.dead;
@@ -175,14 +176,15 @@ static void write_plan(db_txn *txn, const sl_delivery *d, const delivery_plan *p
 
 static void write_intent(db_txn *txn, const sl_delivery *d, const delivery_attempt *attempt,
                          const delivery_plan *plan) {
-  uint8_t totals[BOOK_TOTALS_SIZE + 1];
-  book_totals_put(&plan->totals, totals);
-  totals[BOOK_TOTALS_SIZE] = attempt->marked ? 1 : 0;
+  uint8_t totals[BOOK_TOTALS_MOST + 1];
+  const size_t len = book_totals_put(&plan->totals, totals);
+  totals[len] = attempt->marked ? 1 : 0;
   const uint64_t number = attempt->progress.attempt;
   write_plan(txn, d, plan);
   book_meta_put(txn, BOOK_KEY_INTENT, sl_buf_slice(&plan->progress));
-  book_meta_put(txn, BOOK_KEY_INTENT_TOTALS, (sl_slice){totals, sizeof totals});
+  book_meta_put(txn, BOOK_KEY_INTENT_TOTALS, (sl_slice){totals, len + 1});
   book_meta_put(txn, BOOK_KEY_ATTEMPT, db_u64(&number));
+  del_meta(txn, BOOK_KEY_HOLD);
 }
 
 static sl_status apply_moves(db_txn *txn) {
@@ -206,12 +208,14 @@ static sl_status apply_moves(db_txn *txn) {
 /* The intent becomes the cursor, inside txn. */
 static sl_status settle_in(db_txn *txn) {
   sl_slice value;
-  uint8_t totals[BOOK_TOTALS_SIZE + 1];
+  uint8_t totals[BOOK_TOTALS_MOST + 1];
   sl_status status = book_meta_get(txn, BOOK_KEY_INTENT_TOTALS, &value);
   if (status == SL_NOTFOUND) return db_txn_fail(txn, sl_fail(SL_E_INVALID, "there is no intent to settle"));
   if (status != SL_OK) return status;
-  if (value.len != sizeof totals) return db_txn_fail(txn, sl_fail(SL_E_CORRUPT, "delivery/ intent.totals"));
-  memcpy(totals, value.data, sizeof totals);
+  if (value.len != BOOK_TOTALS_SIZE + 1 && value.len != BOOK_TOTALS_MOST + 1)
+    return db_txn_fail(txn, sl_fail(SL_E_CORRUPT, "delivery/ intent.totals"));
+  const size_t len = value.len - 1;
+  memcpy(totals, value.data, value.len);
   status = book_meta_get(txn, BOOK_KEY_INTENT, &value);
   if (status == SL_NOTFOUND) return db_txn_fail(txn, sl_fail(SL_E_CORRUPT, "delivery/ has half an intent"));
   if (status != SL_OK) return status;
@@ -220,8 +224,8 @@ static sl_status settle_in(db_txn *txn) {
   if (progress.failed) return db_txn_fail(txn, sl_fail(SL_E_NOMEM, "out of memory"));
   apply_moves(txn);
   book_meta_put(txn, BOOK_KEY_CURSOR, sl_buf_slice(&progress));
-  book_meta_put(txn, BOOK_KEY_TOTALS, (sl_slice){totals, BOOK_TOTALS_SIZE});
-  if (totals[BOOK_TOTALS_SIZE]) book_meta_put(txn, BOOK_KEY_MARKER, sl_buf_slice(&progress));
+  book_meta_put(txn, BOOK_KEY_TOTALS, (sl_slice){totals, len});
+  if (totals[len]) book_meta_put(txn, BOOK_KEY_MARKER, sl_buf_slice(&progress));
   sl_buf_free(&progress);
   forget_intent(txn);
   return db_txn_status(txn);
@@ -241,36 +245,80 @@ static sl_status begin(sl_delivery *d, db_txn **txn) {
   return status == SL_OK ? db_begin_write(d->store->book->env, false, txn) : status;
 }
 
+static sl_status read_drops(sl_store *store, uint64_t *drops) {
+  log_view *log;
+  sl_status status = log_view_open(store, &log);
+  if (status != SL_OK) return status;
+  *drops = log_view_head(log)->drops;
+  log_view_close(log);
+  return SL_OK;
+}
+
+/* Plans the attempt. A drop (space_drop.c) holds the lock that `txn` is, so the plan is good as long as no tombstone was
+ * made since it was begun; else it is made anew under the lock, where none can come. */
+static sl_status plan_in(sl_delivery *d, db_txn *txn, const delivery_attempt *attempt, uint64_t drops,
+                         delivery_plan *plan) {
+  uint64_t now = drops;
+  sl_status status = read_drops(d->store, &now);
+  if (status != SL_OK || now == drops) return status;
+  delivery_plan_free(plan);
+  status = delivery_plan_make(d->store, attempt, plan);
+  if (status != SL_NOTFOUND) return status;
+  /* Overtaken. The next try has its events to itself for a while, or droppers that take the oldest again and again
+   * would never let a transaction through. */
+  uint8_t hold[16];
+  sl_put_u64(hold, attempt->progress.seq);
+  sl_put_u64(hold + 8, (uint64_t)(sl_clock_wall_us() + DELIVERY_HOLD_US));
+  book_meta_put(txn, BOOK_KEY_HOLD, SL_BYTES(hold, sizeof hold));
+  return status;
+}
+
 static sl_status write_attempt(sl_delivery *d, const delivery_attempt *attempt, bool settle) {
   sl_status status = enter(d);
   if (status != SL_OK) return status;
-  delivery_plan plan;
-  status = delivery_plan_make(d->store, attempt, &plan);
+  delivery_plan plan = {0};
+  uint64_t drops = 0;
+  db_txn *txn;
+  status = read_drops(d->store, &drops);
+  if (status == SL_OK) status = delivery_plan_make(d->store, attempt, &plan);
   /* What a relaxed append left unflushed must not be in a receipt: after a power cut the same seqs would be
    * given to other events, which would then count as delivered. */
   if (status == SL_OK) status = log_flush_for(d->store);
-  db_txn *txn;
-  if (status == SL_OK) {
+  if (status == SL_NOTFOUND) drops = UINT64_MAX; /* overtaken: to be said under the lock, with a hold */
+  if (status == SL_OK || status == SL_NOTFOUND) {
     status = db_begin_write(d->store->book->env, false, &txn);
     if (status == SL_OK) {
-      write_intent(txn, d, attempt, &plan);
-      if (settle) settle_in(txn);
+      const sl_status planned = plan_in(d, txn, attempt, drops, &plan);
+      if (planned == SL_OK) {
+        write_intent(txn, d, attempt, &plan);
+        if (settle) settle_in(txn);
+      } else if (planned != SL_NOTFOUND) {
+        db_txn_fail(txn, planned);
+      }
       status = db_commit(txn);
+      if (status == SL_OK && planned == SL_NOTFOUND) status = planned;
     }
   }
   delivery_plan_free(&plan);
   return status == SL_OK ? load(d) : status;
 }
 
+/* What settles events lets trim free the space of them, so it may use the ballast of a full disk. */
+static sl_status write_on_ballast(sl_delivery *d, const delivery_attempt *attempt, bool settle) {
+  sl_status status = write_attempt(d, attempt, settle);
+  if (status == SL_E_FULL && space_release_ballast(d->store)) status = write_attempt(d, attempt, settle);
+  return status;
+}
+
 sl_status delivery_intent(sl_delivery *d, const delivery_attempt *attempt) {
-  return write_attempt(d, attempt, false);
+  return write_on_ballast(d, attempt, false);
 }
 
 sl_status delivery_record(sl_delivery *d, const delivery_attempt *attempt) {
-  return write_attempt(d, attempt, true);
+  return write_on_ballast(d, attempt, true);
 }
 
-sl_status delivery_settle(sl_delivery *d) {
+static sl_status settle(sl_delivery *d) {
   db_txn *txn;
   sl_status status = begin(d, &txn);
   if (status != SL_OK) return status;
@@ -279,6 +327,12 @@ sl_status delivery_settle(sl_delivery *d) {
    * behind a trim would leave events without a trace. */
   status = db_commit(txn);
   return status == SL_OK ? load(d) : status;
+}
+
+sl_status delivery_settle(sl_delivery *d) {
+  sl_status status = settle(d);
+  if (status == SL_E_FULL && space_release_ballast(d->store)) status = settle(d);
+  return status;
 }
 
 /* What an abandoned attempt wrote among the settled seqs, for lanes. */

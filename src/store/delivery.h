@@ -18,6 +18,10 @@
  *       later transaction once answered for events it had not delivered).
  *   I4  Totals are those of the cursor; they change in delivery_settle's transaction only.
  *   I5  Delivery never passes the index's watermark: duplicates are recognised by the indexer.
+ *   I6  No event is both sent and dropped. A drop (a full store whose policy says so) turns the record of an
+ *       unsettled event beyond the intent into a tombstone, under the lock that an intent is written under. So an
+ *       intent that is there keeps its events, and one that comes too late is refused before its commit. Where the
+ *       events are on the broker before the intent (at-least-once), such an event is sent, and no longer dropped.
  *
  * Threads: one thread at a time may use an sl_delivery (it need not always be the same one).
  */
@@ -79,7 +83,8 @@ typedef struct delivery_attempt {
  * met the cursor: each waiting event that a lane moves beyond needs its lane verdict.
  * SL_E_INVALID: breaks I1, I2 or I5 (the detail says how; nothing was written), also where the log has
  * changed since it was read, an event of the attempt having been dropped: abort, and begin again at the
- * cursor. SL_E_FULL, SL_E_IO. */
+ * cursor. SL_NOTFOUND: the same by I6, where a full store has dropped an event of a marked attempt; no intent was
+ * written, and for half a minute the store leaves these events alone. SL_E_FULL, SL_E_IO. */
 sl_status delivery_intent(sl_delivery *delivery, const delivery_attempt *attempt);
 
 /* The intent becomes the cursor (and, when it was marked, the marker known to be on the broker).
@@ -88,6 +93,10 @@ sl_status delivery_settle(sl_delivery *delivery);
 
 /* delivery_intent and delivery_settle as one durable write: for at-least-once, after acknowledgement. */
 sl_status delivery_record(sl_delivery *delivery, const delivery_attempt *attempt);
+
+/* Gives the tombstones at the cursor (and duplicates among them) their receipts, without a broker: up to 4,000 events.
+ * *settled: how far the cursor moved; 0: there is none, or an intent of unknown outcome. */
+sl_status delivery_settle_tombstones(sl_delivery *delivery, sl_store *store, uint64_t *settled);
 
 /* The intent's transaction certainly did not commit. */
 sl_status delivery_abandon(sl_delivery *delivery);

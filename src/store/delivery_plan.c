@@ -151,10 +151,17 @@ static sl_status tally_copy(walk *w, uint64_t origin, const delivery_verdict *v)
 
 static sl_status tally(walk *w, const sl_parts *parts, const delivery_verdict *v) {
   sl_status status = SL_OK;
+  const bool tombstone = parts && (parts->flags & SL_RECORD_DROPPED);
+  /* Before its commit a transaction can still be aborted, and then the event was not sent. What is on the broker
+   * already (at-least-once) was sent, whatever became of its record meanwhile. */
+  if (tombstone && w->attempt->marked && v->verdict != SL_VERDICT_DROPPED && v->verdict != SL_VERDICT_LANE)
+    return sl_fail(SL_NOTFOUND, "event %" PRIu64 " was dropped by the full store before its transaction was committed: "
+                   "abort it", v->seq);
   if (v->verdict == SL_VERDICT_DEAD || v->verdict == SL_VERDICT_DROPPED) status = plan_letter(w, v);
   if (status != SL_OK || v->verdict == SL_VERDICT_LANE) return status;
   if (parts && (parts->flags & SL_RECORD_REPLAY)) return tally_copy(w, parts->origin_seq, v);
   book_totals *totals = &w->plan->totals;
+  totals->drops += tombstone;
   switch (v->verdict) {
   case SL_VERDICT_SENT: totals->delivered++; break;
   case SL_VERDICT_DUPLICATE: totals->duplicates++; break;

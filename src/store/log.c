@@ -42,18 +42,20 @@ sl_status log_meta_read(db_txn *txn, log_meta *meta) {
   if (status != SL_OK) return status;
   const uint8_t *p = value.data;
   *meta = (log_meta){.first_seq = sl_get_u64(p), .trimmed = sl_get_u64(p + 8), .copies = sl_get_u64(p + 16),
-                     .quota = sl_get_u64(p + 24), .flags = sl_get_u64(p + 32)};
+                     .quota = sl_get_u64(p + 24), .flags = sl_get_u64(p + 32),
+                     .drops = value.len >= LOG_META_DROPS_SIZE ? sl_get_u64(p + 40) : 0};
   return SL_OK;
 }
 
 sl_status log_meta_write(db_txn *txn, const log_meta *meta) {
-  uint8_t p[LOG_META_SIZE];
+  uint8_t p[LOG_META_DROPS_SIZE];
   sl_put_u64(p, meta->first_seq);
   sl_put_u64(p + 8, meta->trimmed);
   sl_put_u64(p + 16, meta->copies);
   sl_put_u64(p + 24, meta->quota);
   sl_put_u64(p + 32, meta->flags);
-  return db_put(txn, LOG_META, LOG_KEY_HEAD, SL_BYTES(p, sizeof p));
+  sl_put_u64(p + 40, meta->drops);
+  return db_put(txn, LOG_META, LOG_KEY_HEAD, SL_BYTES(p, meta->drops ? LOG_META_DROPS_SIZE : LOG_META_SIZE));
 }
 
 /* Writes down what this opener asks to hold for all processes. */
@@ -116,6 +118,7 @@ sl_status log_open(sl_store *store) {
   if (log) {
     pthread_mutex_init(&log->quota.lock, NULL);
     pthread_mutex_init(&log->memo.lock, NULL);
+    pthread_mutex_init(&log->drops.lock, NULL);
     log->dict = dict_new();
   }
   sl_status status = dir && log && log->dict ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");
@@ -155,6 +158,7 @@ void log_close(sl_log *log) {
   dict_free(log->dict);
   pthread_mutex_destroy(&log->quota.lock);
   pthread_mutex_destroy(&log->memo.lock);
+  pthread_mutex_destroy(&log->drops.lock);
   free(log);
 }
 
@@ -229,6 +233,7 @@ sl_status log_view_open(sl_store *store, log_view **out) {
   view->head.first_seq = meta.first_seq;
   view->head.trimmed = meta.trimmed;
   view->head.copies = meta.copies;
+  view->head.drops = meta.drops;
   view->head.quota = quota_limit(store->log, meta.quota);
   *out = view;
   return SL_OK;
@@ -282,9 +287,13 @@ static void read_ahead(log_view *view, const uint8_t *at) {
   view->ahead = at;
 }
 
+sl_status log_view_raw(log_view *view, uint64_t seq, sl_slice *record) {
+  return db_get(view->txn, LOG_EVENTS, db_u64(&seq), record);
+}
+
 sl_status log_view_size(log_view *view, uint64_t seq, uint64_t *bytes) {
   sl_slice value;
-  sl_status status = db_get(view->txn, LOG_EVENTS, db_u64(&seq), &value);
+  sl_status status = log_view_raw(view, seq, &value);
   if (status != SL_OK) return status;
   const uint64_t pages = quota_pages_of(value.len);
   *bytes = pages > 1 ? pages * 4096 : value.len + 24;

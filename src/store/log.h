@@ -16,6 +16,7 @@ typedef struct log_head {
   uint64_t trimmed;    /* removed by trim ever: kept + trimmed == last_seq, or records are missing */
   uint64_t copies;     /* replay copies among all ever appended */
   uint64_t quota;      /* bytes, as all openers have it now */
+  uint64_t drops;      /* tombstones ever made, settled ones and trimmed ones too */
 } log_head;
 
 /* A read transaction on the log. Short-lived, one thread. */
@@ -60,6 +61,8 @@ typedef struct log_space {
 sl_status log_space_get(sl_store *store, log_space *space);
 sl_status log_bytes_used(sl_store *store, uint64_t *bytes); /* log_space.used alone */
 
+/* The encoded record, in the view's snapshot. SL_NOTFOUND. */
+sl_status log_view_raw(log_view *view, uint64_t seq, sl_slice *record);
 /* Bytes that the record of `seq` takes in the file, about. SL_NOTFOUND. */
 sl_status log_view_size(log_view *view, uint64_t seq, uint64_t *bytes);
 /* Bytes a second that were appended lately: over the last ten minutes before now_us, or since the first event where

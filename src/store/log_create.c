@@ -33,10 +33,10 @@ sl_status log_peek(const sl_store *store, const char *dir, uint64_t *quota) {
     status = db_get(txn, 0, LOG_KEY_FORMAT, &value);
     if (status == SL_NOTFOUND) status = sl_fail(SL_E_NO_STORE, "the store at %s was never completed", store->path);
     uint32_t format = status == SL_OK && value.len == 4 ? sl_get_u32(value.data) : 0;
-    if (status == SL_OK && format > SL_FORMAT_VERSION)
+    if (status == SL_OK && format > LOG_FORMAT_DROPS)
       status = sl_fail(SL_E_VERSION, "the store at %s was written by format %" PRIu32 ", this sidelog reads "
                        "up to %u: use a newer sidelog; nothing was touched", store->path, format,
-                       SL_FORMAT_VERSION);
+                       LOG_FORMAT_DROPS);
     if (status == SL_OK && format == 0)
       status = sl_fail(SL_E_CORRUPT, "%s: the format version is damaged", dir);
     if (status == SL_OK) status = db_get(txn, 0, LOG_KEY_HEAD, &value);

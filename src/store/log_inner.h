@@ -5,6 +5,9 @@
 #include "store/dict.h"
 #include "store/log.h"
 #include "store/slots.h"
+#include "store/space.h"
+
+#include <stdatomic.h>
 
 enum { LOG_EVENTS, LOG_META, LOG_DICT_IDS, LOG_DICT_NAMES, LOG_TABLES };
 extern const db_table_def log_tables[LOG_TABLES];
@@ -14,15 +17,21 @@ extern const db_table_def log_tables[LOG_TABLES];
 #define LOG_KEY_STORE SL_STR("store")     /* 16 bytes of identity, then i64: created, microseconds */
 #define LOG_KEY_HEAD SL_STR("head")       /* log_meta, LOG_META_SIZE bytes */
 #define LOG_KEY_TICKETS SL_STR("tickets") /* of the last group commit through each slot: commit.c */
+#define LOG_KEY_FULL SL_STR("full")       /* what to do when the store is full: space.c; missing: refuse */
 #define LOG_KEY_ERAS SL_STR("eras")       /* u64 each: the first seq of each era, ascending; the first is 1 */
 
-/* Changed by trim, by options and by replays, never by a plain append. */
+/* Changed by trim, by drops, by options and by replays, never by a plain append. */
 typedef struct log_meta {
   uint64_t first_seq, trimmed, copies, quota;
-  uint64_t flags; /* LOG_RELAXED */
+  uint64_t flags; /* LOG_RELAXED, LOG_TIGHT */
+  uint64_t drops; /* tombstones ever made; written when there are any, so a store without them reads as it always did */
 } log_meta;
 #define LOG_META_SIZE 40u
+#define LOG_META_DROPS_SIZE 48u
+/* The format of a store in which events may be dropped: an older sidelog must not touch it. */
+#define LOG_FORMAT_DROPS 2u
 #define LOG_DEFAULT_QUOTA (UINT64_C(10) << 30)
+#define LOG_TIGHT 2u   /* the disk was full and the ballast is used up: the file must not grow, and keeps free pages */
 #define LOG_RELAXED 1u /* some process opened the store to append without a flush of the meta page */
 
 typedef struct sl_quota {
@@ -48,6 +57,8 @@ struct sl_log {
   uint64_t map_size;
   sl_quota quota;
   trim_memo memo;
+  space_memo drops;
+  _Atomic uint64_t room_made; /* rounds of space_make_room that made some */
   slots *slots;   /* NULL: each append commits alone */
 };
 

@@ -81,12 +81,13 @@ sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts
   if (!parts_match(q, parts)) return SL_NOTFOUND;
   sl_status status = SL_OK;
   if (q->states) { /* most of a store is settled, most questions are about what is not */
-    const bool settled = book_view_settled(snap->book, seq, parts->topic);
+    const bool settled = (parts->flags & SL_RECORD_DROPPED) || book_view_settled(snap->book, seq, parts->topic);
     const uint32_t possible = settled ? ~SL_STATE_BIT(SL_PENDING) : SL_STATE_BIT(SL_PENDING);
     if (!(q->states & possible)) return SL_NOTFOUND;
   }
   status = book_view_fate(snap->book, seq, parts->topic, fate);
   if (status != SL_OK) return status;
+  book_fate_of_tombstone(parts, fate);
   if (q->states && !(q->states & SL_STATE_BIT(fate->state))) return SL_NOTFOUND;
   if (!whole) status = log_view_get(snap->log, seq, false, parts);
   if (status != SL_OK) return status;

@@ -17,6 +17,8 @@
 /* What a step of trim and the commit of a drop take at most before they give back more. */
 #define RESERVE_LEAST (UINT64_C(64) << 10)
 #define RESERVE_MOST (UINT64_C(8) << 20)
+/* With the ballast gone and the disk full, what appends leave free in the file: enough for trim to free more. */
+#define TIGHT_PAGES 64u
 #define PAGE 4096u
 /* LMDB keeps a value up to about half a page in the leaf; a larger one gets pages of its own. */
 #define LEAF_VALUE_MAX 2000u
@@ -56,7 +58,9 @@ sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64
   if (status != SL_OK) return status;
   want += COMMIT_PAGES;
   uint64_t id = db_txn_id(txn), limit = (quota - quota_reserve(quota)) / size;
-  if (pages + want <= limit) return SL_OK;
+  const bool tight = meta->flags & LOG_TIGHT;
+  if (tight && pages < limit + TIGHT_PAGES) limit = pages > TIGHT_PAGES ? pages - TIGHT_PAGES : 0;
+  if (!tight && pages + want <= limit) return SL_OK;
 
   pthread_mutex_lock(&q->lock);
   for (int look = 0; status == SL_OK; look++) {

@@ -8,6 +8,9 @@
  *   pending                  = those + the lanes' waiting events - replay copies among them
  *   appended                 = last seq - replay copies ever appended
  *
+ * A tombstone (an event that a full store dropped) is dropped from the moment its record says so. Until delivery passes
+ * it, the log's counter of drops less the book's of settled ones moves it from pending to dropped.
+ *
  * On a sound store kept + trimmed = last seq, and the law holds. It fails when a record is missing that no
  * trim removed (kept is short by one, so pending is), when a receipt was counted twice or never (totals
  * differ), or when log/ and delivery/ do not belong together. If pending were last seq minus the settled
@@ -15,6 +18,7 @@
 #include "base/clock.h"
 #include "store/book_impl.h"
 #include "store/snapshot.h"
+#include "store/space.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -23,6 +27,7 @@
 #include <sys/stat.h>
 
 #define TRIES 100
+#define OLDEST_LOOKS 20000u
 
 typedef struct waiting {
   uint64_t count, first;
@@ -59,16 +64,19 @@ static sl_status look(sl_store *store, snapshot *snap) {
   }
 }
 
+/* Tombstones in front are passed over, as many as can be in a moment; 0: beyond. */
 static sl_status oldest_pending(snapshot *snap, uint64_t from, int64_t *at) {
   sl_parts parts;
-  for (uint64_t seq = from, found = 0;; seq = found + 1) {
+  uint64_t seq = from, found = 0;
+  for (unsigned looks = 0; looks < OLDEST_LOOKS; looks++, seq = found + 1) {
     bool damaged;
     sl_status status = snapshot_next(snap->log, seq, true, &found, &parts, &damaged);
     if (status == SL_NOTFOUND) return SL_OK;
-    if (status == SL_OK && damaged) continue;
+    if (status == SL_OK && (damaged || (parts.flags & SL_RECORD_DROPPED))) continue;
     if (status == SL_OK) *at = parts.appended_us;
     return status;
   }
+  return SL_OK;
 }
 
 static sl_status count(snapshot *snap, sl_stats *s) {
@@ -82,12 +90,14 @@ static sl_status count(snapshot *snap, sl_stats *s) {
   const uint64_t below = cursor->seq > head->trimmed ? cursor->seq - head->trimmed : 0;
   const uint64_t above = head->kept > below ? head->kept - below : 0;
   const uint64_t open = above + lanes.count;
+  const uint64_t tombstones = head->drops > totals->drops ? head->drops - totals->drops : 0;
   s->appended = head->last_seq - head->copies;
   s->delivered = totals->delivered;
   s->duplicates = totals->duplicates;
   s->dead = totals->dead;
-  s->dropped = totals->dropped;
-  s->pending = open > copies ? open - copies : 0;
+  s->dropped = totals->dropped + tombstones;
+  s->dropped_full = head->drops;
+  s->pending = open > copies + tombstones ? open - copies - tombstones : 0;
   s->balanced = s->appended == s->delivered + s->duplicates + s->dead + s->dropped + s->pending;
   s->first_seq = head->kept ? head->first_seq : 0;
   s->last_seq = head->last_seq;
@@ -99,7 +109,7 @@ static sl_status count(snapshot *snap, sl_stats *s) {
   s->without_correlation = index_view_without_correlation(snap->index);
   s->lanes = cursor->lane_count;
   const uint64_t first_open = lanes.count ? lanes.first : cursor->seq + 1;
-  if (open > 0) status = oldest_pending(snap, first_open, &s->oldest_pending_us);
+  if (s->pending > 0) status = oldest_pending(snap, first_open, &s->oldest_pending_us);
   sl_parts parts;
   if (status == SL_OK && head->last_seq) {
     status = log_view_get(snap->log, head->last_seq, true, &parts);
@@ -151,10 +161,11 @@ sl_status sl_stats_get(sl_store *store, sl_stats *out) {
   if (status != SL_OK) return status;
   s.bytes_used = space.used;
   s.bytes_free = space.free;
-  s.bytes_reserved = space.reserved;
+  const uint64_t ballast = space_ballast_bytes(store);
+  s.bytes_reserved = space.reserved + ballast;
   s.full_in_us = full_in(&s, &space);
   s.bytes_on_disk =
-      folder_bytes(store, "log") + folder_bytes(store, "index") + folder_bytes(store, "delivery");
+      folder_bytes(store, "log") + folder_bytes(store, "index") + folder_bytes(store, "delivery") + ballast;
   s.readers = log.readers + book.readers;
   s.reader_lag = log.reader_lag > book.reader_lag ? log.reader_lag : book.reader_lag;
   *out = s;

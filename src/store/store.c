@@ -179,6 +179,7 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
   if (status == SL_OK && !store->existed) status = db_file_sync_dir(store->root);
   if (status == SL_OK) {
     store->options.group = NULL; /* the caller's memory */
+    space_restore_ballast(store);
     *out = store;
     return SL_OK;
   }

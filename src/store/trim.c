@@ -51,7 +51,7 @@ static sl_status first_kept(db_txn *txn, uint64_t *first) {
   return status == SL_NOTFOUND ? SL_OK : status;
 }
 
-sl_status log_remove_counted(sl_store *store, const uint64_t *seqs, size_t count, uint64_t *removed) {
+static sl_status remove_once(sl_store *store, const uint64_t *seqs, size_t count, uint64_t *removed) {
   db_txn *txn;
   log_meta meta;
   uint64_t last, gone = 0;
@@ -82,6 +82,12 @@ sl_status log_remove_counted(sl_store *store, const uint64_t *seqs, size_t count
   quota_forget(store->log);
   *removed = gone;
   return SL_OK;
+}
+
+sl_status log_remove_counted(sl_store *store, const uint64_t *seqs, size_t count, uint64_t *removed) {
+  sl_status status = remove_once(store, seqs, count, removed);
+  if (status == SL_E_FULL && space_release_ballast(store)) status = remove_once(store, seqs, count, removed);
+  return status;
 }
 
 sl_status log_remove(sl_store *store, const uint64_t *seqs, size_t count) {
@@ -291,6 +297,7 @@ sl_status sl_trim(sl_store *store, const sl_trim_policy *policy, sl_trim_result 
   /* Also when nothing was removed now: a crash may have come between the removal and this. */
   if (status == SL_OK) status = index_drop_trimmed(store);
   if (status == SL_OK && first_seq > 1) status = book_forget_below(store, first_seq);
+  if (status == SL_OK) space_restore_ballast(store);
   if (status == SL_OK && result)
     *result = (sl_trim_result){.removed = t->removed, .held = t->held, .first_seq = t->kept ? first_seq : 0};
   free(t->eras);

@@ -276,6 +276,7 @@ static sl_status check_receipts(verifier *v) {
 typedef struct tally {
   uint64_t cursor, last; /* of the first snapshot: totals are of its instant */
   uint64_t appended, pending;
+  uint64_t tombstones; /* not settled: dropped by their own word */
   book_totals totals;
 } tally;
 
@@ -308,7 +309,9 @@ static sl_status count_pending(verifier *v, tally *t, bool *disturbed) {
       if (status != SL_OK || found > t->last) break;
       const bool copy = !damaged && (parts.flags & SL_RECORD_REPLAY);
       const bool settled = damaged ? found <= t->cursor : book_view_settled(book, found, parts.topic);
-      if (!settled && !copy) t->pending++;
+      const bool tombstone = !damaged && (parts.flags & SL_RECORD_DROPPED);
+      if (!settled && tombstone) t->tombstones++;
+      else if (!settled && !copy) t->pending++;
       next = found + 1;
     }
     if (status == SL_NOTFOUND) status = SL_OK;
@@ -339,9 +342,11 @@ static sl_status check_law(verifier *v) {
     if (status != SL_OK) return status;
     t.appended = s.appended;
     t.pending = s.pending;
+    t.tombstones = 0;
     t.totals = (book_totals){.delivered = s.delivered, .duplicates = s.duplicates, .dead = s.dead,
                              .dropped = s.dropped};
   }
+  t.totals.dropped += t.tombstones;
   const book_totals *b = &t.totals;
   if (t.appended != b->delivered + b->duplicates + b->dead + b->dropped + t.pending)
     problem(v, NULL,

@@ -660,6 +660,9 @@ void core_step(core *c, const core_event *e, core_actions *out) {
     if (e->transport) c->txn.transport = true;
     if (e->why.fatal) handle_lost(c, out, &e->why);
     return;
+  case EVENT_BOOK:
+    if (c->op == OP_NONE && e->book) book_load(c, e->book);
+    return;
   case EVENT_RESUMED: {
     const fault slept = {.scope = SCOPE_PRODUCER, .class_ = CLASS_RETRYABLE_TRANSIENT, .name = "RESUMED",
                          .text = "the host slept: its connections are dead"};

@@ -109,6 +109,7 @@ typedef enum core_event_kind {
   EVENT_LOG,     /* last_seq, indexed_seq */
   EVENT_DONE,    /* the operation `op` ended */
   EVENT_ERROR,   /* the handle's own error: why, transport */
+  EVENT_BOOK,    /* the driver settled events itself, at rest (no operation under way): book */
   EVENT_RESUMED, /* the host slept: connections are dead, recreate the handle */
   EVENT_LOGIN,   /* other credentials: a new handle, as soon as nothing is in hand */
   EVENT_STOP     /* finish what is in hand, then stop */
@@ -124,7 +125,7 @@ typedef struct core_event {
   /* EVENT_DONE */
   core_op op;
   fault why;                    /* SCOPE_NONE: success. Store failures come as SCOPE_AGENT */
-  const delivery_state *book;   /* after INTENT, SETTLE and ABANDON, failed ones too */
+  const delivery_state *book;   /* after INTENT, SETTLE and ABANDON, failed ones too; EVENT_BOOK */
   bool refused;                 /* INTENT failed, with the book in order: the attempt no longer fits the log, as when
                                    an event of it was dropped meanwhile. The same attempt would be refused again */
   const char *cluster_id;       /* CONNECT */
@@ -171,6 +172,9 @@ typedef enum core_offer_result {
 /* Before the first OFFER_PRODUCE of an exactly-once transaction is carried out the driver calls kafka_begin. */
 core_offer_result core_offer(core *c, uint64_t seq, sl_slice topic, uint64_t duplicate_of, size_t size,
                              int64_t now_us, uint64_t *tag);
+/* The same of a record that the full store has dropped: it is settled as that, and never produced. */
+core_offer_result core_offer_dropped(core *c, uint64_t seq, sl_slice topic, sl_slice class_, sl_slice text,
+                                     int64_t dropped_us);
 /* Has a transaction been begun on the broker's side? (the driver must begin before producing when not) */
 bool core_txn_begun(const core *c);
 void core_begun(core *c);

@@ -158,6 +158,33 @@ core_offer_result core_offer(core *c, uint64_t seq, sl_slice name, uint64_t dupl
   return OFFER_PRODUCE;
 }
 
+static void copy_text(char *to, size_t cap, sl_slice from) {
+  const size_t len = from.len < cap - 1 ? from.len : cap - 1;
+  memcpy(to, from.data, len);
+  to[len] = '\0';
+}
+
+core_offer_result core_offer_dropped(core *c, uint64_t seq, sl_slice name, sl_slice class_, sl_slice text,
+                                     int64_t dropped_us) {
+  txn *t = &c->txn;
+  static const fault none = {0};
+  if (!t->open || t->stop || c->phase != PHASE_FILL) return OFFER_STOP;
+  if (t->count >= (size_t)c->config.txn_max_events * 2) return stop(t, true);
+  topic *tp = topics_get(&c->topics, name);
+  if (!tp) return stop(t, true);
+  if (!t->lane && tp->next_has_lane) return to_lane(c, seq, tp);
+  if (!add_slot(t, seq, tp, SL_VERDICT_DROPPED)) return stop(t, true);
+  if (!add_letter(c, t->count - 1, &none, 0, dropped_us, dropped_us)) {
+    drop_last(t);
+    return stop(t, true);
+  }
+  letter_text *l = &t->letters[t->letter_count - 1];
+  copy_text(l->class_, sizeof l->class_, class_);
+  copy_text(l->text, sizeof l->text, text);
+  t->verdicts[t->count - 1].verdict = SL_VERDICT_DROPPED;
+  return OFFER_SETTLED;
+}
+
 static void take_back(core *c, size_t size) {
   txn *t = &c->txn;
   flow_take(c, size, -1);

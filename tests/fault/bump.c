@@ -1,4 +1,4 @@
-/* bump STORE: makes a store claim that a later sidelog wrote it, one format version ahead. */
+/* bump STORE: makes a store claim that a later sidelog wrote it, many format versions ahead. */
 #include <lmdb.h>
 
 #include <stdint.h>
@@ -31,7 +31,7 @@ int main(int argc, char **argv)
 	if (value.mv_size > sizeof format)
 		return 1;
 	memcpy(format, value.mv_data, value.mv_size);
-	format[0]++; /* little-endian */
+	format[0] += 100; /* little-endian */
 	MDB_val next = {value.mv_size, format};
 	int rc = check(mdb_put(txn, meta, &key, &next, 0), "put") || check(mdb_txn_commit(txn), "commit");
 	mdb_env_close(env);
