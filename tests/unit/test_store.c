@@ -327,7 +327,7 @@ static void test_a_newer_format_is_refused_and_nothing_is_touched(void **state) 
   db_env *env;
   db_txn *txn;
   uint8_t format[4];
-  sl_put_u32(format, SL_FORMAT_VERSION + 1);
+  sl_put_u32(format, SL_FORMAT_VERSION + 2);
   assert_ok(db_env_open(dir, &meta, 1, &o, &env));
   assert_ok(db_begin_write(env, false, &txn));
   assert_ok(db_put(txn, 0, SL_STR("format"), SL_BYTES(format, 4)));
@@ -337,7 +337,7 @@ static void test_a_newer_format_is_refused_and_nothing_is_touched(void **state) 
   assert_int_equal(stat(kit_file(k, "log/data.mdb"), &before), 0);
   sl_options options = {.quota_bytes = 5u << 20, .durability = SL_RELAXED};
   sl_store *store;
-  assert_fails(sl_open(k->path, &options, &store), SL_E_VERSION, "was written by format 2");
+  assert_fails(sl_open(k->path, &options, &store), SL_E_VERSION, "was written by format 3");
   assert_non_null(strstr(sl_last_detail(), "use a newer sidelog"));
   assert_int_equal(stat(kit_file(k, "log/data.mdb"), &after), 0);
   assert_int_equal(before.st_mtime, after.st_mtime);
