@@ -14,6 +14,7 @@ static void to_json(tool *t, const sl_stats *s) {
   json_u64(j, "duplicates", s->duplicates);
   json_u64(j, "dead", s->dead);
   json_u64(j, "dropped", s->dropped);
+  json_u64(j, "dropped_full", s->dropped_full);
   json_u64(j, "pending", s->pending);
   json_bool(j, "balanced", s->balanced);
   json_u64(j, "first_seq", s->first_seq);
@@ -67,7 +68,13 @@ static void to_people(tool *t, const sl_stats *s) {
   row(t, "delivered", s->delivered, "");
   row(t, "duplicates", s->duplicates, s->duplicates ? "same event id in the same topic: not sent again" : "");
   row(t, "dead", s->dead, s->dead ? "-> sidelog query --status dead" : "");
-  row(t, "dropped", s->dropped, "");
+  text_clear(&words);
+  if (s->dropped_full) {
+    text_count(&words, s->dropped_full);
+    text_puts(&words, " undelivered, by a full store  -> sidelog full");
+  }
+  row(t, "dropped", s->dropped, text_str(&words));
+  text_clear(&words);
   if (s->oldest_pending_us) {
     text_puts(&words, "the oldest appended ");
     text_ago(&words, t->now_us - s->oldest_pending_us);

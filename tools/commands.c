@@ -126,6 +126,24 @@ const command command_table[] = {
    "sidelog trim --older-than 7d\n"
    "sidelog trim --max-bytes 2G --max-events 1000000",
    OPTION(OPT_OLDER_THAN) | OPTION(OPT_MAX_BYTES) | OPTION(OPT_MAX_EVENTS), 0, 0, NEED_STORE, run_trim},
+  {"full", "", "what happens when the store is full",
+   "Shows the policy of a full store, or sets it for all who append. refuse: an\n"
+   "append fails and nothing is lost. drop-delivered-early: settled events go\n"
+   "before their time, oldest first. --drop-oldest names topics whose oldest\n"
+   "UNDELIVERED events go where that is not enough; each is counted and stays as a\n"
+   "record without its value. The ballast is a file that is given up when the disk\n"
+   "itself is full, so that trim and the agent can write.",
+   "sidelog full\n"
+   "sidelog full --when-full drop-delivered-early\n"
+   "sidelog full --drop-oldest 'metrics.*,debug.v1' --ballast 4M\n"
+   "sidelog full --when-full refuse",
+   OPTION(OPT_WHEN_FULL) | OPTION(OPT_DROP_OLDEST) | OPTION(OPT_BALLAST), 0, 0, NEED_STORE, run_full},
+  {"compact", "", "give free space in the files back to the disk",
+   "Rewrites the store's files without the space that trim has freed in them, and\n"
+   "prints their size before and after. Nobody may have the store open: stop the\n"
+   "agent and the producers first. Needs room for a copy of what is in use.",
+   "sidelog compact",
+   0, 0, 0, NEED_NOTHING, run_compact},
   {"help", "[COMMAND]", "explain a command",
    "Explains a command, or lists them. --man prints the manual page.",
    "sidelog help append\n"

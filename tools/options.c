@@ -45,6 +45,9 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_DELIVERY] = {"delivery", 0, "keep|none", "take the delivery state over (default), or send everything again"},
   [OPT_NAME] = {"name", 0, "TEXT", "a topic or type, where the damage leaves two forms of it; may be given again"},
   [OPT_ATTRIBUTES] = {"attributes", 0, "NAME[,...]", "hold key, tenant or source in the index, too; none: none of them"},
+  [OPT_WHEN_FULL] = {"when-full", 0, "POLICY", "refuse or drop-delivered-early"},
+  [OPT_DROP_OLDEST] = {"drop-oldest", 0, "TOPICS", "globs, by commas: drop their oldest undelivered; '': none"},
+  [OPT_BALLAST] = {"ballast", 0, "SIZE", "keep so much of the disk for trim and agent; 0: none"},
   [OPT_MAN] = {"man", 0, NULL, "print the manual page"},
 };
 

@@ -127,6 +127,8 @@ int run_verify(tool *t);
 int run_repair(tool *t);
 int run_reindex(tool *t);
 int run_trim(tool *t);
+int run_full(tool *t);
+int run_compact(tool *t);
 int run_export(tool *t);
 int run_status(tool *t);
 int run_help(tool *t);

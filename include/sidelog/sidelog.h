@@ -507,6 +507,23 @@ typedef struct sl_trim_result {
  * NULL. SL_E_INVALID, SL_E_FULL, SL_E_IO, SL_E_FORKED. */
 SL_API sl_status sl_trim(sl_store *store, const sl_trim_policy *policy, sl_trim_result *result);
 
+#define SL_COMPACT_VERSION 1u
+
+typedef struct sl_compact_options {
+  uint32_t version;
+  uint32_t flags;               /* 0 */
+} sl_compact_options;
+
+typedef struct sl_compact_result {
+  uint64_t bytes_before, bytes_after; /* on disk, of the three data files */
+} sl_compact_result;
+
+/* Rewrites the files of the store at `path` without their free pages, which trim leaves in them for later use. No
+ * process may have the store open, this one neither, and who opens it meanwhile waits. Needs room for a copy of what is
+ * in use. A crash at any moment leaves each file whole, old or new. `result` may be NULL.
+ * SL_E_BUSY (the store is open), SL_E_NO_STORE, SL_E_ACCESS, SL_E_VERSION, SL_E_FULL, SL_E_UNSUPPORTED (no flock). */
+SL_API sl_status sl_compact(const char *path, const sl_compact_options *options, sl_compact_result *result);
+
 typedef struct sl_verify_report {
   uint64_t events;        /* records read */
   uint64_t bad_records;   /* checksum or structure wrong */

@@ -165,10 +165,9 @@ static void learn_names(sl_store *store, const group_batch *batch) {
 
 sl_status append_commit(sl_store *store, const group_batch *batch, uint64_t *first_seq) {
   sl_status status = group_append(store, batch, first_seq);
-  for (int tries = SPACE_TRIES; status == SL_E_FULL && tries > 0; tries--) {
-    if (!space_make_room(store, batch->records.len)) break;
+  space_tries tries = {0};
+  while (status == SL_E_FULL && space_make_room(store, batch->records.len, &tries))
     status = group_append(store, batch, first_seq);
-  }
   if (status == SL_OK && batch->renumber) learn_names(store, batch);
   return status;
 }

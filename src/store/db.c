@@ -375,6 +375,19 @@ sl_status db_env_sync(db_env *env) {
   return rc == 0 ? SL_OK : fail(env, rc, "flushing");
 }
 
+sl_status db_env_copy(db_env *env, const char *path) {
+  sl_status status = enter(env);
+  if (status != SL_OK) return status;
+  const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, (mode_t)env->options.mode);
+  int rc = fd < 0 ? errno : mdb_env_copyfd2(env->lmdb, fd, MDB_CP_COMPACT);
+  if (rc == 0 && db_file_flush(fd) != 0) rc = errno;
+  if (fd >= 0) close(fd);
+  status = rc == 0 ? SL_OK : fail(env, rc, "copying");
+  if (rc != 0 && fd >= 0) (void)unlink(path);
+  leave(env, false, false);
+  return status;
+}
+
 sl_status db_env_check_readers(db_env *env) {
   sl_status status = enter(env);
   if (status != SL_OK) return status;

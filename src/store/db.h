@@ -38,6 +38,8 @@ sl_status db_env_open(const char *dir, const db_table_def *defs, unsigned count,
                       const db_env_options *options, db_env **env);
 void db_env_close(db_env *env);                 /* NULL is fine. In a forked child: frees, touches no file */
 sl_status db_env_sync(db_env *env);             /* flush what relaxed commits left */
+/* Copies it without its free pages to the file `path` (replaced if there), flushed. Needs room for what is in use. */
+sl_status db_env_copy(db_env *env, const char *path);
 sl_status db_env_check_readers(db_env *env);    /* frees slots of dead processes */
 
 typedef struct db_env_info {

@@ -10,6 +10,7 @@
 #include "base/id.h"
 #include "store/index_impl.h"
 #include "store/snapshot.h"
+#include "store/space.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -407,6 +408,8 @@ sl_status sl_index_advance(sl_store *store, uint64_t max_events, uint64_t *water
     uint64_t count = 0;
     status = index_step(store->index, left < INDEX_BATCH ? left : INDEX_BATCH, &reached, &more, &count);
     left -= count < left ? count : left;
+    /* Trim waits for the index, so it may use the ballast of a full disk. */
+    if (status == SL_E_FULL && space_release_ballast(store)) status = SL_OK;
   }
   if (status == SL_OK && watermark) *watermark = reached;
   return status;

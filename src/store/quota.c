@@ -11,7 +11,7 @@
 #include <inttypes.h>
 
 #define RECOUNT_AFTER_TXNS 64u
-#define USED_FRESH_US 100000
+#define USED_FRESH_US 20000
 /* Pages a commit touches besides its records: the path to the last leaf, meta tables, the free list. */
 #define COMMIT_PAGES 16u
 /* What a step of trim and the commit of a drop take at most before they give back more. */
@@ -40,7 +40,7 @@ uint64_t quota_limit(const sl_log *log, uint64_t quota) {
 }
 
 uint64_t quota_reserve(uint64_t quota) {
-  uint64_t reserve = quota / 64;
+  uint64_t reserve = quota / 256;
   return reserve < RESERVE_LEAST ? RESERVE_LEAST : reserve > RESERVE_MOST ? RESERVE_MOST : reserve;
 }
 

@@ -26,6 +26,9 @@
 #define POLICY_HEAD 16u /* u32 flags, u32 0, u64 ballast; then the topics */
 #define ROOM_LEAST (UINT64_C(64) << 10)
 #define ROOM_MOST (UINT64_C(4) << 20)
+#define MADE_MOST 64u
+#define NOTHING_MOST 2u
+#define TRIM_LEAST 16u
 #define TRIM_STEP 2000u
 #define INDEX_STEP 2000u
 #define BALLAST_DEFAULT (UINT64_C(1) << 20)
@@ -132,12 +135,21 @@ sl_status sl_full_policy_get(sl_store *store, sl_full_policy *policy, char topic
 
 /* ------------------------------------------------------------------ room --- */
 
+/* By number and not down to a size: how much is in use is only known as of a moment ago. */
 static sl_status trim_some(sl_store *store, uint64_t room, uint64_t *removed) {
   uint64_t used;
+  log_view *log;
   sl_trim_result result = {0};
   sl_status status = log_bytes_used(store, &used);
-  const sl_trim_policy policy = {.max_bytes = used > room ? used - room : 1, .budget = TRIM_STEP};
-  if (status == SL_OK) status = sl_trim(store, &policy, &result);
+  if (status == SL_OK) status = log_view_open(store, &log);
+  if (status != SL_OK) return status;
+  const uint64_t kept = log_view_head(log)->kept;
+  log_view_close(log);
+  uint64_t events = (uint64_t)((double)room * (double)kept / (double)(used + 1));
+  if (events < TRIM_LEAST) events = TRIM_LEAST;
+  if (events > TRIM_STEP) events = TRIM_STEP;
+  const sl_trim_policy policy = {.max_events = 1, .budget = events};
+  status = sl_trim(store, &policy, &result);
   *removed = result.removed;
   if (status != SL_OK || result.removed || !result.held) return status;
   /* Perhaps it waits for the index, which nobody has brought up to date. */
@@ -163,7 +175,7 @@ static uint64_t room_of(sl_store *store, uint64_t bytes) {
   return room < bytes * 2 ? bytes * 2 : room;
 }
 
-bool space_make_room(sl_store *store, uint64_t bytes) {
+bool space_make_room(sl_store *store, uint64_t bytes, space_tries *tries) {
   space_policy policy;
   /* A failure here leaves the append's own detail: that is what the caller must know. */
   if (space_policy_read(store, &policy) != SL_OK || !(policy.flags & SL_FULL_DROP_DELIVERED)) return false;
@@ -176,7 +188,10 @@ bool space_make_room(sl_store *store, uint64_t bytes) {
   else status = make_some(store, &policy, room_of(store, bytes), &made);
   if (made) atomic_fetch_add(&store->log->room_made, 1);
   pthread_mutex_unlock(&memo->lock);
-  if (status != SL_OK || made) return status == SL_OK;
+  if (status != SL_OK) return false;
+  /* What one makes others may take; and one that finds nothing may have come after others made all there was. */
+  if (made) return ++tries->made <= MADE_MOST;
+  if (++tries->nothing <= NOTHING_MOST) return true;
   sl_fail(SL_E_FULL, "the store at %s is full, and its policy finds nothing that may go: what is left is undelivered%s; "
           "the event was not stored. Let the agent deliver, or raise the quota", store->path,
           policy.topics_len ? " and of other topics, waits in a lane, or is being sent" : " or not indexed");

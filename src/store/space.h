@@ -4,11 +4,11 @@
 #define SL_STORE_SPACE_H
 #include "store/store.h"
 
-/* An append of `bytes` met SL_E_FULL: makes room as the policy allows. True: some was made, try again. False: the
- * append fails; the thread's detail says why. Call it with no lock held and no transaction open. */
-bool space_make_room(sl_store *store, uint64_t bytes);
-/* How often one append may try again: what one makes others may take. */
-#define SPACE_TRIES 64
+typedef struct space_tries { unsigned made, nothing; } space_tries; /* of one append; zeroed at first */
+
+/* An append of `bytes` met SL_E_FULL: makes room as the policy allows. True: try again. False: the append fails; the
+ * thread's detail says why. Call it with no lock held and no transaction open. */
+bool space_make_room(sl_store *store, uint64_t bytes, space_tries *tries);
 
 /* The policy as it stands now. */
 typedef struct space_policy {
