@@ -115,7 +115,7 @@ static void judge_intent(repair *r) {
   repair_book *b = &r->book;
   const sl_buf *totals = repair_value(&b->meta, BOOK_KEY_INTENT_TOTALS);
   const sl_buf *lanes = repair_value(&b->meta, "intent.lanes"), *moves = repair_value(&b->meta, "intent.moves");
-  if (!totals || totals->len != BOOK_TOTALS_SIZE + 1) distrust(r, "the totals of its unfinished delivery are damaged");
+  if (!totals || (totals->len != BOOK_TOTALS_SIZE + 1 && totals->len != BOOK_TOTALS_MOST + 1)) distrust(r, "the totals of its unfinished delivery are damaged");
   if (b->intent.attempt <= b->cursor.attempt || b->intent.seq < b->cursor.seq)
     distrust(r, "its unfinished delivery lies behind its cursor");
   uint64_t next = b->cursor.seq + 1;
@@ -156,8 +156,7 @@ static sl_status judge(repair *r) {
   if (b->meta.damaged) distrust(r, "its table of facts is damaged");
   if (!id || id->len != 16) distrust(r, "it does not say whose it is");
   if (!attempt || attempt->len != 8) distrust(r, "its attempt number is lost");
-  if (!totals || totals->len != BOOK_TOTALS_SIZE) distrust(r, "its totals are lost");
-  if (totals && totals->len == BOOK_TOTALS_SIZE) b->totals = repair_totals_get(totals->data);
+  if (!totals || !book_totals_get(sl_buf_slice(totals), &b->totals)) distrust(r, "its totals are lost");
   if (attempt && attempt->len == 8) b->attempt = sl_get_u64(attempt->data);
   const bool good = decode_progress(r, BOOK_KEY_CURSOR, &b->cursor, b->lanes, true);
   b->has_intent = decode_progress(r, BOOK_KEY_INTENT, &b->intent, b->intent_lanes, false);

@@ -108,8 +108,6 @@ sl_status repair_record(repair *r, const repair_item *item, sl_buf *bytes, sl_pa
 /* repair_book.c: finds everything in delivery/, and judges it. */
 sl_status repair_read_book(repair *r);
 /* Totals as they stand on disk. */
-book_totals repair_totals_get(const uint8_t *p);
-void repair_totals_put(const book_totals *t, uint8_t *p);
 /* Is the event settled, by the cursor that was found? `topic` as in book_view_settled. */
 bool repair_settled(const repair *r, uint64_t seq, sl_slice topic);
 /* The lane in which the event waits, by its receipt; NULL: in none. */
@@ -123,6 +121,7 @@ typedef struct repair_written {
   uint64_t start;   /* the first seq that is not known to have been trimmed */
   uint64_t waiting; /* in lanes, at or below the cursor */
   uint64_t pending_copies;
+  uint64_t tombstones; /* not settled */
 } repair_written;
 /* repair_settle.c: the delivery state of the new store, whose log is there. */
 sl_status repair_write_book(repair *r, sl_store *store, const repair_written *w);

@@ -65,16 +65,6 @@ static void copy_notes(settler *s) {
 
 /* ------------------------------------------------------------------- totals --- */
 
-book_totals repair_totals_get(const uint8_t *p) {
-  return (book_totals){.delivered = sl_get_u64(p), .duplicates = sl_get_u64(p + 8), .dead = sl_get_u64(p + 16),
-                       .dropped = sl_get_u64(p + 24), .copies = sl_get_u64(p + 32)};
-}
-
-void repair_totals_put(const book_totals *t, uint8_t *p) {
-  const uint64_t values[] = {t->delivered, t->duplicates, t->dead, t->dropped, t->copies};
-  for (size_t i = 0; i < 5; i++) sl_put_u64(p + i * 8, values[i]);
-}
-
 static uint64_t sum(const book_totals *t) { return t->delivered + t->duplicates + t->dead + t->dropped + t->copies; }
 
 /* Takes n away, from what was delivered if there is that much. */
@@ -102,9 +92,9 @@ static void balance(settler *s, book_totals *t, uint64_t settled, const char *wh
 }
 
 static void put_totals(settler *s) {
-  uint8_t bytes[BOOK_TOTALS_SIZE + 1];
-  repair_totals_put(&s->r->totals, bytes);
-  book_meta_put(s->txn, BOOK_KEY_TOTALS, SL_BYTES(bytes, BOOK_TOTALS_SIZE));
+  uint8_t bytes[BOOK_TOTALS_MOST];
+  const size_t len = book_totals_put(&s->r->totals, bytes);
+  book_meta_put(s->txn, BOOK_KEY_TOTALS, SL_BYTES(bytes, len));
 }
 
 /* ----------------------------------------------------------- lost receipts --- */
@@ -312,15 +302,16 @@ sl_status repair_write_book(repair *r, sl_store *store, const repair_written *w)
   put_totals(&s);
   if (r->book.has_intent) { /* the same moves in what the unfinished delivery would make of them */
     const sl_buf *old = repair_value(&r->book.meta, BOOK_KEY_INTENT_TOTALS);
-    uint8_t bytes[BOOK_TOTALS_SIZE + 1];
-    book_totals t = repair_totals_get(old->data);
+    uint8_t bytes[BOOK_TOTALS_MOST + 1];
+    book_totals t = {0};
+    book_totals_get(SL_BYTES(old->data, old->len - 1), &t);
     t.delivered += r->totals.delivered - before.delivered;
     t.duplicates += r->totals.duplicates - before.duplicates;
     t.dead += r->totals.dead - before.dead;
     t.dropped += r->totals.dropped - before.dropped;
-    repair_totals_put(&t, bytes);
-    bytes[BOOK_TOTALS_SIZE] = old->data[BOOK_TOTALS_SIZE];
-    book_meta_put(s.txn, BOOK_KEY_INTENT_TOTALS, SL_BYTES(bytes, sizeof bytes));
+    const size_t len = book_totals_put(&t, bytes);
+    bytes[len] = old->data[old->len - 1];
+    book_meta_put(s.txn, BOOK_KEY_INTENT_TOTALS, SL_BYTES(bytes, len + 1));
   }
   return db_commit(s.txn);
 }

@@ -95,6 +95,7 @@ static sl_status put(writer *w, uint64_t seq, sl_slice bytes, const sl_parts *pa
   const bool settled = repair_settled(w->r, seq, parts->topic);
   if (!settled && w->r->keep && seq <= w->r->book.cursor.seq) w->out.waiting++;
   if (!settled && (parts->flags & SL_RECORD_REPLAY)) w->out.pending_copies++;
+  if (!settled && (parts->flags & SL_RECORD_DROPPED)) w->out.tombstones++;
   if (w->out.kept++ == 0) w->out.first_seq = seq;
   w->last = seq;
   w->bytes += bytes.len;
@@ -251,7 +252,7 @@ static sl_status write_meta(writer *w) {
   else sl_put_u64(identity + 16, (uint64_t)sl_clock_wall_us());
   const log_meta meta = {.first_seq = w->out.kept ? w->out.first_seq : 1, .trimmed = w->out.last_seq - w->out.kept,
                          .copies = r->totals.copies + w->out.pending_copies, .quota = r->log.head.quota,
-                         .flags = r->log.head.flags & LOG_RELAXED};
+                         .flags = r->log.head.flags & LOG_RELAXED, .drops = r->totals.drops + w->out.tombstones};
   if (r->log.head_known && meta.copies != r->log.head.copies)
     repair_tell(w->r, SL_REPAIR_LOG, 0, 0, "the log counted %" PRIu64 " replays, %" PRIu64 " are found: that is the count now",
                 r->log.head.copies, meta.copies);
@@ -264,6 +265,13 @@ static sl_status write_meta(writer *w) {
   log_meta_write(txn, &meta);
   db_put(txn, LOG_META, LOG_KEY_ERAS, SL_BYTES(w->eras.data + gone * 8, w->eras.len - gone * 8));
   db_put(txn, LOG_META, LOG_KEY_STORE, SL_BYTES(identity, sizeof identity));
+  const sl_buf *full = repair_value(&r->log.meta, "full");
+  if (full) db_put(txn, LOG_META, LOG_KEY_FULL, sl_buf_slice(full));
+  if (full || meta.drops) { /* tombstones: not for a sidelog from before them */
+    uint8_t format[4];
+    sl_put_u32(format, LOG_FORMAT_DROPS);
+    db_put(txn, LOG_META, LOG_KEY_FORMAT, SL_BYTES(format, sizeof format));
+  }
   return db_commit(txn);
 }
 
