@@ -4,6 +4,9 @@
 #include "base/clock.h"
 #include "store/log_inner.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 static sl_trim_result trim(kit *k, const sl_trim_policy *policy) {
   sl_trim_result result;
   assert_ok(sl_trim(k->store, policy, &result));
@@ -205,8 +208,69 @@ static void test_bad_policies_are_refused(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
 
+/* ---- full-rate appends ---- */
+
+#define WRITERS 2
+#define EACH 400
+#define BATCH 50
+
+typedef struct stream {
+  kit *k;
+  _Atomic unsigned writing, failed;
+} stream;
+
+static void *write_all(void *arg) {
+  stream *s = arg;
+  static const char value[1000] = {'v'};
+  sl_event events[BATCH];
+  for (size_t i = 0; i < BATCH; i++) events[i] = (sl_event){.topic = SL_STR("t"), .value = SL_BYTES(value, 1000)};
+  for (int i = 0; i < EACH; i++) {
+    sl_status status;
+    while ((status = sl_append_many(s->k->store, events, BATCH, NULL, NULL)) == SL_E_FULL) sched_yield();
+    if (status != SL_OK) atomic_fetch_add(&s->failed, 1);
+  }
+  atomic_fetch_sub(&s->writing, 1);
+  return NULL;
+}
+
+/* 40 MB go through a quota of 8 MiB, of which 2,000 events are to be kept. However fast the writers are against who
+ * delivers and trims, the file stays what the quota says; where they are not (a disk that flushes), near 2,000 events. */
+static void test_trim_keeps_up_with_appends_at_full_rate(void **state) {
+  kit *k = *state;
+  stream s = {.k = k, .writing = WRITERS};
+  pthread_t threads[WRITERS];
+  const sl_trim_policy policy = {.max_events = 2000};
+  uint64_t most = 0;
+  sl_close(k->store);
+  k->options.quota_bytes = 8u << 20;
+  kit_open(k);
+  for (int i = 0; i < WRITERS; i++) assert_int_equal(pthread_create(&threads[i], NULL, write_all, &s), 0);
+  bool ok = true; /* nothing is asserted while threads are at it: a failure would take the store from under them */
+  while (atomic_load(&s.writing)) {
+    sl_stats now = {0};
+    ok = ok && sl_stats_get(k->store, &now) == SL_OK && now.balanced;
+    if (now.kept > most) most = now.kept;
+    kit_deliver(k, now.last_seq);
+    ok = ok && sl_trim(k->store, &policy, NULL) == SL_OK;
+  }
+  for (int i = 0; i < WRITERS; i++) pthread_join(threads[i], NULL);
+  assert_true(ok);
+  assert_int_equal(atomic_load(&s.failed), 0);
+  sl_stats end = stats(k);
+  if (end.kept > most) most = end.kept;
+  struct stat st;
+  assert_int_equal(stat(kit_file(k, "log/data.mdb"), &st), 0);
+  print_message("at most %u of %u kept, file %u KB\n", (unsigned)most, (unsigned)end.appended, (unsigned)(st.st_size / 1000));
+  assert_int_equal(end.appended, WRITERS * EACH * BATCH);
+  assert_true(st.st_size < 16 << 20);
+  kit_deliver(k, end.last_seq);
+  trim(k, &policy);
+  assert_int_equal(stats(k).kept, 2000);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(test_trim_keeps_up_with_appends_at_full_rate, kit_setup, kit_teardown),
     TEST(test_undelivered_events_stay),
     TEST(test_no_policy_removes_nothing),
     TEST(test_the_newest_event_stays_whatever_the_policy),
