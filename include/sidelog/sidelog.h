@@ -564,8 +564,8 @@ typedef struct sl_repair_options {
 } sl_repair_options;
 
 typedef enum sl_repair_kind {
-  SL_REPAIR_LOST_PENDING = 0, /* events that were pending and cannot be read: tombstones stand for them, which
-                                 delivery passes as dropped, class LOST_DAMAGED */
+  SL_REPAIR_LOST_PENDING = 0, /* events that were pending and cannot be read: tombstones stand for them, and
+                                 they are dropped, class LOST_DAMAGED */
   SL_REPAIR_LOST_SETTLED = 1, /* events that were settled and cannot be read: they count as trimmed */
   SL_REPAIR_RECOVERED = 2,    /* events found outside of the damaged tree; if they are settled, trim may have
                                  removed them before, and they are back */

@@ -371,9 +371,16 @@ sl_status book_view_fate(book_view *view, uint64_t seq, sl_slice topic, book_fat
   }
 }
 
+void book_letter_of_tombstone(const sl_parts *parts, sl_letter *letter) {
+  const bool lost = sl_slice_eq(parts->type, SL_STR(BOOK_CLASS_LOST));
+  letter->error_class = lost ? SL_STR(BOOK_CLASS_LOST) : SL_STR(BOOK_CLASS_DROPPED);
+  letter->error_text = lost ? SL_STR(BOOK_TEXT_LOST) : SL_STR(BOOK_TEXT_DROPPED);
+}
+
 void book_fate_of_tombstone(const sl_parts *parts, book_fate *fate) {
   if (fate->state != SL_PENDING || !(parts->flags & SL_RECORD_DROPPED)) return;
   fate->state = SL_DROPPED;
   fate->settled_us = parts->dropped_us;
-  fate->letter = (sl_letter){.error_class = SL_STR(BOOK_CLASS_DROPPED), .error_text = SL_STR(BOOK_TEXT_DROPPED)};
+  fate->letter = (sl_letter){0};
+  book_letter_of_tombstone(parts, &fate->letter);
 }

@@ -41,6 +41,10 @@ typedef struct book_fate {
  * event has no receipt. */
 sl_status book_view_fate(book_view *view, uint64_t seq, sl_slice topic, book_fate *fate);
 
+/* Class and text of a tombstone's letter. One of type LOST_DAMAGED was made by repair. */
+void book_letter_of_tombstone(const sl_parts *parts, sl_letter *letter);
+#define BOOK_CLASS_LOST "LOST_DAMAGED"
+#define BOOK_TEXT_LOST "the store was damaged, and the event could not be read any more when it was repaired"
 /* A tombstone is dropped at once, by the record's own word, until its receipt says so (or, in at-least-once, that it
  * had been sent after all). No-op for other records and settled ones. */
 void book_fate_of_tombstone(const sl_parts *parts, book_fate *fate);

@@ -5,7 +5,7 @@
 #include "store/log_inner.h"
 #include "store/pages.h"
 
-#define REPAIR_LOST_CLASS "LOST_DAMAGED"      /* of letters and of records that stand for lost events */
+#define REPAIR_LOST_CLASS BOOK_CLASS_LOST     /* of letters, and the type of records that stand for lost events */
 #define REPAIR_UNKNOWN_TOPIC "sidelog.lost"   /* where even the topic is lost */
 
 /* Where bytes lie in a data file: nothing is kept in memory but this. */

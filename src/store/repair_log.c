@@ -335,9 +335,9 @@ sl_status repair_read_log(repair *r) {
   if (status != SL_OK) return status;
   const sl_buf *format = repair_value(&r->log.meta, "format");
   /* The next version is news, any other number is damage. */
-  if (format && format->len == 4 && sl_get_u32(format->data) == SL_FORMAT_VERSION + 1)
+  if (format && format->len == 4 && sl_get_u32(format->data) == LOG_FORMAT_DROPS + 1)
     return sl_fail(SL_E_VERSION, "the store at %s was written by format %u: use a newer sidelog", r->source,
-                   SL_FORMAT_VERSION + 1);
+                   LOG_FORMAT_DROPS + 1);
   read_head(r);
   status = read_names(r);
   return status == SL_OK ? read_events(r) : status;

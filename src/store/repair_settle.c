@@ -81,7 +81,8 @@ static void take(book_totals *t, uint64_t n) {
 static void balance(settler *s, book_totals *t, uint64_t settled, const char *which) {
   const book_totals before = *t;
   if (t->delivered > settled || t->duplicates > settled || t->dead > settled || t->dropped > settled || t->copies > settled)
-    *t = (book_totals){0};
+    *t = (book_totals){.drops = t->drops};
+  if (t->drops > settled) t->drops = 0;
   if (sum(t) > settled) take(t, sum(t) - settled);
   else t->delivered += settled - sum(t);
   if (memcmp(&before, t, sizeof before) != 0)
@@ -240,7 +241,7 @@ static sl_status recount(settler *s, const repair_written *w) {
   while (status == SL_OK && from != UINT64_MAX) status = book_scan(book, &from, 100000, count_one, &t, &damaged);
   if (status == SL_OK) book_view_close(book);
   if (status == SL_OK && damaged == 0)
-    s->r->totals = (book_totals){.delivered = t.verdicts[SL_VERDICT_SENT], .duplicates = t.verdicts[SL_VERDICT_DUPLICATE],
+    s->r->totals = (book_totals){.drops = s->r->totals.drops, .delivered = t.verdicts[SL_VERDICT_SENT], .duplicates = t.verdicts[SL_VERDICT_DUPLICATE],
                                  .dead = t.verdicts[SL_VERDICT_DEAD], .dropped = t.verdicts[SL_VERDICT_DROPPED]};
   return status;
 }

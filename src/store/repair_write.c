@@ -33,7 +33,7 @@ typedef struct writer {
 /* ----------------------------------------------------------------- findings --- */
 
 static void end_run(writer *w) {
-  static const char *const fates[] = {"a tombstone stands for it: it will be dropped, and counted so",
+  static const char *const fates[] = {"a tombstone stands for it: it is dropped, and counted so",
                                       "it was settled: it counts as trimmed", "it was found outside of the tree"};
   if (w->run.first)
     repair_tell(w->r, w->run.kind, w->run.first, w->run.last, "%s; %s", w->run.why, fates[w->run.kind]);
@@ -266,8 +266,13 @@ static sl_status write_meta(writer *w) {
   db_put(txn, LOG_META, LOG_KEY_ERAS, SL_BYTES(w->eras.data + gone * 8, w->eras.len - gone * 8));
   db_put(txn, LOG_META, LOG_KEY_STORE, SL_BYTES(identity, sizeof identity));
   const sl_buf *full = repair_value(&r->log.meta, "full");
-  if (full) db_put(txn, LOG_META, LOG_KEY_FULL, sl_buf_slice(full));
-  if (full || meta.drops) { /* tombstones: not for a sidelog from before them */
+  const sl_buf *old_format = repair_value(&r->log.meta, "format");
+  const bool drops = meta.drops || (old_format && old_format->len == 4 && sl_get_u32(old_format->data) == LOG_FORMAT_DROPS);
+  /* It has no checksum, and a wrong one drops events: whoever set it sets it again. */
+  if (full)
+    repair_tell(w->r, SL_REPAIR_LOG, 0, 0, "the policy for a full store is not taken over: until it is set again, a full "
+                "store refuses events");
+  if (drops) { /* tombstones: not for a sidelog from before them */
     uint8_t format[4];
     sl_put_u32(format, LOG_FORMAT_DROPS);
     db_put(txn, LOG_META, LOG_KEY_FORMAT, SL_BYTES(format, sizeof format));

@@ -218,9 +218,9 @@ static sl_status collect(run *r, const delivery_state *state, snapshot *snap, ui
     delivery_verdict *v = &r->verdicts[r->count];
     *v = (delivery_verdict){.seq = seq, .partition = -1, .place = (int64_t)first, .verdict = SL_VERDICT_DUPLICATE};
     if (tombstone) {
-      r->letters[r->count] = (sl_letter){.error_class = SL_STR(BOOK_CLASS_DROPPED),
-                                         .error_text = SL_STR(BOOK_TEXT_DROPPED), .topic = parts.topic,
-                                         .first_failure_us = parts.dropped_us, .last_failure_us = parts.dropped_us};
+      r->letters[r->count] = (sl_letter){.topic = parts.topic, .first_failure_us = parts.dropped_us,
+                                         .last_failure_us = parts.dropped_us};
+      book_letter_of_tombstone(&parts, &r->letters[r->count]);
       v->verdict = SL_VERDICT_DROPPED;
       v->letter = &r->letters[r->count];
     }

@@ -89,6 +89,8 @@ static void check_events(kit *k, unsigned *missing, unsigned *tombstones) {
   while (sl_iter_next(it, &r) == SL_OK) {
     if (sl_slice_eq(r->type, SL_STR("LOST_DAMAGED"))) {
       stones++;
+      assert_int_equal(r->state, SL_DROPPED);
+      assert_slice(r->error_class, "LOST_DAMAGED");
       continue;
     }
     there++;
@@ -166,6 +168,10 @@ static void test_lost_events(void **state) {
   check_events(k, &missing, &stones);
   assert_int_equal(missing, 4);
   assert_int_equal(stones, 3);
+  sl_stats s;
+  assert_ok(sl_stats_get(k->store, &s));
+  assert_int_equal(s.dropped, 4); /* at once, not when delivery passes them */
+  assert_int_equal(s.pending, 57);
   assert_int_equal(kit_append(k, "a", "next"), 101); /* no seq is used twice */
 
   /* Delivery goes on, over the tombstones. */
@@ -185,7 +191,6 @@ static void test_lost_events(void **state) {
   assert_ok(delivery_intent(d, &a));
   assert_ok(delivery_settle(d));
   delivery_close(d);
-  sl_stats s;
   assert_ok(sl_stats_get(k->store, &s));
   assert_int_equal(s.pending, 0);
   assert_int_equal(s.dropped, 4);
