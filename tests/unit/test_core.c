@@ -394,6 +394,29 @@ static void refused_in_its_lane(void **state) {
   rig_free(r);
 }
 
+/* A tombstone has its verdict and its letter without a look at its topic, and nothing is produced for it. */
+static void what_a_full_store_dropped_is_not_sent(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 1);
+  start(r);
+  ready(r);
+  tell_log(r);
+  assert_int_equal(r->act.op, OP_FILL);
+  assert_int_equal(core_offer_dropped(r->core, 1, SL_STR("topic-0"), SL_STR("DROPPED_STORE_FULL"), SL_STR("why"), 7),
+                   OFFER_SETTLED);
+  done_with(r, (core_event){.fill_end = FILL_END_OF_LOG});
+  assert_int_equal(r->act.op, OP_FLUSH);
+  const delivery_attempt *a = core_attempt(r->core);
+  assert_int_equal(a->count, 1);
+  assert_int_equal(a->progress.seq, 1);
+  assert_int_equal(a->verdicts[0].verdict, SL_VERDICT_DROPPED);
+  assert_slice(a->verdicts[0].letter->error_class, "DROPPED_STORE_FULL");
+  assert_slice(a->verdicts[0].letter->error_text, "why");
+  assert_int_equal(a->verdicts[0].letter->first_failure_us, 7);
+  rig_free(r);
+}
+
 static void event_larger_than_the_queue(void **state) {
   (void)state;
   rig *r = rig_new(true);
@@ -742,6 +765,7 @@ int main(void) {
       cmocka_unit_test(oversize_record_in_a_batch), cmocka_unit_test(oversize_record_known_before),
       cmocka_unit_test(mute_topic), cmocka_unit_test(marker_refused), cmocka_unit_test(lane_drains_at_once),
       cmocka_unit_test(refused_in_its_lane), cmocka_unit_test(event_larger_than_the_queue),
+      cmocka_unit_test(what_a_full_store_dropped_is_not_sent),
       cmocka_unit_test(prefix_only), cmocka_unit_test(latency_budget), cmocka_unit_test(flow_of_bytes),
       cmocka_unit_test(flow_of_events_and_their_debt), cmocka_unit_test(closed_by_the_time_of_day), cmocka_unit_test(stop_in_each_phase),
       cmocka_unit_test(login_in_each_phase), cmocka_unit_test(login_after_the_transaction),
