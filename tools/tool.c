@@ -89,10 +89,13 @@ void tool_note(tool *t, const char *format, ...) {
 }
 
 /* What a person can do, where the library's detail may not say it. */
-static const char *remedy(sl_status status) {
+static const char *remedy(sl_status status, const char *detail) {
   switch (status) {
   case SL_E_NO_STORE: return "`sidelog append` creates one; --store DIR or SIDELOG_STORE names another";
-  case SL_E_ACCESS: return "a store is for its owner, or for the group it was made for (append --group)";
+  case SL_E_ACCESS:
+    if (strstr(detail, strerror(EROFS)))
+      return "copy it to a place that can be written, and read the copy";
+    return "a store is for its owner, or for the group it was made for (append --group)";
   case SL_E_CORRUPT: return "`sidelog verify` says what is damaged";
   default: return NULL; /* of a full store or disk the detail says it */
   }
@@ -100,7 +103,7 @@ static const char *remedy(sl_status status) {
 
 int tool_fail_status(tool *t, sl_status status, const char *format, ...) {
   text words = {0};
-  const char *detail = sl_last_detail(), *help = remedy(status);
+  const char *detail = sl_last_detail(), *help = remedy(status, detail);
   va_list args;
   va_start(args, format);
   add_formatted(&words, format, args);

@@ -31,7 +31,8 @@ sl_status store_lock_enter(sl_store *store, int *out, bool *alone) {
   *alone = false;
   *out = -1;
   if (fd < 0)
-    return sl_fail(sl_status_of_errno(errno), "%s/" LOCK_FILE " cannot be opened: %s", store->path, strerror(errno));
+    return sl_fail(sl_status_of_errno(errno), "%s/" LOCK_FILE " cannot be opened: %s. Every user of a store must be able "
+                   "to write to it, also to read", store->path, strerror(errno));
   const int64_t until = sl_clock_monotonic_us() + PATIENCE_US;
   for (int error;;) {
     if (try_lock(fd, LOCK_EX, &error)) {

@@ -114,6 +114,7 @@ def on_terminal(argv, columns=80, seconds=20, env=None):
     os.close(slave)
     out, end = b"", time.monotonic() + seconds
     while time.monotonic() < end:
+        ended = process.poll() is not None  # before the look: what it wrote last is then there to be read
         if select.select([master], [], [], 0.05)[0]:
             try:
                 data = os.read(master, 65536)
@@ -122,7 +123,7 @@ def on_terminal(argv, columns=80, seconds=20, env=None):
             if not data:
                 break
             out += data
-        elif process.poll() is not None:
+        elif ended:
             break
     os.close(master)
     if process.poll() is None:
