@@ -251,7 +251,13 @@ static sl_status decide_names(names_read *nr, bool *doubt) {
       else if (!best || s->votes > best->votes || (s->votes == best->votes && is_chosen(nr->r, s))) best = s, rival = NULL;
     }
     free(log->names[id]);
-    log->names[id] = best ? strndup((const char *)best->name.data, best->name.len) : NULL;
+    log->names[id] = best ? malloc(best->name.len + 1) : NULL;
+    if (log->names[id]) {
+      memcpy(log->names[id], best->name.data, best->name.len);
+      log->names[id][best->name.len] = 0;
+    } else if (best) {
+      return sl_fail(SL_E_NOMEM, "out of memory");
+    }
     if (rival && status == SL_OK)
       status = sl_fail(SL_E_AMBIGUOUS, "name %" PRIu32 " of the store's topics and types is '%.*s' in one place and '%.*s' in "
                        "another: say which one is right", id, (int)best->name.len, (const char *)best->name.data,
