@@ -128,7 +128,7 @@ static int second_run(tool *t) {
     return tool_fail(t, EXIT_STORE, "stopped by signal %d (%s) before the end", number, strsignal(number));
   return tool_fail(t, EXIT_WRONG,
                    "reading the store at %s ended with signal %d (%s): a data file is damaged or cut "
-                   "short; keep a copy of it and restore it from a backup",
+                   "short; keep a copy of it: `sidelog repair` copies what is readable",
                    t->path, number, strsignal(number));
 }
 

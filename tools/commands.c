@@ -5,7 +5,8 @@
 const command command_table[] = {
   {"append", "[DATA|@FILE|-]", "append an event, or a stream of JSON lines",
    "Appends one event and prints its seq and event id. When that is printed the\n"
-   "event is on disk, whether or not the agent or Kafka is up. DATA is the value;\n"
+   "event is on disk (--relaxed: with the operating system), whether or not the\n"
+   "agent or Kafka is up. DATA is the value;\n"
    "@FILE reads it from a file, - (or nothing) from standard input. Every byte is\n"
    "kept and delivered as it is.\n"
    "\n"
@@ -93,8 +94,9 @@ const command command_table[] = {
    FILTER_OPTIONS | OPTION(OPT_LIMIT), 0, 0, NEED_STORE, run_export},
   {"verify", "", "read everything and check it",
    "Reads every record's checksum, both directions of the index, every receipt,\n"
-   "and counts the law anew. Safe while everything runs. The exit status is 4 when\n"
-   "something is wrong.",
+   "and counts the law anew, in a second process that damage may end. Safe while\n"
+   "everything runs. The exit status is 4 when something is wrong; `sidelog repair`\n"
+   "then copies what is readable.",
    "sidelog verify",
    0, 0, 0, NEED_NOTHING, run_verify},
   {"repair", "", "copy what is readable of a damaged store into a new one",
@@ -106,7 +108,8 @@ const command command_table[] = {
    "the delivery state cannot be trusted nothing is made; --delivery none leaves\n"
    "it behind: the new store has a new id and sends every event again. Where the\n"
    "damage leaves two forms of a topic's name, --name says which one is right. The\n"
-   "exit status is 4 when something was lost, 3 when no store was made.",
+   "exit status is 4 when something was lost, 3 when no store was made, 2 when\n"
+   "none was and the command line is what to change.",
    "sidelog repair --store damaged --into repaired\n"
    "sidelog repair --store damaged --into repaired --delivery none --json",
    OPTION(OPT_INTO) | OPTION(OPT_DELIVERY) | OPTION(OPT_NAME), 0, 0, NEED_NOTHING, run_repair},

@@ -12,8 +12,8 @@
  *             are UTF-8. Plain `const char *` is used only for paths and for text that this
  *             library returns; those end in NUL.
  * Ownership   Inputs are copied before a function returns; the caller may free them at once.
- *             Only the functions ending in _open, _start and _new create something, and each
- *             names the function that ends it. Ending functions accept NULL.
+ *             Only the functions ending in _open, _start and _new create something, and each names the
+ *             function that ends it (sl_event_id_new needs none). Ending functions accept NULL.
  *             Nothing that this library returns is ever passed to free().
  * Failure     A function that can fail returns sl_status. On anything but SL_OK the outputs are
  *             untouched (unless the function says otherwise) and nothing half-done is left in
@@ -137,12 +137,14 @@ typedef struct sl_options {
                                need fewer file system journal commits; 0: 64 MiB; SL_NONE: none */
   const char *group;        /* name or number of a group that may use the store (folders 0770, files
                                0660); NULL: the owner only (0700, 0600). Used at creation. */
-  uint64_t async_bytes;     /* encoded bytes that may wait in sl_append_async's queue; 0: 16 MiB */
+  uint64_t async_bytes;     /* encoded bytes that may wait in sl_append_async's queue; 0: 16 MiB. One
+                               event larger than that is taken when nothing else waits */
 } sl_options;
 
 /* Opens the store in folder `path`, creating it (and missing parent folders) when it is not there.
  * sl_close ends it.
- * Errors: SL_E_BUSY (this process has it open, or another has it for itself, to compact it), SL_E_NO_STORE, SL_E_ACCESS, SL_E_VERSION,
+ * Errors: SL_E_BUSY (this process has it open; or another has it for itself, to compact it, for longer
+ * than the 10 s that this call waits), SL_E_NO_STORE, SL_E_ACCESS, SL_E_VERSION,
  * SL_E_MISMATCH (a cursor or watermark at or beyond the log's next seq: a part was replaced),
  * SL_E_CORRUPT (a data file shorter than its own meta page says, or not LMDB's), SL_E_UNSUPPORTED
  * (network or FUSE file system; not a 64-bit little-endian host), SL_E_NOMEM, SL_E_IO, SL_E_INVALID,
@@ -168,7 +170,7 @@ SL_API const char *sl_store_path(const sl_store *store);
 #define SL_MAX_ATTRIBUTES (64u << 10) /* key, headers, tenant, source and long ids together, encoded */
 
 enum {
-  /* In place of the store's durability (sl_options); of a batch the strictest event decides. */
+  /* In place of the store's durability (sl_options); both: durable. Of a batch the strictest event decides. */
   SL_EVENT_DURABLE = 1u << 0,
   SL_EVENT_RELAXED = 1u << 1
 };
@@ -184,7 +186,7 @@ typedef struct sl_event {
   sl_slice correlation_id; /* empty: none; else as event_id */
   sl_slice causation_id;   /* empty: none; else as event_id. The event_id of the cause */
   sl_slice key;            /* the record key in Kafka, decides the partition and is the unit of order.
-                              Empty with data NULL: no key; up to 32 KiB */
+                              Empty with data NULL: no key; empty otherwise: an empty key. Up to 32 KiB */
   sl_slice tenant;         /* empty: none; up to 255 bytes */
   sl_slice source;         /* empty: none; up to 255 bytes */
   const sl_header *headers;
@@ -202,38 +204,43 @@ typedef struct sl_event {
 /* A text form of an id: up to 255 bytes and a NUL. */
 #define SL_ID_MAX 256
 
-/* Appends one event. When it returns SL_OK the event is as durable as the store's durability, or the event's own,
- * promises. Appends of several threads and processes at once share a commit, and its flush (group commit): who finds
- * another one committing waits for that commit and the next one at most. Alone it commits at once. *seq (may be NULL) is its sequence number: dense, ascending, never reused.
- * Errors: SL_E_INVALID (which field and rule: sl_last_detail), SL_E_TOO_LARGE, SL_E_FULL, SL_E_IO,
- * SL_E_NOMEM, SL_E_FORKED. After any error the event is not in the store. */
+/* Appends one event. When it returns SL_OK the event is as durable as the store's durability, or the event's
+ * own, promises. Appends of several threads and processes at once share a commit, and its flush (group commit):
+ * who finds another one committing waits for that commit and the next one at most. Alone it commits at once.
+ * *seq (may be NULL) is its sequence number: dense, ascending, never reused.
+ * Errors: SL_E_INVALID (which field and rule: sl_last_detail), SL_E_TOO_LARGE, SL_E_FULL, SL_E_IO, SL_E_NOMEM,
+ * SL_E_FORKED. After any error the event is not in the store. */
 SL_API sl_status sl_append(sl_store *store, const sl_event *event, uint64_t *seq);
 
-/* Appends `count` events (1..65,536, together at most 256 MiB) in order, in one commit: all or none.
- * *first_seq (may be NULL) is the first one's seq, the others follow densely. `bad` (may be NULL) is set on
- * SL_E_INVALID and SL_E_TOO_LARGE to the position of the first event that breaks a rule, and then nothing is
- * stored. */
+/* Appends `count` events (1..65,536, together at most 256 MiB) in order, in one commit: all or none. *first_seq
+ * (may be NULL) is the first one's seq, the others follow densely. `bad` (may be NULL) is set on SL_E_INVALID
+ * and SL_E_TOO_LARGE to the position of the first event that breaks a rule (or takes the batch above 256 MiB:
+ * SL_E_TOO_LARGE), and then nothing is stored. Errors as sl_append; a count out of range is SL_E_INVALID and
+ * leaves `bad` alone. */
 SL_API sl_status sl_append_many(sl_store *store, const sl_event *events, size_t count,
                                 uint64_t *first_seq, size_t *bad);
 
-/* Told of one asynchronous append, once: `seq` on SL_OK; else why not, and `detail` as sl_last_detail (valid during the
- * call). Called on the library's thread, one at a time, in the order of the appends. It may append (sl_append_async,
- * sl_append); it must not call sl_close or sl_append_wait, and while it runs no other append is decided. */
+/* Told of one asynchronous append, once: `seq` on SL_OK; else why not, and `detail` as sl_last_detail (valid
+ * during the call). Called on the library's thread, one at a time, in the order of the appends. It may append
+ * (sl_append_async, sl_append); it must not call sl_close or sl_append_wait, and while it runs no other append
+ * is decided. */
 typedef void sl_append_fn(void *arg, sl_status status, uint64_t seq, const char *detail);
 
-/* Takes an append and returns at once, whatever the disk is doing; `fn` (may be NULL) is called when the event is as
- * durable as it shall be, or cannot be. Events of one thread are appended in its order; appended_at_us is the time of
- * the commit. Everything that has gathered while one commit ran goes into the next. The first call starts a thread,
- * which sl_close ends after it has decided what was taken; a process that is killed loses what was not decided.
- * Errors, none of which calls `fn`: SL_E_INVALID, SL_E_TOO_LARGE, SL_E_AGAIN (async_bytes wait already: the disk is
- * slower than you), SL_E_NOMEM, SL_E_FORKED. */
+/* Takes an append and returns at once, whatever the disk is doing; `fn` (may be NULL) is called when the event
+ * is as durable as it shall be, or cannot be (`arg` must live until then). Events of one thread are appended in
+ * its order; appended_at_us is the time of the commit. Everything that has gathered while one commit ran goes
+ * into the next. The first call starts a thread, which sl_close ends after it has decided what was taken; a
+ * process that is killed loses what was not decided.
+ * Errors, none of which calls `fn`: SL_E_INVALID, SL_E_TOO_LARGE, SL_E_AGAIN (async_bytes wait already: the
+ * disk is slower than you), SL_E_NOMEM, SL_E_FORKED. */
 SL_API sl_status sl_append_async(sl_store *store, const sl_event *event, sl_append_fn *fn, void *arg);
 
-/* Waits until every asynchronous append taken before this call is decided and its callback has returned, or timeout_ms
- * has passed (SL_TIMEOUT; negative: without end). SL_E_FORKED. */
+/* Waits until every asynchronous append taken before this call is decided and its callback has returned, or
+ * timeout_ms has passed (SL_TIMEOUT; negative: without end). SL_E_FORKED. */
 SL_API sl_status sl_append_wait(sl_store *store, int timeout_ms);
 
-/* Checks an event against the rules of sl_event and the store's max_value, without storing it. */
+/* Checks an event against the rules of sl_event and the store's max_value, without storing it. SL_E_INVALID,
+ * SL_E_TOO_LARGE, SL_E_FORKED. */
 SL_API sl_status sl_event_check(const sl_store *store, const sl_event *event);
 
 /* Makes a UUIDv7 (RFC 9562 section 5.7) in canonical text with its NUL. For callers that need the
@@ -418,8 +425,8 @@ SL_API sl_status sl_stats_get(sl_store *store, sl_stats *stats);
 SL_API sl_status sl_agent_alive(sl_store *store, int64_t *pid, int64_t *since_us);
 
 /* The agent's last word on how it is: one JSON object (docs/agent.md), written by a running agent at every
- * change and at least once a second. Copies at most `cap` bytes to `json` and a NUL if it fits; *len is its
- * whole length. SL_NOTFOUND: no agent ever ran. SL_E_IO, SL_E_FORKED. */
+ * change of state, and at least every four seconds. Copies at most `cap` bytes to `json` and a NUL if it fits;
+ * *len is its whole length. SL_NOTFOUND: no agent ever ran. SL_E_IO, SL_E_FORKED. */
 SL_API sl_status sl_agent_report(sl_store *store, char *json, size_t cap, size_t *len);
 
 /* ------------------------------------------------------------ full store --- */
@@ -431,8 +438,8 @@ enum {
   SL_FULL_DROP_DELIVERED = 1u << 0 /* settled events go, oldest first, whatever trim would keep them for */
 };
 
-/* What an append does that meets a full quota or disk, before it fails with SL_E_FULL. Stored in the store: it holds
- * for all processes. A new store refuses. */
+/* What an append does that meets a full quota or disk, before it fails with SL_E_FULL. Stored in the store: it
+ * holds for all processes. A new store refuses. */
 typedef struct sl_full_policy {
   uint32_t version;
   uint32_t flags;          /* SL_FULL_*; 0: refuse */
@@ -461,13 +468,13 @@ SL_API sl_status sl_full_policy_get(sl_store *store, sl_full_policy *policy, cha
  * names the event that cannot be read; the watermark stops before it), SL_E_FORKED. */
 SL_API sl_status sl_index_advance(sl_store *store, uint64_t max_events, uint64_t *watermark);
 
-/* Attributes of events that the index can hold beside event id, correlation id, causation id and type. Queries by an
- * attribute that is not in the index scan. */
+/* Attributes of events that the index can hold beside event id, correlation id, causation id and type. Queries
+ * by an attribute that is not in the index scan. */
 enum { SL_INDEX_KEY = 1u << 1, SL_INDEX_TENANT = 1u << 3, SL_INDEX_SOURCE = 1u << 4 };
 
-/* Sets which of them (SL_INDEX_*, 0: none) the index of this store holds, for all processes: of events indexed from
- * now on, and of older ones after sl_reindex. An index that is lost begins without any. SL_E_INVALID (unknown bits),
- * SL_E_FULL. */
+/* Sets which of them (SL_INDEX_*, 0: none) the index of this store holds, for all processes: of events indexed
+ * from now on, and of older ones after sl_reindex. An index that is lost begins without any. SL_E_INVALID
+ * (unknown bits), SL_E_FULL. */
 SL_API sl_status sl_index_attributes_set(sl_store *store, uint32_t attributes);
 
 /* Which of them it holds of the events that are indexed from now on. */
@@ -482,7 +489,7 @@ SL_API sl_status sl_reindex(sl_store *store);
 
 typedef struct sl_trim_topic {
   sl_slice topic;      /* glob; the first that fits decides */
-  int64_t max_age_us;
+  int64_t max_age_us;  /* 0: no limit by age */
 } sl_trim_topic;
 
 typedef struct sl_trim_policy {
@@ -499,12 +506,12 @@ typedef struct sl_trim_policy {
 typedef struct sl_trim_result {
   uint64_t removed;             /* events */
   uint64_t held;                /* 1: stopped at an event that is pending or not yet indexed */
-  uint64_t first_seq;           /* oldest event kept afterwards */
+  uint64_t first_seq;           /* oldest event kept afterwards; 0: none */
 } sl_trim_result;
 
-/* Removes settled events by policy: never one that is pending, in an unfinished delivery, not yet
- * indexed, or the newest. Works in small transactions so that producers hardly wait. `result` may be
- * NULL. SL_E_INVALID, SL_E_FULL, SL_E_IO, SL_E_FORKED. */
+/* Removes settled events by policy (NULL: none, only what an earlier trim left is tidied up): never one that is
+ * pending, in an unfinished delivery, not yet indexed, or the newest. Works in small transactions so that
+ * producers hardly wait. `result` may be NULL. SL_E_INVALID, SL_E_FULL, SL_E_IO, SL_E_FORKED. */
 SL_API sl_status sl_trim(sl_store *store, const sl_trim_policy *policy, sl_trim_result *result);
 
 #define SL_COMPACT_VERSION 1u
@@ -518,10 +525,11 @@ typedef struct sl_compact_result {
   uint64_t bytes_before, bytes_after; /* on disk, of the three data files */
 } sl_compact_result;
 
-/* Rewrites the files of the store at `path` without their free pages, which trim leaves in them for later use. No
- * process may have the store open, this one neither, and who opens it meanwhile waits. Needs room for a copy of what is
- * in use. A crash at any moment leaves each file whole, old or new. `result` may be NULL.
- * SL_E_BUSY (the store is open), SL_E_NO_STORE, SL_E_ACCESS, SL_E_VERSION, SL_E_FULL, SL_E_UNSUPPORTED (no flock). */
+/* Rewrites the files of the store at `path` without their free pages, which trim leaves in them for later use.
+ * No process may have the store open, this one neither, and who opens it meanwhile waits up to 10 s. Needs room
+ * for a copy of what is in use. A crash at any moment leaves each file whole, old or new. `result` may be NULL.
+ * SL_E_BUSY (the store is open), SL_E_NO_STORE, SL_E_ACCESS, SL_E_VERSION, SL_E_FULL, SL_E_UNSUPPORTED (no
+ * flock). */
 SL_API sl_status sl_compact(const char *path, const sl_compact_options *options, sl_compact_result *result);
 
 typedef struct sl_verify_report {
@@ -538,10 +546,12 @@ typedef struct sl_verify_report {
 /* Called for each problem with one line of text. */
 typedef void sl_verify_fn(void *arg, const char *text);
 
-/* Reads everything: every record's checksum, both directions of every index up to the watermark,
- * receipts against the delivery cursor, the conservation law by counting. Safe while everything runs.
- * SL_OK: read to the end (see report->problems). `fn` may be NULL. Other statuses: could not read on.
- * A data file that is shorter than its meta page says is refused by sl_open already. */
+/* Reads everything: every record's checksum, both directions of every index up to the watermark, receipts
+ * against the delivery cursor, the conservation law by counting. Safe while everything runs. It reads in this
+ * process: LMDB trusts its pages, so damaged ones, or a file cut short while it is open, can end the process by
+ * a signal; `sidelog verify` therefore reads in a second process.
+ * SL_OK: read to the end (see report->problems). `fn` may be NULL. Other statuses: could not read on. A data
+ * file that is shorter than its meta page says is refused by sl_open already. */
 SL_API sl_status sl_verify(sl_store *store, sl_verify_fn *fn, void *arg, sl_verify_report *report);
 
 /* ---------------------------------------------------------------- repair --- */
@@ -595,11 +605,12 @@ typedef void sl_repair_fn(void *arg, sl_repair_kind kind, uint64_t first_seq, ui
 /* Copies what can be read of the damaged store in folder `source` into a new store at `target`, which must not
  * exist, and says what was lost. The source is only ever read, page by page, and needs no more than its
  * log/data.mdb; its index is not read at all (the new one is built). Nobody may have the source open. The new
- * store has the old one's id, seqs, times, ids and values; it is made beside `target` and moved there when it is
- * whole and has been verified. `options`, `fn` and `report` may be NULL.
- * SL_E_NO_STORE: no log/data.mdb. SL_E_BUSY: a process has the source open. SL_E_INVALID: the target exists.
- * SL_E_MISMATCH: the delivery state cannot be trusted, or is another store's; the detail says why (see
- * SL_REPAIR_NO_DELIVERY). SL_E_AMBIGUOUS: a topic or type stands there in two forms (see names). SL_E_CORRUPT: nothing can be found in the file at all. SL_E_VERSION, SL_E_FULL. */
+ * store has the old one's id, seqs, times, ids and values; it is made beside `target` and moved there when it
+ * is whole and has been verified. `options`, `fn` and `report` may be NULL. SL_E_NO_STORE: no log/data.mdb.
+ * SL_E_BUSY: a process has the source open. SL_E_INVALID: the target exists. SL_E_MISMATCH: the delivery state
+ * cannot be trusted, or is another store's; the detail says why (see SL_REPAIR_NO_DELIVERY). SL_E_AMBIGUOUS: a
+ * topic or type stands there in two forms (see names). SL_E_CORRUPT: nothing can be found in the file at all.
+ * SL_E_VERSION, SL_E_FULL. */
 SL_API sl_status sl_repair(const char *source, const char *target, const sl_repair_options *options,
                            sl_repair_fn *fn, void *arg, sl_repair_report *report);
 

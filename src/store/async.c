@@ -45,8 +45,14 @@ sl_async *async_new(void) {
   sl_async *a = calloc(1, sizeof *a);
   if (!a) return NULL;
   pthread_mutex_init(&a->lock, NULL);
+  pthread_condattr_t attr;
   pthread_cond_init(&a->more, NULL);
-  pthread_cond_init(&a->decided_some, NULL);
+  pthread_condattr_init(&attr);
+#if !defined(__APPLE__)
+  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* a timeout that the wall clock does not move */
+#endif
+  pthread_cond_init(&a->decided_some, &attr);
+  pthread_condattr_destroy(&attr);
   a->last = &a->first;
   return a;
 }
@@ -189,7 +195,12 @@ sl_status sl_append_wait(sl_store *store, int timeout_ms) {
   sl_async *a = store->async;
   struct timespec until = {0};
   if (timeout_ms >= 0) {
-    const int64_t end = sl_clock_wall_us() + (int64_t)timeout_ms * 1000;
+#if defined(__APPLE__)
+    const int64_t now = sl_clock_wall_us();
+#else
+    const int64_t now = sl_clock_monotonic_us();
+#endif
+    const int64_t end = now + (int64_t)timeout_ms * 1000;
     until = (struct timespec){.tv_sec = (time_t)(end / 1000000), .tv_nsec = (long)(end % 1000000) * 1000};
   }
   pthread_mutex_lock(&a->lock);
