@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { INDEX_STEP = 20000, TRIM_PAUSE_US = 500000, LOOK_MS = 100 };
+enum { INDEX_STEP = 20000, INDEX_BUSY = 100, INDEX_PAUSE_US = 25000, TRIM_PAUSE_US = 500000, LOOK_MS = 100 };
 
 static sl_store *store;
 static sl_delivery *delivery;
@@ -37,11 +37,12 @@ static void *indexer(void *none) {
   for (;;) {
     const sl_status status = sl_wait(store, indexed, LOOK_MS, NULL);
     if (status != SL_TIMEOUT) must(status, "wait");
-    uint64_t watermark;
+    uint64_t watermark, before = indexed;
     pthread_mutex_lock(&gates[0]);
     must(sl_index_advance(store, INDEX_STEP, &watermark), "index");
     indexed = watermark;
     pthread_mutex_unlock(&gates[0]);
+    if (watermark - before >= INDEX_BUSY && watermark - before < INDEX_STEP) usleep(INDEX_PAUSE_US); /* as sidelogd */
   }
   return none;
 }

@@ -75,6 +75,7 @@ struct agent {
 
   uv_fs_event_t watch;
   uv_timer_t wake, tick, report, house;
+  uv_timer_t pause;        /* of the indexer while producers are busy */
   uv_timer_t look;         /* soon after a change of the log that showed nothing new: see on_log_change */
   uv_signal_t term, intr, hup;
   uv_timer_t deadline;
@@ -82,7 +83,7 @@ struct agent {
   bool index_busy, index_again, house_busy;
   bool house_again, house_near; /* written by the worker, read after it */
   uint64_t told_drops;          /* the worker's: drops of a full store that have had their line */
-  uint64_t told_last_seq;
+  uint64_t told_last_seq, told_indexed;
   unsigned looks;          /* still to be made */
   uint64_t indexed, last_seq; /* written by the worker, read after it */
   sl_status index_status;

@@ -97,7 +97,7 @@ bool agent_lock_held(sl_store *store) {
   free(path);
   if (fd < 0) return false;
   const bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-  close(fd);
+  agent_unlock(fd); /* by name: a child forked just now shares it */
   return held;
 }
 

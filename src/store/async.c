@@ -219,7 +219,8 @@ sl_status sl_append_wait(sl_store *store, int timeout_ms) {
 void async_close(sl_store *store) {
   sl_async *a = store->async;
   if (!a) return;
-  if (a->running && store_enter(store) == SL_OK) {
+  const bool ours = store_enter(store) == SL_OK;
+  if (a->running && ours) {
     pthread_mutex_lock(&a->lock);
     a->stopping = true;
     pthread_cond_signal(&a->more);
@@ -230,8 +231,10 @@ void async_close(sl_store *store) {
     next = at->next;
     free(at);
   }
-  pthread_mutex_destroy(&a->lock);
-  pthread_cond_destroy(&a->more);
-  pthread_cond_destroy(&a->decided_some);
+  if (ours) { /* in a child the thread that sleeps on them does not exist, and destroying would wait for it */
+    pthread_mutex_destroy(&a->lock);
+    pthread_cond_destroy(&a->more);
+    pthread_cond_destroy(&a->decided_some);
+  }
   free(a);
 }

@@ -46,12 +46,12 @@ static void write_tickets(db_txn *txn, const commit_unit *units, size_t count) {
   uint8_t bytes[SLOT_COUNT * TICKET] = {0};
   sl_slice value;
   bool any = false;
-  for (size_t i = 0; i < count; i++) any |= units[i].slot >= 0;
+  for (size_t i = 0; i < count; i++) any |= units[i].slot >= 0 && units[i].ticket != 0;
   if (!any) return;
   sl_status status = db_get(txn, LOG_META, LOG_KEY_TICKETS, &value);
   if (status == SL_OK) memcpy(bytes, value.data, value.len < sizeof bytes ? value.len : sizeof bytes);
   for (size_t i = 0; i < count; i++) {
-    if (units[i].slot < 0) continue;
+    if (units[i].slot < 0 || units[i].ticket == 0) continue;
     uint8_t *p = bytes + (size_t)units[i].slot * TICKET;
     sl_put_u64(p, units[i].ticket);
     sl_put_u64(p + 8, units[i].first_seq);

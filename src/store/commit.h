@@ -9,7 +9,7 @@
 typedef struct commit_unit {
   group_batch batch;
   int slot;           /* whose append it is: the ticket is written under it; -1: in no slot */
-  uint64_t ticket;
+  uint64_t ticket;    /* 0: none is written */
   uint64_t first_seq; /* out */
 } commit_unit;
 

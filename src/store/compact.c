@@ -95,7 +95,7 @@ sl_status sl_compact(const char *path, const sl_compact_options *options, sl_com
   static const char *const names[] = {"log", "index", "delivery"};
   for (size_t i = 0; status == SL_OK && i < sizeof names / sizeof *names; i++)
     status = compact_env(path, names[i], &sum);
-  store_lock_close(lock);
+  store_lock_close(lock, true);
   if (status == SL_OK && result) *result = sum;
   return status;
 }

@@ -211,8 +211,10 @@ static void free_env(db_env *env) {
   free(env->defs);
   free(env->dbis);
   free(env->dir);
-  pthread_mutex_destroy(&env->lock);
-  pthread_cond_destroy(&env->idle);
+  if (getpid() == env->pid) { /* in a child, who sleeps on them does not exist, and destroying would wait */
+    pthread_mutex_destroy(&env->lock);
+    pthread_cond_destroy(&env->idle);
+  }
   free(env);
 }
 

@@ -50,7 +50,8 @@ typedef struct waiter {
 static commit_unit unit_of_slot(slots *s, unsigned i) {
   const append_slot *at = slots_at(s, i);
   const uint32_t len = at->len <= SLOT_BYTES ? at->len : 0;
-  return (commit_unit){.slot = (int)i, .ticket = at->ticket,
+  /* Private slots have the numbers of the shared ones: their tickets would stand in the others' places. */
+  return (commit_unit){.slot = (int)i, .ticket = slots_shared(s) ? at->ticket : 0,
                        .batch = {.records = {slots_bytes(s, i), len}, .count = at->count, .now_us = at->now_us,
                                  .relaxed = at->relaxed, .renumber = at->renumber}};
 }
@@ -113,7 +114,7 @@ static sl_status lead_once(waiter *w, slots *s, bool published, unsigned *served
   sl_status status = db_begin_write(w->store->log->env, false, &txn);
   if (status != SL_OK) return status;
   status = settle_left(s, txn, served);
-  if (status == SL_OK && published)
+  if (status == SL_OK && published && slots_shared(s))
     status = commit_find_ticket(txn, (unsigned)w->slot, slots_at(s, (unsigned)w->slot)->ticket, &done, &w->first_seq);
   if (status != SL_OK || done) {
     db_abort(txn);
@@ -129,9 +130,13 @@ static sl_status lead_once(waiter *w, slots *s, bool published, unsigned *served
   if (status != SL_OK && stage == COMMIT_REFUSED) db_abort(txn);
   *served += (unsigned)count;
   if (status == SL_OK) w->first_seq = own_seq(units, count, published ? w->slot : -1);
-  tell(w, s, units, count, status == SL_OK ? SLOT_DONE : SLOT_REJECTED);
-  /* Alone it is w's own failure. So is an uncertain commit of records that no ticket tells of. */
-  *again = status != SL_OK && count > 1 && (published || stage == COMMIT_ABORTED);
+  /* An uncertain commit of records that no ticket tells of must not be tried again. */
+  const bool told = slots_shared(s);
+  const bool final = status != SL_OK && stage == COMMIT_UNCERTAIN && !told;
+  for (size_t i = 0; final && i < count; i++) units[i].first_seq = (uint64_t)status;
+  tell(w, s, units, count, status == SL_OK ? SLOT_DONE : final ? SLOT_FAILED : SLOT_REJECTED);
+  /* Alone it is w's own failure. */
+  *again = status != SL_OK && count > 1 && (stage == COMMIT_ABORTED || (published && told));
   return status;
 }
 
@@ -177,8 +182,8 @@ static void enter(waiter *w, slots *s) {
   slots_publish(s, (unsigned)w->slot);
 }
 
-/* True when somebody has committed the slot. */
-static bool is_done(waiter *w, slots *s) {
+/* True when the slot has been decided: *status. */
+static bool is_done(waiter *w, slots *s, sl_status *status) {
   if (w->slot < 0) return false;
   const append_slot *at = slots_at(s, (unsigned)w->slot);
   const uint32_t state = atomic_load(&at->state);
@@ -186,7 +191,11 @@ static bool is_done(waiter *w, slots *s) {
     w->alone = true;
     slots_queue(s, (unsigned)w->slot);
   }
-  if (state != SLOT_DONE) return false;
+  if (state == SLOT_WAITING) slots_queue(s, (unsigned)w->slot); /* who missed its turn is in line again */
+  if (state == SLOT_FAILED)
+    *status = sl_fail((sl_status)at->first_seq, "the commit that the append shared with others failed; whether it is on "
+                      "disk all the same cannot be told: append it again with the same event id");
+  if (state != SLOT_DONE) return state == SLOT_FAILED;
   w->first_seq = at->first_seq;
   return true;
 }
@@ -205,7 +214,7 @@ sl_status group_append(sl_store *store, const group_batch *batch, uint64_t *firs
   for (;;) {
     unsigned served = 0;
     const uint32_t round = slots_round(s);
-    if (is_done(&w, s)) break;
+    if (is_done(&w, s, &status)) break;
     const slots_lead got = slots_try_lead(s, w.slot);
     if (got == LEAD_BROKEN) w.alone = true;
     if (got == LEAD_HELD) {
@@ -214,7 +223,7 @@ sl_status group_append(sl_store *store, const group_batch *batch, uint64_t *firs
       continue;
     }
     /* It may have been committed since the look; while the lead is ours nobody else decides. */
-    if (!is_done(&w, s)) {
+    if (!is_done(&w, s, &status)) {
       if (!w.alone) slots_linger(s, is_published(&w, s) ? 0 : 1);
       status = lead(&w, s, &served);
     }

@@ -30,6 +30,7 @@ typedef struct header {
   _Atomic uint64_t magic; /* written last */
   uint32_t slots, slot_bytes, mutex_bytes;
   uint64_t pid_space;     /* in another pid namespace the owners' numbers are other processes */
+  char boot[40];          /* and after another boot, too: a file that a power cut left is nobody's */
   _Alignas(64) pthread_mutex_t lead;
   _Alignas(64) _Atomic uint32_t round;
   _Atomic uint32_t expected;     /* appends that the next commit may hope for */
@@ -72,6 +73,14 @@ static uint64_t pid_space(void) {
   return stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
 }
 
+static void read_boot(char out[40]) {
+  const int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  memset(out, 0, 40);
+  if (fd < 0) return;
+  if (read(fd, out, 36) < 0) out[0] = 0;
+  close(fd);
+}
+
 static bool init(header *h, bool shared) {
   uint64_t ticket;
   memset((void *)h, 0, sizeof *h);
@@ -79,6 +88,7 @@ static bool init(header *h, bool shared) {
   h->slot_bytes = SLOT_BYTES;
   h->mutex_bytes = sizeof(pthread_mutex_t);
   h->pid_space = pid_space();
+  read_boot(h->boot);
   /* Random, so that tickets of an earlier file, which may stand in the log, are none of this one's. */
   if (!sl_random(&ticket, sizeof ticket) || !init_lead(h, shared)) return false;
   atomic_store(&h->ticket, ticket);
@@ -88,8 +98,11 @@ static bool init(header *h, bool shared) {
 
 #if defined(__linux__)
 static bool usable(const header *h) {
+  char boot[40];
+  read_boot(boot);
   return atomic_load(&h->magic) == MAGIC && h->slots == SLOT_COUNT && h->slot_bytes == SLOT_BYTES &&
-         h->mutex_bytes == sizeof(pthread_mutex_t) && h->pid_space == pid_space();
+         h->mutex_bytes == sizeof(pthread_mutex_t) && h->pid_space == pid_space() &&
+         memcmp(h->boot, boot, sizeof boot) == 0;
 }
 
 /* Maps the open file if it is of the right size. */
@@ -260,7 +273,12 @@ slots_lead slots_try_lead(slots *s, int i) {
 #endif
   if (rc == EBUSY) return LEAD_HELD;
   if (rc != 0) return LEAD_BROKEN;
-  if (turn != 0) atomic_store(&h->turn, 0);
+  if (turn != 0) {
+    /* Who did not come for its turn is stopped, or dead in a way that cannot be seen (a zombie, a number given to
+     * another process): it is not waited for again. A living one queues anew each time it looks. */
+    if (turn != (uint32_t)(i + 1)) atomic_fetch_and(&h->waiting, ~bit(turn - 1));
+    atomic_store(&h->turn, 0);
+  }
   if (i >= 0 && atomic_load(&slots_at(s, (unsigned)i)->state) == SLOT_WAITING) {
     atomic_fetch_and(&h->waiting, ~bit((unsigned)i));
     atomic_store(&slots_at(s, (unsigned)i)->state, SLOT_CLAIMED);
@@ -343,17 +361,20 @@ static void reap(slots *s) {
   }
 }
 
-/* The one who waits longest has the next turn, so that producers of small events, who are served by every leader,
- * do not keep those away who must lead to be served. */
+/* The one who waits longest has the next turn: first those who must lead to be served, whom the others, served by every
+ * leader, would keep away; then those who came too late for this commit. Without that who has just led is the first to
+ * lead again, misses no commit, and gets ahead of the others. */
 static void give_turn(slots *s) {
   header *h = s->h;
   uint64_t mask = atomic_load(&h->waiting);
+  const slot_state wanted = mask ? SLOT_WAITING : SLOT_READY;
+  if (!mask) mask = atomic_load(&h->ready);
   int64_t oldest = INT64_MAX;
   uint32_t turn = 0;
   for (; mask; mask &= mask - 1) {
     const unsigned i = (unsigned)__builtin_ctzll(mask);
     const append_slot *slot = slots_at(s, i);
-    if (atomic_load(&slot->state) != SLOT_WAITING || slot->since_us >= oldest) continue;
+    if (atomic_load(&slot->state) != wanted || slot->since_us >= oldest) continue;
     oldest = slot->since_us;
     turn = i + 1;
   }

@@ -7,7 +7,8 @@
  *
  *      FREE ──claim──► CLAIMED ──publish──► READY ──take──► TAKEN ──┬──► DONE       its records are committed
  *        ▲                └──wait──► WAITING                        └──► REJECTED   they are not, its owner tries alone
- *        └── released by its owner, from CLAIMED, WAITING, DONE and REJECTED
+ *        └── released by its owner, from CLAIMED, WAITING, DONE, REJECTED and FAILED (only of private slots: the
+ *            commit failed in a way that only tickets could tell of, and private slots write none)
  *
  *   S1  Only who has the lead changes a slot that is READY or TAKEN; only its owner one in any other state.
  *   S2  A TAKEN slot without a living leader is decided by the log alone: its ticket stands there, written in one
@@ -30,14 +31,14 @@
 #define SLOT_BYTES 16384u /* of framed records: larger batches wait for the lead with their records at home */
 
 typedef enum slot_state {
-  SLOT_FREE, SLOT_CLAIMED, SLOT_WAITING, SLOT_READY, SLOT_TAKEN, SLOT_DONE, SLOT_REJECTED
+  SLOT_FREE, SLOT_CLAIMED, SLOT_WAITING, SLOT_READY, SLOT_TAKEN, SLOT_DONE, SLOT_REJECTED, SLOT_FAILED
 } slot_state;
 
 typedef struct append_slot {
   _Alignas(64) _Atomic uint32_t owner; /* pid; 0: free */
   _Atomic uint32_t state;              /* slot_state */
   uint64_t ticket;
-  uint64_t first_seq;                  /* DONE */
+  uint64_t first_seq;                  /* DONE; FAILED: the sl_status */
   int64_t since_us;                    /* when its owner began to wait (monotonic) */
   int64_t now_us;                      /* the rest as in group_batch */
   uint32_t len, count;
@@ -91,7 +92,7 @@ void slots_take(slots *s, uint64_t mask);
 uint64_t slots_left(slots *s);
 /* TAKEN -> READY. */
 void slots_untake(slots *s, unsigned i);
-/* TAKEN -> DONE or REJECTED. */
+/* TAKEN -> DONE, REJECTED or FAILED. */
 void slots_decide(slots *s, unsigned i, slot_state state, uint64_t first_seq);
 /* Gives up the lead: tells whose turn it is among those WAITING (the longest), wakes all. `units`: how many appends
  * this leader committed together. */

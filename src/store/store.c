@@ -27,7 +27,11 @@ static sl_store *registry;
  * for every event; db.c does ask, before every transaction, and so stops children that no fork() made, too. */
 static atomic_uint forks;
 static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
-static void count_fork(void) { atomic_fetch_add(&forks, 1); }
+static void count_fork(void) {
+  static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
+  registry_lock = fresh; /* another thread of the parent may have held it */
+  atomic_fetch_add(&forks, 1);
+}
 static void watch_forks(void) { pthread_atfork(NULL, NULL, count_fork); }
 
 sl_status store_enter(const sl_store *store) {
@@ -129,7 +133,7 @@ static void free_store(sl_store *store) {
   book_close(store->book);
   index_close(store->index);
   log_close(store->log);
-  store_lock_close(store->lock_fd);
+  store_lock_close(store->lock_fd, store_enter(store) == SL_OK);
   unregister_store(store);
   free(store->root);
   free(store->path);

@@ -40,9 +40,10 @@ sl_status store_lock_enter(sl_store *store, int *out, bool *alone) {
       break;
     }
     if (error == EWOULDBLOCK && try_lock(fd, LOCK_SH, &error)) break;
-    if (error != EWOULDBLOCK) { /* no flock here */
+    if (error != EWOULDBLOCK) {
       close(fd);
-      return SL_OK;
+      if (error == ENOSYS || error == EOPNOTSUPP || error == EINVAL) return SL_OK; /* no flock here */
+      return sl_fail(sl_status_of_errno(error), "%s/" LOCK_FILE " cannot be locked: %s", store->path, strerror(error));
     }
     if (sl_clock_monotonic_us() > until) {
       close(fd);
@@ -82,6 +83,7 @@ sl_status store_lock_exclusive(const char *root, int *out) {
   return sl_fail(SL_E_UNSUPPORTED, "%s cannot be locked: %s", path, strerror(error));
 }
 
-void store_lock_close(int fd) {
+void store_lock_close(int fd, bool ours) {
+  if (fd >= 0 && ours) flock(fd, LOCK_UN);
   if (fd >= 0) close(fd);
 }

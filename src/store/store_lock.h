@@ -16,6 +16,7 @@ sl_status store_lock_share(const sl_store *store, int fd);
  * it open. SL_E_UNSUPPORTED: the file system has no flock. SL_E_NO_STORE: there is no such folder. */
 sl_status store_lock_exclusive(const char *root, int *fd);
 
-/* Ends any of them; negative: nothing. A forked child's copy is closed without giving up the parent's lock. */
-void store_lock_close(int fd);
+/* Ends any of them; negative: nothing. `ours` false: a forked child's copy, closed without giving up the parent's lock;
+ * true: also unlocked by name, as a child forked meanwhile shares the open file. */
+void store_lock_close(int fd, bool ours);
 #endif

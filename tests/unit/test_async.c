@@ -2,6 +2,7 @@
 #include "kit.h"
 
 #include <pthread.h>
+#include <sys/wait.h>
 
 enum { COUNT = 3000 };
 
@@ -136,6 +137,27 @@ static void closing_decides_what_was_taken(void **state) {
   assert_int_equal(kit_head(k).last_seq, COUNT);
 }
 
+/* In the child the library's thread does not exist, and closing must not wait for it. */
+static void a_forked_child_closes_at_once(void **state) {
+  kit *k = *state;
+  heard h = {0};
+  int code;
+  assert_ok(take(k, &h, on_append, 1, 10));
+  assert_ok(sl_append_wait(k->store, -1)); /* the thread sleeps on an empty queue */
+  pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    if (take(k, &h, on_append, 2, 10) != SL_E_FORKED) _exit(1);
+    sl_close(k->store);
+    _exit(0);
+  }
+  waitpid(child, &code, 0);
+  assert_true(WIFEXITED(code) && WEXITSTATUS(code) == 0);
+  assert_ok(take(k, &h, on_append, 3, 10));
+  assert_ok(sl_append_wait(k->store, -1));
+  assert_int_equal(h.last_seq, 2);
+}
+
 static void append_another(void *arg, sl_status status, uint64_t seq, const char *detail) {
   heard *h = arg;
   on_append(arg, status, seq, detail);
@@ -163,6 +185,7 @@ int main(void) {
     TEST(a_bad_event_is_refused_at_once),
     TEST(a_full_store_takes_what_fits_and_says_so_to_the_rest),
     TEST(closing_decides_what_was_taken),
+    TEST(a_forked_child_closes_at_once),
     TEST(a_callback_may_append),
   };
   return cmocka_run_group_tests_name("async", tests, NULL, NULL);
