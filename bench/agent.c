@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { INDEX_STEP = 20000, INDEX_BUSY = 100, INDEX_PAUSE_US = 25000, TRIM_PAUSE_US = 500000, LOOK_MS = 100 };
+enum { INDEX_STEP = 20000, INDEX_BUSY = 100, PAUSE_LEAST_US = 25000, PAUSE_MOST_US = 200000, TRIM_PAUSE_US = 500000, LOOK_MS = 100 };
 
 static sl_store *store;
 static sl_delivery *delivery;
@@ -34,6 +34,7 @@ static uint64_t last_seq(void) {
 }
 
 static void *indexer(void *none) {
+  unsigned pause_us = 0;
   for (;;) {
     const sl_status status = sl_wait(store, indexed, LOOK_MS, NULL);
     if (status != SL_TIMEOUT) must(status, "wait");
@@ -42,7 +43,10 @@ static void *indexer(void *none) {
     must(sl_index_advance(store, INDEX_STEP, &watermark), "index");
     indexed = watermark;
     pthread_mutex_unlock(&gates[0]);
-    if (watermark - before >= INDEX_BUSY && watermark - before < INDEX_STEP) usleep(INDEX_PAUSE_US); /* as sidelogd */
+    /* As sidelogd does while producers are busy. */
+    const bool busy = watermark - before >= INDEX_BUSY && watermark - before < INDEX_STEP;
+    pause_us = !busy ? 0 : pause_us == 0 ? PAUSE_LEAST_US : pause_us * 2 < PAUSE_MOST_US ? pause_us * 2 : PAUSE_MOST_US;
+    if (pause_us) usleep(pause_us);
   }
   return none;
 }

@@ -19,10 +19,12 @@
 #define HOUSE_NEAR_PERCENT 80
 #define HOUSE_BUDGET 100000     /* events removed a round; the next round follows at once when it was used up */
 #define INDEX_STEP 20000
-/* A step that found so many events says that producers are busy: the next one waits a little. Each step flushes, and
- * writes the same pages again; without the pause the indexer took half of the disk from sixteen producers (seen). */
+/* A step that found so many events says that producers are busy: the next one waits, longer while it goes on. Each step
+ * flushes, and writes the same pages again: without the pause the indexer took half of the disk from sixteen producers
+ * (seen). A thousand events a second and single bursts hardly meet it. */
 #define INDEX_BUSY 100
-#define INDEX_PAUSE_MS 25
+#define PAUSE_LEAST_MS 25
+#define PAUSE_MOST_MS 200
 #define TOMBSTONE_ROUNDS 8      /* of up to 4,000 events, a tick */
 #define READER_LAG_ALARM 50000  /* transactions */
 #define NOTE_TXN_BYTES "txn-bytes"
@@ -181,8 +183,12 @@ static void index_after(uv_work_t *request, int status) {
   a->told_indexed = a->indexed;
   bool more = a->index_again || a->indexed < a->last_seq;
   a->index_again = false;
-  if (more && found >= INDEX_BUSY && found < INDEX_STEP && !a->settings.drain) {
-    if (!uv_is_active((uv_handle_t *)&a->pause)) uv_timer_start(&a->pause, on_look, INDEX_PAUSE_MS, 0);
+  const bool busy = found >= INDEX_BUSY && found < INDEX_STEP && !a->settings.drain;
+  if (!busy) a->pause_ms = 0;
+  else if (a->pause_ms == 0) a->pause_ms = PAUSE_LEAST_MS;
+  else a->pause_ms = a->pause_ms * 2 < PAUSE_MOST_MS ? a->pause_ms * 2 : PAUSE_MOST_MS;
+  if (busy) {
+    uv_timer_start(&a->pause, on_look, a->pause_ms, 0);
   } else if (more) {
     index_more(a); /* from here on both are the worker's again */
   }

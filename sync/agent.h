@@ -76,6 +76,7 @@ struct agent {
   uv_fs_event_t watch;
   uv_timer_t wake, tick, report, house;
   uv_timer_t pause;        /* of the indexer while producers are busy */
+  uint64_t pause_ms;
   uv_timer_t look;         /* soon after a change of the log that showed nothing new: see on_log_change */
   uv_signal_t term, intr, hup;
   uv_timer_t deadline;
