@@ -246,8 +246,8 @@ def machine(folder):
         "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "cpu": f"{os.cpu_count()} x {first('/proc/cpuinfo', 'model name')}",
         "memory": first("/proc/meminfo", "MemTotal"),
-        "kernel": platform.release(),
-        "disk": said("findmnt", "-n", "-o", "SOURCE,FSTYPE,OPTIONS", "--target", str(folder)),
+        "kernel": ".".join(platform.release().split("-")[0].split(".")[:2]),
+        "disk": said("findmnt", "-n", "-o", "FSTYPE", "--target", str(folder)),
         "versions": {name: said("pkg-config", "--modversion", name) or "not there" for name in ("lmdb", "sqlite3", "rocksdb", "rdkafka")},
         "load": os.getloadavg()[0],
     }

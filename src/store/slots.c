@@ -30,13 +30,13 @@ typedef struct header {
   _Atomic uint64_t magic; /* written last */
   uint32_t slots, slot_bytes, mutex_bytes;
   uint64_t pid_space;     /* in another pid namespace the owners' numbers are other processes */
-  char boot[40];          /* and after another boot, too: a file that a power cut left is nobody's */
-  _Alignas(64) pthread_mutex_t lead;
+  _Alignas(64) pthread_mutex_t lead; /* at 64: tests/fault/kills.c looks here for whom to kill */
   _Alignas(64) _Atomic uint32_t round;
   _Atomic uint32_t expected;     /* appends that the next commit may hope for */
   _Atomic uint32_t turn;         /* slot + 1 of who is to have the lead next; 0: anybody */
   _Atomic int64_t turn_until_us;
   _Atomic uint64_t ticket;       /* the last one given out; begins at random */
+  char boot[40];                 /* a file that a power cut left belongs to another boot, and to nobody */
   _Alignas(64) _Atomic uint64_t ready, waiting, taken; /* slots by state: hints, but for `taken` (see S2) */
   _Alignas(64) append_slot slot[SLOT_COUNT];
 } header;

@@ -75,7 +75,8 @@ uint32_t slots_round(slots *s);
 void slots_sleep(slots *s, uint32_t round);
 
 typedef enum slots_lead { LEAD_HELD, LEAD_TAKEN, LEAD_BROKEN } slots_lead;
-/* Tries for the lead, for the owner of slot `i` (-1: none); one that was WAITING is CLAIMED then. LEAD_HELD: somebody has it, or it is another one's turn.
+/* Tries for the lead, for the owner of slot `i` (-1: none); one that was WAITING is CLAIMED then. LEAD_HELD: somebody
+ * has it, or it is another one's turn.
  * LEAD_BROKEN: it cannot be had any more; each commits alone. */
 slots_lead slots_try_lead(slots *s, int i);
 
@@ -94,7 +95,7 @@ uint64_t slots_left(slots *s);
 void slots_untake(slots *s, unsigned i);
 /* TAKEN -> DONE, REJECTED or FAILED. */
 void slots_decide(slots *s, unsigned i, slot_state state, uint64_t first_seq);
-/* Gives up the lead: tells whose turn it is among those WAITING (the longest), wakes all. `units`: how many appends
+/* Gives up the lead: tells whose turn it is (the longest WAITING, else READY), wakes all. `units`: how many appends
  * this leader committed together. */
 void slots_end_lead(slots *s, unsigned units);
 #endif
