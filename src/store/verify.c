@@ -13,9 +13,7 @@
 #define STEP VERIFY_STEP
 #define LAW_TRIES 5  /* literal counting begins again when a trim came between */
 
-static void problem(verifier *v, uint64_t *counter, const char *format, ...) SL_PRINTF(3, 4);
-
-static void problem(verifier *v, uint64_t *counter, const char *format, ...) {
+void verify_problem(verifier *v, uint64_t *counter, const char *format, ...) {
   char text[1200];
   va_list args;
   va_start(args, format);
@@ -25,8 +23,6 @@ static void problem(verifier *v, uint64_t *counter, const char *format, ...) {
   v->report.problems++;
   if (v->fn) v->fn(v->arg, text);
 }
-
-void verify_problem(verifier *v, uint64_t *counter, const char *text) { problem(v, counter, "%s", text); }
 
 /* --------------------------------------------------------------- records --- */
 
@@ -75,7 +71,7 @@ static sl_status check_indexed(verifier *v, uint64_t seq, const sl_parts *p) {
     index_key_of(attr, text, key);
     sl_status status = index_view_has(v->snap.index, attr, key, seq);
     if (status == SL_NOTFOUND)
-      problem(v, &v->report.index_errors,
+      verify_problem(v, &v->report.index_errors,
               "event %" PRIu64 ": its %s is not in the index: run `sidelog reindex`", seq,
               attribute_name(attr));
     else if (status != SL_OK) return status;
@@ -86,7 +82,7 @@ static sl_status check_indexed(verifier *v, uint64_t seq, const sl_parts *p) {
   sl_id_key(p->event_id, key);
   status = earlier_twin(v, seq, p, key, &twin);
   if (status == SL_OK && twin)
-    problem(v, &v->report.index_errors,
+    verify_problem(v, &v->report.index_errors,
             "event %" PRIu64 " is a duplicate of event %" PRIu64 " and the index does not know it: run "
             "`sidelog reindex`", seq, twin);
   return status;
@@ -97,7 +93,7 @@ static sl_status check_fate(verifier *v, uint64_t seq, sl_slice topic) {
   book_fate fate;
   sl_status status = book_view_fate(v->snap.book, seq, topic, &fate);
   if (status == SL_E_CORRUPT) {
-    problem(v, &v->report.receipt_errors, "%s", sl_last_detail());
+    verify_problem(v, &v->report.receipt_errors, "%s", sl_last_detail());
     return SL_OK;
   }
   return status;
@@ -106,7 +102,7 @@ static sl_status check_fate(verifier *v, uint64_t seq, sl_slice topic) {
 static sl_status check_record(verifier *v, uint64_t seq, bool damaged, const sl_parts *p) {
   v->report.events++;
   if (damaged) {
-    problem(v, &v->report.bad_records, "%s", sl_last_detail());
+    verify_problem(v, &v->report.bad_records, "%s", sl_last_detail());
     return SL_OK;
   }
   sl_status status = verify_time(v, seq, p->appended_us + p->clamp_us);
@@ -133,9 +129,9 @@ static sl_status check_hole(verifier *v, uint64_t first, uint64_t last) {
   if (status != SL_OK || last <= limit) return status;
   if (first <= limit) first = limit + 1;
   if (first == last)
-    problem(v, NULL, "event %" PRIu64 " is missing from the log, and no trim removed it", first);
+    verify_problem(v, NULL, "event %" PRIu64 " is missing from the log, and no trim removed it", first);
   else
-    problem(v, NULL, "events %" PRIu64 " to %" PRIu64 " are missing from the log, and no trim removed them",
+    verify_problem(v, NULL, "events %" PRIu64 " to %" PRIu64 " are missing from the log, and no trim removed them",
             first, last);
   v->report.sequence_errors += last - first + 1;
   return SL_OK;
@@ -180,12 +176,12 @@ static sl_status check_counts(verifier *v) {
   if (known < head.last_seq) {
     const uint64_t lost = head.last_seq - known;
     if (lost <= v->report.sequence_errors) return SL_OK; /* said already, one by one */
-    problem(v, NULL,
+    verify_problem(v, NULL,
             "%" PRIu64 " events are missing from the log: %" PRIu64 " appended, %" PRIu64 " kept, %" PRIu64
             " trimmed", lost, head.last_seq, head.kept, head.trimmed);
     v->report.sequence_errors = lost;
   } else {
-    problem(v, &v->report.sequence_errors,
+    verify_problem(v, &v->report.sequence_errors,
             "the log has too many events: %" PRIu64 " appended, %" PRIu64 " kept, %" PRIu64 " trimmed",
             head.last_seq, head.kept, head.trimmed);
   }
@@ -214,7 +210,7 @@ static sl_status check_entry(void *arg, index_attr attr, const uint8_t key[16], 
   verifier *v = arg;
   v->report.index_entries++;
   if (seq > index_view_watermark(v->snap.index))
-    problem(v, &v->report.index_errors, "index/ has an entry of event %" PRIu64 " above its watermark", seq);
+    verify_problem(v, &v->report.index_errors, "index/ has an entry of event %" PRIu64 " above its watermark", seq);
   sl_parts parts;
   sl_status status = log_view_get(v->snap.log, seq, attr != INDEX_SECONDARY_ATTR, &parts);
   if (status == SL_NOTFOUND) {
@@ -222,14 +218,14 @@ static sl_status check_entry(void *arg, index_attr attr, const uint8_t key[16], 
     status = limit_now(v, seq, &limit);
     if (status != SL_OK) return status;
     if (seq > limit) /* else trimmed: its generation goes when all of it is */
-      problem(v, &v->report.index_errors, "index/ has the %s of event %" PRIu64 ", which is not in the log",
+      verify_problem(v, &v->report.index_errors, "index/ has the %s of event %" PRIu64 ", which is not in the log",
               attribute_name(attr), seq);
     return SL_OK;
   }
   if (status == SL_E_CORRUPT) return SL_OK; /* reported with the records */
   if (status != SL_OK) return status;
   if (!has_key(&parts, attr, key))
-    problem(v, &v->report.index_errors, "index/ has another %s for event %" PRIu64 " than the log: run "
+    verify_problem(v, &v->report.index_errors, "index/ has another %s for event %" PRIu64 " than the log: run "
             "`sidelog reindex`", attribute_name(attr), seq);
   return SL_OK;
 }
@@ -252,7 +248,7 @@ static sl_status check_receipt(void *arg, uint64_t seq, const sl_receipt *receip
   v->report.receipts++;
   v->verdicts[receipt->verdict]++;
   if (receipt->verdict == SL_VERDICT_DUPLICATE && (uint64_t)receipt->place >= seq)
-    problem(v, &v->report.receipt_errors,
+    verify_problem(v, &v->report.receipt_errors,
             "the receipt of event %" PRIu64 " calls it a duplicate of the later %" PRId64, seq,
             receipt->place);
   return SL_OK;
@@ -266,7 +262,7 @@ static sl_status check_receipts(verifier *v) {
     if (status == SL_OK) status = book_scan(v->snap.book, &from, STEP, check_receipt, v, &damaged);
     snapshot_close(&v->snap);
     if (status != SL_OK) return status;
-    for (; damaged > 0; damaged--) problem(v, &v->report.receipt_errors, "%s", sl_last_detail());
+    for (; damaged > 0; damaged--) verify_problem(v, &v->report.receipt_errors, "%s", sl_last_detail());
   }
   return SL_OK;
 }
@@ -349,7 +345,7 @@ static sl_status check_law(verifier *v) {
   t.totals.dropped += t.tombstones;
   const book_totals *b = &t.totals;
   if (t.appended != b->delivered + b->duplicates + b->dead + b->dropped + t.pending)
-    problem(v, NULL,
+    verify_problem(v, NULL,
             "out of balance: %" PRIu64 " appended, but %" PRIu64 " delivered, %" PRIu64 " duplicates, "
             "%" PRIu64 " dead, %" PRIu64 " dropped and %" PRIu64 " pending", t.appended, b->delivered,
             b->duplicates, b->dead, b->dropped, t.pending);
@@ -374,7 +370,7 @@ static sl_status check_totals(verifier *v, uint64_t attempt_before) {
   static const char *const names[] = {"delivered", "duplicate", "dead", "dropped"};
   for (size_t i = 0; i < 4; i++)
     if (counted[i] != kept[i])
-      problem(v, &v->report.receipt_errors, "%" PRIu64 " receipts say %s, but the book's total is %" PRIu64,
+      verify_problem(v, &v->report.receipt_errors, "%" PRIu64 " receipts say %s, but the book's total is %" PRIu64,
               counted[i], names[i], kept[i]);
   return SL_OK;
 }

@@ -18,7 +18,7 @@ typedef struct verifier {
 } verifier;
 
 /* Counts and tells one problem; counter may be NULL. */
-void verify_problem(verifier *v, uint64_t *counter, const char *text);
+void verify_problem(verifier *v, uint64_t *counter, const char *format, ...) SL_PRINTF(3, 4);
 
 /* verify_parts.c */
 

@@ -6,20 +6,8 @@
 #include "store/log_inner.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static void problem(verifier *v, uint64_t *counter, const char *format, ...) SL_PRINTF(3, 4);
-
-static void problem(verifier *v, uint64_t *counter, const char *format, ...) {
-  char text[1200];
-  va_list args;
-  va_start(args, format);
-  vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  verify_problem(v, counter, text);
-}
 
 /* ---------------------------------------------------------- times and names --- */
 
@@ -38,7 +26,7 @@ sl_status verify_time(verifier *v, uint64_t seq, int64_t clamped_us) {
   for (size_t i = 0; i < count; i++) begun |= eras[i].first > before && eras[i].first <= seq;
   free(eras);
   if (!begun)
-    problem(v, &v->report.bad_records, "event %" PRIu64 " has an earlier time than event %" PRIu64
+    verify_problem(v, &v->report.bad_records, "event %" PRIu64 " has an earlier time than event %" PRIu64
             " in front of it, and no era begins between them", seq, before);
   return SL_OK;
 }
@@ -50,7 +38,7 @@ static sl_status check_eras(verifier *v, db_txn *txn) {
   log_meta meta;
   sl_status status = log_eras_read(txn, &eras, &count);
   if (status == SL_E_CORRUPT) {
-    verify_problem(v, NULL, sl_last_detail());
+    verify_problem(v, NULL, "%s", sl_last_detail());
     return SL_OK;
   }
   if (status != SL_OK) return status;
@@ -84,7 +72,7 @@ static sl_status check_dictionary(verifier *v, db_txn *txn) {
       if (status != SL_OK) break;
       const bool same = found == SL_OK && (by_id ? back.len == 4 && sl_get_u32(back.data) == id : sl_slice_eq(back, name));
       if (!same)
-        problem(v, NULL, "the log's dictionary: name %" PRIu64 ", '%.*s', is not the same in both of its tables", id,
+        verify_problem(v, NULL, "the log's dictionary: name %" PRIu64 ", '%.*s', is not the same in both of its tables", id,
                 (int)(name.len < 255 ? name.len : 255), (const char *)name.data);
     }
     db_cur_close(cur);
@@ -116,7 +104,7 @@ static sl_status check_duplicate(verifier *v, uint64_t seq, uint64_t first) {
     if (status != SL_OK) return status;
     if (sl_slice_eq(a.event_id, b.event_id) && sl_slice_eq(a.topic, b.topic)) return SL_OK;
   }
-  problem(v, &v->report.index_errors, "index/ calls event %" PRIu64 " a duplicate of event %" PRIu64
+  verify_problem(v, &v->report.index_errors, "index/ calls event %" PRIu64 " a duplicate of event %" PRIu64
           ", which it is not: run `sidelog reindex`", seq, first);
   return SL_OK;
 }
@@ -175,15 +163,15 @@ static sl_status check_block(verifier *v, book_view *book, uint64_t seq, sl_slic
   if (sl_receipt_block_decode(value, &block) != SL_OK) return SL_OK; /* told with the receipts */
   const uint64_t last = block.first_seq + block.count - 1, cursor = book->cursor.seq;
   if (block.first_seq != seq)
-    problem(v, &v->report.receipt_errors, "delivery/ receipts under event %" PRIu64 " are those of event %" PRIu64, seq,
+    verify_problem(v, &v->report.receipt_errors, "delivery/ receipts under event %" PRIu64 " are those of event %" PRIu64, seq,
             block.first_seq);
   else if (seq <= *end)
-    problem(v, &v->report.receipt_errors, "delivery/ receipts at event %" PRIu64 " overlap those in front of them", seq);
+    verify_problem(v, &v->report.receipt_errors, "delivery/ receipts at event %" PRIu64 " overlap those in front of them", seq);
   else if (seq <= cursor && last > cursor)
-    problem(v, &v->report.receipt_errors, "delivery/ receipts of events %" PRIu64 " to %" PRIu64 " cross the cursor at %" PRIu64,
+    verify_problem(v, &v->report.receipt_errors, "delivery/ receipts of events %" PRIu64 " to %" PRIu64 " cross the cursor at %" PRIu64,
             seq, last, cursor);
   else if (seq > cursor && (!of_the_intent(book, block.attempt) || last > book->intent_seq))
-    problem(v, &v->report.receipt_errors, "delivery/ receipts at event %" PRIu64 " lie above the cursor at %" PRIu64
+    verify_problem(v, &v->report.receipt_errors, "delivery/ receipts at event %" PRIu64 " lie above the cursor at %" PRIu64
             ", and no unfinished delivery wrote them", seq, cursor);
   *end = last;
   return SL_OK;
@@ -194,13 +182,13 @@ static sl_status check_sparse(verifier *v, book_view *book, uint64_t seq, sl_sli
   (void)state;
   if (sl_receipt_block_decode(value, &block) != SL_OK) return SL_OK;
   if (block.first_seq != seq || block.count != 1)
-    problem(v, &v->report.receipt_errors, "delivery/ the receipt under event %" PRIu64 " is that of event %" PRIu64, seq,
+    verify_problem(v, &v->report.receipt_errors, "delivery/ the receipt under event %" PRIu64 " is that of event %" PRIu64, seq,
             block.first_seq);
   else if (block.attempt > book->cursor.attempt && !of_the_intent(book, block.attempt))
-    problem(v, &v->report.receipt_errors, "delivery/ the receipt of event %" PRIu64 " is of attempt %" PRIu64
+    verify_problem(v, &v->report.receipt_errors, "delivery/ the receipt of event %" PRIu64 " is of attempt %" PRIu64
             ", which is neither settled nor under way", seq, block.attempt);
   else if (seq > book->cursor.seq)
-    problem(v, &v->report.receipt_errors, "delivery/ the receipt of event %" PRIu64 " lies above the cursor at %" PRIu64, seq,
+    verify_problem(v, &v->report.receipt_errors, "delivery/ the receipt of event %" PRIu64 " lies above the cursor at %" PRIu64, seq,
             book->cursor.seq);
   return SL_OK;
 }
@@ -212,7 +200,7 @@ static sl_status check_letter(verifier *v, book_view *book, uint64_t seq, sl_sli
   if (sl_letter_decode(value, &letter) != SL_OK || seq < *first_seq) return SL_OK; /* told already; or being trimmed */
   if (letter.attempt > book->cursor.attempt) {
     if (!of_the_intent(book, letter.attempt))
-      problem(v, &v->report.receipt_errors, "delivery/ the letter of event %" PRIu64 " is of attempt %" PRIu64
+      verify_problem(v, &v->report.receipt_errors, "delivery/ the letter of event %" PRIu64 " is of attempt %" PRIu64
               ", which is neither settled nor under way", seq, letter.attempt);
     return SL_OK;
   }
@@ -229,7 +217,7 @@ static sl_status check_letter(verifier *v, book_view *book, uint64_t seq, sl_sli
   *first_seq = log_view_head(log)->first_seq;
   log_view_close(log);
   if (seq >= *first_seq)
-    problem(v, &v->report.receipt_errors, "delivery/ has a letter of event %" PRIu64 ", whose receipt does not call it dead or "
+    verify_problem(v, &v->report.receipt_errors, "delivery/ has a letter of event %" PRIu64 ", whose receipt does not call it dead or "
             "dropped", seq);
   return SL_OK;
 }
@@ -280,7 +268,7 @@ static sl_status check_cursors(verifier *v) {
   if (status != SL_OK && status != SL_NOTFOUND) return status;
   status = log_last_seq(v->store, &last);
   if (status == SL_OK && furthest > last)
-    problem(v, NULL, "cursor %s stands beyond the log, which ends at %" PRIu64 ": set it anew", name, last);
+    verify_problem(v, NULL, "cursor %s stands beyond the log, which ends at %" PRIu64 ": set it anew", name, last);
   return status;
 }
 
