@@ -4,6 +4,7 @@
 #include "base/id.h"
 #include "log.h"
 #include "notify.h"
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,7 @@ static void step_once(agent *a, core_event event) {
   if (broken) {
     log_line(LEVEL_ERROR, "invariant-broken", "%s (phase %s): stopping rather than delivering wrongly", broken,
              core_phase_text(core_phase_of(a->core)));
+    keep_flush(a->keep);
     abort();
   }
 #endif
@@ -86,6 +88,7 @@ void agent_event(agent *a, core_event event) {
     step_once(a, a->pending);
   }
   a->stepping = false;
+  if (!keep_flush(a->keep)) log_line(LEVEL_WARN, "history-failed", "%s cannot be written: recording has ended", a->settings.history);
   int64_t wake = core_wake_at(a->core);
   if (wake == 0) {
     uv_timer_stop(&a->wake);
@@ -446,6 +449,10 @@ static bool make_core(agent *a) {
       !sl_random(&config.seed, sizeof config.seed))
     return false;
   a->core = core_new(&config, delivery_state_get(a->delivery));
+  if (a->core && a->settings.history) {
+    a->keep = keep_start(a->core, a->settings.history, a->settings.history_bytes);
+    if (!a->keep) log_line(LEVEL_WARN, "history-failed", "%s: %s", a->settings.history, strerror(errno));
+  }
   return a->core != NULL;
 }
 
@@ -508,6 +515,7 @@ int agent_run(settings *taken, int argc, char **argv) {
   }
   free(a->fill.headers);
   sl_buf_free(&a->told_report);
+  keep_end(a->keep);
   core_free(a->core);
   delivery_close(a->delivery);
   sl_close(a->store);

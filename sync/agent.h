@@ -13,6 +13,7 @@
 #define SYNC_AGENT_H
 #include "core/core.h"
 #include "hours.h"
+#include "keep.h"
 #include "kafka/kafka.h"
 #include "settings.h"
 #include "store/delivery.h"
@@ -55,6 +56,7 @@ struct agent {
   sl_store *store;
   sl_delivery *delivery;
   core *core;
+  keep *keep;              /* records the core; NULL: nobody wants it */
   kafka *kafka;
   uv_poll_t *kafka_poll;   /* freed by its close callback */
   op_request op;

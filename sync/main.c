@@ -2,6 +2,7 @@
 #include "adopt.h"
 #include "agent.h"
 #include "check.h"
+#include "keep.h"
 #include <signal.h>
 #include <stdio.h>
 
@@ -12,6 +13,7 @@ int main(int argc, char **argv) {
   agent_hold_signals(true); /* one that comes now is served once there is a loop to serve it */
   int status = settings_parse_checked(&s, &action, argc, argv, kafka_check_property, stderr);
   if (status == 0 && action == SETTINGS_RUN) return agent_run(&s, argc, argv);
+  if (action == SETTINGS_REPLAY) return keep_replay(s.choice, stdout);
   if (action == SETTINGS_CHECK || action == SETTINGS_ADOPT) agent_hold_signals(false);
   if (status == 0 && action == SETTINGS_CHECK) status = check_run(&s, stdout);
   else if (status == 0 && action == SETTINGS_ADOPT) status = adopt_run(&s, stdout);

@@ -111,6 +111,13 @@ static void line_action(line *l, const char *flag, const char *value, problems *
   else if (strcmp(flag, "--print-config") == 0) l->action = SETTINGS_PRINT;
 }
 
+/* Needs no settings, and no store. */
+static bool asks_for_replay(int argc, char **argv, const char **file) {
+  for (int i = 1; i + 1 < argc; i++)
+    if (strcmp(argv[i], "--replay-history") == 0) return *file = argv[i + 1], true;
+  return false;
+}
+
 /* --help and its like answer whatever else is on the line. */
 static bool asks_for_text(int argc, char **argv, settings_action *action) {
   static const struct { const char *flag, *letter; settings_action action; } texts[] = {
@@ -262,6 +269,7 @@ int settings_parse_checked(settings *out, settings_action *action, int argc, cha
   *out = (settings){.kafka_check = check};
   *action = SETTINGS_RUN;
   if (asks_for_text(argc, argv, action)) return 0;
+  if (asks_for_replay(argc, argv, &out->choice)) return *action = SETTINGS_REPLAY, 0;
   line_read(&l, &p, argc, argv);
   set_defaults(out, &p);
   set_environment(out, &p);

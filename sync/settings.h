@@ -69,9 +69,11 @@ typedef struct settings {
   int64_t report_interval_us;
   log_level level;
   log_format format;
+  char *history;               /* file of the delivery core's history; NULL: none is kept */
+  int64_t history_bytes;
   kv *kafka;                   /* librdkafka properties passed through; none that the protocol owns */
   size_t kafka_count;
-  const char *choice;          /* of --adopt=CHOICE, in argv; NULL: none */
+  const char *choice;          /* of --adopt=CHOICE or --replay-history FILE, in argv; NULL: none */
   bool json;                   /* --json, of --check */
   char *config_path;           /* the file it came from; NULL: none */
   size_t file_settings;        /* how many settings that file makes */
@@ -81,7 +83,7 @@ typedef struct settings {
 
 typedef enum settings_action {
   SETTINGS_RUN, SETTINGS_HELP, SETTINGS_VERSION, SETTINGS_CHECK_CONFIG, SETTINGS_MAN, SETTINGS_PRINT,
-  SETTINGS_CHECK, SETTINGS_ADOPT
+  SETTINGS_CHECK, SETTINGS_ADOPT, SETTINGS_REPLAY
 } settings_action;
 
 /* Reads everything in order of precedence. Returns 0, or exit status 2 after writing each problem to
@@ -99,7 +101,7 @@ int settings_reload(const settings *now, settings *next, int argc, char **argv, 
 void settings_free(settings *settings);
 
 /* Does what an action asks for that needs the settings alone; returns the exit status (0; 2 for the others: RUN,
- * CHECK and ADOPT). */
+ * CHECK, ADOPT and REPLAY). */
 int settings_act(settings_action action, const settings *settings, FILE *out);
 
 void settings_help(FILE *out);

@@ -201,7 +201,8 @@ void settings_man(FILE *out) {
         "Read the configuration again, credentials and certificates too: they are used from the next connection on, "
         "which is made once nothing is in hand. What needs a restart is named in the log and stays as it is; a "
         "file with a problem changes nothing.\n.SH EXIT STATUS\n.TP\n0\n"
-        "Ended as asked; with \\-\\-drain: nothing is pending of what was there at the start.\n.TP\n2\n"
+        "Ended as asked; with \\-\\-drain: nothing is pending of what was there at the start.\n.TP\n1\n"
+        "A step repeated by \\-\\-replay\\-history went otherwise than it had been recorded.\n.TP\n2\n"
         "Usage or configuration.\n.TP\n3\n"
         "The store cannot be opened, read, written or locked (another agent holds it), or is full.\n.TP\n"
         "4\nSomething is wrong: with \\-\\-drain the agent is parked; \\-\\-check found something missing; "
@@ -357,7 +358,8 @@ int settings_act(settings_action action, const settings *s, FILE *out) {
   switch (action) {
   case SETTINGS_RUN:
   case SETTINGS_CHECK:
-  case SETTINGS_ADOPT: return 2;
+  case SETTINGS_ADOPT:
+  case SETTINGS_REPLAY: return 2;
   case SETTINGS_HELP: settings_help(out); break;
   case SETTINGS_MAN: settings_man(out); break;
   case SETTINGS_PRINT: settings_print(s, out); break;

@@ -171,6 +171,14 @@ const setting_row settings_rows[] = {
   {.group = "Running", .path = "log.format", .flag = "--log-format", .type = TYPE_ENUM,
    .offset = offsetof(settings, format), .preset = "text", .names = format_names, .argument = "FORMAT",
    .text = "how to say it, on standard error: text or json"},
+  {.group = "Running", .path = "debug.history", .type = TYPE_PATH, .offset = offsetof(settings, history),
+   .min = 1, .max = 4000, .flags = SETTING_RESTART, .argument = "FILE",
+   .text = "file to record each step of delivery in; default: none",
+   .more = "For a failure that cannot be explained: `sidelogd --replay-history FILE` repeats it, step by step. No key, "
+           "header or value of an event is in it; topics, numbers and error texts are. About 15 bytes an event."},
+  {.group = "Running", .path = "debug.history_size", .type = TYPE_SIZE, .offset = offsetof(settings, history_bytes),
+   .min = 64 * KIB, .max = 64 * GIB, .preset = "64MiB", .flags = SETTING_RESTART, .argument = "SIZE",
+   .text = "most bytes of it, about; the older half is in FILE.1"},
 };
 const size_t settings_row_count = sizeof settings_rows / sizeof *settings_rows;
 
@@ -193,7 +201,7 @@ const setting_row settings_topic_rows[] = {
 };
 const size_t settings_topic_row_count = sizeof settings_topic_rows / sizeof *settings_topic_rows;
 
-const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "retention", "log",
+const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "retention", "log", "debug",
                                        "topics", "kafka", NULL};
 
 const setting_option settings_options[] = {
@@ -203,6 +211,7 @@ const setting_option settings_options[] = {
   {"--check", NULL, NULL, "connect and say what is missing there: rights, topics, limits; send nothing, and exit"},
   {"--json", NULL, NULL, "with --check: one JSON object a line"},
   {"--adopt", NULL, "[=CHOICE]", "where store and cluster do not fit: what was found and the choices, or follow one, and exit"},
+  {"--replay-history", NULL, "FILE", "repeat what debug.history recorded, step by step, compare, and exit"},
   {"--check-config", NULL, NULL, "say whether the configuration is fine, and exit"},
   {"--print-config", NULL, NULL, "print the settings in effect as YAML, and exit"},
   {"--man", NULL, NULL, "print the manual page (for man -l -), and exit"},

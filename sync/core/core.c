@@ -1,6 +1,6 @@
 /* The phases of delivery. Reads from top to bottom in the order of a good day: start, connect, reconcile, claim,
  * transaction after transaction; then what each setback leads to. */
-#include "core/inner.h"
+#include "core/history_pack.h"
 #include <stdlib.h>
 
 #define TARGET_START (256u << 10)
@@ -50,6 +50,7 @@ void core_free(core *c) {
   sl_buf_free(&c->marker_bytes);
   sl_buf_free(&c->marker_there);
   sl_buf_free(&c->marker);
+  history_free(c->history);
   free(c);
 }
 
@@ -626,7 +627,7 @@ static void handle_lost(core *c, core_actions *out, const fault *why) {
   if (c->op == OP_NONE && c->phase != PHASE_INTENT) do_destroy(c, out, PHASE_BACKOFF);
 }
 
-void core_step(core *c, const core_event *e, core_actions *out) {
+void core_take(core *c, const core_event *e, core_actions *out) {
   out->count = 0;
   c->now_us = e->now_us;
   c->wall_us = e->wall_us;

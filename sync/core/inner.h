@@ -29,6 +29,7 @@ typedef struct narrow { size_t events; uint64_t to; } narrow; /* events 0: off *
 typedef struct topic {
   char *name;              /* NUL-terminated, owned */
   size_t len;
+  uint32_t index;          /* in the table's list */
   topic_health health;
   fault sick_of;           /* why it was SICK last */
   int64_t max_message_bytes; /* -1: unknown */
@@ -167,6 +168,7 @@ struct core {
   core_park park;
   sl_buf marker_there;
   uint64_t transactions, aborts, handles;
+  struct history *history; /* hears of every call; NULL: nobody does. A pointer that is added here goes into image.c */
 };
 
 /* How long the next transaction must wait for its share of the link; 0: not at all. */
@@ -175,6 +177,16 @@ int64_t flow_wait_us(core *c);
 bool flow_has_room(const core *c, size_t size);
 /* sign 1: a record goes out; -1: it did not. */
 void flow_take(core *c, size_t size, int sign);
+
+/* What doors.c lets in: the functions of core.h without the recorder. */
+void core_take(core *c, const core_event *e, core_actions *out); /* core_step */
+core_offer_result txn_offer(core *c, uint64_t seq, sl_slice name, uint64_t duplicate_of, size_t size, int64_t now_us,
+                            uint64_t *tag);
+core_offer_result txn_offer_dropped(core *c, uint64_t seq, sl_slice name, sl_slice class_, sl_slice text,
+                                    int64_t dropped_us);
+bool txn_queue_full(core *c, size_t size);
+bool txn_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us);
+void txn_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, const fault *why);
 
 /* core.c */
 void core_enter(core *c, core_phase phase);

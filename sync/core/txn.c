@@ -109,8 +109,8 @@ static core_offer_result to_lane(core *c, uint64_t seq, topic *tp) {
   return settle_as(&c->txn, seq, tp, SL_VERDICT_LANE, -1);
 }
 
-core_offer_result core_offer(core *c, uint64_t seq, sl_slice name, uint64_t duplicate_of, size_t size,
-                             int64_t now_us, uint64_t *tag) {
+core_offer_result txn_offer(core *c, uint64_t seq, sl_slice name, uint64_t duplicate_of, size_t size,
+                            int64_t now_us, uint64_t *tag) {
   txn *t = &c->txn;
   if (!t->open || t->stop || c->phase != PHASE_FILL) return OFFER_STOP;
   if (t->count >= (size_t)c->config.txn_max_events * 2) return stop(t, true);
@@ -164,8 +164,8 @@ static void copy_text(char *to, size_t cap, sl_slice from) {
   to[len] = '\0';
 }
 
-core_offer_result core_offer_dropped(core *c, uint64_t seq, sl_slice name, sl_slice class_, sl_slice text,
-                                     int64_t dropped_us) {
+core_offer_result txn_offer_dropped(core *c, uint64_t seq, sl_slice name, sl_slice class_, sl_slice text,
+                                    int64_t dropped_us) {
   txn *t = &c->txn;
   static const fault none = {0};
   if (!t->open || t->stop || c->phase != PHASE_FILL) return OFFER_STOP;
@@ -194,7 +194,7 @@ static void take_back(core *c, size_t size) {
   drop_last(t);
 }
 
-bool core_queue_full(core *c, size_t size) {
+bool txn_queue_full(core *c, size_t size) {
   txn *t = &c->txn;
   take_back(c, size);
   t->stop = t->failed > 0 || t->broken || c->stopping;
@@ -206,7 +206,7 @@ bool core_queue_full(core *c, size_t size) {
   return false;
 }
 
-bool core_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us) {
+bool txn_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us) {
   txn *t = &c->txn;
   size_t index = (size_t)(tag & UINT32_MAX);
   if (index + 1 != t->count) return false;
@@ -220,7 +220,7 @@ bool core_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us) {
       t->outstanding--;
       return true;
     }
-    core_delivered(c, tag, -1, -1, why); /* it keeps its slot: who failed must be known */
+    txn_delivered(c, tag, -1, -1, why); /* it keeps its slot: who failed must be known */
     return false;
   }
   uint64_t seq = t->verdicts[index].seq;
@@ -237,7 +237,7 @@ bool core_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us) {
   return false;
 }
 
-void core_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, const fault *why) {
+void txn_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, const fault *why) {
   txn *t = &c->txn;
   size_t index = (size_t)(tag & UINT32_MAX);
   if (!t->open || tag >> 32 != t->number || index >= t->count) return;

@@ -1,8 +1,7 @@
-/* What the driver and the tests read from the core. Nothing here changes it but core_begun. */
+/* What the driver and the tests read from the core. Nothing here changes it. */
 #include "core/inner.h"
 
 bool core_txn_begun(const core *c) { return c->txn.begun; }
-void core_begun(core *c) { c->txn.begun = true; }
 const delivery_attempt *core_attempt(const core *c) { return &c->attempt; }
 core_phase core_phase_of(const core *c) { return c->phase; }
 int64_t core_batch_bytes(const core *c) { return c->batch_bytes; }

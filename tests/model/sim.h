@@ -11,6 +11,7 @@
 #ifndef TESTS_MODEL_SIM_H
 #define TESTS_MODEL_SIM_H
 #include "core/core.h"
+#include "core/history.h"
 
 #define SIM_TOPICS 6
 #define SIM_PARTITIONS 3
@@ -135,6 +136,8 @@ typedef struct sim_agent {
   uint64_t still_at;
   unsigned still_actions;
   int mute_waits;
+  struct sim *of;
+  sl_buf history;       /* what the core's recorder wrote: replayed when it is complete */
 } sim_agent;
 
 typedef struct sim_ghost { sim_wire *wires; size_t count; int epoch; bool transactional; } sim_ghost;
@@ -143,6 +146,7 @@ typedef struct sim_options {
   uint64_t seed;
   bool at_least_once, mixed;  /* mixed: the mode changes from start to start */
   bool copies;                /* a second agent over a copy of the book */
+  bool record;                /* every core is recorded, and each history must replay equal */
   bool instant;               /* operations take no time: shows cycles that never wait */
   unsigned appends, faults;   /* how many at most */
   unsigned storm_steps;       /* of the schedule, before the faults stop */
@@ -162,7 +166,7 @@ typedef struct sim {
   bool calm;                  /* no more faults */
   bool store_full;
   unsigned appended, faults, copy_at;
-  uint64_t steps, kills, commits, aborts, parks, doubts;
+  uint64_t steps, kills, commits, aborts, parks, doubts, replayed; /* replayed: calls of the core */
   const char *broken;
   char broken_text[256];
   bool tracing;

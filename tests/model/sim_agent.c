@@ -581,6 +581,24 @@ bool agent_progress(sim *s, sim_agent *a) {
   return true;
 }
 
+/* --- the recorder --- */
+
+static void replay(sim *s, sim_agent *a) {
+  replay_result r;
+  if (a->history.len == 0 || s->broken) return;
+  core_replay(sl_buf_slice(&a->history), NULL, NULL, &r);
+  if (!r.readable || !r.equal) sim_break(s, "a recorded history does not replay: %s", r.text);
+  s->replayed += r.calls;
+  sl_buf_reset(&a->history);
+}
+
+static void history_begins(void *arg) {
+  sim_agent *a = arg;
+  replay(a->of, a);
+}
+
+static void history_grows(void *arg, const void *data, size_t len) { sl_buf_append(&((sim_agent *)arg)->history, data, len); }
+
 /* --- life --- */
 
 /* A cycle of actions that never waits and never gets anywhere would burn a processor, and a broker. */
@@ -644,6 +662,9 @@ void agent_start(sim *s, sim_agent *a, bool drain) {
   a->exactly_once = s->options.mixed ? s->calm || sim_below(s, 2) : !s->options.at_least_once;
   config.exactly_once = a->exactly_once;
   a->core = core_new(&config, &a->book.state);
+  a->of = s;
+  const core_recorder recorder = {.arg = a, .begin = history_begins, .write = history_grows, .most = 30000};
+  if (s->options.record) core_record(a->core, &recorder);
   a->exists = true;
   a->exited = false;
   a->action = (core_action){0};
@@ -674,6 +695,7 @@ void agent_kill(sim *s, sim_agent *a) {
     }
   }
   handle_drop(s, &a->handle);
+  replay(s, a);
   core_free(a->core);
   a->core = NULL;
   a->exists = false;
@@ -683,6 +705,7 @@ void agent_kill(sim *s, sim_agent *a) {
 void agent_free(sim_agent *a) {
   core_free(a->core);
   a->core = NULL;
+  sl_buf_free(&a->history);
   handle_free(&a->handle);
   book_free(&a->book);
 }

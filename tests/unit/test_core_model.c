@@ -4,7 +4,8 @@
  *     in order per key (at least once: nothing lost, first copies in order);
  *   - the book takes every attempt (I1..I5 of delivery.h), every receipt is true, the conservation law holds;
  *   - core_check() holds after each step, there is no hot loop, nobody parks without a reason;
- *   - when the faults stop, everything drains in bounded simulated time.
+ *   - when the faults stop, everything drains in bounded simulated time;
+ *   - every fourth is recorded call by call (core/history.h), and the recording replays to the same results.
  *
  * SIDELOG_SEED          another base seed
  * SIDELOG_MODEL_STEPS   how many steps of the core (default 5,000,000)
@@ -37,6 +38,7 @@ static sim_options options_of(uint64_t base, uint64_t run) {
   o.mixed = kind == 2;
   o.copies = kind == 3 || kind == 4;
   o.instant = sim_below(&s, 4) == 0;
+  o.record = run % 4 == 0;
   o.appends = sim_below(&s, 3) == 0 ? 20 : 50 + (unsigned)sim_below(&s, 250);
   o.faults = sim_below(&s, 4) == 0 ? 0 : 1 + (unsigned)sim_below(&s, 60);
   o.storm_steps = 200 + (unsigned)sim_below(&s, 4000);
@@ -47,7 +49,7 @@ static const char *kind_of(const sim_options *o) {
   return o->at_least_once ? "at-least-once" : o->mixed ? "mixed" : o->copies ? "exactly-once, copied store" : "exactly-once";
 }
 
-static struct { uint64_t histories, kills, commits, aborts, parks, faults, events; } total;
+static struct { uint64_t histories, replayed, kills, commits, aborts, parks, faults, events; } total;
 
 static uint64_t try(const sim_options *o, bool trace, bool *broken) {
   sim *s = sim_new(o);
@@ -55,6 +57,7 @@ static uint64_t try(const sim_options *o, bool trace, bool *broken) {
   *broken = !sim_run(s);
   uint64_t steps = s->steps;
   total.histories++;
+  total.replayed += s->replayed;
   total.kills += s->kills;
   total.commits += s->commits;
   total.aborts += s->aborts;
@@ -111,10 +114,10 @@ static void test_model(void **state) {
   }
   double seconds = (double)(clock() - begun) / CLOCKS_PER_SEC;
   print_message("# %llu histories, %llu steps, %.0f steps/s: %llu events, %llu faults, %llu kills, %llu commits, %llu "
-                "aborts, %llu lost copies parked\n", (unsigned long long)total.histories, (unsigned long long)steps,
+                "aborts, %llu lost copies parked, %llu calls replayed\n", (unsigned long long)total.histories, (unsigned long long)steps,
                 (double)steps / (seconds > 0 ? seconds : 1), (unsigned long long)total.events,
                 (unsigned long long)total.faults, (unsigned long long)total.kills, (unsigned long long)total.commits,
-                (unsigned long long)total.aborts, (unsigned long long)total.parks);
+                (unsigned long long)total.aborts, (unsigned long long)total.parks, (unsigned long long)total.replayed);
 }
 
 int main(void) {
