@@ -289,7 +289,7 @@ sl_status index_drop_trimmed(sl_store *store) {
   if (status != SL_OK) return status;
   const uint64_t first_seq = log_view_head(log)->first_seq; /* only ascends: what lies below stays below */
   log_view_close(log);
-  index_view *view;
+  index_view *view = NULL;
   status = index_view_open(store, &view);
   if (status != SL_OK) return status;
   const bool any = view->state.count > 0 && index_gen_last(&view->state.gens[0]) < first_seq;

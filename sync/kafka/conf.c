@@ -51,7 +51,7 @@ static void refuse(builder *b, const char *name, const char *error) {
   *b->why = kafka_classify(RD_KAFKA_RESP_ERR__INVALID_ARG);
   /* librdkafka's text quotes the value. */
   if (settings_kafka_secret(name)) error = "the value is refused";
-  snprintf(b->why->text, sizeof b->why->text, "librdkafka property %s: %s", name, error);
+  snprintf(b->why->text, sizeof b->why->text, "librdkafka property %s: %.192s", name, error);
 }
 
 static void set(builder *b, const char *name, const char *value) {
