@@ -1,13 +1,15 @@
-/* The agent's lock: delivery/agent.lock, holding "pid since_us".
+/* The agent's lock: delivery/agent.lock, holding "pid since_us", and "settles" behind it for a producer that settles.
  *
  * flock() and not fcntl(F_SETLK): a flock belongs to its open file, so a probe from the agent's own process
  * opens the file anew, finds it locked, and its close() does not drop the agent's lock, as it would with
  * POSIX record locks. Both Linux and macOS have it, and it dies with the process.
  * A probe holds a shared lock for some microseconds when no agent is there; an agent that starts just then
- * tries again for a while before it believes that another one is running. */
+ * tries again for a while before it believes that another one is running. For a producer that settles it waits longer:
+ * that is one commit of delivery/, on a card that may be busy. */
 #include "store/agent_lock.h"
 #include "base/clock.h"
 #include "store/store_fs.h"
+#include "store/store_lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,66 +24,77 @@
 #define LOCK_FILE "delivery/agent.lock"
 #define REPORT_FILE "delivery/agent.json"
 #define LOCK_PATIENCE_US 200000
+#define SETTLE_PATIENCE_US 10000000
 
 static void nap(void) {
   const struct timespec ms = {0, 1000000};
   nanosleep(&ms, NULL);
 }
 
-static void read_holder(int fd, int64_t *pid, int64_t *since_us) {
-  char text[64] = {0};
-  *pid = 0;
-  *since_us = 0;
-  if (pread(fd, text, sizeof text - 1, 0) > 0 && sscanf(text, "%" SCNd64 " %" SCNd64, pid, since_us) != 2) {
-    *pid = 0;
-    *since_us = 0;
-  }
+typedef struct holder {
+  int64_t pid, since_us; /* 0: it has not yet said who it is */
+  bool settles;
+} holder;
+
+static holder read_holder(int fd) {
+  char text[80] = {0}, word[16] = {0};
+  holder h = {0};
+  if (pread(fd, text, sizeof text - 1, 0) > 0 &&
+      sscanf(text, "%" SCNd64 " %" SCNd64 " %15s", &h.pid, &h.since_us, word) < 2) return (holder){0};
+  h.settles = strcmp(word, "settles") == 0;
+  return h;
 }
 
-sl_status agent_lock(sl_store *store, int *out) {
-  char *path = store_path(store, LOCK_FILE);
-  if (!path) return sl_fail(SL_E_NOMEM, "out of memory");
-  const int fd = store_fs_open_file(store, path, O_RDWR);
-  if (fd < 0) {
-    const sl_status status = sl_fail(sl_status_of_errno(errno), "cannot open %s: %s", path, strerror(errno));
-    free(path);
-    return status;
-  }
-  const int64_t until = sl_clock_monotonic_us() + LOCK_PATIENCE_US;
-  int error = 0;
+static sl_status busy(const sl_store *store, const holder *h) {
+  const time_t seconds = (time_t)(h->since_us / 1000000);
+  struct tm tm;
+  char when[32] = "an unknown time";
+  if (h->since_us > 0 && gmtime_r(&seconds, &tm)) strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
+  if (h->settles)
+    return sl_fail(SL_E_BUSY, "a producer (pid %" PRId64 ", since %s) settles events that the full store at %s dropped, and "
+                   "has written nothing for %d seconds: see whether it is stopped", h->pid, when, store->path,
+                   SETTLE_PATIENCE_US / 1000000);
+  return sl_fail(SL_E_BUSY, "another agent (pid %" PRId64 ", since %s) delivers from %s: a store has one agent; stop that "
+                 "one first", h->pid, when, store->path);
+}
+
+/* Waits for the lock: a moment for a probe, longer for producers that settle, one after the other perhaps. */
+static sl_status wait_for(const sl_store *store, int fd, const char *path, agent_role role) {
+  static const char *const worked_on[] = {LOCK_FILE, "delivery/data.mdb"};
+  const int64_t begun = sl_clock_monotonic_us();
+  int64_t seen_us = begun;
+  uint64_t before = 0;
   while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    error = errno;
-    if ((error != EWOULDBLOCK && error != EINTR) || sl_clock_monotonic_us() > until) break;
-    error = 0;
+    if (errno != EWOULDBLOCK && errno != EINTR)
+      return sl_fail(sl_status_of_errno(errno), "cannot lock %s: %s", path, strerror(errno));
+    const uint64_t pulse = store_lock_pulse(store->root, worked_on, sizeof worked_on / sizeof *worked_on);
+    const int64_t now = sl_clock_monotonic_us();
+    const holder h = read_holder(fd);
+    if (pulse != before) seen_us = now;
+    before = pulse;
+    const bool patient = h.settles && role == AGENT_DELIVERS;
+    if (patient ? now - seen_us > SETTLE_PATIENCE_US : now - begun > LOCK_PATIENCE_US) return busy(store, &h);
     nap();
   }
-  sl_status status = SL_OK;
-  if (error == EWOULDBLOCK) {
-    int64_t pid, since;
-    read_holder(fd, &pid, &since);
-    const time_t seconds = (time_t)(since / 1000000);
-    struct tm tm;
-    char when[32] = "an unknown time";
-    if (since > 0 && gmtime_r(&seconds, &tm)) strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    status = sl_fail(SL_E_BUSY,
-                     "another agent (pid %" PRId64
-                     ", since %s) delivers from %s: a store has one agent; stop that one first",
-                     pid, when, store->path);
-  } else if (error) {
-    status = sl_fail(sl_status_of_errno(error), "cannot lock %s: %s", path, strerror(error));
-  } else {
-    char text[64];
-    const int len = snprintf(text, sizeof text, "%ld %" PRId64 "\n", (long)getpid(), sl_clock_wall_us());
+  return SL_OK;
+}
+
+sl_status agent_lock(sl_store *store, agent_role role, int *out) {
+  char *path = store_path(store, LOCK_FILE), text[80];
+  if (!path) return sl_fail(SL_E_NOMEM, "out of memory");
+  const int fd = store_fs_open_file(store, path, O_RDWR);
+  sl_status status = fd >= 0 ? wait_for(store, fd, path, role)
+                             : sl_fail(sl_status_of_errno(errno), "cannot open %s: %s", path, strerror(errno));
+  if (status == SL_OK) {
+    const int len = snprintf(text, sizeof text, "%ld %" PRId64 "%s\n", (long)getpid(), sl_clock_wall_us(),
+                             role == AGENT_SETTLES ? " settles" : "");
     if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len)
       status = sl_fail(sl_status_of_errno(errno), "cannot write %s: %s", path, strerror(errno));
   }
   free(path);
-  if (status != SL_OK) {
-    close(fd);
-    return status;
-  }
-  *out = fd;
-  return SL_OK;
+  if (status == SL_OK) *out = fd;
+  else if (fd >= 0) close(fd);
+  return status;
 }
 
 void agent_unlock(int fd) {
@@ -114,26 +127,27 @@ sl_status sl_agent_alive(sl_store *store, int64_t *pid, int64_t *since_us) {
     return status;
   }
   const int64_t until = sl_clock_monotonic_us() + LOCK_PATIENCE_US;
-  int64_t holder = 0, since = 0;
+  holder h = {0};
   for (;;) {
     if (flock(fd, LOCK_SH | LOCK_NB) == 0) {
       flock(fd, LOCK_UN);
-      status = sl_fail(SL_NOTFOUND, "no agent runs on %s", store->path);
+      h.settles = true; /* nobody, as good as a producer */
       break;
     }
     if (errno != EWOULDBLOCK && errno != EINTR) {
       status = sl_fail(sl_status_of_errno(errno), "cannot probe %s: %s", path, strerror(errno));
       break;
     }
-    read_holder(fd, &holder, &since);
-    if (holder > 0 || sl_clock_monotonic_us() > until) break; /* else it has not yet said who it is */
+    h = read_holder(fd);
+    if (h.pid > 0 || sl_clock_monotonic_us() > until) break; /* else it has not yet said who it is */
     nap();
   }
   close(fd);
   free(path);
+  if (status == SL_OK && h.settles) status = sl_fail(SL_NOTFOUND, "no agent runs on %s", store->path);
   if (status != SL_OK) return status;
-  if (pid) *pid = holder;
-  if (since_us) *since_us = since;
+  if (pid) *pid = h.pid;
+  if (since_us) *since_us = h.since_us;
   return SL_OK;
 }
 

@@ -52,12 +52,13 @@ static sl_status dress(const char *path, const struct stat *like) {
 }
 
 static sl_status compact_env(const char *root, const char *name, sl_compact_result *sum) {
-  char dir[PATH_MAX], from[PATH_MAX], to[PATH_MAX];
+  char dir[PATH_MAX], from[PATH_MAX], to[PATH_MAX], readers[PATH_MAX];
   struct stat st;
   db_env *env;
   if ((size_t)snprintf(dir, sizeof dir, "%s/%s", root, name) >= sizeof dir ||
       (size_t)snprintf(from, sizeof from, "%s/data.mdb", dir) >= sizeof from ||
-      (size_t)snprintf(to, sizeof to, "%s/" COPY, dir) >= sizeof to)
+      (size_t)snprintf(to, sizeof to, "%s/" COPY, dir) >= sizeof to ||
+      (size_t)snprintf(readers, sizeof readers, "%s/lock.mdb", dir) >= sizeof readers)
     return sl_fail(SL_E_INVALID, "%s: the path is too long", root);
   if (stat(from, &st) != 0) return SL_OK; /* an index that is not there is made anew by the next opener */
   const uint64_t before = (uint64_t)st.st_blocks * 512;
@@ -69,6 +70,10 @@ static sl_status compact_env(const char *root, const char *name, sl_compact_resu
   if (status == SL_OK) status = dress(to, &st);
   if (status == SL_OK && rename(to, from) != 0)
     status = sl_fail(sl_status_of_errno(errno), "%s cannot take the place of %s: %s", to, from, strerror(errno));
+  /* The reader table says which transaction is the newest, and the copy counts anew. Its next opener would correct that,
+   * unless somebody who knows nothing of store.lock (mdb_copy) has the old file open: then it is believed. */
+  if (status == SL_OK && unlink(readers) != 0 && errno != ENOENT)
+    status = sl_fail(sl_status_of_errno(errno), "%s: %s", readers, strerror(errno));
   if (status == SL_OK) status = db_file_sync_dir(dir);
   if (status != SL_OK) (void)unlink(to);
   if (status == SL_OK && stat(from, &st) == 0) {
@@ -95,7 +100,7 @@ sl_status sl_compact(const char *path, const sl_compact_options *options, sl_com
   static const char *const names[] = {"log", "index", "delivery"};
   for (size_t i = 0; status == SL_OK && i < sizeof names / sizeof *names; i++)
     status = compact_env(path, names[i], &sum);
-  store_lock_close(lock, true);
+  store_lock_close(lock);
   if (status == SL_OK && result) *result = sum;
   return status;
 }

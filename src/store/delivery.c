@@ -85,7 +85,7 @@ static sl_status load(sl_delivery *d) {
   return status;
 }
 
-static sl_status open_book(sl_store *store, bool look, sl_delivery **out) {
+static sl_status open_book(sl_store *store, bool look, agent_role role, sl_delivery **out) {
   sl_status status = store_enter(store);
   if (status != SL_OK) return status;
   sl_delivery *d = calloc(1, sizeof *d);
@@ -95,7 +95,7 @@ static sl_status open_book(sl_store *store, bool look, sl_delivery **out) {
   d->look = look;
   d->watch_path = store_path(store, "log/data.mdb");
   if (!d->watch_path) status = sl_fail(SL_E_NOMEM, "out of memory");
-  if (status == SL_OK && !look) status = agent_lock(store, &d->lock_fd);
+  if (status == SL_OK && !look) status = agent_lock(store, role, &d->lock_fd);
   if (status == SL_OK) status = load(d);
   if (status != SL_OK) {
     delivery_close(d);
@@ -105,8 +105,11 @@ static sl_status open_book(sl_store *store, bool look, sl_delivery **out) {
   return SL_OK;
 }
 
-sl_status delivery_open(sl_store *store, sl_delivery **out) { return open_book(store, false, out); }
-sl_status delivery_look(sl_store *store, sl_delivery **out) { return open_book(store, true, out); }
+sl_status delivery_open(sl_store *store, sl_delivery **out) { return open_book(store, false, AGENT_DELIVERS, out); }
+sl_status delivery_look(sl_store *store, sl_delivery **out) { return open_book(store, true, AGENT_DELIVERS, out); }
+sl_status delivery_open_to_settle(sl_store *store, sl_delivery **out) {
+  return open_book(store, false, AGENT_SETTLES, out);
+}
 
 void delivery_close(sl_delivery *d) {
   if (!d) return;

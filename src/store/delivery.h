@@ -34,7 +34,8 @@
 typedef struct sl_delivery sl_delivery;
 
 /* Takes the store's agent lock (a file lock that dies with the process) and loads the book.
- * SL_E_BUSY: another agent has it; the detail names its pid and since when (see also sl_agent_alive).
+ * SL_E_BUSY: another agent has it; the detail names its pid and since when (see also sl_agent_alive). A producer that
+ * settles what a full store dropped has it for a moment: that one is waited for as long as it is seen to work.
  * delivery_close ends it and gives the lock back. */
 sl_status delivery_open(sl_store *store, sl_delivery **delivery);
 void delivery_close(sl_delivery *delivery);

@@ -24,6 +24,9 @@ typedef struct delivery_plan {
 sl_status delivery_plan_make(sl_store *store, const delivery_attempt *attempt, delivery_plan *plan);
 void delivery_plan_free(delivery_plan *plan);
 
+/* As delivery_open, for a producer that settles tombstones: it waits for nobody, and an agent that starts waits for it. */
+sl_status delivery_open_to_settle(sl_store *store, sl_delivery **delivery);
+
 #define DELIVERY_HOLD_US INT64_C(30000000) /* how long a transaction that was overtaken is left alone */
 #define DELIVERY_KEY_LANE_SEQS "intent.lanes" /* u64s: sparse entries and letters that the intent wrote */
 #define DELIVERY_KEY_MOVES "intent.moves"     /* [u64 seq, u32 length, receipt block]: written at settle */

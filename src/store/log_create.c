@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define ZEROS (256u << 10)
+#define ZEROS_FLUSH (4u << 20) /* so that who waits sees the file change, on the slowest card too */
 
 sl_status log_peek(const sl_store *store, const char *dir, uint64_t *quota) {
   /* The smallest map (LMDB makes it as large as the data), the one table that every format has. */
@@ -50,6 +51,11 @@ sl_status log_peek(const sl_store *store, const char *dir, uint64_t *quota) {
   return status;
 }
 
+static sl_status flush(int fd, const char *path) {
+  if (db_file_flush(fd) == 0) return SL_OK;
+  return sl_fail(sl_status_of_errno(errno), "%s: flushing: %s", path, strerror(errno));
+}
+
 static sl_status zero_file(int fd, const char *path, uint64_t from, uint64_t to) {
   uint8_t *zeros = calloc(1, ZEROS);
   if (!zeros) return sl_fail(SL_E_NOMEM, "out of memory");
@@ -57,16 +63,17 @@ static sl_status zero_file(int fd, const char *path, uint64_t from, uint64_t to)
   for (uint64_t at = from; status == SL_OK && at < to;) {
     size_t len = to - at < ZEROS ? (size_t)(to - at) : ZEROS;
     ssize_t done = pwrite(fd, zeros, len, (off_t)at);
-    if (done > 0) at += (uint64_t)done;
-    else if (done == 0 || errno != EINTR)
+    if (done > 0) {
+      at += (uint64_t)done;
+      if ((at - from) % ZEROS_FLUSH == 0) status = flush(fd, path);
+    } else if (done == 0 || errno != EINTR) {
       status = sl_fail(done == 0 ? SL_E_FULL : sl_status_of_errno(errno), "%s: reserving %" PRIu64
                        " bytes: %s. Make room, or preallocate less", path, to,
                        done == 0 ? "no room" : strerror(errno));
+    }
   }
   free(zeros);
-  if (status == SL_OK && db_file_flush(fd) != 0)
-    status = sl_fail(sl_status_of_errno(errno), "%s: flushing: %s", path, strerror(errno));
-  return status;
+  return status == SL_OK ? flush(fd, path) : status;
 }
 
 /* Writes zeros behind LMDB's pages, so that later flushes find the blocks allocated and written: fewer

@@ -14,8 +14,7 @@
  * So a run is deleted first and its tombstones are put behind, both in the one transaction.
  */
 #include "base/clock.h"
-#include "store/book_impl.h"
-#include "store/delivery.h"
+#include "store/delivery_impl.h"
 #include "store/index.h"
 #include "store/log_inner.h"
 #include "store/snapshot.h"
@@ -284,7 +283,7 @@ sl_status space_settle_tombstones(sl_store *store, uint64_t *settled) {
   status = sl_agent_alive(store, NULL, NULL);
   if (status != SL_NOTFOUND) return status; /* it does that itself, or cannot be asked */
   status = sl_index_advance(store, SETTLE_MOST, NULL);
-  if (status == SL_OK) status = delivery_open(store, &delivery);
+  if (status == SL_OK) status = delivery_open_to_settle(store, &delivery);
   if (status != SL_OK) return status == SL_E_BUSY ? SL_OK : status;
   status = delivery_settle_tombstones(delivery, store, settled);
   delivery_close(delivery);

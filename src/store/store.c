@@ -133,7 +133,7 @@ static void free_store(sl_store *store) {
   book_close(store->book);
   index_close(store->index);
   log_close(store->log);
-  store_lock_close(store->lock_fd, store_enter(store) == SL_OK);
+  store_lock_leave(store, store_enter(store) == SL_OK);
   unregister_store(store);
   free(store->root);
   free(store->path);
@@ -146,7 +146,7 @@ static sl_status open_slots(sl_store *store, bool alone) {
   const bool used = !(store->options.flags & SL_OPEN_OWN_COMMITS);
   slots *s = used || alone ? slots_open(store, alone) : NULL;
   if (!s && used) return sl_fail(SL_E_NOMEM, "out of memory");
-  sl_status status = alone ? store_lock_share(store, store->lock_fd) : SL_OK;
+  sl_status status = alone ? store_lock_share(store) : SL_OK;
   if (status == SL_OK && used && !slots_settle(store, s)) status = sl_fail(SL_E_NOMEM, "out of memory");
   if (used) store->log->slots = s;
   else slots_close(s);
@@ -161,14 +161,14 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
   pthread_once(&forks_once, watch_forks);
   store->pid = getpid();
   store->forks = atomic_load(&forks);
-  store->lock_fd = -1;
+  store->lock_fd = store->gate_fd = -1;
   store->path = strdup(path);
   sl_status status = store->path ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");
   if (status == SL_OK) status = read_options(store, options);
   if (status == SL_OK) status = settle_folder(store);
   if (status == SL_OK) status = register_store(store);
   bool alone = false;
-  if (status == SL_OK) status = store_lock_enter(store, &store->lock_fd, &alone);
+  if (status == SL_OK) status = store_lock_enter(store, &alone);
   if (status == SL_OK) {
     store->wait = wait_open();
     store->async = async_new();

@@ -31,7 +31,7 @@ struct sl_store {
   sl_book *book;        /* book.h: receipts, dead letters, cursors: what delivery knows */
   struct sl_waiters *wait; /* wait.h */
   sl_async *async;      /* async.h: appends that nobody waits for */
-  int lock_fd;               /* store_lock.h; -1: none */
+  int lock_fd, gate_fd;       /* store_lock.h; -1: none */
   struct sl_store *next_open; /* registry of open stores, by device and inode */
   uint64_t dev, ino;
 };
