@@ -90,7 +90,7 @@ static void test_a_producer_helps_a_little(void **state) {
   int agent = -1;
   append_correlated(k, "c", 3000);
   k->store->index->append_cap = 1000;
-  assert_ok(agent_lock(k->store, &agent));
+  assert_ok(agent_lock(k->store, AGENT_DELIVERS, &agent));
   for (int i = 0; i < 40; i++) append_correlated(k, "c", 25);
   assert_int_equal(watermark_of(k), 0);
   agent_unlock(agent);
