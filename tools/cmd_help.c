@@ -11,9 +11,9 @@ static void option_words(text *words, option_id id) {
   text_printf(words, "--%s%s%s", spec->name, spec->value ? " " : "", spec->value ? spec->value : "");
 }
 
-static void option_lines(tool *t, uint64_t taken) {
+static void option_lines(tool *t, const option_id *taken) {
   for (int i = 0; i < OPTION_COUNT; i++) {
-    if (!(taken & OPTION(i)))
+    if (!options_hold(taken, (option_id)i))
       continue;
     text words = {0};
     option_words(&words, (option_id)i);
@@ -34,7 +34,7 @@ void usage_print(tool *t) {
     out_printf(o, "%s\n", command_table[i].summary);
   }
   out_puts(o, "\nEverywhere:\n");
-  option_lines(t, COMMON_OPTIONS | OPTION(OPT_VERSION));
+  option_lines(t, OPTIONS(COMMON_OPTIONS, OPT_VERSION));
   out_puts(o, "\nThe store is --store, else $SIDELOG_STORE, else $XDG_STATE_HOME/sidelog/default\n"
               "(~/.local/state/sidelog/default). `sidelog help COMMAND` explains a command.\n"
               "Exit status: 0 found or done, 1 nothing found, 2 usage, 3 store, 4 something is wrong,\n"
@@ -101,9 +101,9 @@ static void roff_paragraphs(output *o, const char *words) {
   out_puts(o, "\n");
 }
 
-static void roff_options(output *o, uint64_t taken) {
+static void roff_options(output *o, const option_id *taken) {
   for (int i = 0; i < OPTION_COUNT; i++) {
-    if (!(taken & OPTION(i)))
+    if (!options_hold(taken, (option_id)i))
       continue;
     text words = {0};
     option_words(&words, (option_id)i);
@@ -127,7 +127,7 @@ void manual_print(tool *t) {
               "what happened and where each event is now.\n.BR sidelogd (8)\ntakes them to Kafka.\n"
               "Options may stand before or after the command and its arguments;\n.B \\-\\-\nends them.\n"
               ".SH OPTIONS\n");
-  roff_options(o, COMMON_OPTIONS | OPTION(OPT_VERSION));
+  roff_options(o, OPTIONS(COMMON_OPTIONS, OPT_VERSION));
   out_puts(o, ".SH COMMANDS\n");
   for (size_t i = 0; i < command_count; i++) {
     const command *c = &command_table[i];

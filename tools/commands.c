@@ -25,11 +25,9 @@ const command command_table[] = {
    "sidelog append --topic invoices.v1 --key c-42 --header x-tenant=acme @invoice.pdf\n"
    "sidelog append --jsonl --ack events.jsonl\n"
    "producer | sidelog append --jsonl --topic app.log.v1 -",
-   OPTION(OPT_TOPIC) | OPTION(OPT_TYPE) | OPTION(OPT_CORRELATION) | OPTION(OPT_CAUSATION) |
-     OPTION(OPT_EVENT_ID) | OPTION(OPT_KEY) | OPTION(OPT_NO_KEY) | OPTION(OPT_TENANT) | OPTION(OPT_SOURCE) |
-     OPTION(OPT_HEADER) | OPTION(OPT_OCCURRED_AT) | OPTION(OPT_JSONL) | OPTION(OPT_ACK) | OPTION(OPT_STRICT) |
-     OPTION(OPT_PROGRESS) | OPTION(OPT_MAX_VALUE) | OPTION(OPT_QUOTA) | OPTION(OPT_GROUP) |
-     OPTION(OPT_RELAXED),
+   OPTIONS(OPT_TOPIC, OPT_TYPE, OPT_CORRELATION, OPT_CAUSATION, OPT_EVENT_ID, OPT_KEY, OPT_NO_KEY, OPT_TENANT,
+           OPT_SOURCE, OPT_HEADER, OPT_OCCURRED_AT, OPT_JSONL, OPT_ACK, OPT_STRICT, OPT_PROGRESS,
+           OPT_MAX_VALUE, OPT_QUOTA, OPT_GROUP, OPT_RELAXED),
    0, 1, NEED_NOTHING, run_append},
   {"query", "", "list events by id, type, topic, status or time",
    "Lists the events that meet every condition, in order of seq. Ids may be unique\n"
@@ -40,7 +38,7 @@ const command command_table[] = {
    "sidelog query --type '*_FAILED' --since -2h\n"
    "sidelog query --status dead,pending --topic 'orders.*' -n 20\n"
    "sidelog query --since today --json --value",
-   FILTER_OPTIONS | OPTION(OPT_LIMIT) | OPTION(OPT_VALUE), 0, 0, NEED_STORE, run_query},
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_VALUE), 0, 0, NEED_STORE, run_query},
   {"show", "EVENT", "show one event whole",
    "Shows everything about an event: ids, times, what became of it, headers and\n"
    "value. EVENT is an event id, a unique prefix of one, or a seq. --raw writes\n"
@@ -49,7 +47,7 @@ const command command_table[] = {
    "sidelog show 0190a6c2-7c1e-7d5b\n"
    "sidelog show 1041\n"
    "sidelog show 1041 --raw | jq .payload",
-   OPTION(OPT_RAW), 1, 1, NEED_STORE, run_show},
+   OPTIONS(OPT_RAW), 1, 1, NEED_STORE, run_show},
   {"trace", "CORRELATION", "the story of one correlation id",
    "Tells what happened under a correlation id: when, with the gaps between events\n"
    "and the largest marked; what caused what, as a tree; and what became of each\n"
@@ -58,7 +56,7 @@ const command command_table[] = {
    "story that the event is part of.",
    "sidelog trace 0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f\n"
    "sidelog trace 0190a6c2-7c1e --json",
-   OPTION(OPT_VALUE), 1, 1, NEED_STORE, run_trace},
+   OPTIONS(OPT_VALUE), 1, 1, NEED_STORE, run_trace},
   {"tail", "", "the newest events; -f follows",
    "Lists the newest events (10, or -n N) that meet the conditions of `sidelog\n"
    "query`. With -f it goes on with new ones as they become durable, from whatever\n"
@@ -66,14 +64,14 @@ const command command_table[] = {
    "sidelog tail\n"
    "sidelog tail -f --topic 'orders.*'\n"
    "sidelog tail -f -n 0 --json --value",
-   FILTER_OPTIONS | OPTION(OPT_LIMIT) | OPTION(OPT_FOLLOW) | OPTION(OPT_VALUE), 0, 0, NEED_STORE, run_tail},
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FOLLOW, OPT_VALUE), 0, 0, NEED_STORE, run_tail},
   {"stats", "", "the books: what was appended and what became of it",
    "Prints the conservation law, appended = delivered + duplicates + dead +\n"
    "dropped + pending, which holds at every instant, and what the store holds. The\n"
    "exit status is 4 when the law does not hold.",
    "sidelog stats\n"
    "sidelog stats --json | jq .pending",
-   0, 0, 0, NEED_STORE, run_stats},
+   NULL, 0, 0, NEED_STORE, run_stats},
   {"status", "", "is everything all right?",
    "One look: the agent, its connection, the backlog, dead letters, the disk, the\n"
    "law. The first line says whether all is well; the exit status is 0 when it is\n"
@@ -84,21 +82,21 @@ const command command_table[] = {
    "is not running while nothing is pending.",
    "sidelog status\n"
    "sidelog status --json || alert",
-   0, 0, 0, NEED_STORE, run_status},
+   NULL, 0, 0, NEED_STORE, run_status},
   {"export", "", "whole events as JSON lines",
    "Writes events with headers and value, one JSON object a line, in order of seq;\n"
    "conditions as in `sidelog query`. A value that is JSON stands under \"value\" as\n"
    "it is, any other under \"value_base64\".",
    "sidelog export > events.jsonl\n"
    "sidelog export --correlation 0190a6c2-7c1e --since -1d",
-   FILTER_OPTIONS | OPTION(OPT_LIMIT), 0, 0, NEED_STORE, run_export},
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT), 0, 0, NEED_STORE, run_export},
   {"verify", "", "read everything and check it",
    "Reads every record's checksum, both directions of the index, every receipt,\n"
    "and counts the law anew, in a second process that damage may end. Safe while\n"
    "everything runs. The exit status is 4 when something is wrong; `sidelog repair`\n"
    "then copies what is readable.",
    "sidelog verify",
-   0, 0, 0, NEED_NOTHING, run_verify},
+   NULL, 0, 0, NEED_NOTHING, run_verify},
   {"repair", "", "copy what is readable of a damaged store into a new one",
    "Reads a damaged store page by page, writes what holds its checksums into a new\n"
    "store at --into, and says seq by seq what was lost and why. The damaged store\n"
@@ -112,7 +110,7 @@ const command command_table[] = {
    "none was and the command line is what to change.",
    "sidelog repair --store damaged --into repaired\n"
    "sidelog repair --store damaged --into repaired --delivery none --json",
-   OPTION(OPT_INTO) | OPTION(OPT_DELIVERY) | OPTION(OPT_NAME), 0, 0, NEED_NOTHING, run_repair},
+   OPTIONS(OPT_INTO, OPT_DELIVERY, OPT_NAME), 0, 0, NEED_NOTHING, run_repair},
   {"reindex", "", "build the index again from the log",
    "Throws the index away and builds it from the log while everything else runs;\n"
    "queries stay complete meanwhile. What became of events never changes by it.\n"
@@ -121,14 +119,14 @@ const command command_table[] = {
    "commas, or none. Queries by others read every event.",
    "sidelog reindex\n"
    "sidelog reindex --attributes tenant,source",
-   OPTION(OPT_ATTRIBUTES), 0, 0, NEED_STORE, run_reindex},
+   OPTIONS(OPT_ATTRIBUTES), 0, 0, NEED_STORE, run_reindex},
   {"trim", "", "remove old events that are settled",
    "Removes the oldest events by age, size or number (at least one is asked for),\n"
    "never one that is pending or not yet indexed. Says what was removed and what\n"
    "holds the rest.",
    "sidelog trim --older-than 7d\n"
    "sidelog trim --max-bytes 2G --max-events 1000000",
-   OPTION(OPT_OLDER_THAN) | OPTION(OPT_MAX_BYTES) | OPTION(OPT_MAX_EVENTS), 0, 0, NEED_STORE, run_trim},
+   OPTIONS(OPT_OLDER_THAN, OPT_MAX_BYTES, OPT_MAX_EVENTS), 0, 0, NEED_STORE, run_trim},
   {"full", "", "what happens when the store is full",
    "Shows the policy of a full store, or sets it for all who append. refuse: an\n"
    "append fails and nothing is lost. drop-delivered-early: settled events go\n"
@@ -140,18 +138,18 @@ const command command_table[] = {
    "sidelog full --when-full drop-delivered-early\n"
    "sidelog full --drop-oldest 'metrics.*,debug.v1' --ballast 4M\n"
    "sidelog full --when-full refuse",
-   OPTION(OPT_WHEN_FULL) | OPTION(OPT_DROP_OLDEST) | OPTION(OPT_BALLAST), 0, 0, NEED_STORE, run_full},
+   OPTIONS(OPT_WHEN_FULL, OPT_DROP_OLDEST, OPT_BALLAST), 0, 0, NEED_STORE, run_full},
   {"compact", "", "give free space in the files back to the disk",
    "Rewrites the store's files without the space that trim has freed in them, and\n"
    "prints their size before and after. Nobody may have the store open: stop the\n"
    "agent and the producers first. Needs room for a copy of what is in use.",
    "sidelog compact",
-   0, 0, 0, NEED_NOTHING, run_compact},
+   NULL, 0, 0, NEED_NOTHING, run_compact},
   {"help", "[COMMAND]", "explain a command",
    "Explains a command, or lists them. --man prints the manual page.",
    "sidelog help append\n"
    "sidelog help --man | man -l -",
-   OPTION(OPT_MAN), 0, 1, NEED_NOTHING, run_help},
+   OPTIONS(OPT_MAN), 0, 1, NEED_NOTHING, run_help},
 };
 
 const size_t command_count = sizeof command_table / sizeof *command_table;

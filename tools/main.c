@@ -20,7 +20,7 @@ static int unknown_command(tool *t, const char *name) {
 
 static int check_usage(tool *t) {
   const command *c = t->command;
-  option_id foreign = option_foreign(&t->given, COMMON_OPTIONS | c->options);
+  option_id foreign = option_foreign(&t->given, OPTIONS(COMMON_OPTIONS), c->options);
   if (foreign != OPTION_COUNT)
     return tool_fail(t, EXIT_USAGE, "%s takes no --%s; see `sidelog help %s`", c->name,
                      option_table[foreign].name, c->name);

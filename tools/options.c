@@ -208,9 +208,18 @@ const char *option_text(const parsed *given, option_id id) {
 
 bool option_has(const parsed *given, option_id id) { return option_text(given, id) != NULL; }
 
-option_id option_foreign(const parsed *given, uint64_t taken) {
-  for (size_t i = 0; i < given->given_count; i++)
-    if (!(taken & OPTION(given->given[i].id)))
-      return given->given[i].id;
+bool options_hold(const option_id *list, option_id id) {
+  for (; list && *list != OPTION_COUNT; list++)
+    if (*list == id)
+      return true;
+  return false;
+}
+
+option_id option_foreign(const parsed *given, const option_id *taken, const option_id *taken_too) {
+  for (size_t i = 0; i < given->given_count; i++) {
+    option_id id = given->given[i].id;
+    if (!options_hold(taken, id) && !options_hold(taken_too, id))
+      return id;
+  }
   return OPTION_COUNT;
 }

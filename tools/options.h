@@ -27,7 +27,10 @@ typedef struct option_spec {
 
 extern const option_spec option_table[OPTION_COUNT]; /* in the order of option_id */
 
-#define OPTION(id) (UINT64_C(1) << (id))
+/* A list of options, as a constant that lives as long as the program (at file scope) or the block. NULL is the
+ * empty list. */
+#define OPTIONS(...) ((const option_id[]){__VA_ARGS__, OPTION_COUNT})
+bool options_hold(const option_id *list, option_id id);
 
 typedef struct parsed {
   struct option_given { option_id id; const char *value; } *given; /* in the order of the command line */
@@ -46,8 +49,8 @@ void options_free(parsed *given);
 bool option_has(const parsed *given, option_id id);
 /* The value given last; NULL: not given. */
 const char *option_text(const parsed *given, option_id id);
-/* The first option that is given and not among `taken`; OPTION_COUNT: none. */
-option_id option_foreign(const parsed *given, uint64_t taken);
+/* The first option that is given and stands in neither list; OPTION_COUNT: none. */
+option_id option_foreign(const parsed *given, const option_id *taken, const option_id *taken_too);
 
 /* The entry of names[0..count) nearest to `text`, close enough to be a slip of the hand; NULL: none. */
 const char *nearest_name(const char *text, const char *const *names, size_t count);

@@ -41,7 +41,7 @@ typedef struct command {
   const char *summary; /* a line without a full stop */
   const char *about;   /* help: paragraphs of at most 78 columns */
   const char *examples; /* lines of commands */
-  uint64_t options;    /* besides those that every command takes */
+  const option_id *options; /* besides those that every command takes; NULL: none */
   size_t least_args, most_args;
   need need;
   int (*run)(tool *t); /* returns the exit status; opens nothing that main does not close */
@@ -51,8 +51,7 @@ extern const command command_table[];
 extern const size_t command_count;
 const command *command_find(const char *name);
 /* Options that stand before or after any command. */
-#define COMMON_OPTIONS                                                                                       \
-  (OPTION(OPT_STORE) | OPTION(OPT_JSON) | OPTION(OPT_COLOR) | OPTION(OPT_VERBOSE) | OPTION(OPT_HELP))
+#define COMMON_OPTIONS OPT_STORE, OPT_JSON, OPT_COLOR, OPT_VERBOSE, OPT_HELP
 
 /* Writes "sidelog: ..." to stderr, one line, made safe for a terminal, stdout flushed before. */
 int tool_fail(tool *t, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -85,9 +84,8 @@ int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX
 /* The query that the options ask for (--event ... -n). `ids` keeps the resolved ids alive. 0 or an exit
  * status. */
 #define FILTER_OPTIONS                                                                                       \
-  (OPTION(OPT_EVENT) | OPTION(OPT_CORRELATION) | OPTION(OPT_CAUSATION) | OPTION(OPT_TYPE) |                  \
-   OPTION(OPT_TOPIC) | OPTION(OPT_TENANT) | OPTION(OPT_SOURCE) | OPTION(OPT_KEY) | OPTION(OPT_STATUS) |       \
-   OPTION(OPT_SINCE) | OPTION(OPT_UNTIL))
+  OPT_EVENT, OPT_CORRELATION, OPT_CAUSATION, OPT_TYPE, OPT_TOPIC, OPT_TENANT, OPT_SOURCE, OPT_KEY,           \
+    OPT_STATUS, OPT_SINCE, OPT_UNTIL
 typedef struct query_ids {
   char event[SL_ID_MAX], correlation[SL_ID_MAX], causation[SL_ID_MAX];
 } query_ids;

@@ -89,8 +89,8 @@ static void repeated_ones_keep_their_order(void **state) {
   assert_int_equal(n, 3);
   assert_string_equal(seen[0], "a=1");
   assert_string_equal(seen[2], "c=3");
-  assert_int_equal(option_foreign(&p, OPTION(OPT_HEADER)), OPT_FOLLOW);
-  assert_int_equal(option_foreign(&p, OPTION(OPT_HEADER) | OPTION(OPT_FOLLOW)), OPTION_COUNT);
+  assert_int_equal(option_foreign(&p, OPTIONS(OPT_HEADER), NULL), OPT_FOLLOW);
+  assert_int_equal(option_foreign(&p, OPTIONS(OPT_HEADER), OPTIONS(OPT_FOLLOW)), OPTION_COUNT);
   options_free(&p);
 }
 
