@@ -82,8 +82,9 @@ static sl_status read_metas(pages *p) {
   metas[1] = read_meta(p, psize, 1);
   if (metas[1].psize != psize) metas[1].sound = false;
   const meta *best = !metas[1].sound || (metas[0].sound && metas[0].txn >= metas[1].txn) ? &metas[0] : &metas[1];
-  /* LMDB writes them in turns: an even transaction in page 0. */
-  const bool turns = metas[0].txn % 2 == 0 && (metas[1].txn % 2 == 1 || (metas[0].txn == 0 && metas[1].txn == 0));
+  /* LMDB writes them in turns, an even transaction in page 0, and each follows the other. */
+  const bool turns = metas[0].txn % 2 == 0 && (metas[0].txn + 1 == metas[1].txn || metas[1].txn + 1 == metas[0].txn ||
+                                               (metas[0].txn == 0 && metas[1].txn == 0));
   p->state = (pages_state){.txn = best->txn, .last_page = best->last_page, .file_pages = p->size / psize,
                            .page_size = psize, .certain = metas[0].sound && metas[1].sound && turns,
                            .main = best->main};

@@ -38,7 +38,6 @@ typedef struct events_read {
   uint64_t settled, highest; /* what trim may have reached; the tree's last key */
   uint64_t found;
   int64_t appended_us;       /* of the record looked at last */
-  bool beyond;               /* what the search finds above the tree's last key counts */
 } events_read;
 
 /* The length of the sound record at an entry; 0: there is none. LMDB's own length may be what is damaged. */
@@ -88,7 +87,7 @@ static sl_status search_event(void *arg, const pages_entry *e, uint64_t *used) {
   if (len == 0) return SL_NOTFOUND;
   *used = len;
   const bool gap = repair_why(&log->damage, seq) != NULL;
-  if (!gap && !(er->beyond && seq > er->highest) && !(seq > er->settled && seq <= er->highest)) return SL_OK;
+  if (!gap && seq <= er->settled && seq <= er->highest) return SL_OK;
   repair_add(&log->events, (repair_item){.seq = seq, .at = e->at, .rank = er->appended_us, .len = (uint32_t)len,
                                          .searched = true});
   return log->events.failed ? sl_fail(SL_E_NOMEM, "out of memory") : SL_OK;
@@ -130,15 +129,8 @@ static void settle_last(repair *r, const events_read *er) {
   log->first_seq = log->events.count ? log->events.list[0].seq : last;
 }
 
-static bool gap_above(const repair_log *log, uint64_t settled) {
-  for (size_t i = 1; i < log->events.count; i++)
-    if (log->events.list[i].seq > settled + 1 && log->events.list[i].seq != log->events.list[i - 1].seq + 1) return true;
-  return log->events.count > 0 && log->events.list[0].seq > settled + 1;
-}
-
 static sl_status read_events(repair *r) {
   repair_log *log = &r->log;
-  const pages_state *state = pages_state_get(log->file);
   events_read er = {.r = r};
   pages_tree tree;
   bool damaged = false;
@@ -157,9 +149,9 @@ static sl_status read_events(repair *r) {
     repair_add_range(&log->damage, 1, UINT64_MAX, "the table does not hold as many events as it counts");
   repair_sort(&log->events);
   check_last_keys(r, &er);
-  er.beyond = !state->certain || state->cut || repair_why(&log->damage, UINT64_MAX) != NULL;
-  if (status == SL_OK && (log->damage.count || er.beyond || er.found != log->entries || gap_above(log, er.settled)))
-    status = pages_search(log->file, 8, search_event, &er);
+  /* Always: one bit can make the older of two meta pages the newer one, and what the last commit wrote lies in pages that
+   * its tree does not know. What is found so follows the last event, or it is not believed. */
+  if (status == SL_OK) status = pages_search(log->file, 8, search_event, &er);
   sl_buf_free(&er.buf);
   if (status == SL_OK && (log->events.failed || log->damage.failed)) status = sl_fail(SL_E_NOMEM, "out of memory");
   if (status != SL_OK) return status;

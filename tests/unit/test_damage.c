@@ -252,6 +252,15 @@ static void flip(rig *r, size_t file, size_t bit) {
 
 static unsigned samples(unsigned few, unsigned many) { return getenv("SIDELOG_LONG") ? many : few; }
 
+/* Which meta page is the newer one is said by one number in each: a bit of it makes an older tree the newest. */
+static void test_flips_of_transaction_numbers(void **state) {
+  enum { TXN = 16 + 128 }; /* in a meta page */
+  rig *r = *state;
+  for (size_t file = 0; file < 2; file++)
+    for (size_t bit = 0; bit < 8; bit++)
+      for (size_t page = 0; page < 2; page++) flip(r, file, (page * 4096 + TXN) * 8 + bit);
+}
+
 /* Half anywhere, half where pages are led to: their heads and the meta pages. */
 static void test_flips(void **state) {
   rig *r = *state;
@@ -292,6 +301,7 @@ int main(void) {
   /* Hundreds of stores are made; whether a disk holds them is not the question here. */
   if (access("/dev/shm", W_OK) == 0) setenv("TMPDIR", "/dev/shm", 0);
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(test_flips_of_transaction_numbers, setup, teardown),
       cmocka_unit_test_setup_teardown(test_flips, setup, teardown),
       cmocka_unit_test_setup_teardown(test_cuts, setup, teardown),
   };
