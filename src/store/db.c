@@ -229,7 +229,13 @@ static db_env *new_env(const char *dir, const db_table_def *defs, unsigned count
   env->options = *options;
   env->pid = getpid();
   pthread_mutex_init(&env->lock, NULL);
-  pthread_cond_init(&env->idle, NULL);
+  pthread_condattr_t attr;
+  pthread_condattr_init(&attr);
+#if !defined(__APPLE__)
+  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+#endif
+  pthread_cond_init(&env->idle, &attr);
+  pthread_condattr_destroy(&attr);
   bool ok = env->dir && env->defs && env->dbis;
   for (unsigned i = 0; ok && i < count; i++) {
     env->defs[i] = (db_table_def){strdup(defs[i].name), defs[i].flags}; /* for a reopen, and for details */
@@ -333,23 +339,33 @@ static sl_status recover(db_env *env) {
   return SL_OK;
 }
 
+/* With the lock held. False: it is past `until` of the monotonic clock; the wall clock may jump. */
+static bool wait_idle(db_env *env, int64_t until) {
+#if defined(__APPLE__)
+  const int64_t left = until - sl_clock_monotonic_us();
+  if (left <= 0) return false;
+  const struct timespec at = {.tv_sec = (time_t)(left / 1000000), .tv_nsec = (long)(left % 1000000) * 1000};
+  return pthread_cond_timedwait_relative_np(&env->idle, &env->lock, &at) != ETIMEDOUT;
+#else
+  const struct timespec at = {.tv_sec = (time_t)(until / 1000000), .tv_nsec = (long)(until % 1000000) * 1000};
+  return pthread_cond_timedwait(&env->idle, &env->lock, &at) != ETIMEDOUT;
+#endif
+}
+
 static sl_status enter(db_env *env) {
   if (getpid() != env->pid)
     return sl_fail(SL_E_FORKED, "%s was opened by the parent process: open the store anew in the child",
                    env->dir);
   sl_status status = SL_OK;
-  struct timespec until = {0};
+  int64_t until = 0;
   pthread_mutex_lock(&env->lock);
   while (status == SL_OK && (env->poisoned || env->outgrown)) {
     if (env->active == 0) {
       status = recover(env);
       continue;
     }
-    if (until.tv_sec == 0) {
-      int64_t end = sl_clock_wall_us() + REOPEN_WAIT_US;
-      until = (struct timespec){.tv_sec = (time_t)(end / 1000000), .tv_nsec = (long)(end % 1000000) * 1000};
-    }
-    if (pthread_cond_timedwait(&env->idle, &env->lock, &until) == ETIMEDOUT && env->active > 0)
+    if (until == 0) until = sl_clock_monotonic_us() + REOPEN_WAIT_US;
+    if (!wait_idle(env, until) && env->active > 0)
       status = sl_fail(SL_E_IO, "%s must be reopened after %s, but %u transactions of this process are still "
                        "open: end them and try again", env->dir,
                        env->poisoned ? "a failed write" : "another process made it larger", env->active);

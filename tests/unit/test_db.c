@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { NUMBERS, NAMES, PAIRS, TABLES };
@@ -356,12 +358,21 @@ static void test_a_child_is_told_so(void **state) {
   db_abort(txn);
 }
 
+static time_t wall_moved;
+
+/* In place of the C library's, for the whole program. */
+int clock_gettime(clockid_t id, struct timespec *now) {
+  int rc = (int)syscall(SYS_clock_gettime, id, now);
+  if (id == CLOCK_REALTIME) now->tv_sec += wall_moved;
+  return rc;
+}
+
 /* Another process needs more of the file than our map covers. */
-static void test_a_map_that_another_process_outgrew(void **state) {
-  room *r = *state;
+static void outgrow(room *r, db_txn **reader) {
   db_env_close(r->env);
   r->options.map_size = 1u << 20;
   assert_ok(db_env_open(r->dir, tables, TABLES, &r->options, &r->env));
+  if (reader) assert_ok(db_begin_read(r->env, reader));
   pid_t pid = fork();
   if (pid == 0) {
     room child = *r;
@@ -377,6 +388,28 @@ static void test_a_map_that_another_process_outgrew(void **state) {
   int code;
   waitpid(pid, &code, 0);
   assert_int_equal(code, 0);
+}
+
+static void test_a_map_that_another_process_outgrew(void **state) {
+  room *r = *state;
+  outgrow(r, NULL);
+  put_number(r, 5000, "beyond the old map");
+}
+
+/* Who must wait until this process has no other transaction waits half a second, whatever the wall clock does. */
+static void test_a_clock_that_jumps_while_a_map_must_grow(void **state) {
+  room *r = *state;
+  db_txn *reader, *writer;
+  struct timespec before, after;
+  outgrow(r, &reader);
+  wall_moved = -86400;
+  clock_gettime(CLOCK_MONOTONIC, &before);
+  assert_fails(db_begin_write(r->env, false, &writer), SL_E_IO, "are still open: end them and try again");
+  clock_gettime(CLOCK_MONOTONIC, &after);
+  wall_moved = 0;
+  const double waited = (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) / 1e9;
+  assert_true(waited > 0.45 && waited < 30);
+  db_abort(reader);
   put_number(r, 5000, "beyond the old map");
 }
 
@@ -439,6 +472,7 @@ int main(void) {
     TEST(test_slots_of_dead_readers_are_taken_back),
     TEST(test_a_child_is_told_so),
     TEST(test_a_map_that_another_process_outgrew),
+    TEST(test_a_clock_that_jumps_while_a_map_must_grow),
     TEST(test_a_wish_for_too_much_address_space_is_halved),
     TEST(test_files_have_the_mode_asked_for_whatever_umask_says),
   };
