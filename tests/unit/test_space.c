@@ -179,6 +179,27 @@ static void test_drop_oldest_lets_every_append_through(void **state) {
   sound(k);
 }
 
+static void test_a_wrong_count_of_drops_is_found(void **state) {
+  kit *k = *state;
+  policy(k, 0, "m.*");
+  for (int i = 0; i < 200; i++) assert_ok(append_many(k, "m.cpu", NULL));
+  assert_true(stats(k).dropped_full > 1000);
+  for (int64_t by = 1; by >= -1; by -= 2) {
+    sl_verify_report report;
+    db_txn *txn;
+    log_meta meta;
+    for (int turn = 0; turn < 2; turn++) { /* wrong, and right again */
+      assert_ok(db_begin_write(k->store->log->env, false, &txn));
+      assert_ok(log_meta_read(txn, &meta));
+      meta.drops += (uint64_t)(turn ? -by : by);
+      assert_ok(log_meta_write(txn, &meta));
+      assert_ok(db_commit(txn));
+      assert_ok(sl_verify(k->store, NULL, NULL, &report));
+      assert_int_equal(report.problems, turn ? 0 : 1);
+    }
+  }
+}
+
 static void test_other_topics_are_left_alone(void **state) {
   kit *k = *state;
   policy(k, 0, "m.*");
@@ -313,6 +334,7 @@ int main(void) {
     cmocka_unit_test_setup_teardown(test_refuse_stores_nothing_and_recovers, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_drop_delivered_takes_the_oldest_settled, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_drop_oldest_lets_every_append_through, setup, kit_teardown),
+    cmocka_unit_test_setup_teardown(test_a_wrong_count_of_drops_is_found, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_other_topics_are_left_alone, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_what_is_in_an_intent_is_not_dropped, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_a_transaction_that_was_overtaken_is_refused_and_then_left_alone, setup,
