@@ -44,6 +44,7 @@ typedef struct waiter {
   const group_batch *batch;
   int slot;        /* -1: none */
   bool alone;      /* was REJECTED: commits without others */
+  bool doubt;      /* its records may be in the log: their leader died, or their commit failed halfway */
   uint64_t first_seq;
 } waiter;
 
@@ -104,6 +105,21 @@ static uint64_t own_seq(const commit_unit *units, size_t count, int slot) {
   return 0;
 }
 
+/* It failed before w's ticket could be looked for where the answer is certain. Where it is in doubt, a reader may see
+ * the ticket; that it sees none is no proof (a commit is on disk before readers are told of it). */
+static sl_status undecided(waiter *w, slots *s, sl_status status) {
+  bool found = false;
+  db_txn *txn;
+  if (!w->doubt) return status;
+  const unsigned slot = (unsigned)w->slot;
+  if (db_begin_read(w->store->log->env, &txn) == SL_OK) {
+    (void)commit_find_ticket(txn, slot, slots_at(s, slot)->ticket, &found, &w->first_seq);
+    db_abort(txn);
+  }
+  return found ? SL_OK : sl_fail_context(status, "whether the append is on disk cannot be told (append it again with the "
+                                         "same event id)");
+}
+
 /* One transaction. *again: the others were in the way, w's append shall try alone. */
 static sl_status lead_once(waiter *w, slots *s, bool published, unsigned *served, bool *again) {
   commit_unit units[COMMIT_UNITS_MAX];
@@ -111,15 +127,17 @@ static sl_status lead_once(waiter *w, slots *s, bool published, unsigned *served
   db_txn *txn;
   bool done = false;
   *again = false;
+  const append_slot *own = published && slots_shared(s) ? slots_at(s, (unsigned)w->slot) : NULL;
+  if (own && atomic_load(&own->state) == SLOT_TAKEN) w->doubt = true;
   sl_status status = db_begin_write(w->store->log->env, false, &txn);
-  if (status != SL_OK) return status;
+  if (status != SL_OK) return undecided(w, s, status);
   status = settle_left(s, txn, served);
-  if (status == SL_OK && published && slots_shared(s))
-    status = commit_find_ticket(txn, (unsigned)w->slot, slots_at(s, (unsigned)w->slot)->ticket, &done, &w->first_seq);
+  if (status == SL_OK && own) status = commit_find_ticket(txn, (unsigned)w->slot, own->ticket, &done, &w->first_seq);
   if (status != SL_OK || done) {
     db_abort(txn);
-    return status;
+    return status == SL_OK ? SL_OK : undecided(w, s, status);
   }
+  w->doubt = false;
   size_t count = collect(w, s, units);
   status = commit_units(w->store, txn, units, count, &stage);
   if (status != SL_OK && stage == COMMIT_REFUSED && count > 1) {
@@ -133,7 +151,9 @@ static sl_status lead_once(waiter *w, slots *s, bool published, unsigned *served
   /* An uncertain commit of records that no ticket tells of must not be tried again. */
   const bool told = slots_shared(s);
   const bool final = status != SL_OK && stage == COMMIT_UNCERTAIN && !told;
-  for (size_t i = 0; final && i < count; i++) units[i].first_seq = (uint64_t)status;
+  w->doubt = own && status != SL_OK && stage == COMMIT_UNCERTAIN;
+  for (size_t i = 0; status != SL_OK && i < count; i++)
+    units[i].first_seq = final ? (uint64_t)status : stage == COMMIT_UNCERTAIN;
   tell(w, s, units, count, status == SL_OK ? SLOT_DONE : final ? SLOT_FAILED : SLOT_REJECTED);
   /* Alone it is w's own failure. */
   *again = status != SL_OK && count > 1 && (stage == COMMIT_ABORTED || (published && told));
@@ -189,6 +209,7 @@ static bool is_done(waiter *w, slots *s, sl_status *status) {
   const uint32_t state = atomic_load(&at->state);
   if (state == SLOT_REJECTED) {
     w->alone = true;
+    w->doubt = at->first_seq != 0;
     slots_queue(s, (unsigned)w->slot);
   }
   if (state == SLOT_WAITING) slots_queue(s, (unsigned)w->slot); /* who missed its turn is in line again */

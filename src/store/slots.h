@@ -38,7 +38,7 @@ typedef struct append_slot {
   _Alignas(64) _Atomic uint32_t owner; /* pid; 0: free */
   _Atomic uint32_t state;              /* slot_state */
   uint64_t ticket;
-  uint64_t first_seq;                  /* DONE; FAILED: the sl_status */
+  uint64_t first_seq;                  /* DONE; FAILED: the sl_status; REJECTED: not 0, the commit may be on disk */
   int64_t since_us;                    /* when its owner began to wait (monotonic) */
   int64_t now_us;                      /* the rest as in group_batch */
   uint32_t len, count;
