@@ -284,6 +284,10 @@ static void house_work(uv_work_t *request) {
              "`sidelog query --status dropped` names those still kept",
              (unsigned long long)(stats.dropped_full - a->told_drops), (unsigned long long)stats.dropped_full);
   a->told_drops = stats.dropped_full;
+  a->bytes_per_event = stats.kept ? stats.bytes_used / stats.kept : 0;
+  a->lanes_limit = s->lane_share ? stats.bytes_quota / 100 * (uint64_t)s->lane_share : 0;
+  const uint64_t events = a->bytes_per_event ? a->lanes_limit / a->bytes_per_event : 0;
+  a->lanes_full_to = stats.lanes && events && stats.delivery_seq > events ? stats.delivery_seq - events : 0;
   if (!stats.balanced)
     log_line(LEVEL_ERROR, "law-broken",
              "appended %llu is not delivered %llu + duplicates %llu + dead %llu + dropped %llu + pending %llu: run "
@@ -302,6 +306,10 @@ static void house_after(uv_work_t *request, int status) {
   (void)status;
   agent *a = request->data;
   a->house_busy = false;
+  if (a->lanes_full_to != a->told_lanes_full_to) {
+    a->told_lanes_full_to = a->lanes_full_to;
+    agent_event(a, (core_event){.kind = EVENT_LANES, .lanes_full_to = a->lanes_full_to});
+  }
   agent_reload_if_due(a);
   house_next(a, a->house_again ? 0 : a->house_near ? HOUSE_SOON_MS : HOUSE_MS);
 }
@@ -415,13 +423,17 @@ static int open_store(agent *a) {
   return 3;
 }
 
+/* A property of the client's that the core follows, too. */
+static int64_t property_ms(const settings *s, const char *name, int64_t preset) {
+  for (size_t i = 0; i < s->kafka_count; i++)
+    if (strcmp(s->kafka[i].name, name) == 0 && atoll(s->kafka[i].value) != 0) return atoll(s->kafka[i].value);
+  return preset;
+}
+
 /* Half of socket.timeout.ms: what took longer may have been sent twice. */
 static int64_t doubt_us(const settings *s) {
-  int64_t ms = 10000 < s->txn_timeout_us / 1000 ? 10000 : s->txn_timeout_us / 1000; /* the driver's default */
-  for (size_t i = 0; i < s->kafka_count; i++)
-    if (strcmp(s->kafka[i].name, "socket.timeout.ms") == 0 && atoll(s->kafka[i].value) > 0)
-      ms = atoll(s->kafka[i].value);
-  return ms * 500;
+  const int64_t preset = 10000 < s->txn_timeout_us / 1000 ? 10000 : s->txn_timeout_us / 1000; /* the driver's default */
+  return property_ms(s, "socket.timeout.ms", preset) * 500;
 }
 
 static bool make_core(agent *a) {
@@ -434,6 +446,7 @@ static bool make_core(agent *a) {
                         .doubt_us = doubt_us(&a->settings),
                         .flow_bytes_per_s = a->settings.flow_bytes_per_s,
                         .flow_events_per_s = a->settings.flow_events_per_s,
+                        .look_us = property_ms(&a->settings, "topic.metadata.refresh.interval.ms", 300000) * 1000,
                         .probe_us = a->settings.refused_retry_us};
   char ignored[128];
   if (a->settings.flow_hours) (void)hours_parse(a->settings.flow_hours, &a->hours, ignored, sizeof ignored); /* checked */

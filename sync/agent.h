@@ -27,7 +27,7 @@ typedef struct op_request { /* the operation under way, and what it will be DONE
   core_action action;
   core_event done;
   kafka *kafka;            /* the handle it works on */
-  kafka_topic_spec spec;
+  kafka_topic_spec spec;   /* of the marker's topic */
   char cluster_id[64];     /* CONNECT: what it learned */
   kafka_marker marker;
   bool reconciles;         /* SETTLE, ABANDON: of what an earlier handle or agent left in doubt */
@@ -61,6 +61,8 @@ struct agent {
   uv_poll_t *kafka_poll;   /* freed by its close callback */
   op_request op;
   bool op_running;
+  kafka_topic_ask asks[CORE_TOPICS_MAX]; /* of the OP_TOPIC under way */
+  core_topic_result topics[CORE_TOPICS_MAX];
   kafka_word errors[ERRORS_MAX]; /* what the handle complained of while it was polled */
   size_t error_count;
   core_event pending;      /* an operation that was done at once */
@@ -86,6 +88,7 @@ struct agent {
   bool index_busy, index_again, house_busy;
   bool house_again, house_near; /* written by the worker, read after it */
   uint64_t told_drops;          /* the worker's: drops of a full store that have had their line */
+  uint64_t lanes_full_to, told_lanes_full_to, lanes_limit, bytes_per_event; /* written by the worker, read after it */
   uint64_t told_last_seq, told_indexed;
   unsigned looks;          /* still to be made */
   uint64_t indexed, last_seq; /* written by the worker, read after it */
@@ -102,7 +105,7 @@ struct agent {
   core_park told_park;
   int64_t told_fault_us, said_fault_us; /* when the last one happened; when it was last said as a warning */
   fault told_fault;        /* that one */
-  uint64_t told_lanes;
+  uint64_t told_lanes, told_partitions;
   uint64_t told_dead;      /* dead letters in the book that have had their line */
   sl_buf told_report;      /* without its time */
   int64_t told_report_us, clock_shift_us;

@@ -85,7 +85,9 @@ static taken take(agent *a, const sl_record *r) {
   }
   size_t size = fill_record_size(r);
   int64_t now = sl_clock_monotonic_us();
-  switch (core_offer(a->core, r->seq, r->topic, r->duplicate_of, size, now, &tag)) {
+  const core_record record = {.seq = r->seq, .topic = r->topic, .duplicate_of = r->duplicate_of, .size = size,
+                              .appended_us = r->appended_at_us};
+  switch (core_offer(a->core, &record, now, &tag)) {
   case OFFER_SETTLED: return TAKEN;
   case OFFER_STOP: return ENDED;
   case OFFER_PRODUCE: break;

@@ -52,7 +52,7 @@ keep *keep_start(core *c, const char *path, int64_t most) {
   if (k->path && k->before) {
     snprintf(k->before, len + 3, "%s.1", path);
     const core_recorder recorder = {.arg = k, .begin = begin, .write = take, .most = (size_t)(most / 2)};
-    if (core_record(c, &recorder) && keep_flush(k)) return k;
+    if (core_listen(c, &recorder) && keep_flush(k)) return k;
   }
   const int why = errno;
   keep_end(k);
@@ -63,14 +63,14 @@ keep *keep_start(core *c, const char *path, int64_t most) {
 bool keep_flush(keep *k) {
   if (!k || k->failed) return true;
   write_out(k);
-  if (k->failed) core_record(k->core, NULL);
+  if (k->failed) core_listen(k->core, NULL);
   return !k->failed;
 }
 
 void keep_end(keep *k) {
   if (!k) return;
   keep_flush(k);
-  core_record(k->core, NULL);
+  core_listen(k->core, NULL);
   if (k->fd >= 0) close(k->fd);
   sl_buf_free(&k->bytes);
   free(k->path);

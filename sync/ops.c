@@ -94,6 +94,20 @@ static void work_intent(op_request *r) {
   store_result(r, st, exactly_once ? "the intent could not be written" : "the receipts could not be written");
 }
 
+static void work_topics(op_request *r) {
+  const size_t count = r->action.topic_count;
+  r->done.why = kafka_prepare_topics(r->kafka, r->agent->asks, count, within(r->agent, TOPIC_TIMEOUT_MS));
+  for (size_t i = 0; i < count && fault_is_ok(&r->done.why); i++) {
+    const kafka_topic_ask *ask = &r->agent->asks[i];
+    r->agent->topics[i].why = ask->why;
+    r->agent->topics[i].partitions = ask->info.partitions;
+    r->agent->topics[i].max_message_bytes = ask->info.max_message_bytes;
+    if (fault_is_ok(&ask->why) && ask->info.created)
+      log_line(LEVEL_INFO, "topic-created", "%s with %d partitions", ask->topic, (int)ask->info.partitions);
+  }
+  r->done.topics = r->agent->topics;
+}
+
 static void work_settle(op_request *r) {
   agent *a = r->agent;
   int64_t offset = a->marker_offset;
@@ -114,15 +128,7 @@ static void work(uv_work_t *request) {
   case OP_MARKER_TOPIC: work_marker_topic(r); break;
   case OP_INIT_TXN: r->done.why = kafka_init_transactions(r->kafka, within(a, INIT_TIMEOUT_MS)); break;
   case OP_READ_MARKER: work_read_marker(r); break;
-  case OP_TOPIC: {
-    kafka_topic_info info = {0, -1, false};
-    r->done.why = kafka_prepare_topic(r->kafka, r->action.topic, &r->spec, within(a, TOPIC_TIMEOUT_MS), &info);
-    r->done.partitions = info.partitions;
-    r->done.max_message_bytes = info.max_message_bytes;
-    if (fault_is_ok(&r->done.why) && info.created)
-      log_line(LEVEL_INFO, "topic-created", "%s with %d partitions", r->action.topic, (int)info.partitions);
-    break;
-  }
+  case OP_TOPIC: work_topics(r); break;
   case OP_FLUSH: r->done.why = kafka_flush(r->kafka, timeout_ms); break;
   case OP_INTENT: work_intent(r); break;
   case OP_COMMIT: r->done.why = kafka_commit(r->kafka, timeout_ms); break;
@@ -199,18 +205,19 @@ static bool open_handle(agent *a, fault *why) {
   return true;
 }
 
-static void topic_spec(agent *a, op_request *r) {
-  if (r->action.op == OP_MARKER_TOPIC) {
-    r->spec = (kafka_topic_spec){.create = true, .partitions = a->settings.marker_partitions,
-                                 .replication = a->settings.marker_replication, .retention_ms = -1,
-                                 .compacted = true};
-    return;
+static void topic_specs(agent *a, op_request *r) {
+  r->spec = (kafka_topic_spec){.create = true, .partitions = a->settings.marker_partitions,
+                               .replication = a->settings.marker_replication, .retention_ms = -1,
+                               .compacted = true};
+  for (size_t i = 0; i < r->action.topic_count; i++) {
+    topic_rule rule = settings_topic(&a->settings, sl_slice_of(r->action.topics[i]));
+    bool for_ever = rule.kafka_retention_us < 0 || rule.kafka_retention_us == INT64_MAX;
+    r->agent->asks[i] = (kafka_topic_ask){
+        .topic = r->action.topics[i],
+        .spec = {.create = a->settings.create_topics, .partitions = rule.partitions, .replication = rule.replication,
+                 .retention_ms = for_ever ? -1 : rule.kafka_retention_us / 1000}};
+    r->agent->topics[i] = (core_topic_result){.lane_max_age_us = rule.lane_max_age_us};
   }
-  topic_rule rule = settings_topic(&a->settings, sl_slice_of(r->action.topic));
-  bool for_ever = rule.kafka_retention_us < 0 || rule.kafka_retention_us == INT64_MAX;
-  r->spec = (kafka_topic_spec){.create = a->settings.create_topics, .partitions = rule.partitions,
-                               .replication = rule.replication,
-                               .retention_ms = for_ever ? -1 : rule.kafka_retention_us / 1000};
 }
 
 void ops_done(agent *a, core_event done) {
@@ -258,7 +265,7 @@ void ops_perform(agent *a, const core_action *action) {
       return;
     }
   }
-  if (action->op == OP_TOPIC || action->op == OP_MARKER_TOPIC) topic_spec(a, r);
+  if (action->op == OP_TOPIC || action->op == OP_MARKER_TOPIC) topic_specs(a, r);
   r->reconciles = core_phase_of(a->core) == PHASE_RECONCILE;
   if (r->reconciles) r->doubt_seq = delivery_state_get(a->delivery)->intent.seq;
   r->work.data = r;

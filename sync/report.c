@@ -113,6 +113,10 @@ static void put_lanes(yajl_gen g, const agent_report *r) {
     key(g, "topic");
     put_slice(g, lane->topic);
     put_count(g, "seq", lane->seq);
+    put_time(g, "oldest_us", lane->oldest_us);
+    put_time(g, "refused_since_us", lane->refused_since_us);
+    put_time(g, "max_age_us", lane->max_age_us);
+    put_count(g, "kept_bytes", lane->kept_bytes);
     put_text(g, "code", lane->code);
     put_text(g, "text", lane->text);
     yajl_gen_map_close(g);
@@ -157,6 +161,9 @@ bool agent_report_json(const agent_report *r, sl_buf *out) {
   put_count(g, "indexed_seq", r->indexed_seq);
   put_transactions(g, r);
   put_lanes(g, r);
+  put_count(g, "lanes_limit_bytes", r->lanes_limit_bytes);
+  put_count(g, "lanes_expired", r->lanes_expired);
+  put_count(g, "partition_changes", r->partition_changes);
   put_parked(g, r);
   yajl_gen_map_close(g);
   const unsigned char *json = NULL;

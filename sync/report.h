@@ -18,6 +18,10 @@ typedef enum report_state {
 typedef struct report_lane {
   sl_slice topic;
   uint64_t seq;        /* delivered up to here */
+  int64_t oldest_us;   /* append time of its oldest event */
+  int64_t refused_since_us;
+  int64_t max_age_us;  /* its oldest events become dead letters beyond that; 0: never */
+  uint64_t kept_bytes; /* about: of the log that cannot be trimmed for its sake */
   const char *code, *text; /* why it cannot be written; NULL: not known */
 } report_lane;
 
@@ -53,6 +57,9 @@ typedef struct agent_report {
 
   const report_lane *lanes;
   size_t lane_count;
+  uint64_t lanes_limit_bytes; /* what lanes may keep of the log together; 0: no limit */
+  uint64_t lanes_expired;     /* events that waited too long in them, or kept too much; of this agent's life */
+  uint64_t partition_changes; /* topics whose number of partitions changed; of this agent's life */
 
   const char *parked_reason;  /* kebab-case: marker-ahead, marker-missing, foreign-cluster, refused */
   const char *parked_text;    /* what was found */

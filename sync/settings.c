@@ -372,5 +372,7 @@ topic_rule settings_topic(const settings *s, sl_slice topic) {
   if (rule.partitions == 0) rule.partitions = s->topic_partitions;
   if (rule.replication == 0) rule.replication = s->topic_replication;
   if (rule.kafka_retention_us == 0) rule.kafka_retention_us = s->topic_retention_us;
+  if (rule.lane_max_age_us == 0) rule.lane_max_age_us = s->lane_max_age_us;
+  if (rule.lane_max_age_us == INT64_MAX) rule.lane_max_age_us = 0;
   return rule;
 }

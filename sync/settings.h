@@ -22,6 +22,7 @@ typedef struct topic_rule {
   int32_t partitions;         /* when the agent creates it; 0: the default */
   int32_t replication;        /* 0: the default, -1: the broker's */
   int64_t kafka_retention_us; /* retention.ms of a created topic; 0: the default, INT64_MAX: for ever */
+  int64_t lane_max_age_us;    /* of events that wait because the topic is refused; 0: the default, INT64_MAX: never */
 } topic_rule;
 
 /* What the Kafka client says to a property of the `kafka:` map. */
@@ -58,6 +59,8 @@ typedef struct settings {
   int64_t topic_retention_us;  /* 7 days; INT64_MAX: for ever */
   topic_rule *topics;
   size_t topic_count;
+  int64_t lane_max_age_us;     /* events of a refused topic become dead letters after so long; 0: never */
+  int32_t lane_share;          /* percent of the quota that lanes may keep; 0: no limit */
   int64_t refused_retry_us;    /* lanes and PARK_REFUSED are tried again after so long */
   /* local retention */
   int64_t retention_us;        /* settled events stay so long; 0: for ever */
@@ -111,7 +114,7 @@ void settings_print(const settings *settings, FILE *out); /* effective values as
 
 /* The rule for a topic, every field filled from the defaults. `match` is the rule's (NULL: none fitted)
  * and lives as long as the settings. retention_us is 0 for "for ever" here, as sl_trim_policy wants it;
- * kafka_retention_us keeps INT64_MAX (as milliseconds still a legal retention.ms). */
+ * kafka_retention_us keeps INT64_MAX (as milliseconds still a legal retention.ms); lane_max_age_us is 0 for never. */
 topic_rule settings_topic(const settings *settings, sl_slice topic);
 
 /* How many settings differ and cannot change while running; their names go to `errors` (may be NULL), one

@@ -131,6 +131,16 @@ const setting_row settings_rows[] = {
    .text = "how often a refused topic or cluster is tried again",
    .more = "A topic that cannot be written waits in a lane of its own, and an agent without rights is parked, "
            "until a try succeeds: nobody needs to restart it once the rights are mended."},
+  {.group = "Refusals", .path = "lanes.max_age", .type = TYPE_DURATION, .offset = offsetof(settings, lane_max_age_us),
+   .min = 1 * SECOND, .max = 100 * YEAR, .preset = "7d", .word = "never", .word_value = 0, .argument = "DURATION",
+   .text = "how long an event waits for a topic that is refused",
+   .more = "Counted from the append; then it becomes a dead letter. Only a topic that an answering cluster has refused "
+           "for ten times refused_retry counts: an outage, however long, sets nothing aside."},
+  {.group = "Refusals", .path = "lanes.quota_share", .type = TYPE_INT32, .offset = offsetof(settings, lane_share),
+   .min = 1, .max = 100, .preset = "25", .word = "unlimited", .word_value = 0, .argument = "PERCENT",
+   .text = "how much of the quota may be kept for refused topics",
+   .more = "The log behind the oldest event that waits for such a topic cannot be trimmed. Beyond the share the oldest "
+           "of them become dead letters, under the same condition."},
 
   {.group = "The local store",
    .path = "retention.age", .type = TYPE_DURATION, .offset = offsetof(settings, retention_us),
@@ -198,10 +208,13 @@ const setting_row settings_topic_rows[] = {
   {.path = "kafka_retention", .type = TYPE_DURATION, .offset = offsetof(topic_rule, kafka_retention_us),
    .min = 1 * SECOND, .max = 100 * YEAR, .word = "forever", .word_value = INT64_MAX, .argument = "DURATION",
    .text = "instead of new_topics.retention"},
+  {.path = "lane_max_age", .type = TYPE_DURATION, .offset = offsetof(topic_rule, lane_max_age_us),
+   .min = 1 * SECOND, .max = 100 * YEAR, .word = "never", .word_value = INT64_MAX, .argument = "DURATION",
+   .text = "instead of lanes.max_age"},
 };
 const size_t settings_topic_row_count = sizeof settings_topic_rows / sizeof *settings_topic_rows;
 
-const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "retention", "log", "debug",
+const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "lanes", "retention", "log", "debug",
                                        "topics", "kafka", NULL};
 
 const setting_option settings_options[] = {

@@ -62,6 +62,8 @@ void tell_dead(agent *a) {
   if (book->dead <= a->told_dead) return;
   a->told_dead = book->dead;
   const delivery_attempt *last = core_attempt(a->core);
+  uint64_t expired = 0;
+  const sl_letter *one = NULL;
   bool ours = last->progress.attempt == book->cursor.attempt; /* else a restart has settled what another agent left */
   for (int lane = 0; ours && lane < 2; lane++) {
     const delivery_verdict *list = lane ? last->lane_verdicts : last->verdicts;
@@ -69,6 +71,12 @@ void tell_dead(agent *a) {
     for (size_t i = 0; i < count; i++) {
       const sl_letter *l = list[i].letter;
       if (!l || list[i].verdict != SL_VERDICT_DEAD) continue;
+      if (l->error_code.len > 5 && memcmp(l->error_code.data, "LANE_", 5) == 0) { /* thousands at a time */
+        one = l;
+        expired++;
+        named++;
+        continue;
+      }
       log_line(LEVEL_WARN, "dead-letter", "event %llu of %.*s: %.*s (%.*s, tries: %u), set aside: %.*s",
                (unsigned long long)l->seq, (int)l->topic.len, (const char *)l->topic.data, (int)l->error_code.len,
                (const char *)l->error_code.data, (int)l->error_class.len, (const char *)l->error_class.data,
@@ -76,6 +84,10 @@ void tell_dead(agent *a) {
       named++;
     }
   }
+  if (one)
+    log_line(LEVEL_WARN, "lane-expired", "%llu events of %.*s, up to %llu, set aside: %.*s (%.*s)", (unsigned long long)expired,
+             (int)one->topic.len, (const char *)one->topic.data, (unsigned long long)one->seq, (int)one->error_text.len,
+             (const char *)one->error_text.data, (int)one->error_code.len, (const char *)one->error_code.data);
   if (named < news)
     log_line(LEVEL_WARN, "dead-letter", "%llu events were set aside by the delivery now settled: `sidelog query --status "
              "dead` names them", (unsigned long long)(news - named));
@@ -111,6 +123,12 @@ void tell_changes(agent *a) {
              v.lane_count, v.lane_count == 1 ? "" : "s");
     a->told_lanes = v.lane_count;
   }
+  if (v.partition_changes != a->told_partitions) {
+    log_line(LEVEL_WARN, "partitions-changed", "%.*s had %d partitions and has %d: from here on its keys go where a Java "
+             "client puts them among %d", (int)v.changed_topic.len, (const char *)v.changed_topic.data,
+             (int)v.partitions_were, (int)v.partitions_are, (int)v.partitions_are);
+    a->told_partitions = v.partition_changes;
+  }
   if (running && !was_running) {
     log_line(LEVEL_INFO, "delivering", "connected to %s; delivering from seq %llu on", a->settings.brokers,
              (unsigned long long)v.cursor_seq + 1);
@@ -134,9 +152,12 @@ void tell_report(agent *a) {
   report_lane lanes[64] = {0};
   size_t n = 0;
   for (; n < v.lane_count && n < 64; n++) {
-    const fault *why = core_lane_fault(a->core, v.lanes[n].topic);
-    lanes[n] = (report_lane){.topic = v.lanes[n].topic, .seq = v.lanes[n].seq,
-                             .code = why ? why->name : NULL, .text = why ? why->text : NULL};
+    const core_lane_view lane = core_lane_of(a->core, v.lanes[n].topic);
+    const uint64_t behind = v.cursor_seq > v.lanes[n].seq ? v.cursor_seq - v.lanes[n].seq : 0;
+    lanes[n] = (report_lane){.topic = v.lanes[n].topic, .seq = v.lanes[n].seq, .oldest_us = lane.oldest_us,
+                             .refused_since_us = lane.refused_since_us, .max_age_us = lane.max_age_us,
+                             .kept_bytes = behind * a->bytes_per_event,
+                             .code = lane.why ? lane.why->name : NULL, .text = lane.why ? lane.why->text : NULL};
   }
   int64_t shift = wall - now; /* kept while the clocks agree: the same instant is told as the same time */
   if (shift > a->clock_shift_us + 50000 || shift < a->clock_shift_us - 50000) a->clock_shift_us = shift;
@@ -156,6 +177,7 @@ void tell_report(agent *a) {
       .txn_events = (uint64_t)a->settings.txn_max_events, .txn_bytes = v.txn_bytes, .bytes_per_s = v.bytes_per_s,
       .events_per_s = v.events_per_s,
       .transactions = v.transactions, .aborts = v.aborts, .handles = v.handles, .lanes = lanes, .lane_count = n,
+      .lanes_limit_bytes = a->lanes_limit, .lanes_expired = v.expired, .partition_changes = v.partition_changes,
       .parked_reason = park.reason, .parked_text = park.text, .parked_remedy = park.remedy};
 #undef WALL
   char broker[160];

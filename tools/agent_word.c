@@ -36,6 +36,8 @@ static void read_lanes(agent_word *w, yajl_val root) {
     copy(lane->topic, sizeof lane->topic, from, "topic", NULL);
     copy(lane->code, sizeof lane->code, from, "code", NULL);
     copy(lane->text, sizeof lane->text, from, "text", NULL);
+    lane->oldest_us = number(from, "oldest_us", NULL);
+    lane->kept_bytes = number(from, "kept_bytes", NULL);
     w->lane_count += lane->topic[0] != '\0';
   }
 }

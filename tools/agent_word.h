@@ -24,6 +24,8 @@ typedef enum agent_state {
 
 typedef struct agent_lane { /* a topic that cannot be written and waits apart */
   char topic[256], code[64], text[256]; /* "": not said */
+  int64_t oldest_us;       /* append of its first event; 0: not said */
+  int64_t kept_bytes;      /* of the log, for its sake */
 } agent_lane;
 
 typedef struct agent_word {

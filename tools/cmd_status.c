@@ -128,6 +128,15 @@ static void to_people(tool *t, const look *l, uint32_t troubles) {
     const agent_lane *lane = &l->word.lanes[i];
     text_printf(&words, "%s cannot be written: %s%s%s; its events wait in order", lane->topic,
                 lane->code[0] ? lane->code : "not tried yet", lane->text[0] ? ", " : "", lane->text);
+    if (lane->oldest_us > 0 && lane->oldest_us < l->now_us) {
+      text_puts(&words, ", the oldest from ");
+      text_ago(&words, l->now_us - lane->oldest_us);
+    }
+    if (lane->kept_bytes > 0) {
+      text_puts(&words, "; they keep ");
+      text_bytes(&words, (uint64_t)lane->kept_bytes);
+      text_puts(&words, " of the log");
+    }
     line(o, "lane", &words, STYLE_RED);
   }
   health_dead(&words, l);

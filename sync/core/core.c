@@ -100,14 +100,21 @@ static int rest_status(const core *c) {
   return c->park != PARK_NONE ? 4 : 5;
 }
 
+/* Partitions are added and limits changed under way: what was known of topics is asked for anew before their next
+ * record, all that it takes in one request. */
+static void look_again(core *c) {
+  c->looked_us = c->now_us;
+  for (size_t i = 0; i < c->topics.count; i++)
+    if (c->topics.list[i]->health == TOPIC_READY) c->topics.list[i]->health = TOPIC_UNKNOWN;
+}
+
 /* Ends the handle, then waits (BACKOFF), parks or stops. */
 static void do_destroy(core *c, core_actions *out, core_phase after) {
   c->after_destroy = after;
   c->claimed = false;
   c->next_try_us = 0;
   txn_reset(c);
-  for (size_t i = 0; i < c->topics.count; i++) /* what was known of READY topics came from this handle */
-    if (c->topics.list[i]->health == TOPIC_READY) c->topics.list[i]->health = TOPIC_UNKNOWN;
+  look_again(c); /* what was known of READY topics came from this handle */
   act(c, out, PHASE_DESTROY, OP_DESTROY);
 }
 
@@ -141,8 +148,9 @@ static void do_flush(core *c, core_actions *out) {
 static void do_fill(core *c, core_actions *out, topic *lane) {
   txn_reset(c);
   txn *t = &c->txn;
-  c->topic_wanted = NULL;
+  topics_want_none(c);
   c->behind_since_us = 0;
+  if (!lane && c->config.look_us > 0 && c->now_us - c->looked_us >= c->config.look_us) look_again(c);
   t->open = true;
   t->lane = lane;
   t->from = (lane ? lane->lane_seq : c->cursor.seq) + 1;
@@ -163,9 +171,27 @@ static void do_claim(core *c, core_actions *out) {
   do_flush(c, out);
 }
 
+static void do_topics(core *c, core_actions *out) {
+  core_action *a = act(c, out, PHASE_TOPIC, OP_TOPIC);
+  a->topics = c->wanted_names;
+  a->topic_count = c->wanted_count;
+}
+
 static void do_topic(core *c, core_actions *out, topic *tp) {
-  c->topic_wanted = tp;
-  act(c, out, PHASE_TOPIC, OP_TOPIC)->topic = tp->name;
+  topics_want_none(c);
+  topics_want(c, tp);
+  do_topics(c, out);
+}
+
+/* The next lane with events to set aside. */
+static topic *lane_to_expire(core *c) {
+  for (size_t k = 0; k < c->topics.count; k++) {
+    topic *tp = c->topics.list[(c->lane_turn + k) % c->topics.count];
+    if (!tp->expire) continue;
+    tp->expire = false;
+    if (tp->has_lane) return tp;
+  }
+  return NULL;
 }
 
 static topic *lane_due(core *c, int64_t *next_try) {
@@ -232,7 +258,14 @@ static void idle(core *c, core_actions *out) {
     return;
   }
   /* Lanes and main take turns, failed ones counted: a thousand sick lanes must not keep main waiting. */
-  topic *lane = work && c->lane_last ? NULL : lane_due(c, &lane_at);
+  topic *lane = work && c->lane_last ? NULL : lane_to_expire(c);
+  if (lane) {
+    c->lane_last = true;
+    do_fill(c, out, lane);
+    c->txn.expire = true;
+    return;
+  }
+  lane = work && c->lane_last ? NULL : lane_due(c, &lane_at);
   c->lane_last = lane != NULL;
   if (lane) {
     lane->lane_try_us = c->now_us + c->config.probe_us; /* unless it goes well */
@@ -260,6 +293,7 @@ static void idle(core *c, core_actions *out) {
 /* Before anything is begun: connect, topics, init, marker. */
 static void setback(core *c, core_actions *out, const fault *why) {
   core_fault(c, why);
+  if (why->scope == SCOPE_CONNECTION) topics_forget_refusals(c);
   if (why->scope == SCOPE_CLUSTER || (why->scope == SCOPE_TOPIC && c->phase == PHASE_MARKER_TOPIC))
     do_park(c, out, PARK_REFUSED);
   else if (c->phase == PHASE_CONNECT && why->scope == SCOPE_CONNECTION && !why->fatal) back_off(c);
@@ -270,6 +304,7 @@ static void setback(core *c, core_actions *out, const fault *why) {
 static void fail(core *c, core_actions *out, const fault *why) {
   txn *t = &c->txn;
   fault_scope scope = txn_blame(c, why);
+  if (scope == SCOPE_CONNECTION) topics_forget_refusals(c);
   c->aborts++;
   bool handle_lives =
       !why->fatal && !t->why.fatal && !c->stale && (scope == SCOPE_RECORD || scope == SCOPE_TOPIC);
@@ -367,24 +402,44 @@ static void fit_batches(core *c, int64_t max_message_bytes) {
   c->recreate = true;
 }
 
-static void done_topic(core *c, const core_event *e, core_actions *out) {
-  topic *tp = c->topic_wanted;
-  c->topic_wanted = NULL;
-  if (fault_is_ok(&e->why)) {
-    tp->health = TOPIC_READY;
-    tp->partitions = e->partitions;
-    tp->max_message_bytes = e->max_message_bytes;
-    fit_batches(c, e->max_message_bytes);
-    if (tp->has_lane) tp->lane_try_us = c->now_us;
-  } else if (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_RECORD ||
-             (e->why.scope == SCOPE_AGENT && !e->why.fatal)) { /* a name that librdkafka refuses, say */
-    core_fault(c, &e->why);
-    topic_sicken(c, tp, &e->why);
-  } else {
-    setback(c, out, &e->why);
-    return;
+/* A key goes on to the partition where the Java client puts it, of as many as there are now; who reads by key should
+ * know that it moved. */
+static void note_partitions(core *c, topic *tp, int32_t now) {
+  if (now <= 0 || now == tp->partitions) return;
+  if (tp->partitions > 0) {
+    c->partition_changes++;
+    c->changed_topic = tp->index;
+    c->partitions_were = tp->partitions;
   }
-  idle(c, out);
+  tp->partitions = now;
+}
+
+/* False: the fault is not this topic's own. */
+static bool take_topic(core *c, topic *tp, const core_topic_result *r) {
+  tp->max_age_us = r->lane_max_age_us;
+  if (fault_is_ok(&r->why)) {
+    tp->health = TOPIC_READY;
+    note_partitions(c, tp, r->partitions);
+    tp->max_message_bytes = r->max_message_bytes;
+    fit_batches(c, r->max_message_bytes);
+    if (tp->has_lane) tp->lane_try_us = c->now_us;
+    return true;
+  }
+  if (r->why.scope != SCOPE_TOPIC && r->why.scope != SCOPE_RECORD && /* a name that librdkafka refuses, say: */
+      (r->why.scope != SCOPE_AGENT || r->why.fatal))
+    return false;
+  core_fault(c, &r->why);
+  topic_sicken(c, tp, &r->why);
+  return true;
+}
+
+static void done_topic(core *c, const core_event *e, core_actions *out) {
+  const fault *why = fault_is_ok(&e->why) ? NULL : &e->why;
+  for (size_t i = 0; i < c->wanted_count && fault_is_ok(&e->why); i++)
+    if (!take_topic(c, c->wanted[i], &e->topics[i])) why = &e->topics[i].why;
+  topics_want_none(c);
+  if (why) setback(c, out, why);
+  else idle(c, out);
 }
 
 static void done_fill(core *c, const core_event *e, core_actions *out) {
@@ -400,13 +455,13 @@ static void done_fill(core *c, const core_event *e, core_actions *out) {
     return;
   }
   /* Nothing could be taken. Main waits a while: no room for another lane, or no memory. */
-  if (!t->lane && !c->topic_wanted && !c->recreate) c->hold_us = c->now_us + 1000000;
+  if (!t->lane && c->wanted_count == 0 && !c->recreate) c->hold_us = c->now_us + 1000000;
   if (t->begun) { /* its only record was refused; left open, it would hold back readers */
     t->op_us = c->now_us;
     t->transport = false;
     act(c, out, PHASE_ABORT, OP_ABORT);
-  } else if (c->topic_wanted && !c->stopping && !c->drain_expired) {
-    do_topic(c, out, c->topic_wanted);
+  } else if (c->wanted_count > 0 && !c->stopping && !c->drain_expired) {
+    do_topics(c, out);
   } else {
     idle(c, out);
   }
@@ -668,6 +723,7 @@ void core_take(core *c, const core_event *e, core_actions *out) {
     const fault slept = {.scope = SCOPE_PRODUCER, .class_ = CLASS_RETRYABLE_TRANSIENT, .name = "RESUMED",
                          .text = "the host slept: its connections are dead"};
     handle_lost(c, out, &slept);
+    topics_forget_refusals(c);
     if (c->phase == PHASE_BACKOFF || (c->phase == PHASE_PARKED && c->wake_at)) c->wake_at = c->now_us;
     return;
   }
@@ -680,6 +736,7 @@ void core_take(core *c, const core_event *e, core_actions *out) {
     if (c->phase == PHASE_IDLE) idle(c, out);
     else if (c->phase == PHASE_BACKOFF) do_destroy(c, out, PHASE_BACKOFF); /* nobody answered it, or only refused */
     return;
+  case EVENT_LANES: c->lanes_full_to = e->lanes_full_to; return;
   case EVENT_STOP:
     c->stopping = true;
     c->txn.stop = true;

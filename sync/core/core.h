@@ -57,7 +57,7 @@ typedef enum core_op { /* also the kind of an action */
   OP_MARKER_TOPIC,   /* prepare the marker topic, note its partition. DONE: partitions */
   OP_INIT_TXN,
   OP_READ_MARKER,    /* DONE: marker, marker_offset */
-  OP_TOPIC,          /* prepare action.topic. DONE: partitions, max_message_bytes */
+  OP_TOPIC,          /* prepare action.topics, all at once. DONE: topics (or why: of all of them) */
   OP_FILL,           /* offer records from action.from on (of one lane or of all topics). DONE: fill_end */
   OP_FLUSH,          /* produce the marker (action.marker, unless empty), then flush */
   OP_INTENT,         /* delivery_intent(core_attempt()); at-least-once: delivery_record */
@@ -96,6 +96,7 @@ typedef struct core_config {
   int64_t txn_timeout_us;
   int64_t doubt_us;            /* half of socket.timeout */
   int64_t flow_bytes_per_s, flow_events_per_s; /* to the brokers, before compression; 0: no limit */
+  int64_t look_us;             /* topics are looked up again after so long, before a transaction; 0: never */
   int64_t probe_us;            /* PARK_REFUSED and lanes are tried again after so long */
   uint8_t incarnation[16];
   uint64_t seed;               /* of the jitter */
@@ -112,10 +113,18 @@ typedef enum core_event_kind {
   EVENT_BOOK,    /* the driver settled events itself, at rest (no operation under way): book */
   EVENT_RESUMED, /* the host slept: connections are dead, recreate the handle */
   EVENT_LOGIN,   /* other credentials: a new handle, as soon as nothing is in hand */
-  EVENT_STOP     /* finish what is in hand, then stop */
+  EVENT_STOP,    /* finish what is in hand, then stop */
+  EVENT_LANES    /* lanes_full_to */
 } core_event_kind;
 
 typedef enum core_fill_end { FILL_END_OF_LOG = 0, FILL_STOPPED /* core_offer said so */ } core_fill_end;
+
+typedef struct core_topic_result { /* of one topic that was looked up */
+  fault why;
+  int32_t partitions;
+  int64_t max_message_bytes;    /* -1: unknown */
+  int64_t lane_max_age_us;      /* how long its events may wait in a lane; 0: for ever. Also with a fault */
+} core_topic_result;
 
 typedef struct core_event {
   core_event_kind kind;
@@ -129,26 +138,30 @@ typedef struct core_event {
   bool refused;                 /* INTENT failed, with the book in order: the attempt no longer fits the log, as when
                                    an event of it was dropped meanwhile. The same attempt would be refused again */
   const char *cluster_id;       /* CONNECT */
-  int32_t partitions;           /* TOPIC */
-  int64_t max_message_bytes;    /* TOPIC; -1: unknown */
+  const core_topic_result *topics; /* TOPIC: of each of the action's, in its order. Not read where `why` is a fault */
   sl_slice marker;              /* READ_MARKER; empty: none found */
   int64_t marker_offset;
   core_fill_end fill_end;       /* FILL */
   /* EVENT_LOG */
   uint64_t last_seq, indexed_seq;
+  /* EVENT_LANES: what the log holds up to this seq is too much to be kept for lanes alone; 0: it is not */
+  uint64_t lanes_full_to;
   /* EVENT_ERROR */
   bool transport;
 } core_event;
 
 typedef struct core_action {
   core_op op;
-  const char *topic;     /* TOPIC; FILL of a lane: its topic, else NULL. Valid until the operation is DONE */
+  const char *topic;     /* FILL of a lane: its topic, else NULL. Valid until the operation is DONE, as are topics */
+  const char *const *topics; /* TOPIC */
+  size_t topic_count;        /* at most CORE_TOPICS_MAX */
   uint64_t from, to;     /* FILL: seqs, inclusive */
   sl_slice marker;       /* FLUSH; valid until DONE */
   int exit_status;       /* EXIT: 0 done, 4 parked, 5 drain timeout */
 } core_action;
 
 #define CORE_ACTIONS_MAX 4
+#define CORE_TOPICS_MAX 128
 typedef struct core_actions {
   size_t count;
   core_action list[CORE_ACTIONS_MAX];
@@ -169,9 +182,15 @@ typedef enum core_offer_result {
   OFFER_SETTLED, /* it needs no producing (duplicate, lane, dead letter); offer the next */
   OFFER_STOP     /* not now: end the FILL with FILL_STOPPED */
 } core_offer_result;
+typedef struct core_record { /* what the core needs to know of an event */
+  uint64_t seq;
+  sl_slice topic;
+  uint64_t duplicate_of;
+  size_t size;             /* in a batch */
+  int64_t appended_us;     /* wall clock */
+} core_record;
 /* Before the first OFFER_PRODUCE of an exactly-once transaction is carried out the driver calls kafka_begin. */
-core_offer_result core_offer(core *c, uint64_t seq, sl_slice topic, uint64_t duplicate_of, size_t size,
-                             int64_t now_us, uint64_t *tag);
+core_offer_result core_offer(core *c, const core_record *record, int64_t now_us, uint64_t *tag);
 /* The same of a record that the full store has dropped: it is settled as that, and never produced. */
 core_offer_result core_offer_dropped(core *c, uint64_t seq, sl_slice topic, sl_slice class_, sl_slice text,
                                      int64_t dropped_us);
@@ -207,6 +226,10 @@ typedef struct core_view {
   bool held;                   /* events wait for their share of the link, or for their time of day */
   uint64_t cursor_seq, last_seq, indexed_seq;
   uint64_t transactions, aborts, handles; /* of this agent's life */
+  uint64_t expired;            /* dead letters of lanes that waited too long or kept too much; of this agent's life */
+  uint64_t partition_changes;  /* of this agent's life; the last one: */
+  sl_slice changed_topic;
+  int32_t partitions_were, partitions_are;
   uint64_t txn_bytes;          /* present target size */
   double bytes_per_s, events_per_s; /* of the last transactions, smoothed */
   size_t lane_count;
@@ -214,8 +237,13 @@ typedef struct core_view {
   sl_slice marker_here, marker_there; /* PARK_MARKER_AHEAD: what was compared */
 } core_view;
 void core_view_get(const core *c, core_view *view);
-/* Why the topic has a lane; NULL: not known, as of one that an earlier agent left. Valid until the next step. */
-const fault *core_lane_fault(const core *c, sl_slice topic);
+typedef struct core_lane_view {
+  const fault *why;         /* NULL: not known, as of one that an earlier agent left. Valid until the next step */
+  int64_t oldest_us;        /* when its oldest event was appended (wall clock); 0: not known yet */
+  int64_t refused_since_us; /* wall clock; 0: not refused in this agent's life */
+  int64_t max_age_us;       /* 0: none */
+} core_lane_view;
+core_lane_view core_lane_of(const core *c, sl_slice topic);
 
 /* Checks every invariant; NULL when they hold, else which one does not. Debug builds call it after each step. */
 const char *core_check(const core *c);

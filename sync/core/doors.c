@@ -8,10 +8,9 @@ void core_step(core *c, const core_event *e, core_actions *out) {
   history_step_end(c->history, c, out);
 }
 
-core_offer_result core_offer(core *c, uint64_t seq, sl_slice name, uint64_t duplicate_of, size_t size, int64_t now_us,
-                             uint64_t *tag) {
-  history_offer(c->history, c, seq, name, duplicate_of, size, now_us);
-  const core_offer_result result = txn_offer(c, seq, name, duplicate_of, size, now_us, tag);
+core_offer_result core_offer(core *c, const core_record *record, int64_t now_us, uint64_t *tag) {
+  history_offer(c->history, c, record, now_us);
+  const core_offer_result result = txn_offer(c, record, now_us, tag);
   history_offer_end(c->history, result, result == OFFER_PRODUCE ? *tag : 0);
   return result;
 }

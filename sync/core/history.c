@@ -96,7 +96,7 @@ static void begin_if_wanted(history *h, const core *c) {
   h->wanted = false;
 }
 
-bool core_record(core *c, const core_recorder *recorder) {
+bool core_listen(core *c, const core_recorder *recorder) {
   history_free(c->history);
   c->history = NULL;
   if (!recorder) return true;
@@ -137,7 +137,6 @@ static void put_book(history *h, const delivery_state *b) {
 }
 
 void history_step(history *h, const core *c, const core_event *e) {
-  (void)c;
   if (!start(h, CALL_STEP)) return;
   put_now(h, e->now_us);
   put_signed(h, e->wall_us - e->now_us - (h->base.wall_us));
@@ -149,8 +148,15 @@ void history_step(history *h, const core *c, const core_event *e) {
   put_book(h, e->book);
   put(h, (uint64_t)e->refused | (uint64_t)e->transport << 1 | (uint64_t)(e->cluster_id != NULL) << 2);
   if (e->cluster_id) put_text(h, e->cluster_id);
-  put_signed(h, e->partitions);
-  put_signed(h, e->max_message_bytes);
+  const size_t topics = e->topics && fault_is_ok(&e->why) ? c->wanted_count : 0;
+  put(h, topics);
+  for (size_t i = 0; i < topics; i++) {
+    put_fault(h, &e->topics[i].why);
+    put_signed(h, e->topics[i].partitions);
+    put_signed(h, e->topics[i].max_message_bytes);
+    put_signed(h, e->topics[i].lane_max_age_us);
+  }
+  put(h, e->lanes_full_to);
   put_slice(h, e->marker);
   put_signed(h, e->marker_offset);
   put(h, (uint64_t)e->fill_end);
@@ -180,6 +186,8 @@ void history_step_end(history *h, core *c, const core_actions *out) {
       const core_action *a = &out->list[i];
       put(h, (uint64_t)a->op);
       put_text(h, a->topic);
+      put(h, a->topic_count);
+      for (size_t k = 0; k < a->topic_count; k++) put_text(h, a->topics[k]);
       put(h, a->from);
       put(h, a->to);
       put(h, a->marker.len);
@@ -195,16 +203,17 @@ void history_step_end(history *h, core *c, const core_actions *out) {
   begin_if_wanted(h, c);
 }
 
-void history_offer(history *h, const core *c, uint64_t seq, sl_slice name, uint64_t duplicate_of, size_t size,
-                   int64_t now_us) {
+void history_offer(history *h, const core *c, const core_record *r, int64_t now_us) {
   if (!start(h, CALL_OFFER)) return;
-  const topic *tp = topics_find(&c->topics, name);
+  const topic *tp = topics_find(&c->topics, r->topic);
   put_now(h, now_us);
-  put_seq(h, seq);
+  put_seq(h, r->seq);
   put(h, tp ? tp->index + 1 : 0);
-  if (!tp) put_slice(h, name);
-  put(h, duplicate_of);
-  put(h, size);
+  if (!tp) put_slice(h, r->topic);
+  put(h, r->duplicate_of);
+  put(h, r->size);
+  put_signed(h, r->appended_us - h->base.appended_us);
+  h->base.appended_us = r->appended_us;
 }
 
 void history_offer_end(history *h, core_offer_result result, uint64_t tag) {

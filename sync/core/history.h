@@ -24,7 +24,7 @@ typedef struct core_recorder {
 } core_recorder;
 
 /* From now on `recorder` (copied) hears of every call. NULL: it stops. False: out of memory. */
-bool core_record(core *c, const core_recorder *recorder);
+bool core_listen(core *c, const core_recorder *recorder);
 
 typedef struct replay_result {
   bool readable;          /* it is a history, of this build, at least to its first call */

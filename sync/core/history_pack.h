@@ -9,7 +9,7 @@ enum { /* the first byte of a record */
 };
 
 /* What the numbers of the next record are told against. */
-typedef struct history_base { int64_t now_us, wall_us; uint64_t seq, tag; fault why; } history_base;
+typedef struct history_base { int64_t now_us, wall_us; uint64_t seq, tag; int64_t appended_us; fault why; } history_base;
 
 typedef struct history {
   core_recorder to;
@@ -33,8 +33,7 @@ void history_free(history *h);
 /* doors.c tells a call's arguments before it is made and its results afterwards; NULL is fine. */
 void history_step(history *h, const core *c, const core_event *e);
 void history_step_end(history *h, core *c, const core_actions *out);
-void history_offer(history *h, const core *c, uint64_t seq, sl_slice topic, uint64_t duplicate_of, size_t size,
-                   int64_t now_us);
+void history_offer(history *h, const core *c, const core_record *r, int64_t now_us);
 void history_offer_end(history *h, core_offer_result result, uint64_t tag);
 void history_dropped(history *h, uint64_t seq, sl_slice topic, sl_slice class_, sl_slice text, int64_t dropped_us);
 void history_begun(history *h);

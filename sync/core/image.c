@@ -5,10 +5,8 @@
 #define NOBODY UINT32_MAX
 
 bool core_image_fits(const core *c) {
-  return (c->txn.count == 0 || !c->txn.open) && (c->op == OP_NONE || c->op == OP_FILL);
+  return (c->txn.count == 0 || !c->txn.open) && (c->op == OP_NONE || c->op == OP_FILL) && c->wanted_count == 0;
 }
-
-static uint32_t index_of(const topic *tp) { return tp ? tp->index : NOBODY; }
 
 static void save_bytes(sl_buf *out, const void *data, size_t len) {
   const uint64_t n = len;
@@ -19,7 +17,9 @@ static void save_bytes(sl_buf *out, const void *data, size_t len) {
 bool core_image_save(const core *c, sl_buf *out) {
   core plain = *c;
   plain.topics = (topic_table){0};
-  plain.topic_wanted = plain.txn.lane = NULL;
+  plain.txn.lane = NULL;
+  memset(plain.wanted, 0, sizeof plain.wanted);
+  memset(plain.wanted_names, 0, sizeof plain.wanted_names);
   plain.txn.verdicts = NULL;
   plain.txn.slots = NULL;
   plain.txn.letters = NULL;
@@ -35,8 +35,8 @@ bool core_image_save(const core *c, sl_buf *out) {
   save_bytes(out, c->intent_bytes.data, c->intent_bytes.len);
   save_bytes(out, c->marker_bytes.data, c->marker_bytes.len);
   save_bytes(out, c->marker_there.data, c->marker_there.len);
-  const uint32_t refs[] = {index_of(c->topic_wanted), index_of(c->txn.lane)};
-  save_bytes(out, refs, sizeof refs);
+  const uint32_t lane = c->txn.lane ? c->txn.lane->index : NOBODY;
+  save_bytes(out, &lane, sizeof lane);
   const uint64_t count = c->topics.count;
   save_bytes(out, &count, sizeof count);
   for (size_t i = 0; i < c->topics.count; i++) {
@@ -95,12 +95,12 @@ static bool load_ref(const core *c, uint32_t ref, topic **out) {
 
 core *core_image_load(sl_slice bytes, size_t *used) {
   sl_slice in = bytes;
-  uint32_t refs[2];
+  uint32_t lane;
   core *c = calloc(1, sizeof *c);
   if (!c) return NULL;
   if (load_exact(&in, c, sizeof *c) && load_buf(&in, &c->cursor_bytes) && load_buf(&in, &c->intent_bytes) &&
-      load_buf(&in, &c->marker_bytes) && load_buf(&in, &c->marker_there) && load_exact(&in, refs, sizeof refs) &&
-      load_topics(&in, c) && load_ref(c, refs[0], &c->topic_wanted) && load_ref(c, refs[1], &c->txn.lane)) {
+      load_buf(&in, &c->marker_bytes) && load_buf(&in, &c->marker_there) && load_exact(&in, &lane, sizeof lane) &&
+      load_topics(&in, c) && load_ref(c, lane, &c->txn.lane)) {
     *used = bytes.len - in.len;
     return c;
   }

@@ -31,6 +31,7 @@ typedef struct topic {
   size_t len;
   uint32_t index;          /* in the table's list */
   topic_health health;
+  bool wanted;             /* among c->wanted */
   fault sick_of;           /* why it was SICK last */
   int64_t max_message_bytes; /* -1: unknown */
   int32_t partitions;
@@ -40,6 +41,14 @@ typedef struct topic {
   int64_t lane_try_us;     /* monotonic: when to try again */
   narrow narrow;
   trial trial;
+  /* How long it has been refused by a cluster that answers; an outage does not count (txn.c). */
+  int64_t max_age_us;      /* of its events in a lane; 0: none */
+  int64_t oldest_us;       /* append time of the lane's first event; 0: not known */
+  uint32_t refusals;       /* since it was last written */
+  int64_t refused_wall_us; /* the first of them */
+  int64_t refused_at_us;   /* the last of them, monotonic; 0: the brokers were away since */
+  int64_t refused_us;      /* the time between them, as far as it counts */
+  bool expire;             /* the oldest events of its lane are to be set aside now */
   /* Lane as the transaction in hand would leave it. */
   bool next_has_lane;
   uint64_t next_lane_seq;
@@ -85,6 +94,8 @@ typedef struct txn {
   bool refused;            /* the book refused it as it stands */
   bool broken;             /* the handle refused something that is nobody's own fault: see why */
   topic *lane;             /* NULL: the main reader */
+  bool expire;             /* sets aside what the lane has kept too long; produces nothing */
+  size_t scouted;          /* records looked at for the sake of their topics alone */
   uint32_t number;         /* in the tags: tells its reports from an earlier transaction's */
   delivery_verdict *verdicts;
   slot *slots;
@@ -95,6 +106,7 @@ typedef struct txn {
   uint64_t bytes;
   uint64_t from, to;       /* seqs that were offered to it */
   uint64_t looked_to;      /* every seq up to here has its verdict */
+  int64_t appended_us;     /* of the record produced last */
   int64_t begun_us;        /* first record */
   /* The first failed delivery that says something of its own, and where. */
   fault why;
@@ -131,7 +143,11 @@ struct core {
   int64_t pending_since_us; /* monotonic: when the first event behind the cursor was seen; 0: none */
   int64_t behind_since_us; /* the same for events that the transaction in hand will not take; 0: none */
   topic_table topics;
-  topic *topic_wanted;     /* looked up before the next FILL */
+  topic *wanted[CORE_TOPICS_MAX]; /* looked up before the next FILL */
+  const char *wanted_names[CORE_TOPICS_MAX];
+  size_t wanted_count;
+  int64_t looked_us;       /* when all topics were to be looked up anew */
+  uint64_t lanes_full_to;  /* lanes keep too much of the log up to here */
   size_t lane_turn;
   bool lane_last;          /* a lane had the last turn */
 
@@ -167,7 +183,10 @@ struct core {
   uint32_t refusals;       /* attempts in a row that the book refused as they stood */
   core_park park;
   sl_buf marker_there;
-  uint64_t transactions, aborts, handles;
+  uint64_t transactions, aborts, handles, expired;
+  uint64_t partition_changes;
+  uint32_t changed_topic;  /* index of the topic that changed last */
+  int32_t partitions_were;
   struct history *history; /* hears of every call; NULL: nobody does. A pointer that is added here goes into image.c */
 };
 
@@ -180,8 +199,7 @@ void flow_take(core *c, size_t size, int sign);
 
 /* What doors.c lets in: the functions of core.h without the recorder. */
 void core_take(core *c, const core_event *e, core_actions *out); /* core_step */
-core_offer_result txn_offer(core *c, uint64_t seq, sl_slice name, uint64_t duplicate_of, size_t size, int64_t now_us,
-                            uint64_t *tag);
+core_offer_result txn_offer(core *c, const core_record *record, int64_t now_us, uint64_t *tag);
 core_offer_result txn_offer_dropped(core *c, uint64_t seq, sl_slice name, sl_slice class_, sl_slice text,
                                     int64_t dropped_us);
 bool txn_queue_full(core *c, size_t size);
@@ -199,6 +217,10 @@ void txn_free(core *c);
 bool txn_seal(core *c);
 /* Its events go to a lane from here on; it is tried again in probe_us. */
 void topic_sicken(core *c, topic *tp, const fault *why);
+/* The brokers were away, or the host slept: the time since the last refusal does not count. */
+void topics_forget_refusals(core *c);
+void topics_want(core *c, topic *tp); /* no-op when it is wanted already, or too many are */
+void topics_want_none(core *c);
 /* Keeps what was delivered in order before the first failure (at-least-once). */
 void txn_cut_at_failure(core *c);
 /* Learns from a failed transaction: whom to blame, how to go on. Says the scope to act on. */

@@ -64,6 +64,7 @@ typedef struct replay {
   reader in;
   history_base base;
   core_actions actions;            /* of the last step */
+  core_topic_result topics[CORE_TOPICS_MAX];
   delivery_state book;
   sl_lane lanes[2][SL_LANES_MAX];
   sl_buf again;                    /* what the new recorder wrote of this call */
@@ -100,6 +101,7 @@ static void skip_results(reader *in) {
   while (count-- > 0 && !in->short_) {
     const uint64_t op = get(in);
     get_slice(in);
+    for (uint64_t names = get(in); names > 0 && !in->short_; names--) get_slice(in);
     for (int i = 0; i < 4; i++) get(in);
     get_signed(in);
     if (op == OP_INTENT) get(in);
@@ -124,8 +126,17 @@ static bool call_step(replay *r, core_event *e) {
     get_text(in, r->cluster_id, sizeof r->cluster_id);
     e->cluster_id = r->cluster_id;
   }
-  e->partitions = (int32_t)get_signed(in);
-  e->max_message_bytes = get_signed(in);
+  const uint64_t topics = get(in);
+  if (topics > CORE_TOPICS_MAX) return false;
+  for (uint64_t i = 0; i < topics && !in->short_; i++) {
+    r->topics[i].why = get_fault(in, &r->base);
+    r->topics[i].partitions = (int32_t)get_signed(in);
+    r->topics[i].max_message_bytes = get_signed(in);
+    r->topics[i].lane_max_age_us = get_signed(in);
+  }
+  if (topics) e->topics = r->topics;
+  if (e->kind == EVENT_DONE && e->op == OP_TOPIC && fault_is_ok(&e->why) && topics < r->core->wanted_count) return false;
+  e->lanes_full_to = get(in);
   e->marker = get_slice(in);
   e->marker_offset = get_signed(in);
   e->fill_end = (core_fill_end)get(in);
@@ -143,9 +154,12 @@ static bool call_offer(replay *r) {
   if (ref > r->core->topics.count) return false;
   const topic *tp = ref ? r->core->topics.list[ref - 1] : NULL;
   const sl_slice name = tp ? (sl_slice){tp->name, tp->len} : get_slice(in);
-  const uint64_t duplicate_of = get(in), size = get(in);
+  core_record record = {.seq = seq, .topic = name};
+  record.duplicate_of = get(in);
+  record.size = (size_t)get(in);
+  record.appended_us = r->base.appended_us += get_signed(in);
   uint64_t tag = 0;
-  if (!in->short_) core_offer(r->core, seq, name, duplicate_of, (size_t)size, now_us, &tag);
+  if (!in->short_) core_offer(r->core, &record, now_us, &tag);
   if (get(in) == OFFER_PRODUCE) get_tag(in, &r->base);
   return true;
 }
@@ -203,7 +217,8 @@ static const char *text_of_op(core_op op) {
 }
 
 static const char *text_of_event(core_event_kind kind) {
-  static const char *const text[] = {"start", "timer", "log", "done", "error", "book", "resumed", "login", "stop"};
+  static const char *const text[] = {"start", "timer", "log", "done", "error", "book", "resumed", "login", "stop",
+                                     "lanes"};
   return (unsigned)kind < sizeof text / sizeof *text ? text[kind] : "?";
 }
 
@@ -217,7 +232,7 @@ static void describe(const replay *r, const core_event *e, core_phase before, ch
            fault_is_ok(&e->why) ? "" : " ", fault_is_ok(&e->why) ? "" : e->why.name,
            fault_is_ok(&e->why) ? "" : e->why.fatal ? " (fatal)" : "", core_phase_text(before),
            core_phase_text(r->core->phase), (unsigned long long)r->core->cursor.seq, a ? ": " : "",
-           a ? text_of_op(a->op) : "", range, a && a->topic ? " of " : "", a && a->topic ? a->topic : "");
+           a ? text_of_op(a->op) : "", range, a && (a->topic || a->topic_count) ? " of " : "", a && a->topic ? a->topic : a && a->topic_count ? a->topics[0] : "");
 }
 
 static bool open_history(replay *r, sl_slice bytes, replay_result *out) {

@@ -55,6 +55,22 @@ topic *topics_get(topic_table *t, sl_slice name) {
   return add;
 }
 
+void topics_want(core *c, topic *tp) {
+  if (tp->wanted || c->wanted_count == CORE_TOPICS_MAX) return;
+  tp->wanted = true;
+  c->wanted_names[c->wanted_count] = tp->name;
+  c->wanted[c->wanted_count++] = tp;
+}
+
+void topics_want_none(core *c) {
+  for (size_t i = 0; i < c->wanted_count; i++) c->wanted[i]->wanted = false;
+  c->wanted_count = 0;
+}
+
+void topics_forget_refusals(core *c) {
+  for (size_t i = 0; i < c->topics.count; i++) c->topics.list[i]->refused_at_us = 0;
+}
+
 void topics_free(topic_table *t) {
   for (size_t i = 0; i < t->count; i++) {
     free(t->list[i]->name);

@@ -1,9 +1,14 @@
 /* The transaction in hand: which records it takes, what became of each, and whom to blame when it fails. */
 #include "core/inner.h"
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define TARGET_MIN (16u << 10)
 #define TIMEOUT_FACTOR_MAX 16
+#define SCOUT_MAX 4096   /* records looked at for their topics, before any of them is prepared */
+#define EXPIRE_MAX 1000  /* of a lane's events set aside in one transaction */
+#define REFUSED_PROBES 10 /* refused for so many probes' time, at least, before the first is */
 
 void txn_reset(core *c) {
   txn *t = &c->txn;
@@ -30,10 +35,29 @@ void txn_free(core *c) {
 
 static narrow *narrow_of(core *c) { return c->txn.lane ? &c->txn.lane->narrow : &c->narrow; }
 
+/* What waits in a lane waits no longer than its age, nor keeps more of the log than its share: but only what the cluster
+ * itself refuses, again and again, counts; an outage sets nothing aside, nor does the first refusal after one. */
+static bool is_too_much(const core *c, const topic *tp, uint64_t seq, int64_t appended_us) {
+  return (tp->max_age_us > 0 && c->wall_us - appended_us > tp->max_age_us) || seq <= c->lanes_full_to;
+}
+
+static void count_refusal(core *c, topic *tp) {
+  const int64_t since = c->now_us - tp->refused_at_us, most = 3 * c->config.probe_us;
+  if (tp->refused_at_us) tp->refused_us += since < most ? since : most;
+  tp->refused_at_us = c->now_us;
+  if (tp->refusals++ == 0) tp->refused_wall_us = c->wall_us;
+  int64_t enough = REFUSED_PROBES * c->config.probe_us;
+  if (tp->max_age_us > 0 && tp->max_age_us < enough) enough = tp->max_age_us;
+  if (!tp->has_lane || tp->refusals < 2 || tp->refused_us < enough) return;
+  tp->expire = tp->oldest_us == 0 ? tp->max_age_us > 0 || c->lanes_full_to > tp->lane_seq
+                                  : is_too_much(c, tp, tp->lane_seq + 1, tp->oldest_us);
+}
+
 void topic_sicken(core *c, topic *tp, const fault *why) {
   tp->health = TOPIC_SICK;
   tp->sick_of = *why;
   tp->lane_try_us = c->now_us + c->config.probe_us;
+  count_refusal(c, tp);
 }
 
 static slot *add_slot(txn *t, uint64_t seq, topic *tp, uint8_t verdict) {
@@ -100,25 +124,73 @@ static size_t lanes_next(const core *c) {
 
 /* Skips the record to its topic's lane, opening it with this very transaction if need be: every earlier event
  * of the topic is settled by then, so the lane begins right before this one and order is kept. */
-static core_offer_result to_lane(core *c, uint64_t seq, topic *tp) {
+static core_offer_result to_lane(core *c, uint64_t seq, topic *tp, int64_t appended_us) {
   if (!tp->next_has_lane) {
     if (lanes_next(c) >= SL_LANES_MAX) return stop(&c->txn, false);
     tp->next_has_lane = true;
     tp->next_lane_seq = seq - 1;
+    tp->oldest_us = appended_us;
   }
   return settle_as(&c->txn, seq, tp, SL_VERDICT_LANE, -1);
 }
 
-core_offer_result txn_offer(core *c, uint64_t seq, sl_slice name, uint64_t duplicate_of, size_t size,
-                            int64_t now_us, uint64_t *tag) {
+/* An unknown topic is prepared between transactions: an open one would hold back its readers. Since that takes a request
+ * or three, what comes next is looked at for more of them. */
+static core_offer_result scout(core *c, topic *tp) {
   txn *t = &c->txn;
+  topics_want(c, tp);
+  if (t->lane || t->count > 0 || c->wanted_count == CORE_TOPICS_MAX || ++t->scouted >= SCOUT_MAX) return stop(t, true);
+  return OFFER_SETTLED;
+}
+
+static void text_of_time(int64_t wall_us, char *to, size_t cap) {
+  const time_t s = (time_t)(wall_us / 1000000);
+  struct tm tm;
+  if (!gmtime_r(&s, &tm) || strftime(to, cap, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0) to[0] = '\0';
+}
+
+/* The lane's events are set aside from its oldest on, until one may still wait. */
+static core_offer_result offer_to_expire(core *c, const core_record *r, topic *tp) {
+  txn *t = &c->txn;
+  char since[40];
+  if (t->letter_count >= EXPIRE_MAX) {
+    tp->expire = true; /* on, after main's turn */
+    return stop(t, true);
+  }
+  if (!is_too_much(c, tp, r->seq, r->appended_us)) {
+    tp->oldest_us = r->appended_us;
+    if (t->count > 0) t->looked_to = r->seq - 1; /* nothing of the topic is between */
+    return stop(t, false);
+  }
+  if (!add_slot(t, r->seq, tp, SL_VERDICT_DEAD)) return stop(t, true);
+  fault why = tp->sick_of;
+  const bool old = tp->max_age_us > 0 && c->wall_us - r->appended_us > tp->max_age_us;
+  snprintf(why.name, sizeof why.name, "%s", old ? "LANE_TOO_OLD" : "LANE_OVER_SHARE");
+  text_of_time(tp->refused_wall_us, since, sizeof since);
+  snprintf(why.text, sizeof why.text, "%s; refused since %s: %s: %.100s",
+           old ? "it waited longer than lanes.max_age" : "what waits for refused topics filled lanes.quota_share", since,
+           tp->sick_of.name, tp->sick_of.text);
+  if (add_letter(c, t->count - 1, &why, tp->refusals, tp->refused_wall_us, c->wall_us)) return OFFER_SETTLED;
+  drop_last(t);
+  return stop(t, true);
+}
+
+core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint64_t *tag) {
+  txn *t = &c->txn;
+  const uint64_t seq = r->seq, duplicate_of = r->duplicate_of;
+  const size_t size = r->size;
   if (!t->open || t->stop || c->phase != PHASE_FILL) return OFFER_STOP;
   if (t->count >= (size_t)c->config.txn_max_events * 2) return stop(t, true);
-  topic *tp = topics_get(&c->topics, name);
+  topic *tp = topics_get(&c->topics, r->topic);
   if (!tp) return stop(t, true);
+  if (t->scouted > 0) {
+    if (tp->health == TOPIC_UNKNOWN && !tp->next_has_lane) return scout(c, tp);
+    return ++t->scouted < SCOUT_MAX ? OFFER_SETTLED : stop(t, true);
+  }
+  if (t->lane && t->count == 0) tp->oldest_us = r->appended_us;
 
   /* The lane comes first: whatever else is true of the event, its lane gives the verdict, in order. */
-  if (!t->lane && tp->next_has_lane) return to_lane(c, seq, tp);
+  if (!t->lane && tp->next_has_lane) return to_lane(c, seq, tp, r->appended_us);
   if (duplicate_of) return settle_as(t, seq, tp, SL_VERDICT_DUPLICATE, (int64_t)duplicate_of);
   const trial *tr = tp->trial.seq == seq ? &tp->trial : NULL;
   if (tr && tr->condemned) {
@@ -132,11 +204,9 @@ core_offer_result txn_offer(core *c, uint64_t seq, sl_slice name, uint64_t dupli
   }
   /* Sick, but no record came since: it may have recovered. */
   if (tp->health == TOPIC_SICK && !tp->next_has_lane && tp->lane_try_us <= now_us) tp->health = TOPIC_UNKNOWN;
-  if (tp->health == TOPIC_UNKNOWN) {
-    c->topic_wanted = tp; /* looked up between transactions: an open one would hold back its readers */
-    return stop(t, true);
-  }
-  if (tp->health == TOPIC_SICK) return t->lane ? stop(t, false) : to_lane(c, seq, tp);
+  if (t->expire) return offer_to_expire(c, r, tp);
+  if (tp->health == TOPIC_UNKNOWN) return scout(c, tp);
+  if (tp->health == TOPIC_SICK) return t->lane ? stop(t, false) : to_lane(c, seq, tp, r->appended_us);
 
   /* A record that may break its transaction goes alone: no innocent is harmed. */
   bool alone = tr || (tp->max_message_bytes > 0 && size > (uint64_t)tp->max_message_bytes);
@@ -153,6 +223,7 @@ core_offer_result txn_offer(core *c, uint64_t seq, sl_slice name, uint64_t dupli
   t->outstanding++;
   t->bytes += size;
   flow_take(c, size, 1);
+  t->appended_us = r->appended_us;
   *tag = (uint64_t)t->number << 32 | (uint64_t)(t->count - 1);
   if (alone) stop(t, true);
   return OFFER_PRODUCE;
@@ -172,7 +243,8 @@ core_offer_result txn_offer_dropped(core *c, uint64_t seq, sl_slice name, sl_sli
   if (t->count >= (size_t)c->config.txn_max_events * 2) return stop(t, true);
   topic *tp = topics_get(&c->topics, name);
   if (!tp) return stop(t, true);
-  if (!t->lane && tp->next_has_lane) return to_lane(c, seq, tp);
+  if (t->scouted > 0) return OFFER_SETTLED;
+  if (!t->lane && tp->next_has_lane) return to_lane(c, seq, tp, dropped_us);
   if (!add_slot(t, seq, tp, SL_VERDICT_DROPPED)) return stop(t, true);
   if (!add_letter(c, t->count - 1, &none, 0, dropped_us, dropped_us)) {
     drop_last(t);
@@ -228,7 +300,7 @@ bool txn_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us) {
   if (why->scope == SCOPE_TOPIC) {
     topic_sicken(c, tp, why);
     if (t->lane) stop(t, false);
-    else return to_lane(c, seq, tp) == OFFER_SETTLED;
+    else return to_lane(c, seq, tp, t->appended_us) == OFFER_SETTLED;
     return false;
   }
   t->why = *why;
@@ -468,7 +540,14 @@ void txn_settled(core *c) {
   c->transactions++;
   c->last_commit_us = c->now_us;
   if (t->claim) return;
+  if (t->expire) c->expired += t->letter_count;
   if (t->lane && t->lane->health == TOPIC_READY) t->lane->lane_try_us = c->now_us; /* it goes well: on */
+  for (size_t i = 0; i < t->count; i++) /* written: what was refused before no longer counts */
+    if (t->slots[i].produced && t->slots[i].topic->refusals) {
+      topic *tp = t->slots[i].topic;
+      tp->refusals = 0;
+      tp->refused_us = tp->refused_at_us = tp->refused_wall_us = 0;
+    }
   narrow *n = narrow_of(c);
   if (n->events && t->produced >= n->events && t->failed == 0) n->events *= 2;
   if (t->looked_to >= n->to) *n = (narrow){0};

@@ -23,15 +23,22 @@ void core_view_get(const core *c, core_view *v) {
                    .next_try_us = c->next_try_us, .held = c->phase == PHASE_IDLE && c->next_try_us > 0,
                    .cursor_seq = c->cursor.seq, .last_seq = c->last_seq,
                    .indexed_seq = c->indexed_seq, .transactions = c->transactions, .aborts = c->aborts,
-                   .handles = c->handles, .txn_bytes = c->target_bytes, .bytes_per_s = c->bytes_per_s,
+                   .handles = c->handles, .expired = c->expired, .partition_changes = c->partition_changes,
+                   .partitions_were = c->partitions_were, .txn_bytes = c->target_bytes, .bytes_per_s = c->bytes_per_s,
                    .events_per_s = c->events_per_s,
                    .lane_count = c->attempt.progress.lane_count, .lanes = c->lanes,
                    .marker_here = sl_buf_slice(&c->marker_bytes), .marker_there = sl_buf_slice(&c->marker_there)};
+  if (c->partition_changes == 0) return;
+  const topic *tp = c->topics.list[c->changed_topic];
+  v->changed_topic = (sl_slice){tp->name, tp->len};
+  v->partitions_are = tp->partitions;
 }
 
-const fault *core_lane_fault(const core *c, sl_slice name) {
+core_lane_view core_lane_of(const core *c, sl_slice name) {
   const topic *tp = topics_find(&c->topics, name);
-  return tp && !fault_is_ok(&tp->sick_of) ? &tp->sick_of : NULL;
+  if (!tp) return (core_lane_view){0};
+  return (core_lane_view){fault_is_ok(&tp->sick_of) ? NULL : &tp->sick_of, tp->has_lane ? tp->oldest_us : 0,
+                          tp->refused_wall_us, tp->max_age_us};
 }
 
 const char *core_check(const core *c) {

@@ -69,6 +69,15 @@ typedef struct kafka_topic_info {
  * (missing and not to be created, no right to describe or create), SCOPE_CONNECTION, ... */
 fault kafka_prepare_topic(kafka *k, const char *topic, const kafka_topic_spec *spec, int timeout_ms,
                           kafka_topic_info *info);
+typedef struct kafka_topic_ask {
+  const char *topic;
+  kafka_topic_spec spec;
+  kafka_topic_info info;           /* written on success */
+  fault why;                       /* of this topic */
+} kafka_topic_ask;
+/* [worker] The same of many topics, in as few requests as one of them takes. Returns a fault that is none of a topic's
+ * own (nobody answers); what `why` says of each is then unfinished. */
+fault kafka_prepare_topics(kafka *k, kafka_topic_ask *asks, size_t count, int timeout_ms);
 
 /* [worker] INIT_TXN: fences older producers of our transactional id; afterwards none of its transactions is
  * open. Takes 0.5 s longer when it found one open. After a timeout it goes on in the background: call it

@@ -64,136 +64,255 @@ static rd_kafka_NewTopic_t *topic_request(const char *topic, const kafka_topic_s
   return t;
 }
 
-fault topics_create(kafka *k, const char *topic, const kafka_topic_spec *spec, bool validate_only, int timeout_ms,
-                    bool *created) {
+static fault judge_created(const rd_kafka_topic_result_t *result, kafka_topic_ask *ask) {
+  fault f = {0};
+  rd_kafka_resp_err_t err = rd_kafka_topic_result_error(result);
+  ask->info.created = err == RD_KAFKA_RESP_ERR_NO_ERROR;
+  if (err && err != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
+    const char *text = rd_kafka_topic_result_error_string(result);
+    f = kafka_classify(err);
+    /* Without the right to create, some brokers refuse by the cluster; it is still only this topic. */
+    if (err == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED) f.scope = SCOPE_TOPIC;
+    if (!text) text = rd_kafka_err2str(err);
+    snprintf(f.text, sizeof f.text, "creating topic %.100s: %.120s", ask->topic, text);
+  }
+  return f;
+}
+
+/* One request for all of them; what it says of each goes into the ask. */
+static fault create_all(kafka *k, kafka_topic_ask **asks, size_t count, bool validate_only, int timeout_ms) {
   char error[128];
   fault f = {0};
-  size_t count;
-  rd_kafka_NewTopic_t *t = topic_request(topic, spec, &f);
-  if (!t) return f;
+  size_t wanted = 0, results_count = 0;
+  rd_kafka_NewTopic_t **list = calloc(count + 1, sizeof *list);
+  if (!list) return fault_of_code(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "no memory to create topics");
+  for (size_t i = 0; i < count; i++) {
+    list[wanted] = topic_request(asks[i]->topic, &asks[i]->spec, &asks[i]->why);
+    if (list[wanted]) asks[wanted++] = asks[i];
+  }
+  if (wanted == 0) {
+    free(list);
+    return f;
+  }
   rd_kafka_queue_t *queue = rd_kafka_queue_new(k->rk);
   rd_kafka_AdminOptions_t *options = admin_options(k, RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout_ms);
   if (validate_only) rd_kafka_AdminOptions_set_validate_only(options, 1, error, sizeof error);
-  rd_kafka_CreateTopics(k->rk, &t, 1, options, queue);
+  rd_kafka_CreateTopics(k->rk, list, wanted, options, queue);
   rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms + 1000);
   if (!event) {
-    f = fault_of_code(RD_KAFKA_RESP_ERR__TIMED_OUT, "creating %.100s", topic);
+    f = fault_of_code(RD_KAFKA_RESP_ERR__TIMED_OUT, "creating %.100s", asks[0]->topic);
   } else if (rd_kafka_event_error(event)) {
-    f = fault_of_handle(k->rk, rd_kafka_event_error(event), "creating %.100s", topic);
+    f = fault_of_handle(k->rk, rd_kafka_event_error(event), "creating %.100s", asks[0]->topic);
   } else {
     const rd_kafka_topic_result_t **results =
-      rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
-    rd_kafka_resp_err_t err = count > 0 ? rd_kafka_topic_result_error(results[0]) : RD_KAFKA_RESP_ERR__FAIL;
-    *created = err == RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (err && err != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
-      const char *text = rd_kafka_topic_result_error_string(results && count ? results[0] : NULL);
-      f = kafka_classify(err);
-      /* Without the right to create, some brokers refuse by the cluster; it is still only this topic. */
-      if (err == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED) f.scope = SCOPE_TOPIC;
-      if (!text) text = rd_kafka_err2str(err);
-      snprintf(f.text, sizeof f.text, "creating topic %.100s: %.120s", topic, text);
-    }
+      rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &results_count);
+    for (size_t r = 0; r < results_count; r++)
+      for (size_t i = 0; i < wanted; i++)
+        if (strcmp(rd_kafka_topic_result_name(results[r]), asks[i]->topic) == 0)
+          asks[i]->why = judge_created(results[r], asks[i]);
   }
   if (event) rd_kafka_event_destroy(event);
   rd_kafka_AdminOptions_destroy(options);
   rd_kafka_queue_destroy(queue);
-  rd_kafka_NewTopic_destroy(t);
+  rd_kafka_NewTopic_destroy_array(list, wanted);
+  free(list);
   return f;
+}
+
+fault topics_create(kafka *k, const char *topic, const kafka_topic_spec *spec, bool validate_only, int timeout_ms,
+                    bool *created) {
+  kafka_topic_ask ask = {.topic = topic, .spec = *spec}, *list[] = {&ask};
+  fault f = create_all(k, list, 1, validate_only, timeout_ms);
+  if (fault_is_ok(&f)) f = ask.why;
+  *created = ask.info.created;
+  return f;
+}
+
+typedef void any_config_fn(void *arg, const char *topic, const char *name, const char *value);
+
+/* The settings of all these topics, in one request. The fault of the last one that could not be read. */
+static fault configs_of(kafka *k, const char *const *topics, size_t topic_count, int timeout_ms, any_config_fn *fn,
+                        void *arg) {
+  fault f = {0};
+  size_t wanted = 0, count = 0, entry_count = 0;
+  rd_kafka_ConfigResource_t **list = calloc(topic_count + 1, sizeof *list);
+  if (!list) return fault_of_code(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "no memory to read topics");
+  for (size_t i = 0; i < topic_count; i++) {
+    list[wanted] = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topics[i]);
+    if (list[wanted]) wanted++;
+    else f = fault_of_code(RD_KAFKA_RESP_ERR__INVALID_ARG, "topic %.100s", topics[i]);
+  }
+  if (wanted == 0) {
+    free(list);
+    return f;
+  }
+  rd_kafka_queue_t *queue = rd_kafka_queue_new(k->rk);
+  rd_kafka_AdminOptions_t *options = admin_options(k, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout_ms);
+  rd_kafka_DescribeConfigs(k->rk, list, wanted, options, queue);
+  rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms + 500);
+  rd_kafka_resp_err_t err = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+  if (err) f = fault_of_code(err, "settings of topic %.100s", topics[0]);
+  const rd_kafka_ConfigResource_t **resources =
+    err ? NULL : rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &count);
+  for (size_t r = 0; r < count; r++) {
+    const char *topic = rd_kafka_ConfigResource_name(resources[r]);
+    err = rd_kafka_ConfigResource_error(resources[r]);
+    if (err) f = fault_of_code(err, "settings of topic %.100s", topic);
+    const rd_kafka_ConfigEntry_t **entries =
+      err ? NULL : rd_kafka_ConfigResource_configs(resources[r], &entry_count);
+    for (size_t i = 0; entries && i < entry_count; i++)
+      if (rd_kafka_ConfigEntry_value(entries[i]))
+        fn(arg, topic, rd_kafka_ConfigEntry_name(entries[i]), rd_kafka_ConfigEntry_value(entries[i]));
+  }
+  if (event) rd_kafka_event_destroy(event);
+  rd_kafka_AdminOptions_destroy(options);
+  rd_kafka_queue_destroy(queue);
+  rd_kafka_ConfigResource_destroy_array(list, wanted);
+  free(list);
+  return f;
+}
+
+typedef struct one_topic { topics_config_fn *fn; void *arg; } one_topic;
+
+static void pass_on(void *arg, const char *topic, const char *name, const char *value) {
+  (void)topic;
+  const one_topic *one = arg;
+  one->fn(one->arg, name, value);
 }
 
 fault topics_configs(kafka *k, const char *topic, int timeout_ms, topics_config_fn *fn, void *arg) {
-  fault f = {0};
-  size_t count, entry_count;
-  rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
-  if (!resource) return fault_of_code(RD_KAFKA_RESP_ERR__INVALID_ARG, "topic %.100s", topic);
-  rd_kafka_queue_t *queue = rd_kafka_queue_new(k->rk);
-  rd_kafka_AdminOptions_t *options = admin_options(k, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout_ms);
-  rd_kafka_DescribeConfigs(k->rk, &resource, 1, options, queue);
-  rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms + 500);
-  rd_kafka_resp_err_t err = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
-  const rd_kafka_ConfigResource_t **resources =
-    err ? NULL : rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &count);
-  if (resources && count > 0) err = rd_kafka_ConfigResource_error(resources[0]);
-  if (err) f = fault_of_code(err, "settings of topic %.100s", topic);
-  if (!err && resources && count > 0) {
-    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resources[0], &entry_count);
-    for (size_t i = 0; i < entry_count; i++)
-      if (rd_kafka_ConfigEntry_value(entries[i]))
-        fn(arg, rd_kafka_ConfigEntry_name(entries[i]), rd_kafka_ConfigEntry_value(entries[i]));
-  }
-  if (event) rd_kafka_event_destroy(event);
-  rd_kafka_AdminOptions_destroy(options);
-  rd_kafka_queue_destroy(queue);
-  rd_kafka_ConfigResource_destroy(resource);
-  return f;
-}
-
-static void take_limit(void *arg, const char *name, const char *value) {
-  if (strcmp(name, "max.message.bytes") == 0) *(int64_t *)arg = strtoll(value, NULL, 10);
-}
-
-/* -1 for whatever reason: the limit only spares aborts, and the right to read it is often not given. */
-static int64_t topic_limit(kafka *k, const char *topic, int timeout_ms) {
-  int64_t limit = -1;
-  topics_configs(k, topic, timeout_ms, take_limit, &limit);
-  return limit;
+  one_topic one = {fn, arg};
+  return configs_of(k, &topic, 1, timeout_ms, pass_on, &one);
 }
 
 /* ---------------------------------------------------------------- topics */
 
-/* What metadata says of one topic: its error, its partitions, and those among them without a leader. */
-typedef struct topic_look {
+typedef struct preparing { /* one of the topics that are being prepared */
+  kafka_topic_ask *ask;
   rd_kafka_resp_err_t err;
   int32_t partitions, leaderless;
-} topic_look;
+  bool asked, ready;
+} preparing;
 
-static rd_kafka_resp_err_t look(kafka *k, rd_kafka_topic_t *rkt, int timeout_ms, topic_look *out) {
+static bool is_open(const preparing *p) { return !p->ready && fault_is_ok(&p->ask->why); }
+
+/* What metadata says of them; of one alone, or of every topic that the handle knows. */
+static rd_kafka_resp_err_t look(kafka *k, preparing *list, size_t count, int timeout_ms) {
   const struct rd_kafka_metadata *md;
-  rd_kafka_resp_err_t err = rd_kafka_metadata(k->rk, 0, rkt, &md, timeout_ms);
+  rd_kafka_topic_t *only = count == 1 ? kafka_topic(k, list[0].ask->topic) : NULL;
+  rd_kafka_resp_err_t err = rd_kafka_metadata(k->rk, 0, only, &md, timeout_ms);
   if (err) return err;
   atomic_store(&k->known, md->broker_cnt);
-  *out = (topic_look){RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, 0, 0};
-  if (md->topic_cnt > 0) {
-    const rd_kafka_metadata_topic_t *t = &md->topics[0];
-    out->err = t->err;
-    out->partitions = t->partition_cnt;
-    for (int i = 0; i < t->partition_cnt; i++) out->leaderless += t->partitions[i].leader < 0;
+  for (size_t n = 0; n < count; n++) {
+    preparing *p = &list[n];
+    p->err = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    p->partitions = p->leaderless = 0;
+    for (int i = 0; i < md->topic_cnt; i++) {
+      const rd_kafka_metadata_topic_t *t = &md->topics[i];
+      if (strcmp(t->topic, p->ask->topic) != 0) continue;
+      p->err = t->err;
+      p->partitions = t->partition_cnt;
+      for (int32_t i_part = 0; i_part < t->partition_cnt; i_part++) p->leaderless += t->partitions[i_part].leader < 0;
+      break;
+    }
   }
   rd_kafka_metadata_destroy(md);
   return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-fault kafka_prepare_topic(kafka *k, const char *topic, const kafka_topic_spec *spec, int timeout_ms,
-                          kafka_topic_info *info) {
-  int64_t deadline = now_ms() + timeout_ms;
-  bool created = false, asked = false;
-  topic_look seen;
-  fault f;
-  rd_kafka_topic_t *rkt = kafka_topic(k, topic);
-  if (!rkt) return fault_of_code(RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, "topic %.100s", topic);
+static bool is_missing(const preparing *p) { return p->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART; }
+
+static void judge(preparing *p) {
+  kafka_topic_ask *ask = p->ask;
+  if (!p->err && p->partitions > 0 && p->leaderless == 0) p->ready = true;
+  else if (is_missing(p) && !p->asked && !ask->spec.create)
+    ask->why = fault_of_code(p->err, "topic %.100s is missing", ask->topic);
+  else if (p->err && !is_missing(p) && p->err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+    ask->why = fault_of_code(p->err, "topic %.100s", ask->topic);
+}
+
+static void give_up(preparing *p) {
+  if (!is_open(p)) return;
+  p->ask->why = fault_of_code(p->err ? p->err : RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+                              "topic %.100s: %d of %d partitions have no leader", p->ask->topic, (int)p->leaderless,
+                              (int)p->partitions);
+}
+
+static fault prepare(kafka *k, preparing *list, kafka_topic_ask **missing, size_t count, int timeout_ms) {
+  const int64_t deadline = now_ms() + timeout_ms;
   for (int pause = 10;; pause = pause < 200 ? pause * 2 : 200) {
-    int left = left_ms(deadline, timeout_ms);
-    rd_kafka_resp_err_t err = look(k, rkt, left > 0 ? left : 1, &seen);
-    if (err) return fault_of_handle(k->rk, err, "metadata of topic %.100s", topic);
-    if (!seen.err && seen.partitions > 0 && seen.leaderless == 0) break;
-    if (seen.err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART && !asked) {
-      if (!spec || !spec->create) return fault_of_code(seen.err, "topic %.100s is missing", topic);
-      asked = true;
-      f = topics_create(k, topic, spec, false, left_ms(deadline, timeout_ms) + 1, &created);
+    const int left = left_ms(deadline, timeout_ms);
+    const rd_kafka_resp_err_t err = look(k, list, count, left > 0 ? left : 1);
+    if (err) return fault_of_handle(k->rk, err, "metadata of topic %.100s", list[0].ask->topic);
+    size_t open = 0, to_create = 0;
+    for (size_t i = 0; i < count; i++) {
+      if (is_open(&list[i])) judge(&list[i]);
+      if (!is_open(&list[i])) continue;
+      open++;
+      if (!is_missing(&list[i]) || list[i].asked) continue;
+      list[i].asked = true;
+      missing[to_create++] = list[i].ask;
+    }
+    if (open == 0) return (fault){0};
+    if (to_create > 0) {
+      const fault f = create_all(k, missing, to_create, false, left_ms(deadline, timeout_ms) + 1);
       if (!fault_is_ok(&f)) return f;
-    } else if (seen.err && seen.err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART &&
-               seen.err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) {
-      return fault_of_code(seen.err, "topic %.100s", topic);
     }
     if (left_ms(deadline, 1) == 0) {
-      if (seen.err == RD_KAFKA_RESP_ERR_NO_ERROR) seen.err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
-      return fault_of_code(seen.err, "topic %.100s: %d of %d partitions have no leader", topic,
-                           (int)seen.leaderless, (int)seen.partitions);
+      for (size_t i = 0; i < count; i++) give_up(&list[i]);
+      return (fault){0};
     }
     nap_ms(pause);
   }
-  info->partitions = seen.partitions;
-  info->created = created;
-  info->max_message_bytes = topic_limit(k, topic, left_ms(deadline, 5000) + 100);
-  return (fault){0};
+}
+
+static void take_limit(void *arg, const char *topic, const char *name, const char *value) {
+  if (strcmp(name, "max.message.bytes") != 0) return;
+  for (preparing *p = arg; p->ask; p++)
+    if (strcmp(p->ask->topic, topic) == 0) p->ask->info.max_message_bytes = strtoll(value, NULL, 10);
+}
+
+/* -1 for whatever reason: the limit only spares aborts, and the right to read it is often not given. */
+static void read_limits(kafka *k, preparing *list, const char **names, size_t count, int timeout_ms) {
+  size_t ready = 0;
+  for (size_t i = 0; i < count; i++) {
+    list[i].ask->info.partitions = list[i].partitions;
+    list[i].ask->info.max_message_bytes = -1;
+    if (list[i].ready) names[ready++] = list[i].ask->topic;
+  }
+  if (ready) configs_of(k, names, ready, timeout_ms, take_limit, list);
+}
+
+fault kafka_prepare_topics(kafka *k, kafka_topic_ask *asks, size_t count, int timeout_ms) {
+  const int64_t deadline = now_ms() + timeout_ms;
+  preparing *list = calloc(count + 1, sizeof *list); /* ends in one without an ask */
+  kafka_topic_ask **missing = calloc(count + 1, sizeof *missing);
+  const char **names = calloc(count + 1, sizeof *names);
+  fault f = {0};
+  if (!list || !missing || !names) f = fault_of_code(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "no memory to look up topics");
+  for (size_t i = 0; i < count && fault_is_ok(&f); i++) {
+    list[i].ask = &asks[i];
+    asks[i].why = (fault){0};
+    asks[i].info = (kafka_topic_info){0, -1, false};
+    if (!kafka_topic(k, asks[i].topic))
+      asks[i].why = fault_of_code(RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, "topic %.100s", asks[i].topic);
+  }
+  bool any = false;
+  for (size_t i = 0; i < count && fault_is_ok(&f); i++) any = any || is_open(&list[i]);
+  if (any) f = prepare(k, list, missing, count, timeout_ms);
+  if (any && fault_is_ok(&f)) read_limits(k, list, names, count, left_ms(deadline, 5000) + 100);
+  free(list);
+  free(missing);
+  free(names);
+  return f;
+}
+
+fault kafka_prepare_topic(kafka *k, const char *topic, const kafka_topic_spec *spec, int timeout_ms,
+                          kafka_topic_info *info) {
+  kafka_topic_ask ask = {.topic = topic};
+  if (spec) ask.spec = *spec;
+  fault f = kafka_prepare_topics(k, &ask, 1, timeout_ms);
+  if (fault_is_ok(&f)) f = ask.why;
+  if (fault_is_ok(&f)) *info = ask.info;
+  return f;
 }

@@ -79,6 +79,39 @@ class Rights(rig.Rig):
         self.assertEqual(agent.terminate(), 0, agent.log())
         check.assert_exact(self, store, self.cluster)
 
+    def test_a_lane_that_waits_too_long(self):
+        # The denied topic's events die of their age, with the reason; the rest flows; what is younger when the rights
+        # return is delivered in order.
+        free, denied, patient = self.topic("evt.free.v1"), self.topic("evt.denied.v1"), self.topic("evt.patient.v1")
+        for topic in (free, denied, patient):
+            self.cluster.topic(topic, 3)
+        self.allow("Write", "Describe", "DescribeConfigs", topic=free)
+        self.allow("Describe", "DescribeConfigs", topic=[denied, patient])
+        store = self.store()
+        old = store.append_lines(rig.numbered(300, rnd=self.random), topic=denied)
+        store.append_lines(rig.numbered(20, rnd=self.random), topic=patient)
+        store.append_lines(rig.numbered(100, rnd=self.random), topic=free)
+        config = {"lanes": {"max_age": "20s"}, "topics": [{"match": patient, "lane_max_age": "never"}], "refused_retry": "1s"}
+        agent = self.agent(store, *login("agent"), config=config).start()
+        rig.wait_until("the lane", lambda: store.stats()["lanes"] == 2, 60)
+        rig.wait_until("its age in the report", lambda: any(
+            lane["topic"] == denied and lane["oldest_us"] and lane["max_age_us"] == 20_000_000
+            for lane in store.status()[1]["agent"]["report"]["lanes"]), 30, 0.2)
+        rig.wait_until("the dead letters", lambda: store.stats()["dead"] == 300, 90)
+        self.assertIn("lane-expired", agent.log())
+        dead = store.query("--status", "dead")
+        self.assertEqual({e["seq"] for e in dead}, {e.seq for e in old})
+        self.assertEqual({(e["error_class"], e["error_code"]) for e in dead}, {("NON_RETRYABLE_SECURITY", "LANE_TOO_OLD")})
+        self.assertIn("refused since 20", dead[0]["error_text"])
+        self.assertIsNone(check.law(store.stats()))
+        young = store.append_lines(rig.numbered(60, 300, rnd=self.random), topic=denied)
+        self.allow("Write", topic=[denied, patient])
+        stats = store.wait_settled(60, agent)
+        self.assertEqual((stats["delivered"], stats["dead"]), (180, 300))
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster, gone={e.seq for e in old})
+        self.assertEqual(len(self.cluster.read(denied)), len(young))
+
     def test_a_right_withdrawn_in_the_middle(self):
         free, lost = self.topic("evt.free.v1"), self.topic("evt.lost.v1")
         for topic in (free, lost):

@@ -32,6 +32,7 @@ typedef enum sim_poison {
 typedef struct sim_event {
   uint8_t topic, key;
   uint64_t duplicate_of;
+  int64_t appended_us;
   sim_poison poison;
   uint32_t size;
 } sim_event; /* seq = index + 1 */
@@ -80,7 +81,7 @@ typedef struct sim_broker {
 
 /* --- the book --- */
 
-typedef struct sim_verdict { uint8_t verdict; int32_t partition; int64_t place; } sim_verdict;
+typedef struct sim_verdict { uint8_t verdict; int32_t partition; int64_t place; bool expired; } sim_verdict;
 
 typedef struct sim_book {
   delivery_state state;
@@ -129,6 +130,9 @@ typedef struct sim_agent {
   sim_handle handle;
   core_action action;   /* under way; OP_NONE: none */
   char topic[24];
+  char topics[CORE_TOPICS_MAX][24];
+  size_t topic_count;
+  core_topic_result topic_results[CORE_TOPICS_MAX];
   sim_marker marker;
   uint64_t fill_at;
   bool fill_waiting;
@@ -165,7 +169,9 @@ typedef struct sim {
   core_config config;
   bool calm;                  /* no more faults */
   bool store_full;
+  int64_t lane_max_age_us;
   unsigned appended, faults, copy_at;
+  uint64_t expired;           /* verdicts of lanes' ages */
   uint64_t steps, kills, commits, aborts, parks, doubts, replayed; /* replayed: calls of the core */
   const char *broken;
   char broken_text[256];

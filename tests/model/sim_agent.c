@@ -249,8 +249,9 @@ static void fill(sim *s, sim_agent *a) {
     }
     const sim_event *e = &s->log[seq - 1];
     uint64_t tag = 0;
-    core_offer_result r = core_offer(a->core, seq, sl_slice_of(s->broker.topics[e->topic].name), e->duplicate_of,
-                                     e->size, s->now_us, &tag);
+    const core_record record = {.seq = seq, .topic = sl_slice_of(s->broker.topics[e->topic].name),
+                                .duplicate_of = e->duplicate_of, .size = e->size, .appended_us = e->appended_us};
+    core_offer_result r = core_offer(a->core, &record, s->now_us, &tag);
     if (r == OFFER_STOP) {
       done(s, a, (core_event){.fill_end = FILL_STOPPED});
       return;
@@ -296,6 +297,8 @@ static void perform(sim *s, sim_agent *a, const core_action *action) {
   a->action = *action;
   a->topic[0] = '\0';
   if (action->topic) snprintf(a->topic, sizeof a->topic, "%s", action->topic);
+  a->topic_count = action->topic_count;
+  for (size_t i = 0; i < action->topic_count; i++) snprintf(a->topics[i], sizeof a->topics[i], "%s", action->topics[i]);
   if (action->op != OP_CONNECT && action->op != OP_DESTROY && !h->exists) sim_break(s, "an operation without a handle");
   switch (action->op) {
   case OP_CONNECT:
@@ -404,6 +407,25 @@ static void purge(sim *s, sim_handle *h) {
   for (size_t i = 0; i < h->wire_count; i++) report(h, &h->wires[i], -1, &why);
 }
 
+static void look_up(sim *s, sim_agent *a) {
+  if (a->topic_count == 0) sim_break(s, "a look-up of nothing");
+  for (size_t n = 0; n < a->topic_count; n++) {
+    const sim_topic *t = NULL;
+    for (size_t i = 0; i < s->broker.topic_count; i++)
+      if (strcmp(s->broker.topics[i].name, a->topics[n]) == 0) t = &s->broker.topics[i];
+    if (!t) {
+      sim_break(s, "a topic that nobody asked for");
+      return;
+    }
+    a->topic_results[n] = (core_topic_result){.partitions = t->partitions, .max_message_bytes = t->max_bytes,
+                                              .lane_max_age_us = s->lane_max_age_us};
+    if (t->rights == RIGHTS_NO_LOOKUP)
+      a->topic_results[n].why = sim_fault_of(SCOPE_TOPIC, CLASS_RETRYABLE_DEPENDENCY, "UNKNOWN_TOPIC_OR_PART");
+    else if (sim_fault(s, 2)) /* one of many is in the middle of an election */
+      a->topic_results[n].why = connection("LEADER_NOT_AVAILABLE");
+  }
+}
+
 static core_event result_of(sim *s, sim_agent *a) {
   sim_handle *h = &a->handle;
   sim_broker *b = &s->broker;
@@ -418,7 +440,6 @@ static core_event result_of(sim *s, sim_agent *a) {
     else if (sim_fault(s, 2)) e.why = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_FAIL");
     break;
   case OP_MARKER_TOPIC:
-    e.partitions = 50;
     if (b->down || trouble) e.why = connection("_TRANSPORT");
     break;
   case OP_INIT_TXN:
@@ -445,18 +466,9 @@ static core_event result_of(sim *s, sim_agent *a) {
     break;
   }
   case OP_TOPIC: {
-    const sim_topic *t = NULL;
-    for (size_t i = 0; i < b->topic_count; i++)
-      if (strcmp(b->topics[i].name, a->topic) == 0) t = &b->topics[i];
-    if (!t) {
-      sim_break(s, "a topic that nobody asked for");
-      break;
-    }
-    e.partitions = t->partitions;
-    e.max_message_bytes = t->max_bytes;
     if (b->down || trouble) e.why = connection("_TRANSPORT");
-    else if (t->rights == RIGHTS_NO_LOOKUP)
-      e.why = sim_fault_of(SCOPE_TOPIC, CLASS_RETRYABLE_DEPENDENCY, "UNKNOWN_TOPIC_OR_PART");
+    else look_up(s, a);
+    e.topics = a->topic_results;
     break;
   }
   case OP_FLUSH:
@@ -664,7 +676,7 @@ void agent_start(sim *s, sim_agent *a, bool drain) {
   a->core = core_new(&config, &a->book.state);
   a->of = s;
   const core_recorder recorder = {.arg = a, .begin = history_begins, .write = history_grows, .most = 30000};
-  if (s->options.record) core_record(a->core, &recorder);
+  if (s->options.record) core_listen(a->core, &recorder);
   a->exists = true;
   a->exited = false;
   a->action = (core_action){0};

@@ -73,7 +73,17 @@ static bool pend(sim *s, sim_book *b, const delivery_verdict *v, bool lane) {
     sim_break(s, "event %llu has half a letter", (unsigned long long)v->seq);
     return false;
   }
-  b->pending[v->seq] = (sim_verdict){v->verdict, v->partition, v->place};
+  if (v->verdict == SL_VERDICT_DEAD && sl_slice_eq(v->letter->error_code, sl_slice_of("LANE_TOO_OLD"))) {
+    const sim_event *e = &s->log[v->seq - 1];
+    if (!s->broker.topics[e->topic].ever_sick || s->lane_max_age_us == 0 || s->now_us - e->appended_us <= s->lane_max_age_us) {
+      sim_break(s, "event %llu is set aside, but its topic was never refused, or not long enough", (unsigned long long)v->seq);
+      return false;
+    }
+    s->expired++;
+  }
+  const bool expired = v->verdict == SL_VERDICT_DEAD && v->letter->error_code.len > 5 &&
+                       memcmp(v->letter->error_code.data, "LANE_", 5) == 0;
+  b->pending[v->seq] = (sim_verdict){v->verdict, v->partition, v->place, expired};
   b->touched[b->touched_count++] = v->seq;
   return true;
 }

@@ -84,6 +84,9 @@ sim *sim_new(const sim_options *options) {
                             .latency_budget_us = sim_below(s, 3) ? 0 : 2000000,
                             .flow_bytes_per_s = sim_below(s, 4) ? 0 : 20000,
                             .flow_events_per_s = sim_below(s, 4) ? 0 : 200};
+  static const int64_t ages[] = {0, 0, 60000000, 400000000};
+  s->lane_max_age_us = ages[sim_below(s, 4)];
+  if (sim_below(s, 3) == 0) s->config.look_us = 20000000;
   for (int i = 0; i < SIM_AGENTS; i++) {
     s->agents[i].id = i;
     book_init(&s->agents[i].book);
@@ -116,6 +119,7 @@ static void append(sim *s) {
     } else if (sim_below(s, 100) < 2) {
       e.poison = (sim_poison)(1 + sim_below(s, 3));
     }
+    e.appended_us = s->now_us;
     s->log[s->last++] = e;
     s->appended++;
   }

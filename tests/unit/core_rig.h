@@ -19,11 +19,14 @@ typedef struct rig {
   core_config config;
   const char *sick;     /* a topic whose look-up fails */
   int64_t max_bytes;    /* of every topic */
+  int32_t partitions;   /* 0: 3 */
+  int64_t lane_max_age_us;
 } rig;
 
 static inline void give(rig *r, core_event e) {
   core_actions out;
-  e.now_us = e.wall_us = r->now;
+  e.now_us = e.wall_us = r->s->now_us = r->now;
+  r->s->lane_max_age_us = r->lane_max_age_us;
   if (e.kind == EVENT_DONE) e.book = &r->book->state;
   core_step(r->core, &e, &out);
   const char *wrong = core_check(r->core);
@@ -48,7 +51,14 @@ static inline void ok(rig *r, core_op op) {
   if (op == OP_SETTLE) book_settle(r->s, r->book);
   if (op == OP_ABANDON) book_abandon(r->s, r->book);
   if (r->s->broken) fail_msg("%s", r->s->broken);
-  done_with(r, (core_event){.partitions = 3, .max_message_bytes = r->max_bytes, .cluster_id = "cluster-1"});
+  core_topic_result topics[CORE_TOPICS_MAX];
+  for (size_t i = 0; i < r->act.topic_count && op == OP_TOPIC; i++) {
+    topics[i] = (core_topic_result){.partitions = r->partitions ? r->partitions : 3, .max_message_bytes = r->max_bytes,
+                                    .lane_max_age_us = r->lane_max_age_us};
+    if (r->sick && strcmp(r->sick, r->act.topics[i]) == 0)
+      topics[i].why = sim_fault_of(SCOPE_TOPIC, CLASS_NON_RETRYABLE_SECURITY, "TOPIC_AUTHORIZATION_FAILED");
+  }
+  done_with(r, (core_event){.topics = topics, .cluster_id = "cluster-1"});
 }
 
 static inline void bad(rig *r, core_op op, fault why) {
@@ -98,7 +108,7 @@ static inline void start(rig *r) {
 }
 
 static inline void append(rig *r, uint8_t topic, size_t n) {
-  for (size_t i = 0; i < n; i++) r->s->log[r->s->last++] = (sim_event){.topic = topic, .size = 100};
+  for (size_t i = 0; i < n; i++) r->s->log[r->s->last++] = (sim_event){.topic = topic, .size = 100, .appended_us = r->now};
   r->s->indexed = r->s->last;
 }
 
@@ -150,8 +160,7 @@ static inline void ready(rig *r) { /* connected, claimed, idle or on its way */
 static inline size_t fill_sized(rig *r, uint32_t size) {
   while (r->act.op == OP_TOPIC || r->act.op == OP_FILL) {
     if (r->act.op == OP_TOPIC) {
-      if (r->sick && strcmp(r->sick, r->act.topic) == 0) bad(r, OP_TOPIC, no_write());
-      else ok(r, OP_TOPIC);
+      ok(r, OP_TOPIC);
       continue;
     }
     core_action fill = r->act;
@@ -162,7 +171,9 @@ static inline size_t fill_sized(rig *r, uint32_t size) {
       const char *name = r->s->broker.topics[e->topic].name;
       if (fill.topic && strcmp(fill.topic, name) != 0) continue;
       uint64_t tag;
-      switch (core_offer(r->core, seq, sl_slice_of(name), e->duplicate_of, size ? size : e->size, r->now, &tag)) {
+      const core_record record = {.seq = seq, .topic = sl_slice_of(name), .duplicate_of = e->duplicate_of,
+                                  .size = size ? size : e->size, .appended_us = e->appended_us};
+      switch (core_offer(r->core, &record, r->now, &tag)) {
       case OFFER_PRODUCE: begun(r); r->tags[r->tag_count++] = tag; break;
       case OFFER_SETTLED: break;
       case OFFER_STOP: end = FILL_STOPPED; break;

@@ -381,10 +381,12 @@ static void refused_in_its_lane(void **state) {
   r->sick = "topic-1";
   fill(r);
   commit(r);
+  r->sick = NULL; /* it can be described, but not written */
   wake(r);
   ok(r, OP_TOPIC);
   uint64_t tag;
-  assert_int_equal(core_offer(r->core, 1, SL_STR("topic-1"), 0, 100, r->now, &tag), OFFER_PRODUCE);
+  const core_record first = {.seq = 1, .topic = SL_STR("topic-1"), .size = 100};
+  assert_int_equal(core_offer(r->core, &first, r->now, &tag), OFFER_PRODUCE);
   begun(r);
   fault why = no_write();
   assert_false(core_refused(r->core, tag, &why, r->now));
@@ -425,7 +427,8 @@ static void event_larger_than_the_queue(void **state) {
   ready(r);
   tell_log(r);
   uint64_t tag;
-  while (r->act.op != OP_FILL || core_offer(r->core, 1, SL_STR("topic-0"), 0, 9000000, r->now, &tag) != OFFER_PRODUCE) {
+  const core_record large = {.seq = 1, .topic = SL_STR("topic-0"), .size = 9000000};
+  while (r->act.op != OP_FILL || core_offer(r->core, &large, r->now, &tag) != OFFER_PRODUCE) {
     if (r->act.op == OP_FILL) done_with(r, (core_event){.fill_end = FILL_STOPPED});
     else ok(r, OP_TOPIC);
   }
@@ -748,11 +751,11 @@ static void lane_tells_why(void **state) {
   start(r);
   ready(r);
   tell_log(r);
-  assert_null(core_lane_fault(r->core, sl_slice_of("topic-1")));
+  assert_null(core_lane_of(r->core, sl_slice_of("topic-1")).why);
   r->sick = "topic-1";
   fill(r);
   commit(r);
-  assert_string_equal(core_lane_fault(r->core, sl_slice_of("topic-1"))->name, no_write().name);
+  assert_string_equal(core_lane_of(r->core, sl_slice_of("topic-1")).why->name, no_write().name);
   rig_free(r);
 }
 

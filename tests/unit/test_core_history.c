@@ -9,7 +9,7 @@ static void gather(void *arg, const void *data, size_t len) { sl_buf_append(arg,
 
 static void record(rig *r, sl_buf *to) {
   const core_recorder recorder = {.arg = to, .begin = nothing, .write = gather};
-  assert_true(core_record(r->core, &recorder));
+  assert_true(core_listen(r->core, &recorder));
 }
 
 /* Two topics, one of them refused; an oversize record that dies; a transaction in doubt; an outage. */
@@ -45,7 +45,7 @@ static sl_buf a_day(rig *r) {
   r->now += 6 * SECOND; /* a slow commit is a doubt */
   ok(r, OP_COMMIT);
   assert_int_equal(r->act.op, OP_DESTROY);
-  core_record(r->core, NULL);
+  core_listen(r->core, NULL);
   return told;
 }
 
@@ -161,7 +161,7 @@ static void test_parts_stand_alone(void **state) {
   start(r);
   claim(r);
   const core_recorder recorder = {.arg = &p, .begin = part_begins, .write = part_grows, .most = 4000};
-  assert_true(core_record(r->core, &recorder));
+  assert_true(core_listen(r->core, &recorder));
   for (unsigned i = 0; i < 60; i++) {
     append(r, (uint8_t)(i % 3), 20);
     tell_log(r);
@@ -171,7 +171,7 @@ static void test_parts_stand_alone(void **state) {
   }
   assert_true(p.begun > 3);
   assert_true(p.now.len < 20000);
-  core_record(r->core, NULL);
+  core_listen(r->core, NULL);
   sl_buf_free(&p.now);
   rig_free(r);
 }

@@ -1,0 +1,248 @@
+/* How long a lane may keep its events, and how many topics are prepared at a time. */
+#include "core_rig.h"
+
+#define MINUTE (60 * SECOND)
+#define DAY (24 * 60 * MINUTE)
+
+/* An agent with events of a refused topic in a lane; the others went through. */
+static rig *with_a_lane(int64_t max_age_us) {
+  rig *r = rig_new(true);
+  r->lane_max_age_us = max_age_us;
+  r->sick = "topic-1";
+  append(r, 1, 3);
+  append(r, 0, 2);
+  start(r);
+  ready(r);
+  tell_log(r);
+  assert_int_equal(fill(r), 2);
+  all_delivered(r);
+  commit(r);
+  assert_int_equal(r->book->state.cursor.lane_count, 1);
+  assert_int_equal(phase(r), PHASE_IDLE);
+  return r;
+}
+
+/* Lets the lane be tried, and refused, once. What follows is left to the caller: OP_NONE, or a FILL. */
+static void refused_once(rig *r) {
+  wake(r);
+  while (r->act.op == OP_TOPIC) ok(r, OP_TOPIC);
+}
+
+static uint64_t dead(const rig *r) { return r->book->state.dead; }
+
+static void test_too_old_is_set_aside_and_the_younger_wait(void **state) {
+  (void)state;
+  rig *r = with_a_lane(DAY);
+  for (int i = 0; i < 15; i++) {
+    refused_once(r);
+    assert_int_equal(r->act.op, OP_NONE);
+  }
+  r->now += DAY - 10 * MINUTE;
+  append(r, 1, 2); /* younger */
+  append(r, 0, 1);
+  tell_log(r);
+  fill(r);
+  all_delivered(r);
+  commit(r);
+  for (int i = 0; i < 40 && r->act.op == OP_NONE; i++) refused_once(r);
+  assert_int_equal(r->act.op, OP_FILL);
+  assert_string_equal(r->act.topic, "topic-1");
+  assert_int_equal(fill(r), 0);
+  begun(r);
+  ok(r, OP_FLUSH);
+  const delivery_attempt *a = core_attempt(r->core);
+  assert_int_equal(a->lane_count, 3);
+  const sl_letter *l = a->lane_verdicts[0].letter;
+  assert_true(sl_slice_eq(l->error_code, SL_STR("LANE_TOO_OLD")));
+  assert_true(sl_slice_eq(l->error_class, SL_STR("NON_RETRYABLE_SECURITY")));
+  assert_non_null(strstr((const char *)l->error_text.data, "refused since 1970-01-01T00:01:40Z: TOPIC_AUTHORIZATION_FAILED"));
+  assert_true(l->attempts > 10 && l->first_failure_us == 100 * SECOND);
+  ok(r, OP_INTENT);
+  ok(r, OP_COMMIT);
+  ok(r, OP_SETTLE);
+  assert_int_equal(dead(r), 3);
+  core_view v;
+  core_view_get(r->core, &v);
+  assert_int_equal(v.expired, 3);
+  assert_int_equal(v.lane_count, 1);
+  /* The rights return: the younger ones are delivered. */
+  r->sick = NULL;
+  refused_once(r);
+  assert_int_equal(fill(r), 2);
+  all_delivered(r);
+  commit(r);
+  assert_int_equal(dead(r), 3);
+  assert_int_equal(r->book->state.cursor.lane_count, 0);
+  assert_int_equal(core_lane_of(r->core, SL_STR("topic-1")).refused_since_us, 0);
+  rig_free(r);
+}
+
+/* Nine days without a broker, and the first refusals after it: nothing is set aside until the cluster has refused for a
+ * while again. */
+static void test_an_outage_sets_nothing_aside(void **state) {
+  (void)state;
+  rig *r = with_a_lane(DAY);
+  for (int i = 0; i < 3; i++) refused_once(r);
+  fault gone = outage();
+  gone.fatal = true;
+  wake(r);
+  bad(r, OP_TOPIC, gone);
+  ok(r, OP_DESTROY);
+  const int64_t until = r->now + 9 * DAY;
+  unsigned tries = 0;
+  while (r->now < until) {
+    wake(r);
+    bad(r, OP_CONNECT, outage());
+    r->now += 4 * SECOND; /* what a try takes */
+    tries++;
+    if (tries > 100) r->now += 600 * SECOND;
+  }
+  assert_int_equal(dead(r), 0);
+  wake(r);
+  claim(r);
+  unsigned refusals = 0;
+  for (; r->act.op != OP_FILL; refusals++) {
+    while (r->act.op == OP_TOPIC) ok(r, OP_TOPIC);
+    if (r->act.op == OP_FILL) break;
+    assert_true(refusals < 20);
+    wake(r);
+  }
+  assert_true(refusals >= 7);
+  assert_int_equal(dead(r), 0);
+  rig_free(r);
+}
+
+static void test_never_means_never(void **state) {
+  (void)state;
+  rig *r = with_a_lane(0);
+  for (int i = 0; i < 500; i++) {
+    refused_once(r);
+    assert_int_equal(r->act.op, OP_NONE);
+    r->now += DAY;
+  }
+  assert_int_equal(dead(r), 0);
+  rig_free(r);
+}
+
+static void test_beyond_its_share_the_oldest_go(void **state) {
+  (void)state;
+  rig *r = with_a_lane(0);
+  for (int i = 0; i < 15; i++) refused_once(r);
+  give(r, (core_event){.kind = EVENT_LANES, .lanes_full_to = 2}); /* the first two of its three */
+  refused_once(r);
+  assert_int_equal(fill(r), 0);
+  begun(r);
+  ok(r, OP_FLUSH);
+  assert_true(sl_slice_eq(core_attempt(r->core)->lane_verdicts[0].letter->error_code, SL_STR("LANE_OVER_SHARE")));
+  ok(r, OP_INTENT);
+  ok(r, OP_COMMIT);
+  ok(r, OP_SETTLE);
+  assert_int_equal(dead(r), 2);
+  assert_int_equal(r->book->state.cursor.lanes[0].seq, 2);
+  refused_once(r);
+  assert_int_equal(r->act.op, OP_NONE);
+  rig_free(r);
+}
+
+/* A lane of thousands goes in steps, and the main reader has its turns between them. */
+static void test_many_go_in_steps(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->lane_max_age_us = MINUTE;
+  r->config.txn_max_events = 100000;
+  r->sick = "topic-1";
+  append(r, 1, 2500);
+  append(r, 0, 1);
+  start(r);
+  ready(r);
+  tell_log(r);
+  assert_int_equal(fill(r), 1);
+  all_delivered(r);
+  commit(r);
+  for (int i = 0; i < 40 && r->act.op == OP_NONE; i++) refused_once(r);
+  assert_int_equal(r->act.op, OP_FILL);
+  append(r, 0, 5);
+  tell_log(r);
+  assert_int_equal(fill(r), 0);
+  commit(r);
+  assert_int_equal(dead(r), 1000);
+  assert_int_equal(fill(r), 5); /* main's turn */
+  all_delivered(r);
+  commit(r);
+  assert_int_equal(fill(r), 0);
+  commit(r);
+  assert_int_equal(dead(r), 2000);
+  assert_int_equal(fill(r), 0);
+  commit(r);
+  assert_int_equal(dead(r), 2500);
+  assert_int_equal(r->book->state.cursor.lane_count, 0);
+  rig_free(r);
+}
+
+/* --- topics --- */
+
+static void test_topics_of_a_backlog_are_prepared_together(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  for (uint8_t round = 0; round < 3; round++)
+    for (uint8_t topic = 0; topic < SIM_TOPICS; topic++) append(r, topic, 2);
+  start(r);
+  ready(r);
+  tell_log(r);
+  assert_int_equal(r->act.op, OP_FILL);
+  uint64_t tag;
+  size_t looked = 0;
+  for (uint64_t seq = 1; seq <= r->s->last; seq++, looked++) {
+    const core_record record = {.seq = seq, .topic = sl_slice_of(r->s->broker.topics[r->s->log[seq - 1].topic].name), .size = 100};
+    assert_int_equal(core_offer(r->core, &record, r->now, &tag), OFFER_SETTLED);
+  }
+  done_with(r, (core_event){.fill_end = FILL_END_OF_LOG});
+  assert_int_equal(r->act.op, OP_TOPIC);
+  assert_int_equal(r->act.topic_count, SIM_TOPICS);
+  ok(r, OP_TOPIC);
+  assert_int_equal(fill(r), looked);
+  all_delivered(r);
+  commit(r);
+  rig_free(r);
+}
+
+static void test_partitions_that_change_are_noticed(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  core_view v;
+  r->config.look_us = 300 * SECOND;
+  append(r, 0, 1);
+  start(r);
+  ready(r);
+  tell_log(r);
+  fill(r);
+  all_delivered(r);
+  commit(r);
+  r->partitions = 6;
+  for (int late = 0; late < 2; late++) {
+    append(r, 0, 1);
+    tell_log(r);
+    assert_int_equal(fill(r), 1);
+    all_delivered(r);
+    commit(r);
+    core_view_get(r->core, &v);
+    assert_int_equal(v.partition_changes, late);
+    r->now += 301 * SECOND;
+  }
+  assert_true(sl_slice_eq(v.changed_topic, SL_STR("topic-0")));
+  assert_int_equal(v.partitions_were, 3);
+  assert_int_equal(v.partitions_are, 6);
+  rig_free(r);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_too_old_is_set_aside_and_the_younger_wait),
+      cmocka_unit_test(test_an_outage_sets_nothing_aside),
+      cmocka_unit_test(test_never_means_never),
+      cmocka_unit_test(test_beyond_its_share_the_oldest_go),
+      cmocka_unit_test(test_many_go_in_steps),
+      cmocka_unit_test(test_topics_of_a_backlog_are_prepared_together),
+      cmocka_unit_test(test_partitions_that_change_are_noticed)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
