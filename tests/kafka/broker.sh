@@ -25,6 +25,8 @@
 #   broker.sh DIR pause I | continue I  SIGSTOP | SIGCONT
 #   broker.sh DIR topic NAME [PARTITIONS [KEY=VALUE ...]]
 #   broker.sh DIR topics | acls | configs ARGUMENTS...   kafka-topics, kafka-acls, kafka-configs with the bootstrap filled in
+#   broker.sh DIR transactions ARGUMENTS...              kafka-transactions
+#   broker.sh DIR lead TOPIC PARTITION I                 broker I becomes the leader of the partition (3 brokers)
 #   broker.sh DIR down                  end everything and remove DIR
 #
 # A watchdog in a session of its own ends the brokers and removes DIR when the owner is gone, SIGKILL included.
@@ -122,7 +124,7 @@ launch_broker() { # I
   [[ -z $(broker_pid "$1") ]] || return 0
   [[ ! -e $b/log ]] || mv "$b/log" "$b/log.old"
   setsid java -cp "$jars/*" -Xmx512m -Xms128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData \
-    -Djava.awt.headless=true "-Djava.io.tmpdir=$dir" "-Dsidelog.cluster=$dir" "-Dlog4j2.configurationFile=$dir/log4j2.properties" \
+    "-XX:ErrorFile=$b/hs_err.log" -Djava.awt.headless=true "-Djava.io.tmpdir=$dir" "-Dsidelog.cluster=$dir" "-Dlog4j2.configurationFile=$dir/log4j2.properties" \
     "-Dlog4j.configuration=file:$dir/log4j.properties" kafka.Kafka "$b/server.properties" \
     >"$b/log" 2>&1 </dev/null 9>&- &
   local pid=$!
@@ -422,6 +424,18 @@ case $verb in
     main=kafka.admin.AclCommand
     ! compgen -G "$jars/kafka-tools-4*.jar" >/dev/null || main=org.apache.kafka.tools.AclCommand
     jvm "$main" --bootstrap-server "$(<"$dir/internal")" "$@"
+    ;;
+  transactions) jvm org.apache.kafka.tools.TransactionsCommand --bootstrap-server "$(<"$dir/internal")" "$@" ;;
+  lead)
+    plan=$(mktemp "$dir/plan.XXXXXX")
+    replicas=$3
+    for ((i = 1; i <= n; i++)); do [[ $i == "$3" ]] || replicas+=,$i; done
+    printf '{"version":1,"partitions":[{"topic":"%s","partition":%d,"replicas":[%s]}]}\n' "$1" "$2" "$replicas" >"$plan"
+    jvm org.apache.kafka.tools.reassign.ReassignPartitionsCommand --bootstrap-server "$(<"$dir/internal")" --execute \
+      --reassignment-json-file "$plan" >/dev/null
+    jvm org.apache.kafka.tools.LeaderElectionCommand --bootstrap-server "$(<"$dir/internal")" --election-type preferred \
+      --topic "$1" --partition "$2" >/dev/null
+    rm -f "$plan"
     ;;
   down) quick_end=1 end_all ;;
   *) die "unknown command '$verb' (broker.sh --help)" ;;

@@ -24,6 +24,7 @@ enum { EXIT_USAGE = 2, EXIT_BROKER = 3, EXIT_NOT_STABLE = 5 };
 typedef struct {
 	char *topic;
 	int32_t partition;
+	int64_t from; /* the first offset to read */
 	int64_t end;
 	bool done;
 } part;
@@ -41,6 +42,7 @@ static const char usage[] =
     "  --lso            stop where an open transaction holds a read_committed reader back, and exit 0\n"
     "  --hash           value as {\"length\",\"fnv64\"} instead of base64\n"
     "  --count          no records, one line per partition\n"
+    "  --from FILE      lines `TOPIC PARTITION OFFSET`: where to begin, instead of at the first record\n"
     "  --timeout S      give up after S seconds (60)\n"
     "  -X KEY=VALUE     a librdkafka property\n"
     "exit: 0 read to the end, 2 usage, 3 no broker or topic, 5 not at the end in time\n";
@@ -204,7 +206,7 @@ static void find_ends(rd_kafka_t *rk, parts *ps, int64_t deadline)
 			if (now_ms() > deadline)
 				die(EXIT_BROKER, ps->v[i].topic, rd_kafka_err2str(err));
 		ps->v[i].end = high;
-		ps->v[i].done = low == high;
+		ps->v[i].done = low == high || ps->v[i].from >= high;
 	}
 }
 
@@ -214,6 +216,22 @@ static part *find(parts *ps, const char *topic, int32_t partition)
 		if (ps->v[i].partition == partition && strcmp(ps->v[i].topic, topic) == 0)
 			return &ps->v[i];
 	return NULL;
+}
+
+static void read_starts(parts *ps, const char *path)
+{
+	char topic[256];
+	int32_t partition;
+	int64_t from;
+	FILE *file = fopen(path, "r");
+	if (!file)
+		die(EXIT_USAGE, path, strerror(errno));
+	while (fscanf(file, "%255s %" SCNd32 " %" SCNd64, topic, &partition, &from) == 3) {
+		part *p = find(ps, topic, partition);
+		if (p)
+			p->from = from;
+	}
+	fclose(file);
 }
 
 static void pause_part(rd_kafka_t *rk, const part *p)
@@ -228,7 +246,7 @@ int main(int argc, char **argv)
 {
 	char err[512];
 	bool all = false, hash = false, lso = false, count = false;
-	const char *prefix = NULL, *brokers = NULL;
+	const char *prefix = NULL, *brokers = NULL, *starts = NULL;
 	long timeout = 60;
 	char **topics = calloc((size_t)argc, sizeof *topics);
 	int ntopics = 0;
@@ -260,6 +278,8 @@ int main(int argc, char **argv)
 			hash = true;
 		else if (!strcmp(a, "--count"))
 			count = true;
+		else if (!strcmp(a, "--from") && more)
+			starts = argv[++i];
 		else if (!strcmp(a, "--timeout") && more)
 			timeout = strtol(argv[++i], NULL, 10);
 		else if (!strcmp(a, "-X") && more) {
@@ -289,6 +309,8 @@ int main(int argc, char **argv)
 	if (!measure)
 		die(EXIT_USAGE, err, NULL);
 	find_parts(measure, &ps, topics, ntopics, all, prefix, deadline);
+	if (starts)
+		read_starts(&ps, starts);
 	find_ends(measure, &ps, deadline);
 	rd_kafka_destroy(measure);
 
@@ -302,7 +324,8 @@ int main(int argc, char **argv)
 	uint64_t *counts = calloc(ps.n + 1, sizeof *counts);
 	for (size_t i = 0; i < ps.n; i++)
 		if (!ps.v[i].done) {
-			rd_kafka_topic_partition_list_add(list, ps.v[i].topic, ps.v[i].partition)->offset = RD_KAFKA_OFFSET_BEGINNING;
+			rd_kafka_topic_partition_list_add(list, ps.v[i].topic, ps.v[i].partition)->offset =
+			    ps.v[i].from ? ps.v[i].from : RD_KAFKA_OFFSET_BEGINNING;
 			left++;
 		}
 	if (left)

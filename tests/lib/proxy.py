@@ -24,18 +24,22 @@ class Proxy:
         self.target = int(port)
         return self
 
+    def target_of(self, client):
+        """Where this connection goes: (host, port), or None to refuse it."""
+        return self.target and ("127.0.0.1", self.target)
+
     def accept(self):
         while True:
             try:
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            if self.refuse or self.target is None:
-                client.close()
-                continue
             try:
-                broker = socket.create_connection(("127.0.0.1", self.target), 5)
+                target = None if self.refuse else self.target_of(client)
+                broker = target and socket.create_connection(target, 5)
             except OSError:
+                broker = None
+            if not broker:
                 client.close()
                 continue
             for one in (client, broker):
@@ -65,11 +69,14 @@ class Proxy:
                     time.sleep(0.005)
                 if upwards and self.rate:
                     self.spend(len(data))
-                sink.sendall(data)
+                self.forward(pair, sink, data, upwards)
         except (OSError, ValueError):
             pass
         finally:
             self.drop(pair)
+
+    def forward(self, pair, sink, data, upwards):
+        sink.sendall(data)
 
     def spend(self, size):
         with self.lock:

@@ -177,7 +177,7 @@ class Agent:
     def __init__(self, store, brokers, *args, config=None):
         self.store, self.args = store, list(args)
         self.log_path = store.side / "agent.log"
-        self.process = None
+        self.process, self.env = None, None
         self.argv = [sidelogd(), "--store", str(store.path)]
         if brokers:
             self.argv += ["--brokers", brokers]
@@ -192,7 +192,8 @@ class Agent:
         with open(self.log_path, "ab") as log:
             self.mark = log.tell()
             self.process = subprocess.Popen(
-                dying_with_us([*self.argv, *more]), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                dying_with_us([*self.argv, *more]), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=self.env,
             )
         return self
 
