@@ -17,20 +17,8 @@ def setUpModule():
     rig.kread()
 
 
-def memory(agent, field="VmRSS"):
-    """In MiB."""
-    text = pathlib.Path(f"/proc/{agent.process.pid}/status").read_text()
-    return int(text.split(f"{field}:")[1].split()[0]) / 1024
-
-
 def descriptors(agent):
     return len(os.listdir(f"/proc/{agent.process.pid}/fd"))
-
-
-def processor(agent):
-    """Seconds of processor time so far."""
-    fields = pathlib.Path(f"/proc/{agent.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def written(agent):
@@ -73,12 +61,12 @@ class Figures(rig.Rig):
         store.wait_settled(agent=agent)
         rig.wait_until("the log to be written", lambda: "delivering" in agent.log())
         time.sleep(1)  # until it rests
-        before, bytes_before, begun = processor(agent), written(agent), time.monotonic()
+        before, bytes_before, begun = agent.processor(), written(agent), time.monotonic()
         time.sleep(30 if rig.LONG else 8)  # the idle time is what is measured
         seconds = time.monotonic() - begun
-        share = (processor(agent) - before) / seconds
+        share = (agent.processor() - before) / seconds
         rig.figure(f"idle agent: {share * 100:.2f} % of a processor, {(written(agent) - bytes_before) / seconds / 1024:.1f} KiB/s "
-                   f"written, {memory(agent):.1f} MiB resident, {descriptors(agent)} descriptors")
+                   f"written, {agent.memory():.1f} MiB resident, {descriptors(agent)} descriptors")
         self.assertLess(share, 0.03)
 
     def test_memory_while_a_backlog_drains(self):
@@ -94,9 +82,9 @@ class Figures(rig.Rig):
         for goal in goals:
             rig.wait_until(f"{goal} delivered", lambda goal=goal: store.delivered() >= goal or not agent.running(), 240)
             self.assertTrue(agent.running(), agent.log())
-            seen.append(memory(agent))
-        most = memory(agent, "VmHWM")
-        anonymous = memory(agent, "RssAnon")
+            seen.append(agent.memory())
+        most = agent.memory("VmHWM")
+        anonymous = agent.memory("RssAnon")
         rig.figure(f"backlog of {count:,} events of 1 KB drained in {time.monotonic() - begun:.1f} s; resident at each quarter "
                    f"{', '.join(f'{m:.0f}' for m in seen)} MiB, at most {most:.0f} MiB, {anonymous:.0f} MiB of it not the store's file")
         self.assertEqual(agent.terminate(), 0, agent.log())
@@ -114,9 +102,9 @@ class Figures(rig.Rig):
             self.link.cut()
             if turn == 4:
                 store.wait_settled(60, agent)
-                first = (descriptors(agent), memory(agent, "RssAnon"))
+                first = (descriptors(agent), agent.memory("RssAnon"))
         stats = store.wait_settled(60, agent)
-        last = (descriptors(agent), memory(agent, "RssAnon"))
+        last = (descriptors(agent), agent.memory("RssAnon"))
         handles = agent.log().count(" delivering: ")
         rig.figure(f"{turns} cut connections, {handles} handles: descriptors {first[0]} -> {last[0]}, "
                    f"memory {first[1]:.1f} -> {last[1]:.1f} MiB")
@@ -133,14 +121,14 @@ class Figures(rig.Rig):
         self.link.cut()
         store.append_lines(rig.numbered(1000, size=200, rnd=self.random), topic=topic)
         rig.wait_until("the outage to be noticed", lambda: store.status()[0] == 4, 60, 0.2)
-        before, cpu, begun = memory(agent, "RssAnon"), processor(agent), time.monotonic()
+        before, cpu, begun = agent.memory("RssAnon"), agent.processor(), time.monotonic()
         turns = 60 if rig.LONG else 6
         for turn in range(turns):
             store.append_lines(rig.numbered(5000, turn * 5000, size=200, rnd=self.random), topic=topic)
             time.sleep(1)  # the outage goes on
-        after, seconds = memory(agent, "RssAnon"), time.monotonic() - begun
+        after, seconds = agent.memory("RssAnon"), time.monotonic() - begun
         rig.figure(f"outage of {seconds:.0f} s with {turns * 5000:,} events appended: memory {before:.1f} -> {after:.1f} MiB, "
-                   f"{(processor(agent) - cpu) / seconds * 100:.1f} % of a processor, {descriptors(agent)} descriptors")
+                   f"{(agent.processor() - cpu) / seconds * 100:.1f} % of a processor, {descriptors(agent)} descriptors")
         self.assertLess(after, before + 16)
         self.link.refuse = False
         stats = store.wait_settled(90, agent)

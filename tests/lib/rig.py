@@ -229,6 +229,16 @@ class Agent:
         if self.running():
             self.kill()
 
+    def memory(self, field="VmRSS"):
+        """In MiB. RssAnon is its own; VmRSS has what of the store is mapped and in memory, too."""
+        text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(text.split(f"{field}:")[1].split()[0]) / 1024
+
+    def processor(self):
+        """Seconds of processor time so far."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 # ---------------------------------------------------------------- store
 

@@ -16,6 +16,7 @@ import links
 import rig
 
 SHORT = ["--set", "transactions.timeout=4s", "-X", "socket.timeout.ms=3000", "--set", "refused_retry=2s"]
+SIZES = (20, 60, 60, 200, 200, 900) * 16 + (20000,)
 SETTLE_SECONDS = 180  # after a fault has ended
 
 
@@ -29,6 +30,7 @@ class Producer:
     def __init__(self, world, number):
         self.world, self.number = world, number
         self.random = random.Random(world.random.randrange(1 << 32))
+        self.lines = self.bytes = 0
         self.sent, self.over, self.error = collections.deque(), threading.Event(), None
         argv = world.store.argv("append", "--jsonl", "--ack", "-")
         self.process = subprocess.Popen(rig.dying_with_us(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -44,11 +46,12 @@ class Producer:
                 for _ in range(count):
                     topic = self.random.choice(self.world.topics)
                     key = f"p{self.number}k{self.random.randrange(self.world.keys)}"
-                    size = self.random.choice((20, 60, 60, 200, 200, 900)) if self.random.random() < 0.99 else 20000
+                    size = self.random.choice(self.world.sizes)
                     line = json.dumps({"topic": topic, "correlation_id": key, "pad": f"{self.random.getrandbits(size * 4 + 1):x}"})
                     line = line.encode()
                     self.sent.append((topic, key, line))
                     self.process.stdin.write(line + b"\n")
+                    self.lines, self.bytes = self.lines + 1, self.bytes + len(line)
                 self.process.stdin.flush()
                 self.over.wait(count / rate)
             self.process.stdin.close()
@@ -101,7 +104,7 @@ class World:
         self.exactly = options.mode == "exactly-once"
         self.timeout = 15 if options.defaults else 4  # of a transaction, in seconds
         self.cleanup = cluster.cleanup  # and how much longer the brokers may take to notice
-        self.rate, self.producers, self.keys = options.rate, 2, 20
+        self.rate, self.producers, self.keys, self.sizes = options.rate, 2, 20, SIZES
         prefix = f"proof-{random.SystemRandom().randrange(1 << 32):08x}."
         self.kept = [f"{prefix}evt.{name}.v1" for name in ("orders", "stock", "users")]
         self.doomed = f"{prefix}evt.doomed.v1"
