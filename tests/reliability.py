@@ -11,8 +11,8 @@ consumer sees it: nothing missing, nothing twice, no key out of order, every rec
     tests/reliability.py --list                                     what there is
 
 Needs a build (build/ or $SIDELOG_BUILD) and what tests/setup.sh installs. A line for each fault, a table at the end, the same
-as JSON with --json FILE. Exit: 0 nothing found; 1 something was, and --keep DIR (default: a new folder, named) has the store,
-the logs and the list; 2 usage. --seed repeats a schedule, though not the moments.
+as JSON with --json FILE. Exit: 0 nothing found; 1 something was, and a new folder, named at the end, has the store, the logs
+and the list (--keep DIR: that one, in any case); 2 usage. --seed repeats a schedule, though not the moments.
 
 With --brokers-at only what can be done from outside happens: to the agent, its network (through a proxy of ours, with no help
 of the cluster) and one topic. It makes five topics and deletes them at the end; -X gives librdkafka properties (TLS, SASL) to
@@ -162,6 +162,7 @@ def report(world, options, counts, skipped, begun, trouble, seen):
         "defaults": options.defaults, "minutes": round((time.monotonic() - begun) / 60, 1), "rounds": sum(counts.values()),
         "kinds": counts, "not_possible_here": skipped, "what_happened": dict(world.tally), "events": world.ledger.counts(),
         "true_receipts": world.true_receipts, "looks_at_the_law": world.looker.looks,
+        "longest_pause_between_tries_s": round(world.longest_pause, 2),
         "resumed_after": {what: percentiles(values) for what, values in sorted(resumed.items())}, "readers": seen,
         "violations": world.ledger.violations, "trouble": trouble,
     }
@@ -216,14 +217,14 @@ def main():
         table(result)
         if options.json:
             pathlib.Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
-        if not result["violations"] and not trouble:
+        if not result["violations"] and not trouble and not options.keep:
             return 0
         keep = pathlib.Path(options.keep or tempfile.mkdtemp(prefix="sidelog-evidence."))
         keep.mkdir(parents=True, exist_ok=True)
         world.evidence(keep)
         (keep / "result.json").write_text(json.dumps(result, indent=1) + "\n")
         print(f"kept in {keep}")
-        return 1
+        return 1 if result["violations"] or trouble else 0
     finally:
         if beside:
             beside.close()

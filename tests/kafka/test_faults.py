@@ -13,32 +13,6 @@ def setUpModule():
     rig.kread()
 
 
-class Feeder(threading.Thread):
-    """Appends batches while the test does its worst."""
-
-    def __init__(self, store, topics, rnd, batches, size):
-        super().__init__(daemon=True)
-        self.store, self.topics, self.rnd, self.batches, self.size = store, topics, rnd, batches, size
-        self.stop, self.error, self.count = threading.Event(), None, 0
-
-    def run(self):
-        try:
-            for _ in range(self.batches):
-                size = self.rnd.randrange(1, self.size)
-                self.store.append_lines(rig.numbered(size, self.count, rnd=self.rnd), topic=self.rnd.choice(self.topics))
-                self.count += size
-                if self.stop.wait(self.rnd.uniform(0, 0.05)):
-                    return
-        except Exception as error:  # told by the test, which joins
-            self.error = error
-
-    def finish(self, test, seconds=120):
-        self.join(seconds)
-        test.assertFalse(self.is_alive(), "the feeder did not end")
-        if self.error:
-            raise self.error
-
-
 class Looker(threading.Thread):
     """Asks for the books without a pause: they balance at every look."""
 
@@ -110,26 +84,6 @@ class AgentKills(rig.Rig):
     def test_kills_in_at_least_once(self):
         self.kill_again_and_again(60 if rig.LONG else 8, *rig.at_least_once(), at_least_once=True)
 
-    def test_kills_while_producers_append(self):
-        store = self.store()
-        topics = [self.topic(f"evt.{name}.v1") for name in ("a", "b", "c")]
-        feeder = Feeder(store, topics, rig.random.Random(self.seed), 60, 250)
-        agent = self.agent(store)
-        store.append(topics[0], b"the store is there")
-        feeder.start()
-        looker = Looker(store)
-        for _ in range(8):
-            agent.start()
-            time.sleep(self.random.uniform(0.05, 0.9))  # a random moment
-            agent.kill()
-        agent.start()
-        feeder.finish(self)
-        store.wait_settled(agent=agent)
-        looker.finish(self)
-        self.assertEqual(agent.terminate(), 0, agent.log())
-        check.assert_exact(self, store, self.cluster)
-
-
 class BrokerFaults(rig.Rig):
     def new_cluster(self, *args, **options):
         cluster = rig.Cluster(*args, **options)
@@ -170,19 +124,6 @@ class BrokerFaults(rig.Rig):
         self.assertEqual(stats["dead"], 0)
         self.assertEqual(agent.terminate(), 0, agent.log())
         check.assert_exact(self, store, cluster, at_least_once=True)
-
-    def test_a_frozen_broker(self):
-        cluster = self.new_cluster()
-        store, topic = self.store(), self.topic()
-        store.append_lines(rig.numbered(4000, rnd=self.random), topic=topic)
-        agent = self.agent(store, *rig.txn_events(100)).start()
-        self.progress(store, agent, 200)
-        cluster.pause(1)
-        time.sleep(25 if rig.LONG else 6)  # the freeze is the fault
-        cluster.resume(1)
-        stats = store.wait_settled(120, agent)
-        self.assertEqual(stats["dead"], 0)
-        check.assert_exact(self, store, cluster)
 
     def test_an_outage_from_the_start(self):
         cluster = self.new_cluster(up=False)
@@ -232,74 +173,6 @@ class BrokerFaults(rig.Rig):
         cluster.resume(1)
         self.assertEqual(agent.drain(90), 0, agent.log())
         check.assert_exact(self, store, cluster)
-
-    def test_connections_closed_while_idle(self):
-        cluster = self.new_cluster(set=["connections.max.idle.ms=2000", "transactional.id.expiration.ms=4000",
-                                        "transaction.remove.expired.transaction.cleanup.interval.ms=1000"])
-        store, topic = self.store(), self.topic()
-        agent = self.agent(store).start()
-        for turn in range(2):
-            store.append(topic, f"{turn}".encode())
-            store.wait_settled(40, agent)
-            time.sleep(9)  # idle until the broker has closed the connection and forgotten the transactional id
-        store.append(topic, b"last")
-        store.wait_settled(40, agent)
-        check.assert_exact(self, store, cluster)
-
-    @unittest.skipUnless(rig.LONG, "long")
-    def test_three_brokers_each_killed_and_frozen(self):
-        cluster = self.new_cluster(3)
-        store = self.store()
-        topics = [self.topic(f"evt.{name}.v1") for name in "abc"]
-        feeder = Feeder(store, topics, rig.random.Random(self.seed), 400, 300)
-        store.append(topics[0], b"the store is there")
-        agent = self.agent(store, *rig.txn_events(200)).start()
-        feeder.start()
-        for turn in range(9):
-            which = turn % 3 + 1
-            self.progress(store, agent, 100)
-            if turn < 6:
-                cluster.kill(which)
-                time.sleep(self.random.uniform(0, 3))
-                cluster.up(which)
-            else:
-                cluster.pause(which)
-                time.sleep(self.random.uniform(5, 14))
-                cluster.resume(which)
-        feeder.finish(self, 300)
-        stats = store.wait_settled(180, agent)
-        self.assertEqual(stats["dead"], 0)
-        self.assertEqual(agent.terminate(60), 0, agent.log())
-        check.assert_exact(self, store, cluster)
-
-    @unittest.skipUnless(rig.LONG, "long")
-    def test_agent_and_broker_killed_together(self):
-        cluster = self.new_cluster()
-        store = self.store()
-        topics = [self.topic("evt.a.v1"), self.topic("evt.b.v1")]
-        agent = self.agent(store, *rig.txn_events(100))
-        for turn in range(12):
-            store.append_lines(rig.numbered(1500, rnd=self.random), topic=topics[turn % 2])
-            agent.start()
-            self.progress(store, agent, self.random.randrange(1, 400))
-            for fault in self.random.sample((agent.kill, lambda: cluster.kill(1)), 2):
-                fault()
-            cluster.up(1)
-        self.assertEqual(agent.drain(120), 0, agent.log())
-        stats, _ = check.assert_exact(self, store, cluster)
-        self.assertEqual(stats["dead"], 0)
-
-
-@unittest.skipUnless(rig.LONG, "long")
-class OlderBroker(rig.Rig):
-    """The same main job on the broker line before."""
-
-    def test_kills_on_kafka_3_9(self):
-        self.cluster = rig.Cluster(kafka="3.9.1")
-        self.addCleanup(self.cluster.down)
-        AgentKills.kill_again_and_again(self, 20)
-
-    look = AgentKills.look
 
 
 if __name__ == "__main__":

@@ -10,15 +10,15 @@ GIB = 1 << 30
 
 
 class Own(rig.Cluster):
-    """Brokers of broker.sh, with short terms for transactions. Where this process may mount (see can_mount), the first
-    broker's disk is one whose size can be changed."""
+    """Brokers of broker.sh, with short terms for transactions, their ids and idle connections. Where this process may mount
+    (see can_mount), the first broker's disk is one whose size can be changed."""
 
     cleanup = 1.5
 
     def __init__(self, brokers, kafka, small_disk):
         super().__init__(brokers, up=False, kafka=kafka, set=[
-            "transaction.abort.timed.out.transaction.cleanup.interval.ms=500", "transactional.id.expiration.ms=10000",
-            "transaction.remove.expired.transaction.cleanup.interval.ms=1000"])
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms=500", "transactional.id.expiration.ms=6000",
+            "transaction.remove.expired.transaction.cleanup.interval.ms=1000", "connections.max.idle.ms=5000"])
         self.data = pathlib.Path(self.dir, "broker-1", "data")
         self.mounted = small_disk
         if small_disk:

@@ -60,10 +60,9 @@ def agent_frozen(world):
 @kind("agent", exactly=True)
 def transaction_timed_out_asleep(world):
     """Frozen in the middle of a transaction, until the broker has given that up."""
-    for _ in range(2):
-        some(world, 100)
-        freeze(world, world.timeout + world.cleanup + 1)
-    world.tally["asleep beyond the transaction"] += 2
+    some(world)
+    freeze(world, world.timeout + world.cleanup + 1)
+    world.tally["asleep beyond the transaction"] += 1
 
 
 def freeze(world, seconds):
@@ -95,7 +94,7 @@ def zombie(world):
         raise Trouble(f"the zombie did not park:\n{old.log()[-2000:]}")
     some(world)
     old.kill()
-    store.remove()
+    world.retire(store)
     world.tally["zombies"] += 1
 
 
@@ -128,7 +127,7 @@ def store_restored(world):
         rig.run([*world.agent.argv, choice], expect=(status,), seconds=90)
     world.start_agent()
     some(world)
-    lost.remove()
+    world.retire(lost)
     world.tally["stores restored"] += 1
 
 
@@ -271,7 +270,10 @@ def link_refused(world):
     some(world)
     world.links.refuse = True
     world.links.cut()
+    begun = time.monotonic()
     time.sleep(world.random.uniform(1, 5))
+    tries = [begun, *(t for t in tuple(world.links.tries) if t > begun)]
+    world.longest_pause = max(world.longest_pause, *(b - a for a, b in zip(tries, tries[1:])), 0)
     world.links.refuse = False
     world.tally["links refused"] += 1
     world.resume("connections refused")

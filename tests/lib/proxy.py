@@ -2,6 +2,7 @@
 
 The broker must advertise the proxy's port: Proxy first, then Cluster(advertise=proxy.port), then proxy.to(port).
 """
+import collections
 import select
 import socket
 import threading
@@ -17,6 +18,7 @@ class Proxy:
         self.hold_requests = False  # what goes to the broker waits
         self.hold_answers = False  # what comes from it waits
         self.refuse = False
+        self.tries = collections.deque(maxlen=1000)  # when somebody connected
         self.lock, self.pairs, self.budget_at, self.closed = threading.Lock(), set(), 0.0, False
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -34,6 +36,7 @@ class Proxy:
                 client, _ = self.listener.accept()
             except OSError:
                 return
+            self.tries.append(time.monotonic())
             try:
                 target = None if self.refuse else self.target_of(client)
                 broker = target and socket.create_connection(target, 5)

@@ -112,6 +112,7 @@ class World:
         self.progress_topic = f"{prefix}progress"
         self.side = pathlib.Path(tempfile.mkdtemp(prefix="sidelog-reliability."))
         self.tally, self.resumed = collections.Counter(), []
+        self.longest_pause = 0  # between two tries to connect, while that was refused
         self.ledger = ledger.Ledger(not self.exactly)
         self.links = links.Links()
         self.moving = threading.Lock()  # held while the store's folder is exchanged
@@ -163,6 +164,11 @@ class World:
         old, self.store, self.judged_seq = self.store, store, 0
         self.agent = self.new_agent()
         return old
+
+    def retire(self, store):
+        """A store that is no longer in use goes; what its agent said stays."""
+        shutil.copy(store.side / "agent.log", self.side / f"agent-{len(self.agents)}.log")
+        store.remove()
 
     def topic_tool(self, what, *topics):
         argv = [rig.tool("tests/kafka/ktopic"), "-b", self.cluster.brokers, *self.cluster.extra, what, *topics]
