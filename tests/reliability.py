@@ -158,7 +158,7 @@ def report(world, options, counts, skipped, begun, trouble, seen):
     for what, seconds in world.resumed:
         resumed.setdefault(what, []).append(seconds)
     return {
-        "brokers": options.brokers_at or options.brokers, "kafka": options.version, "mode": options.mode, "seed": options.seed,
+        "brokers": options.brokers_at or options.brokers, "kafka": "its own" if options.brokers_at else options.version, "mode": options.mode, "seed": options.seed,
         "defaults": options.defaults, "minutes": round((time.monotonic() - begun) / 60, 1), "rounds": sum(counts.values()),
         "kinds": counts, "not_possible_here": skipped, "what_happened": dict(world.tally), "events": world.ledger.counts(),
         "true_receipts": world.true_receipts, "looks_at_the_law": world.looker.looks,

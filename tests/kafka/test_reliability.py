@@ -58,6 +58,14 @@ class Reliability(unittest.TestCase):
         self.faults("--kafka", "3.9.1", "--brokers", 3, "--each", 1)
 
     @unittest.skipUnless(rig.LONG, "long")
+    def test_a_cluster_known_by_its_address(self):
+        cluster = rig.Cluster()
+        self.addCleanup(cluster.down)
+        self.faults("--brokers-at", cluster.brokers, "--each", 1)
+        left = cluster.call("topics", "--list").split()
+        self.assertEqual([name for name in left if not name.startswith("__")], [], "it leaves the cluster as it was")
+
+    @unittest.skipUnless(rig.LONG, "long")
     def test_without_transactions(self):
         told = self.prove("--mode", "at-least-once", "--each", 3)
         self.assertGreater(told["events"]["duplicates"], 0, "then the other mode proves nothing either")
