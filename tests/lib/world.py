@@ -245,6 +245,7 @@ class World:
         self.wait("everything to be delivered", lambda: self.settled(stats["last_seq"]))
         self.read()
         self.ledger.account(len(self.ledger))
+        self.tally["events gone before they were read"] = self.ledger.counts()["gone_with_their_topic"]
         before = self.ledger.start_over()
         self.read()
         self.ledger.account(len(self.ledger))
