@@ -131,7 +131,9 @@ class World:
         args += [] if self.options.defaults else SHORT
         for setting in self.options.kafka:
             args += ["-X", setting]
-        agent = rig.Agent(store or self.store, self.cluster.brokers, *args)
+        store = store or self.store
+        args += ["--set", f"debug.history={store.side / 'history'}"]  # replays, if something is found
+        agent = rig.Agent(store, self.cluster.brokers, *args)
         agent.env = self.links.env()
         self.agents.append(agent)
         return agent
