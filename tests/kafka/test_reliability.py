@@ -9,7 +9,7 @@ import unittest
 import rig
 
 SCRIPT = rig.ROOT / "tests" / "reliability.py"
-CLUSTER = "coordinator-killed,coordinator-moved,every-broker-killed,broker-paused"
+CLUSTER = "coordinator-killed,coordinator-moved,every-broker-killed"
 
 
 class Reliability(unittest.TestCase):
@@ -44,7 +44,8 @@ class Reliability(unittest.TestCase):
         told = self.faults("--each", 4 if rig.LONG else 1)
         missing = set(told["not_possible_here"]) - set(CLUSTER.split(","))
         self.assertLessEqual(missing, {"disk-full"}, "that one needs the right to mount")
-        for what in ("commits held", "commits sent again", "zombies", "stores restored", "transactional ids expired", "topics deleted"):
+        for what in ("commits held", "commits sent again", "zombies", "stores restored", "transactional ids expired",
+                     "topics deleted"):
             self.assertGreater(told["what_happened"].get(what, 0), 0, what)
         self.assertGreater(told["true_receipts"], 1000)
 

@@ -107,8 +107,9 @@ class Ledger:
             self.violation("foreign", record={k: record[k] for k in ("topic", "partition", "offset", "key", "headers")})
         partition, offset = before
         for n in range(len(partition)):
-            if n not in self.lost_with_topic and [partition[n], offset[n]] not in ([self.partition[n], self.offset[n]], [UNSEEN] * 2):
-                self.violation("moved", **self.told(n), before=[partition[n], offset[n]])
+            then, now = [partition[n], offset[n]], [self.partition[n], self.offset[n]]
+            if n not in self.lost_with_topic and then != now and then[0] != UNSEEN:
+                self.violation("moved", **self.told(n), before=then)
 
     def judge(self, n, record):
         topic, partition, offset = record["topic"], record["partition"], record["offset"]
@@ -123,9 +124,10 @@ class Ledger:
         self.partition[n], self.offset[n] = partition, offset
         self.waiting.discard(n)
         key, value, headers = record["key"], base64.b64decode(record["value"] or ""), record["headers"]
-        if topic != self.names[self.topic[n]] or key != self.names[self.key[n]] or zlib.crc32(value) != self.value[n]:
+        if (topic, key, zlib.crc32(value)) != (self.names[self.topic[n]], self.names[self.key[n]], self.value[n]):
             self.violation("changed", **self.told(n), record={k: record[k] for k in ("topic", "key")})
-        if headers.get("x-sidelog-seq") != str(self.seq[n]) or headers.get("x-dedup-key") != f"{topic}/{headers['x-event-id']}":
+        dedup_key = f"{topic}/{headers['x-event-id']}"
+        if headers.get("x-sidelog-seq") != str(self.seq[n]) or headers.get("x-dedup-key") != dedup_key:
             self.violation("header", **self.told(n), headers=headers)
         if self.home.setdefault((topic, key), partition) != partition:
             self.violation("key-in-two-partitions", **self.told(n), other=self.home[topic, key])

@@ -33,7 +33,8 @@ class Producer:
         self.lines = self.bytes = 0
         self.sent, self.over, self.error = collections.deque(), threading.Event(), None
         argv = world.store.argv("append", "--jsonl", "--ack", "-")
-        self.process = subprocess.Popen(rig.dying_with_us(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(rig.dying_with_us(argv), stdin=pipe, stdout=pipe, stderr=pipe)
         self.threads = [threading.Thread(target=run, daemon=True) for run in (self.feed, self.listen)]
         for thread in self.threads:
             thread.start()
@@ -47,8 +48,8 @@ class Producer:
                     topic = self.random.choice(self.world.topics)
                     key = f"p{self.number}k{self.random.randrange(self.world.keys)}"
                     size = self.random.choice(self.world.sizes)
-                    line = json.dumps({"topic": topic, "correlation_id": key, "pad": f"{self.random.getrandbits(size * 4 + 1):x}"})
-                    line = line.encode()
+                    pad = f"{self.random.getrandbits(size * 4 + 1):x}"
+                    line = json.dumps({"topic": topic, "correlation_id": key, "pad": pad}).encode()
                     self.sent.append((topic, key, line))
                     self.process.stdin.write(line + b"\n")
                     self.lines, self.bytes = self.lines + 1, self.bytes + len(line)
@@ -73,7 +74,8 @@ class Producer:
         code = self.process.wait(60)
         self.threads[1].join(60)
         if self.error or code or self.sent:
-            raise Trouble(f"a producer ended with {code}, {len(self.sent)} lines not acknowledged: {self.error or self.process.stderr.read()}")
+            why = self.error or self.process.stderr.read()
+            raise Trouble(f"a producer ended with {code}, {len(self.sent)} lines not acknowledged: {why}")
         self.process.stdout.close()
         self.process.stderr.close()
 
@@ -112,6 +114,7 @@ class World:
         self.progress_topic = f"{prefix}progress"
         self.side = pathlib.Path(tempfile.mkdtemp(prefix="sidelog-reliability."))
         self.tally, self.resumed = collections.Counter(), []
+        self.rested = 0  # seconds
         self.longest_pause = 0  # between two tries to connect, while that was refused
         self.ledger = ledger.Ledger(not self.exactly)
         self.links = links.Links()
@@ -127,7 +130,8 @@ class World:
         return rig.Store(parent=self.side, path=path)
 
     def new_agent(self, store=None):
-        args = ["--mode", self.options.mode, "--set", f"progress.topic={self.progress_topic}", "--set", "progress.partitions=5"]
+        args = ["--mode", self.options.mode, "--set", f"progress.topic={self.progress_topic}",
+                "--set", "progress.partitions=5"]
         args += [] if self.options.defaults else SHORT
         for setting in self.options.kafka:
             args += ["-X", setting]
@@ -218,7 +222,8 @@ class World:
         """What is new for a read_committed consumer."""
         start = self.side / "starts"
         start.write_text(self.ledger.starts())
-        argv = [rig.kread(), "-b", self.cluster.brokers, "--timeout", "90", "--from", str(start), *self.cluster.extra, *self.topics]
+        argv = [rig.kread(), "-b", self.cluster.brokers, "--timeout", "90", "--from", str(start),
+                *self.cluster.extra, *self.topics]
         with subprocess.Popen(rig.dying_with_us(argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader:
             for line in reader.stdout:
                 self.ledger.saw(json.loads(line))
