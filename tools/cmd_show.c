@@ -33,12 +33,12 @@ static int find(tool *t, const char *typed, sl_query *query, char id[SL_ID_MAX])
   return code;
 }
 
-static void field(tool *t, const char *name) { out_cell(&t->out, STYLE_DIM, name, 13, false); }
+static void label(tool *t, const char *name) { out_cell(&t->out, STYLE_DIM, name, 13, false); }
 
 static void id_field(tool *t, const char *name, sl_slice value) {
   if (value.len == 0)
     return;
-  field(t, name);
+  label(t, name);
   out_safe(&t->out, STYLE_PLAIN, value);
   out_puts(&t->out, "\n");
 }
@@ -50,14 +50,14 @@ static void time_field(tool *t, const char *name, int64_t us, const char *more) 
     return;
   when_local(us, when, true);
   text_ago(&ago, t->now_us - us);
-  field(t, name);
+  label(t, name);
   out_printf(&t->out, "%s  (%s)%s\n", when, text_str(&ago), more);
   text_free(&ago);
 }
 
 static void status_field(tool *t, const sl_record *r) {
   text words = {0};
-  field(t, "status");
+  label(t, "status");
   out_styled(&t->out, state_style(r->state), sl_state_text(r->state));
   if (r->state == SL_SENT) {
     if (r->partition >= 0)
@@ -123,7 +123,7 @@ static void show_value(tool *t, const sl_record *r) {
   bool is_json = json_valid(r->value), words = utf8_ok(r->value);
   text line = {0};
   text_count(&line, r->value.len);
-  field(t, "value");
+  label(t, "value");
   out_printf(&t->out, "%s %s%s\n", text_str(&line), r->value.len == 1 ? "byte" : "bytes",
              r->value.len == 0 ? ""
              : is_json         ? ", JSON"
@@ -162,7 +162,7 @@ static void show_event(void *arg, const sl_record *r) {
   if (s->count++)
     out_puts(&t->out, "\n");
   id_field(t, "event", r->event_id);
-  field(t, "seq");
+  label(t, "seq");
   out_printf(&t->out, "%" PRIu64 "\n", r->seq);
   id_field(t, "type", r->type);
   id_field(t, "topic", r->topic);
@@ -176,7 +176,7 @@ static void show_event(void *arg, const sl_record *r) {
   time_field(t, "appended", r->appended_at_us, "");
   time_field(t, "settled", r->settled_at_us, "");
   for (size_t i = 0; i < r->header_count; i++) {
-    field(t, i == 0 ? "headers" : "");
+    label(t, i == 0 ? "headers" : "");
     out_safe(&t->out, STYLE_PLAIN, r->headers[i].name);
     out_puts(&t->out, ": ");
     out_safe(&t->out, STYLE_PLAIN, r->headers[i].value);

@@ -1,4 +1,4 @@
-#include "tool.h"
+#include "conditions.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -24,6 +24,8 @@ static int follow(tool *t, sl_query *query, lister *l, uint64_t after) {
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
   sl_status st = sl_iter_start(t->store, query, &iter);
+  if (st == SL_OK)
+    st = conditions_apply(t, iter);
   if (st != SL_OK)
     return tool_fail_status(t, st, "cannot follow the store");
   while (!interrupted && !out_abandoned(&t->out)) {

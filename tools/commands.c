@@ -29,16 +29,24 @@ const command command_table[] = {
            OPT_SOURCE, OPT_HEADER, OPT_OCCURRED_AT, OPT_JSONL, OPT_ACK, OPT_STRICT, OPT_PROGRESS,
            OPT_MAX_VALUE, OPT_QUOTA, OPT_GROUP, OPT_RELAXED),
    0, 1, NEED_NOTHING, run_append},
-  {"query", "", "list events by id, type, topic, status or time",
-   "Lists the events that meet every condition, in order of seq. Ids may be unique\n"
-   "prefixes. TYPE and TOPIC are globs (*, ?, [a-z]). TIME is RFC 3339, 2026-11-22\n"
-   "14:00 (local), -15m, -2h, -3d, today, yesterday, yesterday 14:00 or @EPOCH.\n"
-   "Without a condition: every event.",
+  {"query", "[FIELD=VALUE]...", "list, count or group events by any field",
+   "Lists the events that meet every condition, in order of seq. FIELD is a member\n"
+   "of `--json` (event_type, source, status, size ...), header.NAME, or a JSON\n"
+   "pointer into the value (/payload/agent_name, /items/0/id). = takes globs (*, ?,\n"
+   "[a-z]), != is its contrary, <, <=, > and >= compare numbers digit by digit and\n"
+   "times, ~ means contains, in upper or lower case, and !~ its contrary. FIELD=*:\n"
+   "it is there. Ids may be unique prefixes. TIME is RFC 3339, 2026-11-22 14:00\n"
+   "(local; --utc), -15m, -2h, -3d, today, yesterday 14:00 or @EPOCH. -n N with\n"
+   "--order or --group-by: the first N. When nothing is found, it is said why.",
    "sidelog query --correlation 0190a6c2-7c1e\n"
    "sidelog query --type '*_FAILED' --since -2h\n"
    "sidelog query --status dead,pending --topic 'orders.*' -n 20\n"
-   "sidelog query --since today --json --value",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_VALUE), 0, 0, NEED_STORE, run_query},
+   "sidelog query /payload/agent_name=polly '/payload/confidence<0.5' --since today\n"
+   "sidelog query event_type~failed header.x-tenant=acme --count\n"
+   "sidelog query --since -1h --group-by event_type\n"
+   "sidelog query --order -size -n 10",
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_VALUE, OPT_COUNT, OPT_GROUP_BY, OPT_ORDER), 0, ANY_NUMBER, NEED_STORE,
+   run_query},
   {"show", "EVENT", "show one event whole",
    "Shows everything about an event: ids, times, what became of it, headers and\n"
    "value. EVENT is an event id, a unique prefix of one, or a seq. --raw writes\n"
@@ -57,14 +65,14 @@ const command command_table[] = {
    "sidelog trace 0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f\n"
    "sidelog trace 0190a6c2-7c1e --json",
    OPTIONS(OPT_VALUE), 1, 1, NEED_STORE, run_trace},
-  {"tail", "", "the newest events; -f follows",
+  {"tail", "[FIELD=VALUE]...", "the newest events; -f follows",
    "Lists the newest events (10, or -n N) that meet the conditions of `sidelog\n"
    "query`. With -f it goes on with new ones as they become durable, from whatever\n"
    "process, until interrupted.",
    "sidelog tail\n"
    "sidelog tail -f --topic 'orders.*'\n"
    "sidelog tail -f -n 0 --json --value",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FOLLOW, OPT_VALUE), 0, 0, NEED_STORE, run_tail},
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FOLLOW, OPT_VALUE), 0, ANY_NUMBER, NEED_STORE, run_tail},
   {"stats", "", "the books: what was appended and what became of it",
    "Prints the conservation law, appended = delivered + duplicates + dead +\n"
    "dropped + pending, which holds at every instant, and what the store holds. The\n"
@@ -83,13 +91,13 @@ const command command_table[] = {
    "sidelog status\n"
    "sidelog status --json || alert",
    NULL, 0, 0, NEED_STORE, run_status},
-  {"export", "", "whole events as JSON lines",
+  {"export", "[FIELD=VALUE]...", "whole events as JSON lines",
    "Writes events with headers and value, one JSON object a line, in order of seq;\n"
    "conditions as in `sidelog query`. A value that is JSON stands under \"value\" as\n"
    "it is, any other under \"value_base64\".",
    "sidelog export > events.jsonl\n"
    "sidelog export --correlation 0190a6c2-7c1e --since -1d",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT), 0, 0, NEED_STORE, run_export},
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT), 0, ANY_NUMBER, NEED_STORE, run_export},
   {"verify", "", "read everything and check it",
    "Reads every record's checksum, both directions of the index, every receipt,\n"
    "and counts the law anew, in a second process that damage may end. Safe while\n"

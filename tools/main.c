@@ -1,4 +1,4 @@
-#include "tool.h"
+#include "conditions.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -90,8 +90,11 @@ int main(int argc, char **argv) {
     t.out.term = term_look(colour);
   t.json = option_has(&t.given, OPT_JSON);
   t.verbose = option_has(&t.given, OPT_VERBOSE);
+  if (option_has(&t.given, OPT_UTC))
+    setenv("TZ", "UTC0", 1);
   t.path = find_store_path(option_text(&t.given, OPT_STORE));
   int code = dispatch(&t, colour ? colour : "auto");
+  conditions_free(&t);
   sl_close(t.store);
   code = finish_output(&t, code);
   out_free(&t.out);

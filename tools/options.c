@@ -7,6 +7,7 @@
 const option_spec option_table[OPTION_COUNT] = {
   [OPT_STORE] = {"store", 0, "DIR", "the store's folder"},
   [OPT_JSON] = {"json", 0, NULL, "one JSON object a line, keys as in docs/cli.md"},
+  [OPT_UTC] = {"utc", 0, NULL, "times are UTC: those that are read and those for people"},
   [OPT_COLOR] = {"color", 0, "WHEN", "auto (a terminal without NO_COLOR), always or never"},
   [OPT_VERBOSE] = {"verbose", 'v', NULL, "say more on stderr"},
   [OPT_HELP] = {"help", 'h', NULL, "explain the command"},
@@ -36,6 +37,9 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_UNTIL] = {"until", 0, "TIME", "appended before TIME"},
   [OPT_LIMIT] = {"limit", 'n', "N", "only the newest N"},
   [OPT_VALUE] = {"value", 0, NULL, "with --json: the value too"},
+  [OPT_COUNT] = {"count", 0, NULL, "only how many"},
+  [OPT_GROUP_BY] = {"group-by", 0, "FIELD", "how many of each value of a field"},
+  [OPT_ORDER] = {"order", 0, "FIELD", "oldest, newest, or by a field; -FIELD: the largest first"},
   [OPT_RAW] = {"raw", 0, NULL, "only the value, byte for byte"},
   [OPT_FOLLOW] = {"follow", 'f', NULL, "go on with new events until interrupted"},
   [OPT_OLDER_THAN] = {"older-than", 0, "AGE", "remove events appended longer ago, as 7d or 12h"},

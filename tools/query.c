@@ -1,5 +1,5 @@
 /* What query, tail and export share: options to a query, events to lines. */
-#include "tool.h"
+#include "conditions.h"
 
 #include "when.h"
 
@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool parse_states(const char *typed, uint32_t *states) {
+bool states_parse(const char *typed, uint32_t *states) {
   while (*typed) {
     size_t len = strcspn(typed, ",");
     bool known = false;
@@ -38,7 +38,7 @@ int tool_query(tool *t, sl_query *query, query_ids *ids) {
       {OPT_CAUSATION, SL_ID_CAUSATION, ids->causation, &query->causation_id},
   };
   const char *states = option_text(&t->given, OPT_STATUS);
-  if (states && !parse_states(states, &query->states))
+  if (states && !states_parse(states, &query->states))
     return tool_fail(t, EXIT_USAGE,
                      "--status %s: write pending, sent, dead, duplicate or dropped, or several with "
                      "commas",
@@ -60,15 +60,15 @@ int tool_query(tool *t, sl_query *query, query_ids *ids) {
   query->key = slice_of(option_text(&t->given, OPT_KEY));
   if (query->limit)
     query->flags |= SL_QUERY_NEWEST;
-  return EXIT_DONE;
+  return conditions_take(t, query, ids);
 }
 
-int tool_each(tool *t, const sl_query *query, void (*each)(void *arg, const sl_record *r), void *arg,
-              uint64_t *found) {
-  sl_iter *iter = NULL;
+/* Every event until the iterator ends. */
+static int run(tool *t, sl_iter *iter, sl_status st, void (*each)(void *arg, const sl_record *r), void *arg,
+               uint64_t *found) {
   const sl_record *record;
-  uint64_t count = 0, bad = 0;
-  sl_status st = sl_iter_start(t->store, query, &iter);
+  uint64_t bad = 0;
+  *found = 0;
   if (st != SL_OK)
     return tool_fail_status(t, st, "cannot read the store");
   while (!t->out.error) {
@@ -79,15 +79,54 @@ int tool_each(tool *t, const sl_query *query, void (*each)(void *arg, const sl_r
     }
     if (st != SL_OK)
       break;
-    count++;
+    ++*found;
     each(arg, record);
   }
   if (st != SL_OK && st != SL_NOTFOUND)
     tool_fail_status(t, st, "cannot read on");
-  sl_iter_close(iter);
-  if (found)
-    *found = count;
+  t->scanned = sl_iter_scanned(iter);
   return st != SL_OK && st != SL_NOTFOUND ? exit_of(st) : bad ? EXIT_WRONG : EXIT_DONE;
+}
+
+int tool_each(tool *t, const sl_query *query, void (*each)(void *arg, const sl_record *r), void *arg,
+              uint64_t *found) {
+  sl_iter *iter = NULL;
+  uint64_t count;
+  sl_status st = sl_iter_start(t->store, query, &iter);
+  if (st == SL_OK)
+    st = conditions_apply(t, iter);
+  int code = run(t, iter, st, each, arg, found ? found : &count);
+  sl_iter_close(iter);
+  return code;
+}
+
+typedef struct visitor {
+  void (*visit)(void *arg, const sl_record *r);
+  void *arg;
+} visitor;
+
+static int visit_one(void *visitor_, const sl_record *r) {
+  visitor *v = visitor_;
+  v->visit(v->arg, r);
+  return 0;
+}
+
+int tool_visit(tool *t, const sl_query *query, uint32_t needs, void (*visit)(void *arg, const sl_record *r),
+               void *arg) {
+  sl_query all = *query;
+  visitor v = {visit, arg};
+  sl_iter *iter = NULL;
+  uint64_t none;
+  all.limit = 0;
+  all.flags = 0;
+  sl_status st = sl_iter_start(t->store, &all, &iter);
+  if (st == SL_OK)
+    st = conditions_apply(t, iter);
+  if (st == SL_OK)
+    st = sl_iter_filter(iter, needs | conditions_need(t, query), visit_one, &v);
+  int code = run(t, iter, st, visit, arg, &none);
+  sl_iter_close(iter);
+  return code;
 }
 
 void record_place(text *out, const sl_record *r, bool with_offset, bool unicode) {

@@ -203,6 +203,24 @@ bool tool_time(tool *t, option_id id, int64_t *out) {
   return false;
 }
 
+/* Ids that begin as the one that is not there: a slip of the hand, or a cut off line. */
+static void add_near(tool *t, sl_id_kind kind, const char *typed, text *words) {
+  enum { MOST = 3 };
+  static const size_t lengths[] = {35, 30, 23, 18, 13, 8, 6, 4};
+  char found[MOST][SL_ID_MAX];
+  for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+    size_t count = 0;
+    if (strlen(typed) <= lengths[i])
+      continue;
+    sl_status st = sl_resolve(t->store, kind, (sl_slice){typed, lengths[i]}, found, MOST, &count);
+    if (st != SL_OK && st != SL_E_AMBIGUOUS)
+      continue;
+    for (size_t k = 0; k < count; k++)
+      text_printf(words, "%s %s", k ? "," : "; close to it:", found[k]);
+    return;
+  }
+}
+
 int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX]) {
   enum { CANDIDATES = 10 };
   static const char *const names[] = {"event", "correlation", "causation"};
@@ -213,11 +231,15 @@ int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX
     memcpy(out, found[0], SL_ID_MAX);
     return EXIT_DONE;
   }
-  if (st == SL_NOTFOUND)
-    return tool_fail(t, EXIT_NOTHING,
-                     "no %s id in this store is %s, and no UUID begins with it (other ids need their whole "
-                     "text)",
-                     names[kind], typed);
+  if (st == SL_NOTFOUND) {
+    text near = {0};
+    add_near(t, kind, typed, &near);
+    tool_fail(t, EXIT_NOTHING,
+              "no %s id in this store is %s, and no UUID begins with it (other ids need their whole text)%s",
+              names[kind], typed, text_str(&near));
+    text_free(&near);
+    return EXIT_NOTHING;
+  }
   if (st != SL_E_AMBIGUOUS)
     return tool_fail_status(t, st, "%s id %s", names[kind], typed);
   tool_note(t, "%s fits %s %s ids; give more of it:", typed, count > CANDIDATES ? "more than 10" : "several",

@@ -2,6 +2,7 @@
 #ifndef TOOLS_TOOL_H
 #define TOOLS_TOOL_H
 
+#include "filter.h"
 #include "json.h"
 #include "options.h"
 #include "output.h"
@@ -20,6 +21,11 @@ enum {
 /* The only place where a status becomes an exit status. */
 int exit_of(sl_status status);
 
+typedef struct conditions {
+  filter *items;
+  size_t count;
+} conditions;
+
 typedef struct tool {
   const struct command *command;
   const char *program; /* argv[0] */
@@ -31,6 +37,8 @@ typedef struct tool {
   char *path;     /* the store's folder */
   sl_store *store; /* open as the command's `need` says */
   output out;
+  conditions conditions; /* of the arguments */
+  uint64_t scanned;      /* events that the last tool_each or tool_visit looked at */
 } tool;
 
 typedef enum need { NEED_NOTHING, NEED_STORE, NEED_STORE_OR_NEW } need;
@@ -47,11 +55,12 @@ typedef struct command {
   int (*run)(tool *t); /* returns the exit status; opens nothing that main does not close */
 } command;
 
+#define ANY_NUMBER SIZE_MAX /* of arguments */
 extern const command command_table[];
 extern const size_t command_count;
 const command *command_find(const char *name);
 /* Options that stand before or after any command. */
-#define COMMON_OPTIONS OPT_STORE, OPT_JSON, OPT_COLOR, OPT_VERBOSE, OPT_HELP
+#define COMMON_OPTIONS OPT_STORE, OPT_JSON, OPT_UTC, OPT_COLOR, OPT_VERBOSE, OPT_HELP
 
 /* Writes "sidelog: ..." to stderr, one line, made safe for a terminal, stdout flushed before. */
 int tool_fail(tool *t, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -81,8 +90,10 @@ bool tool_time(tool *t, option_id id, int64_t *out);
  * exit status after saying why, with the candidates when there are several. */
 int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX]);
 
-/* The query that the options ask for (--event ... -n). `ids` keeps the resolved ids alive. 0 or an exit
- * status. */
+/* "dead,pending" to SL_STATE_BIT()s. */
+bool states_parse(const char *typed, uint32_t *states);
+/* The query that options (--event ... -n) and arguments (FIELD=VALUE) ask for. `ids` keeps the resolved ids alive. 0 or
+ * an exit status. */
 #define FILTER_OPTIONS                                                                                       \
   OPT_EVENT, OPT_CORRELATION, OPT_CAUSATION, OPT_TYPE, OPT_TOPIC, OPT_TENANT, OPT_SOURCE, OPT_KEY,           \
     OPT_STATUS, OPT_SINCE, OPT_UNTIL
@@ -90,10 +101,16 @@ typedef struct query_ids {
   char event[SL_ID_MAX], correlation[SL_ID_MAX], causation[SL_ID_MAX];
 } query_ids;
 int tool_query(tool *t, sl_query *query, query_ids *ids);
-/* Runs a query and calls `each` for every event. A record that cannot be read is said and passed over; then
- * the result is EXIT_WRONG. *found (may be NULL) counts. Stops early when stdout fails. */
+/* Runs a query, with the conditions of the arguments, and calls `each` for every event. A record that cannot be
+ * read is said and passed over; then the result is EXIT_WRONG. *found (may be NULL) counts. Stops early when
+ * stdout fails. */
 int tool_each(tool *t, const sl_query *query, void (*each)(void *arg, const sl_record *r), void *arg,
               uint64_t *found);
+
+/* The same without copying anything out of the store: `visit` is called inside of the read transactions (sl_iter_filter)
+ * with what `needs` (SL_FILTER_*) asks for. The query's limit does not count. */
+int tool_visit(tool *t, const sl_query *query, uint32_t needs, void (*visit)(void *arg, const sl_record *r),
+               void *arg);
 
 /* Lists of events: JSON lines, or a table that fits the terminal. Shared by query and tail. */
 typedef struct lister {

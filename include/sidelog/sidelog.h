@@ -344,6 +344,28 @@ SL_API sl_status sl_iter_start(sl_store *store, const sl_query *query, sl_iter *
  * kept open for days without holding disk space. */
 SL_API sl_status sl_iter_next(sl_iter *iter, const sl_record **record);
 
+/* What a condition of the caller's own looks at: what it may read of the record it is given. Without any: seq, times,
+ * topic, type and ids, and then a scan reads nothing else. */
+enum {
+  SL_FILTER_WHOLE = 1u << 0, /* key, tenant, source, headers and value too */
+  SL_FILTER_FATE = 1u << 1   /* what became of it: state and all behind it; implies SL_FILTER_WHOLE */
+};
+#define SL_FILTERS_MAX 4u
+
+/* A condition of the caller's own: 0: the event does not meet it. It is called inside a read transaction: it must be
+ * quick and call nothing of this library on this store. The record and its slices are valid during the call alone; what
+ * was not asked for is empty. */
+typedef int sl_filter_fn(void *arg, const sl_record *record);
+
+/* Adds a condition to an iterator on which sl_iter_next was not called yet. It is called after the query's conditions
+ * on ids, names and times have held, and (with SL_FILTER_*) those on state, key, tenant and source; conditions that need
+ * less come first, else in the order in which they were added. At most SL_FILTERS_MAX. `arg` must live as long as the
+ * iterator. SL_E_INVALID. */
+SL_API sl_status sl_iter_filter(sl_iter *iter, uint32_t needs, sl_filter_fn *fn, void *arg);
+
+/* Does a text fit a glob, as in sl_query? 1 or 0. Any thread. */
+SL_API int sl_glob_fits(sl_slice glob, sl_slice text);
+
 /* How many events this iteration has looked at in the log so far (matched or not). */
 SL_API uint64_t sl_iter_scanned(const sl_iter *iter);
 

@@ -122,6 +122,7 @@ void sl_iter_close(sl_iter *it) {
   free(it->items);
   free(it->newest);
   free(it->text);
+  free(it->headers);
   arena_free(&it->arena);
   free(it);
 }

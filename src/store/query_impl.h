@@ -20,6 +20,12 @@ typedef struct query_item {
   const char *damage; /* not NULL: what sl_iter_next says instead of a record */
 } query_item;
 
+typedef struct query_filter {
+  uint32_t needs;
+  sl_filter_fn *fn;
+  void *arg;
+} query_filter;
+
 struct sl_iter {
   sl_store *store;
   sl_query query;
@@ -41,6 +47,11 @@ struct sl_iter {
   unsigned looks;
   arena arena;
 
+  query_filter filters[SL_FILTERS_MAX]; /* by their needs, ascending */
+  size_t filter_count;
+  sl_header *headers;   /* scratch: those of the record that a filter looks at */
+  size_t header_cap;
+
   uint64_t *newest;     /* SL_QUERY_NEWEST: the seqs that matched, ascending */
   size_t newest_count, newest_cap, newest_pos;
   bool collected;
@@ -50,6 +61,14 @@ struct sl_iter {
  * SL_OK with fate set; SL_NOTFOUND: no; SL_E_CORRUPT. */
 sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts, bool whole,
                       book_fate *fate);
+
+/* query_filter.c: do the filters that need `needs` (the bits exactly) accept it? SL_NOTFOUND: no. `fate` may be NULL
+ * where they do not need it. */
+sl_status query_filter_parts(sl_iter *it, snapshot *snap, uint64_t seq, const sl_parts *parts, uint32_t needs,
+                             const book_fate *fate);
+bool query_filters_need(const sl_iter *it, uint32_t needs);
+/* A record's part that tells its fate. */
+sl_status query_set_fate(sl_record *r, snapshot *snap, const book_fate *fate);
 
 /* Copies an event into the iterator's items. */
 sl_status query_copy(sl_iter *it, snapshot *snap, uint64_t seq, const sl_parts *parts, const book_fate *fate);

@@ -75,25 +75,35 @@ static bool parts_match(const sl_query *q, const sl_parts *p) {
   return true;
 }
 
+static sl_status find_fate(snapshot *snap, uint64_t seq, const sl_parts *parts, book_fate *fate) {
+  sl_status status = book_view_fate(snap->book, seq, parts->topic, fate);
+  if (status == SL_OK) book_fate_of_tombstone(parts, fate);
+  return status;
+}
+
 sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts, bool whole,
                       book_fate *fate) {
   const sl_query *q = &it->query;
   if (!parts_match(q, parts)) return SL_NOTFOUND;
-  sl_status status = SL_OK;
+  sl_status status = query_filter_parts(it, snap, seq, parts, 0, NULL);
+  if (status != SL_OK) return status;
   if (q->states) { /* most of a store is settled, most questions are about what is not */
     const bool settled = (parts->flags & SL_RECORD_DROPPED) || book_view_settled(snap->book, seq, parts->topic);
     const uint32_t possible = settled ? ~SL_STATE_BIT(SL_PENDING) : SL_STATE_BIT(SL_PENDING);
     if (!(q->states & possible)) return SL_NOTFOUND;
   }
-  status = book_view_fate(snap->book, seq, parts->topic, fate);
+  /* Its fate is a look-up of its own: last, unless the answer most likely is no. */
+  if (q->states) status = find_fate(snap, seq, parts, fate);
   if (status != SL_OK) return status;
-  book_fate_of_tombstone(parts, fate);
   if (q->states && !(q->states & SL_STATE_BIT(fate->state))) return SL_NOTFOUND;
   if (!whole) status = log_view_get(snap->log, seq, false, parts);
   if (status != SL_OK) return status;
   if (q->tenant.len && !sl_slice_eq(q->tenant, parts->tenant)) return SL_NOTFOUND;
   if (q->source.len && !sl_slice_eq(q->source, parts->source)) return SL_NOTFOUND;
-  return q->key.len && !sl_slice_eq(q->key, parts->key) ? SL_NOTFOUND : SL_OK;
+  if (q->key.len && !sl_slice_eq(q->key, parts->key)) return SL_NOTFOUND;
+  status = query_filter_parts(it, snap, seq, parts, SL_FILTER_WHOLE, NULL);
+  if (status == SL_OK && !q->states) status = find_fate(snap, seq, parts, fate);
+  return status == SL_OK ? query_filter_parts(it, snap, seq, parts, SL_FILTER_WHOLE | SL_FILTER_FATE, fate) : status;
 }
 
 /* ------------------------------------------------------------------ copy --- */
@@ -159,20 +169,11 @@ sl_status query_copy(sl_iter *it, snapshot *snap, uint64_t seq, const sl_parts *
   r->headers = headers;
   r->header_count = p->header_count;
   r->value = copy_text(&to, p->value);
-  r->state = fate->state;
-  r->settled_at_us = fate->settled_us;
-  r->partition = fate->state == SL_SENT ? fate->partition : -1;
-  r->offset = fate->state == SL_SENT ? fate->offset : -1;
-  r->duplicate_of = fate->duplicate_of;
-  if (fate->state == SL_DEAD || fate->state == SL_DROPPED) {
-    r->attempts = letter->attempts;
-    r->error_class = copy_text(&to, letter->error_class);
-    r->error_code = copy_text(&to, letter->error_code);
-    r->error_text = copy_text(&to, letter->error_text);
-  } else if (fate->state == SL_PENDING) {
-    sl_status status = index_view_duplicate_of(snap->index, seq, &r->duplicate_of);
-    if (status != SL_OK) return status;
-  }
+  sl_status status = query_set_fate(r, snap, fate);
+  if (status != SL_OK) return status;
+  r->error_class = copy_text(&to, r->error_class);
+  r->error_code = copy_text(&to, r->error_code);
+  r->error_text = copy_text(&to, r->error_text);
   it->bytes += len + p->header_count * sizeof *headers;
   it->count++;
   return SL_OK;

@@ -155,6 +155,78 @@ static void test_resolve(void **state) {
   }
 }
 
+/* ---------------------------------------------------------------- filters --- */
+
+typedef struct seen {
+  unsigned calls;
+  char order[64]; /* who was asked, in turn */
+  bool values;    /* all that were asked for were there */
+} seen;
+
+static void asked(seen *s, char who) { s->order[s->calls++] = who; }
+
+static int even_seq(void *arg, const sl_record *r) {
+  seen *s = arg;
+  asked(s, 'h');
+  s->values &= r->seq > 0 && r->topic.len == 1 && r->event_id.len > 0 && r->value.len == 0;
+  return r->seq % 2 == 0;
+}
+
+static int value_is_b(void *arg, const sl_record *r) {
+  seen *s = arg;
+  asked(s, 'w');
+  s->values &= r->value.len == 1 && r->header_count == 1 && r->tenant.len == 3;
+  return *(const char *)r->value.data == 'b';
+}
+
+static int is_pending(void *arg, const sl_record *r) {
+  seen *s = arg;
+  asked(s, 'f');
+  s->values &= r->value.len == 1;
+  return r->state == SL_PENDING;
+}
+
+static void test_filters(void **state) {
+  kit *k = *state;
+  const sl_header header = {SL_STR("n"), SL_STR("v")};
+  static const char values[] = "abab";
+  for (size_t i = 0; i < 4; i++) {
+    const sl_event e = {.topic = SL_STR("t"), .value = SL_BYTES(values + i, 1), .tenant = SL_STR("ten"),
+                        .headers = &header, .header_count = 1};
+    assert_ok(sl_append(k->store, &e, NULL));
+  }
+  for (int newest = 0; newest < 2; newest++) {
+    const sl_query q = {.flags = newest ? SL_QUERY_NEWEST : 0, .limit = newest ? 1 : 0};
+    seen s = {.values = true};
+    sl_iter *it;
+    const sl_record *r;
+    assert_ok(sl_iter_start(k->store, &q, &it));
+    assert_ok(sl_iter_filter(it, SL_FILTER_FATE, is_pending, &s));
+    assert_ok(sl_iter_filter(it, SL_FILTER_WHOLE, value_is_b, &s));
+    assert_ok(sl_iter_filter(it, 0, even_seq, &s));
+    assert_ok(sl_iter_next(it, &r));
+    assert_int_equal(r->seq, newest ? 4 : 2);
+    assert_slice(r->tenant, "ten");
+    if (!newest) {
+      assert_ok(sl_iter_next(it, &r));
+      assert_string_equal(s.order, "hhwfhhwf"); /* what needs less is asked first, and alone when it says no */
+    }
+    assert_int_equal(sl_iter_next(it, &r), SL_NOTFOUND);
+    assert_true(s.values);
+    assert_int_equal(sl_iter_filter(it, 0, even_seq, &s), SL_E_INVALID); /* too late */
+    sl_iter_close(it);
+  }
+  sl_iter *it;
+  assert_ok(sl_iter_start(k->store, NULL, &it));
+  assert_int_equal(sl_iter_filter(it, 8, even_seq, NULL), SL_E_INVALID);
+  assert_int_equal(sl_iter_filter(it, 0, NULL, NULL), SL_E_INVALID);
+  for (unsigned i = 0; i < SL_FILTERS_MAX; i++) assert_ok(sl_iter_filter(it, 0, even_seq, NULL));
+  assert_int_equal(sl_iter_filter(it, 0, even_seq, NULL), SL_E_INVALID);
+  sl_iter_close(it);
+  assert_int_equal(sl_glob_fits(SL_STR("a*"), SL_STR("abc")), 1);
+  assert_int_equal(sl_glob_fits(SL_STR("a?"), SL_STR("abc")), 0);
+}
+
 #define WITH_STORE(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
 
 int main(void) {
@@ -162,6 +234,7 @@ int main(void) {
       WITH_STORE(test_every_field_comes_back), WITH_STORE(test_large_values),
       WITH_STORE(test_follow),                 WITH_STORE(test_ends_while_events_come),
       WITH_STORE(test_bad_queries),            WITH_STORE(test_resolve),
+      WITH_STORE(test_filters),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
