@@ -131,6 +131,11 @@ static void to_people(tool *t, const sl_stats *s) {
 
 int run_stats(tool *t) {
   sl_stats stats;
+  if (option_has(&t->given, OPT_HOPS))
+    return run_stats_hops(t);
+  if ((option_has(&t->given, OPT_SINCE) || option_has(&t->given, OPT_UNTIL) ||
+                                   option_has(&t->given, OPT_LIMIT)))
+    return tool_fail(t, EXIT_USAGE, "stats is of the whole store: --since, --until and -n go with --hops");
   sl_status st = sl_stats_get(t->store, &stats);
   if (st != SL_OK)
     return tool_fail_status(t, st, "cannot read the books");

@@ -1,4 +1,4 @@
-#include "tool.h"
+#include "story_ids.h"
 
 #include "trace_draw.h"
 
@@ -211,42 +211,10 @@ static int draw(trace *tr, const char *id) {
   return EXIT_DONE;
 }
 
-/* An event id in place of a correlation id: the story that the event is part of. 1: not found. */
-static int correlation_of_event(tool *t, const char *typed, char id[SL_ID_MAX]) {
-  char found[1][SL_ID_MAX];
-  size_t count = 0;
-  sl_iter *iter = NULL;
-  const sl_record *r;
-  int code = EXIT_NOTHING;
-  if (sl_resolve(t->store, SL_ID_EVENT, slice_of(typed), found, 1, &count) != SL_OK)
-    return EXIT_NOTHING;
-  sl_query query = {.event_id = slice_of(found[0]), .limit = 1};
-  if (sl_iter_start(t->store, &query, &iter) == SL_OK && sl_iter_next(iter, &r) == SL_OK &&
-      r->correlation_id.len) {
-    memcpy(id, r->correlation_id.data, r->correlation_id.len);
-    id[r->correlation_id.len] = 0;
-    code = EXIT_DONE;
-  }
-  sl_iter_close(iter);
-  return code;
-}
-
-/* A correlation id, a prefix of one, or an event of the story. */
-static int resolve(tool *t, const char *typed, char id[SL_ID_MAX]) {
-  char found[1][SL_ID_MAX];
-  size_t count = 0;
-  if (sl_resolve(t->store, SL_ID_CORRELATION, slice_of(typed), found, 1, &count) == SL_NOTFOUND &&
-      correlation_of_event(t, typed, id) == EXIT_DONE) {
-    tool_note(t, "%s is an event; this is the story it is part of", typed);
-    return EXIT_DONE;
-  }
-  return tool_resolve(t, SL_ID_CORRELATION, typed, id);
-}
-
 int run_trace(tool *t) {
   char id[SL_ID_MAX];
   uint64_t found = 0;
-  int code = resolve(t, t->args[0], id);
+  int code = story_resolve(t, t->args[0], id);
   if (code != EXIT_DONE)
     return code;
   sl_query query = {.correlation_id = slice_of(id)};

@@ -1,5 +1,6 @@
 /* Why nothing was found: the question a person has next. */
 #include "conditions.h"
+#include "story_ids.h"
 
 #include "when.h"
 
@@ -88,17 +89,6 @@ static void say_alone(tool *t, const sl_query *q) {
   text_free(&words);
   for (size_t i = 0; i < a.count; i++)
     filter_free(&a.filters[i]);
-}
-
-static int64_t appended_at(tool *t, uint64_t seq) {
-  sl_query query = {.first_seq = seq, .last_seq = seq};
-  sl_iter *iter = NULL;
-  const sl_record *r;
-  int64_t us = 0;
-  if (seq && sl_iter_start(t->store, &query, &iter) == SL_OK && sl_iter_next(iter, &r) == SL_OK)
-    us = r->appended_at_us;
-  sl_iter_close(iter);
-  return us;
 }
 
 /* Is there anything at all in the times that were asked for? */

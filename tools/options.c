@@ -40,6 +40,7 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_COUNT] = {"count", 0, NULL, "only how many"},
   [OPT_GROUP_BY] = {"group-by", 0, "FIELD", "how many of each value of a field"},
   [OPT_ORDER] = {"order", 0, "FIELD", "oldest, newest, or by a field; -FIELD: the largest first"},
+  [OPT_HOPS] = {"hops", 0, NULL, "how long it takes from one event type to the next"},
   [OPT_RAW] = {"raw", 0, NULL, "only the value, byte for byte"},
   [OPT_FOLLOW] = {"follow", 'f', NULL, "go on with new events until interrupted"},
   [OPT_OLDER_THAN] = {"older-than", 0, "AGE", "remove events appended longer ago, as 7d or 12h"},

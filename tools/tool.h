@@ -147,4 +147,6 @@ int run_compact(tool *t);
 int run_export(tool *t);
 int run_status(tool *t);
 int run_help(tool *t);
+int run_check(tool *t);
+int run_stats_hops(tool *t); /* stats --hops */
 #endif

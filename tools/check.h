@@ -1,0 +1,47 @@
+/* Anomalies of one story, each by a documented rule (docs/cli.md, "check"). */
+#ifndef TOOLS_CHECK_H
+#define TOOLS_CHECK_H
+
+#include "hops.h"
+#include "tool.h"
+#include "trace_layout.h"
+
+#include <sidelog/envelope.h>
+
+typedef struct check_event {
+  char *type, *error;     /* error: of a dead or dropped one, made safe */
+  char *broken;           /* what is wrong with the envelope; NULL: nothing */
+  sl_state state;
+  uint64_t duplicate_of;
+  bool timed;             /* it has a time of its own */
+} check_event;
+
+typedef struct story {
+  trace_node *nodes;
+  check_event *events;    /* events[i] belongs to nodes[i] */
+  size_t count, cap;
+} story;
+
+typedef struct check {
+  tool *tool;
+  hops *usual;            /* what other stories say */
+  sl_envelope_reader *reader;
+  sl_stats stats;
+  int64_t oldest_us;      /* append of the oldest event kept */
+  json *json;
+  uint64_t stories, events, findings;
+} check;
+
+/* For tool_each: takes the next event of the story. */
+typedef struct story_reader {
+  check *check;
+  story *story;
+} story_reader;
+void story_add(void *story_reader_, const sl_record *r);
+void story_free(story *s); /* idempotent */
+
+/* Called for every finding. */
+typedef void check_fn(void *arg, const story *s, size_t at, const char *kind, const char *words);
+/* False: out of memory. */
+bool check_story(check *c, story *s, check_fn *found, void *arg);
+#endif

@@ -1,0 +1,215 @@
+#include "check.h"
+#include "story_ids.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LEARN = 500000, MOST_STORIES = 100000 };
+
+/* ---------------------------------------------------------------- output --- */
+
+typedef struct printer {
+  check *check;
+  const char *title; /* the correlation; "" : events without one */
+  bool begun;
+} printer;
+
+static void to_json(check *c, const story *s, size_t at, const char *kind, const char *words) {
+  json *j = c->json;
+  json_open(j);
+  json_text_or_null(j, "correlation_id", s->nodes[at].correlation_id);
+  json_words(j, "finding", kind);
+  json_u64(j, "seq", s->nodes[at].seq);
+  json_text(j, "event_id", s->nodes[at].event_id);
+  json_words(j, "event_type", s->events[at].type);
+  json_words(j, "text", words);
+  json_close(j);
+}
+
+/* Words in lines of at most the terminal's width, behind an indent. */
+static void wrap(output *o, const char *words, int indent) {
+  int room = o->term.width ? o->term.width - indent : INT32_MAX, used = 0;
+  while (*words) {
+    size_t len = strcspn(words, " ");
+    char *word = tool_copy(words, len);
+    int width = text_width(word);
+    if (used == 0)
+      out_blanks(o, indent);
+    if (used && used + 1 + width > room) {
+      out_puts(o, "\n");
+      out_blanks(o, indent);
+      used = 0;
+    }
+    out_printf(o, "%s", used ? " " : "");
+    out_puts(o, word);
+    used += (used > 0) + width;
+    free(word);
+    words += len + (words[len] == ' ');
+  }
+  out_puts(o, "\n");
+}
+
+static void print(void *printer_, const story *s, size_t at, const char *kind, const char *words) {
+  printer *p = printer_;
+  output *o = &p->check->tool->out;
+  text safe = {0}, type = {0};
+  if (p->check->json) {
+    to_json(p->check, s, at, kind, words);
+    return;
+  }
+  if (!p->begun) {
+    out_puts(o, *p->title ? "correlation " : "events without a correlation");
+    out_safe(o, STYLE_BOLD, slice_of(p->title));
+    out_puts(o, "\n");
+  }
+  p->begun = true;
+  text_printf(&type, "  seq %" PRIu64 "  ", s->nodes[at].seq);
+  text_add_safe(&type, slice_of(s->events[at].type), o->term.unicode);
+  out_puts(o, "  ");
+  out_cell(o, strcmp(kind, "duplicate") == 0 ? STYLE_YELLOW : STYLE_RED, kind, 12, false);
+  text_cut(&type, o->term.width ? o->term.width - 14 : INT32_MAX, false, o->term.unicode);
+  out_puts(o, text_str(&type));
+  out_puts(o, "\n");
+  text_add_safe(&safe, slice_of(words), o->term.unicode);
+  wrap(o, text_str(&safe), 16);
+  text_free(&safe);
+  text_free(&type);
+}
+
+/* ----------------------------------------------------------------- input --- */
+
+typedef struct survey {
+  check *check;
+  sl_slice skip;
+  int64_t since_us; /* 0: of one correlation */
+  id_set ids;       /* the stories to check */
+  uint64_t *alone;  /* seqs of events without one */
+  size_t alone_count, alone_cap;
+} survey;
+
+static void look(void *survey_, const sl_record *r) {
+  survey *s = survey_;
+  hops_learn(s->check->usual, r, s->skip);
+  if (!s->since_us || r->appended_at_us < s->since_us)
+    return;
+  if (r->correlation_id.len) {
+    if (s->ids.count < MOST_STORIES)
+      id_set_add(&s->ids, r->correlation_id);
+    return;
+  }
+  if (s->alone_count == s->alone_cap) {
+    s->alone_cap = s->alone_cap ? s->alone_cap * 2 : 256;
+    s->alone = tool_grow(s->alone, s->alone_cap * sizeof *s->alone);
+  }
+  s->alone[s->alone_count++] = r->seq;
+}
+
+/* What is usual is learned from the newest events, and from all since the time that is asked for. */
+static int survey_store(survey *s) {
+  tool *t = s->check->tool;
+  uint64_t last = s->check->stats.last_seq, from = last > LEARN ? last - LEARN + 1 : 1;
+  sl_query recent = {.first_seq = from};
+  sl_query early = {.since_us = s->since_us, .last_seq = from - 1};
+  int code = EXIT_DONE;
+  if (s->since_us && from > 1)
+    code = tool_visit(t, &early, 0, look, s);
+  int more = tool_visit(t, &recent, 0, look, s);
+  return code == EXIT_DONE ? more : code;
+}
+
+static int check_query(check *c, const sl_query *query, const char *title) {
+  story s = {0};
+  story_reader reader = {c, &s};
+  printer p = {.check = c, .title = title};
+  int code = tool_each(c->tool, query, story_add, &reader, NULL);
+  if (!check_story(c, &s, print, &p))
+    code = tool_fail(c->tool, EXIT_STORE, "out of memory");
+  story_free(&s);
+  return code;
+}
+
+static int check_all(survey *s) {
+  check *c = s->check;
+  int code = EXIT_DONE;
+  for (size_t i = 0; i < s->ids.count && !c->tool->out.error; i++) {
+    sl_query query = {.correlation_id = slice_of(s->ids.items[i])};
+    int one = check_query(c, &query, s->ids.items[i]);
+    code = one == EXIT_DONE ? code : one;
+  }
+  for (size_t i = 0; i < s->alone_count && !c->tool->out.error; i++) {
+    sl_query query = {.first_seq = s->alone[i], .last_seq = s->alone[i]};
+    int one = check_query(c, &query, "");
+    c->stories--;
+    code = one == EXIT_DONE ? code : one;
+  }
+  if (s->ids.count == MOST_STORIES)
+    tool_note(c->tool, "only the first %d correlations since then are checked: ask for less", MOST_STORIES);
+  return code;
+}
+
+static void sum_up(check *c) {
+  text words = {0};
+  if (c->json) {
+    json_open(c->json);
+    json_u64(c->json, "correlations", c->stories);
+    json_u64(c->json, "events", c->events);
+    json_u64(c->json, "findings", c->findings);
+    json_close(c->json);
+    return;
+  }
+  out_puts(&c->tool->out, c->findings ? "\n" : "");
+  if (c->findings)
+    text_counted(&words, c->findings, "finding", "findings");
+  out_styled(&c->tool->out, c->findings ? STYLE_RED : STYLE_GREEN, c->findings ? text_str(&words) : "nothing is wrong");
+  text_clear(&words);
+  text_puts(&words, c->findings ? " in " : " with ");
+  text_counted(&words, c->events, "event", "events");
+  text_puts(&words, " of ");
+  text_counted(&words, c->stories, "correlation", "correlations");
+  out_printf(&c->tool->out, "%s\n", text_str(&words));
+  text_free(&words);
+}
+
+int run_check(tool *t) {
+  char id[SL_ID_MAX] = "";
+  check c = {.tool = t};
+  survey s = {.check = &c};
+  int code = EXIT_DONE;
+  if ((t->arg_count == 1) == option_has(&t->given, OPT_SINCE))
+    return tool_fail(t, EXIT_USAGE, "check needs a correlation id, or --since TIME; see `sidelog help check`");
+  if (!tool_time(t, OPT_SINCE, &s.since_us))
+    return EXIT_USAGE;
+  if (t->arg_count)
+    code = story_resolve(t, t->args[0], id);
+  if (code != EXIT_DONE)
+    return code;
+  sl_status st = sl_stats_get(t->store, &c.stats);
+  if (st == SL_OK)
+    st = sl_envelope_reader_new(&c.reader);
+  if (st != SL_OK)
+    return tool_fail_status(t, st, "cannot read the store");
+  c.oldest_us = appended_at(t, c.stats.first_seq);
+  c.usual = hops_new();
+  c.json = t->json ? json_new(&t->out) : NULL;
+  s.skip = slice_of(id);
+  code = survey_store(&s);
+  sl_query one = {.correlation_id = slice_of(id)};
+  int checked = code != EXIT_DONE && code != EXIT_WRONG ? code : t->arg_count ? check_query(&c, &one, id) : check_all(&s);
+  code = checked == EXIT_DONE ? code : checked;
+  if (code == EXIT_DONE || code == EXIT_WRONG) {
+    if (c.events)
+      sum_up(&c);
+    if (c.findings)
+      code = EXIT_WRONG;
+    else if (c.events == 0 && code == EXIT_DONE)
+      code = tool_fail(t, EXIT_NOTHING, "no event was appended since then");
+  }
+  json_free(c.json);
+  hops_free(c.usual);
+  sl_envelope_reader_free(c.reader);
+  id_set_free(&s.ids);
+  free(s.alone);
+  return code;
+}

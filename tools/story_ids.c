@@ -1,0 +1,90 @@
+#include "story_ids.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* An event id in place of a correlation id: the story that the event is part of. 1: not found. */
+static int correlation_of_event(tool *t, const char *typed, char id[SL_ID_MAX]) {
+  char found[1][SL_ID_MAX];
+  size_t count = 0;
+  sl_iter *iter = NULL;
+  const sl_record *r;
+  int code = EXIT_NOTHING;
+  if (sl_resolve(t->store, SL_ID_EVENT, slice_of(typed), found, 1, &count) != SL_OK)
+    return EXIT_NOTHING;
+  sl_query query = {.event_id = slice_of(found[0]), .limit = 1};
+  if (sl_iter_start(t->store, &query, &iter) == SL_OK && sl_iter_next(iter, &r) == SL_OK &&
+      r->correlation_id.len) {
+    memcpy(id, r->correlation_id.data, r->correlation_id.len);
+    id[r->correlation_id.len] = 0;
+    code = EXIT_DONE;
+  }
+  sl_iter_close(iter);
+  return code;
+}
+
+int story_resolve(tool *t, const char *typed, char id[SL_ID_MAX]) {
+  char found[1][SL_ID_MAX];
+  size_t count = 0;
+  if (sl_resolve(t->store, SL_ID_CORRELATION, slice_of(typed), found, 1, &count) == SL_NOTFOUND &&
+      correlation_of_event(t, typed, id) == EXIT_DONE) {
+    tool_note(t, "%s is an event; this is the story it is part of", typed);
+    return EXIT_DONE;
+  }
+  return tool_resolve(t, SL_ID_CORRELATION, typed, id);
+}
+
+int64_t appended_at(tool *t, uint64_t seq) {
+  sl_query query = {.first_seq = seq, .last_seq = seq};
+  sl_iter *iter = NULL;
+  const sl_record *r;
+  int64_t us = 0;
+  if (seq && sl_iter_start(t->store, &query, &iter) == SL_OK && sl_iter_next(iter, &r) == SL_OK)
+    us = r->appended_at_us;
+  sl_iter_close(iter);
+  return us;
+}
+
+/* ------------------------------------------------------------------- ids --- */
+
+static size_t hash(sl_slice s) {
+  const unsigned char *p = s.data;
+  uint64_t h = 14695981039346656037u;
+  for (size_t i = 0; i < s.len; i++)
+    h = (h ^ p[i]) * 1099511628211u;
+  return (size_t)(h ^ h >> 29);
+}
+
+static size_t *slot_of(const id_set *set, sl_slice id) {
+  size_t i = hash(id) & set->mask;
+  while (set->slots[i] && !slice_eq(slice_of(set->items[set->slots[i] - 1]), id))
+    i = (i + 1) & set->mask;
+  return &set->slots[i];
+}
+
+bool id_set_add(id_set *set, sl_slice id) {
+  if (set->count == set->cap) {
+    set->cap = set->cap ? set->cap * 2 : 64;
+    set->items = tool_grow(set->items, set->cap * sizeof *set->items);
+    free(set->slots);
+    set->mask = set->cap * 2 - 1;
+    set->slots = tool_alloc((set->mask + 1) * sizeof *set->slots);
+    memset(set->slots, 0, (set->mask + 1) * sizeof *set->slots);
+    for (size_t i = 0; i < set->count; i++)
+      *slot_of(set, slice_of(set->items[i])) = i + 1;
+  }
+  size_t *slot = slot_of(set, id);
+  if (*slot)
+    return false;
+  set->items[set->count++] = tool_copy(id.data, id.len);
+  *slot = set->count;
+  return true;
+}
+
+void id_set_free(id_set *set) {
+  for (size_t i = 0; i < set->count; i++)
+    free(set->items[i]);
+  free(set->items);
+  free(set->slots);
+  *set = (id_set){0};
+}

@@ -1,0 +1,20 @@
+/* Which story does a person mean, and which ids were met already. */
+#ifndef TOOLS_STORY_IDS_H
+#define TOOLS_STORY_IDS_H
+
+#include "tool.h"
+
+/* A correlation id, a unique prefix of one, or an event of the story. 0, or an exit status after saying why. */
+int story_resolve(tool *t, const char *typed, char id[SL_ID_MAX]);
+/* Appended when? 0: it is not there. */
+int64_t appended_at(tool *t, uint64_t seq);
+
+/* Distinct texts, in the order in which they came. Zeroed is empty. */
+typedef struct id_set {
+  char **items;
+  size_t count, cap;
+  size_t *slots, mask;
+} id_set;
+bool id_set_add(id_set *set, sl_slice id); /* false: it was there */
+void id_set_free(id_set *set);             /* idempotent */
+#endif
