@@ -1,8 +1,10 @@
-"""A TCP proxy to stand between agent and broker: slow links, silences, cut connections, answers that never come.
+"""A TCP proxy to stand between agent and broker: slow and long links, silences, cut connections, answers that never
+come.
 
 The broker must advertise the proxy's port: Proxy first, then Cluster(advertise=proxy.port), then proxy.to(port).
 """
 import collections
+import queue
 import select
 import socket
 import threading
@@ -15,6 +17,8 @@ class Proxy:
         self.port = self.listener.getsockname()[1]
         self.target = None
         self.rate = 0  # bytes a second to the broker, over all connections; 0: no limit
+        self.delay = 0.0  # seconds that everything is under way, in both directions; of connections made from then on
+        self.carried = [0, 0]  # bytes that crossed: to the broker, from it
         self.hold_requests = False  # what goes to the broker waits
         self.hold_answers = False  # what comes from it waits
         self.refuse = False
@@ -56,6 +60,10 @@ class Proxy:
             threading.Thread(target=self.pump, args=(pair, broker, client, False), daemon=True).start()
 
     def pump(self, pair, source, sink, upwards):
+        under_way = None
+        if self.delay:
+            under_way = queue.SimpleQueue()
+            threading.Thread(target=self.deliver, args=(pair, sink, upwards, under_way, self.delay), daemon=True).start()
         try:
             while True:
                 if not select.select([source], [], [], 0.5)[0]:
@@ -72,6 +80,27 @@ class Proxy:
                     time.sleep(0.005)
                 if upwards and self.rate:
                     self.spend(len(data))
+                with self.lock:
+                    self.carried[0 if upwards else 1] += len(data)
+                if under_way:
+                    under_way.put((time.monotonic(), data))
+                else:
+                    self.forward(pair, sink, data, upwards)
+        except (OSError, ValueError):
+            pass
+        finally:
+            if under_way:  # what was sent before the end arrives before it
+                under_way.put((time.monotonic(), None))
+            else:
+                self.drop(pair)
+
+    def deliver(self, pair, sink, upwards, under_way, delay):
+        try:
+            while True:
+                sent, data = under_way.get()
+                time.sleep(max(0.0, sent + delay - time.monotonic()))
+                if data is None:
+                    return
                 self.forward(pair, sink, data, upwards)
         except (OSError, ValueError):
             pass
