@@ -118,6 +118,7 @@ bool kafka_new(const kafka_options *options, kafka **out, fault *why) {
   if (!k) return out_of_memory(why);
   k->pipe[0] = k->pipe[1] = -1;
   pthread_mutex_init(&k->lock, NULL);
+  k->patience_ms = PATIENCE_LEAST_MS;
   k->transactional = options->transactional_id != NULL;
   if (!conf_options_copy(&k->options, options) || !open_pipe(k->pipe) || !(k->wire = wire_new(k->pipe[1]))) {
     out_of_memory(why);

@@ -41,7 +41,7 @@ typedef struct topic_entry {
   char name[]; /* ends in NUL */
 } topic_entry;
 
-enum { TOPIC_BUCKETS = 256 };
+enum { TOPIC_BUCKETS = 256, PATIENCE_LEAST_MS = 500, PATIENCE_MOST_MS = 8000 };
 
 struct kafka {
   rd_kafka_t *rk;
@@ -50,6 +50,7 @@ struct kafka {
   int pipe[2];
   bool transactional;
   kafka_options options;          /* a copy */
+  int patience_ms;                /* of kafka_connect */
   atomic_int known;               /* brokers by the last metadata */
   /* the loop's thread */
   rd_kafka_event_t *batch;        /* delivery reports, partly served */

@@ -49,7 +49,8 @@ void kafka_brokers(const kafka *k, int *up, int *known);
 void kafka_a_broker(const kafka *k, char *name, size_t cap); /* one that is connected; empty: none is */
 
 /* [worker] Reaches the cluster: its id (NUL-terminated; "" where the broker gives none). Refused credentials
- * are told at once (SCOPE_CLUSTER) if kafka_poll runs meanwhile; an outage takes the whole timeout. */
+ * are told at once (SCOPE_CLUSTER) if kafka_poll runs meanwhile; an outage takes the whole timeout. May take up to
+ * 8 s more where a broker is connected but slow: calls on the same handle become more patient. */
 fault kafka_connect(kafka *k, int timeout_ms, char cluster_id[64]);
 
 typedef struct kafka_topic_spec { /* how to create it when it is missing */

@@ -12,11 +12,15 @@ fault kafka_connect(kafka *k, int timeout_ms, char cluster_id[64]) {
   unsigned refused;
   fault f;
   kafka_security_fault(k, 0, &refused, NULL);
-  /* In slices: metadata waits in silence for a broker while the refusal of our password is an error event. */
+  /* In slices: metadata waits in silence for a broker while the refusal of our password is an error event. What is
+   * asked in one slice is forgotten in the next, so where a broker is connected and yet does not answer in time, they
+   * grow: over a satellite with round trips of 2 s no slice of 500 ms ever had an answer (seen). */
   do {
-    err = rd_kafka_metadata(k->rk, 0, NULL, &md, left_ms(deadline, 500));
+    const int slice = wire_up(k->wire) > 0 ? k->patience_ms : PATIENCE_LEAST_MS;
+    err = rd_kafka_metadata(k->rk, 0, NULL, &md, slice > PATIENCE_LEAST_MS ? slice : left_ms(deadline, slice));
     if (!err) break;
     if (kafka_security_fault(k, refused, NULL, &f)) return f;
+    if (wire_up(k->wire) > 0 && k->patience_ms < PATIENCE_MOST_MS) k->patience_ms *= 2;
   } while (left_ms(deadline, 1) > 0);
   if (err) return fault_of_handle(k->rk, err, "no broker of %.100s answered within %d ms",
                                   k->options.brokers, timeout_ms);

@@ -26,7 +26,8 @@ class Link(rig.Rig):
         cls.cluster.down()
 
     def tearDown(self):
-        self.link.rate, self.link.refuse = 0, False
+        self.link.rate, self.link.refuse, self.link.delay = 0, False, 0
+        self.link.cut()
         self.link.hold_requests = self.link.hold_answers = False
 
     def filled(self, count, *args, size=60):
@@ -71,6 +72,17 @@ class Link(rig.Rig):
         store.wait_settled(240 if rig.LONG else 60, agent)
         self.assertEqual(store.stats()["dead"], 0)
         self.link.rate = 0
+        check.assert_exact(self, store, self.cluster)
+
+    def test_long_round_trips(self):
+        # As over a satellite: longer than the agent first waits for a broker's answer.
+        self.link.delay = 1.0 if rig.LONG else 0.4
+        self.link.cut()
+        store, _, agent = self.filled(300)
+        store.wait_settled(120, agent)
+        self.assertEqual(store.stats()["dead"], 0)
+        self.link.delay = 0
+        self.link.cut()
         check.assert_exact(self, store, self.cluster)
 
 
