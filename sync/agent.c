@@ -27,8 +27,9 @@
 #define PAUSE_LEAST_MS 25
 #define PAUSE_MOST_MS 200
 #define TOMBSTONE_ROUNDS 8      /* of up to 4,000 events, a tick */
+#define STOP_LOOK_MS 250        /* after SIGTERM: whether the broker still says something */
+#define STOP_SILENCE_MS 3000
 #define READER_LAG_ALARM 50000  /* transactions */
-#define NOTE_TXN_BYTES "txn-bytes"
 
 /* --- the core --- */
 
@@ -127,7 +128,7 @@ static void on_error(void *arg, const fault *why, bool transport) {
 void agent_serve_kafka(agent *a) {
   static const size_t chunk = 10000;
   const kafka_sink sink = {a, on_delivered, on_error};
-  while (a->kafka && kafka_poll(a->kafka, chunk, &sink) > 0) {}
+  for (size_t served = 1; a->kafka && served > 0;) a->served += served = kafka_poll(a->kafka, chunk, &sink);
   kafka_word errors[ERRORS_MAX];
   size_t count = a->error_count;
   memcpy(errors, a->errors, count * sizeof *errors);
@@ -336,10 +337,27 @@ void agent_hold_signals(bool hold) {
 static void on_deadline(uv_timer_t *timer) {
   agent *a = timer->data;
   log_line(LEVEL_WARN, "stop-forced",
-           "still in %s at the deadline: exiting now; nothing is lost, the next start reads the outcome from the "
-           "broker", core_phase_text(core_phase_of(a->core)));
+           "still in %s without an answer from the broker: exiting now; nothing is lost, the next start reads the "
+           "outcome from it", core_phase_text(core_phase_of(a->core)));
   /* Blocked calls of librdkafka hold worker threads; leaving them is safe, as a kill would be. */
   _exit(a->exiting ? a->exit_status : a->settings.drain ? 5 : 0);
+}
+
+/* A broker that has fallen silent need not be waited for until the deadline: what it has not answered by now is as
+ * unknown as at the deadline. Our own writes are waited for, and what a slow link may still carry. */
+static void on_stop_look(uv_timer_t *timer) {
+  agent *a = timer->data;
+  core_view v;
+  core_view_get(a->core, &v);
+  const double waiting = a->kafka ? (double)kafka_waiting(a->kafka) : 0;
+  const double patience_ms = STOP_SILENCE_MS + waiting / (v.bytes_per_s > 1 ? v.bytes_per_s : 1) * 1500;
+  const bool ours =
+      v.phase == PHASE_INTENT || v.phase == PHASE_SETTLE || v.phase == PHASE_ABANDON || v.phase == PHASE_RECONCILE;
+  if (ours || a->served != a->served_seen || v.phase != a->phase_seen) a->silent_looks = 0;
+  else a->silent_looks++;
+  a->served_seen = a->served;
+  a->phase_seen = v.phase;
+  if (a->silent_looks * STOP_LOOK_MS >= patience_ms && !a->exiting) on_deadline(timer);
 }
 
 static void on_stop(uv_signal_t *signal, int number) {
@@ -349,6 +367,7 @@ static void on_stop(uv_signal_t *signal, int number) {
   log_line(LEVEL_INFO, "stopping", "signal %d: finishing what is in hand", number);
   notify_stopping();
   uv_timer_start(&a->deadline, on_deadline, (uint64_t)(a->settings.shutdown_timeout_us / 1000), 0);
+  uv_timer_start(&a->stop_look, on_stop_look, STOP_LOOK_MS, STOP_LOOK_MS);
   agent_event(a, (core_event){.kind = EVENT_STOP});
   fill_resume(a); /* one that waits for room need not */
 }
@@ -399,12 +418,14 @@ static bool setup_loop(agent *a) {
   uv_timer_init(loop, &a->look);
   uv_timer_init(loop, &a->pause);
   uv_timer_init(loop, &a->deadline);
+  uv_timer_init(loop, &a->stop_look);
   uv_idle_init(loop, &a->fill.idle);
   uv_fs_event_init(loop, &a->watch);
   uv_signal_init(loop, &a->term);
   uv_signal_init(loop, &a->intr);
   uv_signal_init(loop, &a->hup);
   a->wake.data = a->tick.data = a->report.data = a->house.data = a->look.data = a->pause.data = a->deadline.data = a;
+  a->stop_look.data = a;
   a->watch.data = a->term.data = a->intr.data = a->hup.data = a;
   return true;
 }

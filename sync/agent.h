@@ -32,6 +32,8 @@ typedef struct op_request { /* the operation under way, and what it will be DONE
   kafka_marker marker;
   bool reconciles;         /* SETTLE, ABANDON: of what an earlier handle or agent left in doubt */
   uint64_t doubt_seq;
+  int64_t begun_us;
+  int64_t note_bytes;      /* SETTLE: the learned size, where it is to be noted; else 0 */
 } op_request;
 
 typedef struct fill { /* OP_FILL: see fill.c */
@@ -45,6 +47,7 @@ typedef struct fill { /* OP_FILL: see fill.c */
 } fill;
 
 #define ERRORS_MAX 8
+#define COMMITS_KEPT 256
 
 typedef struct kafka_word { fault why; bool transport; } kafka_word;
 
@@ -73,6 +76,9 @@ struct agent {
   bool marker_waiting;     /* OP_FLUSH waits for room in the producer's queue */
   core_action flush_action;
   int64_t settled_marker_offset;
+  int64_t noted_bytes, noted_us; /* the learned size of a transaction: what the book has of it, and since when */
+  uint32_t commits_us[COMMITS_KEPT]; /* how long the last ones took; a ring */
+  size_t commits_count;
   hours hours;             /* of delivery */
   char store_id[37];       /* its sender's, as records and marker carry it */
   char transactional_id[256], cluster_id[64];
@@ -83,7 +89,10 @@ struct agent {
   uint64_t pause_ms;
   uv_timer_t look;         /* soon after a change of the log that showed nothing new: see on_log_change */
   uv_signal_t term, intr, hup;
-  uv_timer_t deadline;
+  uv_timer_t deadline, stop_look;
+  uint64_t served, served_seen;  /* what handles have said so far; the same at the last look after SIGTERM */
+  core_phase phase_seen;
+  unsigned silent_looks;         /* in a row */
   uv_work_t index_work, house_work;
   bool index_busy, index_again, house_busy;
   bool house_again, house_near; /* written by the worker, read after it */
@@ -126,6 +135,7 @@ void agent_reload_if_due(agent *a);
 /* ops.c */
 void ops_perform(agent *a, const core_action *action);
 void ops_done(agent *a, core_event done);
+#define NOTE_TXN_BYTES "txn-bytes" /* in the book: the learned size of a transaction */
 /* Of a progress topic with so many: spreads the stores by their ids. */
 int32_t ops_marker_partition(const char *sender, int32_t partitions);
 

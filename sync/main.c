@@ -5,10 +5,22 @@
 #include "keep.h"
 #include <signal.h>
 #include <stdio.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+/* Records are allocated by one thread and freed by others. With an arena for each thread of librdkafka's the holes that
+ * this leaves doubled what a drain took (70 MiB, and 33 with one arena for all, at the same speed). */
+static void keep_memory_together(void) {
+#ifdef __GLIBC__
+  mallopt(M_ARENA_MAX, 1);
+#endif
+}
 
 int main(int argc, char **argv) {
   settings s;
   settings_action action;
+  keep_memory_together();
   signal(SIGPIPE, SIG_IGN);
   agent_hold_signals(true); /* one that comes now is served once there is a loop to serve it */
   int status = settings_parse_checked(&s, &action, argc, argv, kafka_check_property, stderr);

@@ -10,6 +10,7 @@
 #define TOPIC_TIMEOUT_MS 15000
 #define INIT_TIMEOUT_MS 30000
 #define MARKER_TIMEOUT_MS 40000 /* a stranger's dead transaction may hold ours back until its timeout */
+#define NOTE_EVERY_US 10000000 /* the learned size is noted so often at most, or after a kill a slow link begins anew */
 #define MARKER_STRIDE 256 /* the note may lag so many offsets: reading them again costs less than a write each time */
 
 /* A call before the transaction need not outlast `--drain --timeout`. */
@@ -116,6 +117,8 @@ static void work_settle(op_request *r) {
   if (st == SL_OK && offset >= 0 && (noted < 0 || offset < noted || offset >= noted + MARKER_STRIDE) &&
       delivery_note_set(a->delivery, DELIVERY_NOTE_MARKER, SL_BYTES(&offset, sizeof offset)) == SL_OK)
     a->settled_marker_offset = offset;
+  if (st == SL_OK && r->note_bytes > 0)
+    delivery_note_set(a->delivery, NOTE_TXN_BYTES, SL_BYTES(&r->note_bytes, sizeof r->note_bytes));
   store_result(r, st, "the settled transaction could not be noted");
 }
 
@@ -163,6 +166,8 @@ static void after(uv_work_t *request, int status) {
     memcpy(a->cluster_id, r->cluster_id, sizeof a->cluster_id);
     r->done.cluster_id = a->cluster_id;
   }
+  if (r->action.op == OP_COMMIT && fault_is_ok(&r->done.why))
+    a->commits_us[a->commits_count++ % COMMITS_KEPT] = (uint32_t)(sl_clock_monotonic_us() - r->begun_us);
   tell_reconciled(r);
   tell_dead(a); /* before the event: the next transaction takes the attempt's memory */
   uint8_t *marker = r->marker.value; /* the event leads to the next operation, which takes the request */
@@ -220,6 +225,14 @@ static void topic_specs(agent *a, op_request *r) {
   }
 }
 
+static void note_size(agent *a, op_request *r) {
+  core_view view;
+  core_view_get(a->core, &view);
+  if ((int64_t)view.txn_bytes == a->noted_bytes || (a->noted_us && r->begun_us - a->noted_us < NOTE_EVERY_US)) return;
+  r->note_bytes = a->noted_bytes = (int64_t)view.txn_bytes;
+  a->noted_us = r->begun_us;
+}
+
 void ops_done(agent *a, core_event done) {
   a->pending = done; /* agent_event's loop picks it up: no recursion */
   a->has_pending = true;
@@ -266,6 +279,8 @@ void ops_perform(agent *a, const core_action *action) {
     }
   }
   if (action->op == OP_TOPIC || action->op == OP_MARKER_TOPIC) topic_specs(a, r);
+  r->begun_us = sl_clock_monotonic_us();
+  if (action->op == OP_SETTLE) note_size(a, r);
   r->reconciles = core_phase_of(a->core) == PHASE_RECONCILE;
   if (r->reconciles) r->doubt_seq = delivery_state_get(a->delivery)->intent.seq;
   r->work.data = r;

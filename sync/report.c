@@ -101,6 +101,8 @@ static void put_transactions(yajl_gen g, const agent_report *r) {
   put_count(g, "target_bytes", r->txn_bytes);
   put_rate(g, "events_per_s", r->events_per_s);
   put_rate(g, "bytes_per_s", r->bytes_per_s);
+  put_time(g, "commit_p50_us", r->commit_p50_us);
+  put_time(g, "commit_p95_us", r->commit_p95_us);
   yajl_gen_map_close(g);
 }
 

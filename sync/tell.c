@@ -5,6 +5,7 @@
 #include "notify.h"
 #include "report.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -141,6 +142,21 @@ void tell_changes(agent *a) {
   if (changed) tell_report(a);
 }
 
+static int ascending(const void *a, const void *b) {
+  const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return (x > y) - (x < y);
+}
+
+static void commit_times(const agent *a, agent_report *report) {
+  uint32_t times[COMMITS_KEPT];
+  const size_t n = a->commits_count < COMMITS_KEPT ? a->commits_count : COMMITS_KEPT;
+  if (n == 0) return;
+  memcpy(times, a->commits_us, n * sizeof *times);
+  qsort(times, n, sizeof *times, ascending);
+  report->commit_p50_us = times[n / 2];
+  report->commit_p95_us = times[n * 95 / 100];
+}
+
 void tell_report(agent *a) {
   core_view v;
   core_view_get(a->core, &v);
@@ -180,6 +196,7 @@ void tell_report(agent *a) {
       .lanes_limit_bytes = a->lanes_limit, .lanes_expired = v.expired, .partition_changes = v.partition_changes,
       .parked_reason = park.reason, .parked_text = park.text, .parked_remedy = park.remedy};
 #undef WALL
+  commit_times(a, &report);
   char broker[160];
   if (a->kafka) {
     kafka_brokers(a->kafka, &report.brokers_up, &report.brokers_total);

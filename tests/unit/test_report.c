@@ -25,7 +25,9 @@ static const agent_report full = {
   .error_text = "connection\nrefused", .error_us = 6, .next_try_us = 7, .backlog = 48211,
   .cursor_seq = 9, .last_seq = 10, .indexed_seq = 11, .txn_events = 100000,
   .txn_bytes = 1000000, .events_per_s = 1234.56, .bytes_per_s = 1e300, .transactions = 12, .aborts = 13,
-  .handles = 14, .lanes = lanes, .lane_count = 2, .lanes_limit_bytes = 19, .lanes_expired = 20, .partition_changes = 21, .parked_reason = "marker-ahead",
+  .handles = 14, .commit_p50_us = 7100, .commit_p95_us = 20300,
+  .lanes = lanes, .lane_count = 2,
+  .lanes_limit_bytes = 19, .lanes_expired = 20, .partition_changes = 21, .parked_reason = "marker-ahead",
       .parked_text = "1,041 > 981",
   .parked_remedy = "restored?"};
 
@@ -47,7 +49,8 @@ static void golden(void **state) {
     "\"error\":{\"code\":\"_TRANSPORT\",\"text\":\"connection\\nrefused\",\"at_us\":6},\"next_try_us\":7,\"held\":false,"
     "\"backlog\":48211,\"cursor_seq\":9,\"last_seq\":10,\"indexed_seq\":11,"
     "\"transactions\":{\"committed\":12,\"aborted\":13,\"handles\":14,\"target_events\":100000,"
-    "\"target_bytes\":1000000,\"events_per_s\":1234.6,\"bytes_per_s\":0.0},"
+    "\"target_bytes\":1000000,\"events_per_s\":1234.6,\"bytes_per_s\":0.0,"
+    "\"commit_p50_us\":7100,\"commit_p95_us\":20300},"
     "\"lanes\":[{\"topic\":\"audit\xef\xbf\xbd.v1\",\"seq\":18446744073709551615,"
     "\"oldest_us\":15,\"refused_since_us\":16,\"max_age_us\":17,\"kept_bytes\":18,"
     "\"code\":\"TOPIC_AUTHORIZATION_FAILED\",\"text\":\"not \\\"yours\\\"\"},"

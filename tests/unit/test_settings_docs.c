@@ -97,13 +97,19 @@ static void driver_defaults_are_documented(void **state) {
   free(text);
 }
 
-static void the_example_is_fine(void **state) {
+static void the_example_files_are_fine(void **state) {
   (void)state;
   char *yaml = slurp(DOCS_DIR "/sidelogd.example.yaml");
   parsed p = parse(yaml, "", NULL);
   assert_string_equal(p.said, "");
   assert_int_equal(p.status, 0);
   assert_int_equal(p.s.topic_count, 2);
+  parsed_free(&p);
+  free(yaml);
+  yaml = slurp(DOCS_DIR "/sidelogd.edge.yaml");
+  p = parse(yaml, "", NULL);
+  assert_string_equal(p.said, "");
+  assert_int_equal(p.s.queue_bytes, 4 << 20);
   parsed_free(&p);
   free(yaml);
 }
@@ -154,7 +160,7 @@ int main(void) {
     cmocka_unit_test(the_man_page_is_roff),
     cmocka_unit_test(configuration_md_is_up_to_date),
     cmocka_unit_test(driver_defaults_are_documented),
-    cmocka_unit_test(the_example_is_fine),
+    cmocka_unit_test(the_example_files_are_fine),
     cmocka_unit_test(examples_in_the_documents_are_fine),
     cmocka_unit_test(the_unit_starts_what_there_is),
   };
