@@ -21,11 +21,14 @@ BUILD = pathlib.Path(os.environ.get("SIDELOG_BUILD") or HERE.parent / "build-ben
 COMMIT_MS = "10"  # what the null sink takes for a broker's commit; a Kafka on the same host takes 7 to 25 ms
 SIZES = {
     "full": dict(rounds=4000, prefill=200_000, slices=5, seconds=2, events=5_000_000, warm=4000, cold=8, rebuild=3,
-                 gib=10, opens=5, written=64_000),
+                 gib=10, opens=5, written=64_000, backlog=500_000, turns=3, memory=(100_000, 500_000, 2_000_000), lone=200,
+                 steady=60, link=12_000, hosts=200, fleet_seconds=30),
     "quick": dict(rounds=400, prefill=10_000, slices=3, seconds=0.5, events=200_000, warm=500, cold=1, rebuild=2,
-                  gib=0.2, opens=2, written=6400),
+                  gib=0.2, opens=2, written=6400, backlog=50_000, turns=1, memory=(50_000,), lone=50, steady=5, link=2000,
+                  hosts=20, fleet_seconds=5),
     "smoke": dict(rounds=20, prefill=1000, slices=1, seconds=0.2, events=20_000, warm=20, cold=1, rebuild=1,
-                  gib=0.01, opens=1, written=640),
+                  gib=0.01, opens=1, written=640, backlog=2000, turns=1, memory=(2000,), lone=3, steady=1, link=200, hosts=2,
+                  fleet_seconds=1),
 }
 
 
@@ -110,8 +113,16 @@ def run_bytes(folder, size, series):
     series.read(program("bytes", folder / "bytes", size["prefill"], size["written"]))
 
 
+def delivery(part):
+    def run_part(folder, size, series):
+        import uplink  # wants a broker's jars, which the other parts do without
+        uplink.PARTS[part](folder, size, series)
+    return run_part
+
+
+DELIVERY = {part: delivery(part) for part in ("uplink", "rest", "memory", "link", "fleet")}
 PARTS = {"append": run_append, "many": run_many, "beside": run_beside, "kafka": run_kafka, "lookup": run_lookup,
-         "open": run_open, "bytes": run_bytes}
+         "open": run_open, "bytes": run_bytes, **DELIVERY}
 
 # ---------------------------------------------------------------- the table
 
@@ -131,6 +142,7 @@ COMMIT = (["p50_us", "p99_us", "rate"], ("p50_us", "plain", "p50 of plain's"))
 MANY = ["rate", "p50_us", "p99_us", "fairness"]
 WARM = (["p50_us", "p99_us"], ("p50_us", "sqlite", "p50 of SQLite's"))
 COLD = (["p50_us", "p99_us", "all_p50_us"], ("p50_us", "sqlite", "p50 of SQLite's"))
+BACKLOG = (["rate", "rate_delivering", "cpu_s"], ("rate", "raw", "rate of raw's"))
 # Place in docs/performance.md, case, title, columns (units), and what a ratio is taken of: unit, side, heading.
 TABLES = [
     ("append", "append/1", "1 event of 1 KB a commit", *COMMIT),
@@ -146,10 +158,30 @@ TABLES = [
     ("space", "index/rebuild", "Index built again from the log", ["rate"], None),
     ("space", "open", "Opening", ["p50_us", "p99_us"], None),
     ("space", "disk/event", "On disk, bytes an event with a value of 200 bytes", ["bytes"], None),
+    ("backlog", "uplink/1-KB", "A backlog of events of 1 KB", *BACKLOG),
+    ("backlog", "uplink/100-B", "A backlog of events of 100 bytes", *BACKLOG),
+    ("latency", "latency", "Append to receipt", ["p50_ms", "p95_ms", "p99_ms"], None),
+    ("start", "start", "From exec to the first record on the broker", ["first_ms"], None),
+    ("memory", "memory/default", "Most memory while draining, defaults", ["anonymous_mib", "own_mib"], None),
+    ("memory", "memory/edge", "The same, small profile", ["anonymous_mib", "own_mib"], None),
+    ("link", "link", "A link of", ["useful", "of_link", "again", "still_s", "aborted"], None),
+    ("fleet", "fleet", "Agents with an event a second each", ["txn_rate", "wait_p50", "wait_p95", "commit_p50",
+                                                              "commit_p95", "broker_ms", "agent_ms", "own_mib"], None),
     ("space", "written", "Written to the device, bytes an event with a value of 200 bytes", ["device"], None),
 ]
 HEADINGS = {"p50_us": "p50 us", "p99_us": "p99 us", "rate": "events/s", "fairness": "slowest/fastest",
-            "all_p50_us": "with the opening", "bytes": "bytes", "device": "bytes"}
+            "all_p50_us": "with the opening", "bytes": "bytes", "device": "bytes",
+            "rate_delivering": "without the start", "cpu_s": "CPU s per million", "p50_ms": "p50 ms", "p95_ms": "p95 ms",
+            "p99_ms": "p99 ms", "first_ms": "ms", "anonymous_mib": "RssAnon MiB", "own_mib": "own MiB",
+            "useful": "useful bytes/s", "of_link": "of the link", "again": "sent in vain", "still_s": "longest stop s",
+            "aborted": "aborted", "txn_rate": "transactions/s", "wait_p50": "receipt p50 ms", "wait_p95": "receipt p95 ms",
+            "commit_p50": "commit p50 ms", "commit_p95": "commit p95 ms", "broker_ms": "broker CPU ms/txn",
+            "agent_ms": "agent CPU ms/txn"}
+
+
+def spoken(name):
+    return name.replace("/", ", ").replace("kB, s", "kB/s").replace(",-", ", ").replace("-", " ") if "kB" in name or "agents" in name \
+        else name.replace("/", ", ")
 
 
 def tables(series, place=None):
@@ -160,7 +192,7 @@ def tables(series, place=None):
             continue
         rows = [["", *(HEADINGS[u] for u in units), *([against[2]] if against else [])]]
         for name in names:
-            row = [name[len(case) + 1:].replace("/", ", "), *(cell(series.get(name, u)) for u in units)]
+            row = [spoken(name[len(case) + 1:]), *(cell(series.get(name, u)) for u in units)]
             if against:
                 base = f"{case}/{against[1]}"
                 row.append("" if name == base else cell(series.ratio(name, base, against[0])))
@@ -186,6 +218,30 @@ BARS = [
     ("index built again, events/s", lambda s: s.get("index/rebuild/sidelog", "rate"), ">=", 150_000),
     ("opening 10 GiB with nothing in memory, us", lambda s: s.get("open/10-gib/cold", "p50_us"), "<=", 100_000),
 ]
+
+# The same of the parts that need a broker, each in its place: they are run apart.
+DELIVERY_BARS = {
+    "backlog": [
+        ("a backlog of 1 KB, rate of raw's", lambda s: s.ratio("uplink/1-KB/sidelog", "uplink/1-KB/raw", "rate"), ">=", 0.85),
+        ("a backlog of 100 B, rate of raw's", lambda s: s.ratio("uplink/100-B/sidelog", "uplink/100-B/raw", "rate"), ">=", 0.7),
+    ],
+    "latency": [
+        ("append to receipt, idle, p95 ms", lambda s: s.get("latency/lone-event/sidelog", "p95_ms"), "<", 50),
+        ("append to receipt, 1,000 events/s, p95 ms", lambda s: s.get("latency/1,000-a-second/sidelog", "p95_ms"), "<", 100),
+    ],
+    "start": [("first record with a backlog of 10 GiB, ms", lambda s: s.get("start/10-GiB-waiting/cold", "first_ms"), "<", 1000)],
+    "memory": [
+        ("own memory, defaults, MiB", lambda s: worst(s, "memory/default/"), "<=", 64),
+        ("own memory, small profile, MiB", lambda s: worst(s, "memory/edge/"), "<=", 24),
+    ],
+    "link": [("useful share of 128 kB/s with 100 ms each way",
+              lambda s: s.get("link/128-kB/s,-100-ms-each-way", "of_link"), ">=", 0.85)],
+}
+
+
+def worst(series, prefix):
+    found = [max(units["own_mib"]) for name, units in series.values.items() if name.startswith(prefix)]
+    return [max(found)] if found else None
 
 
 def print_tables(series):
@@ -216,9 +272,9 @@ def put_into(path, texts):
     path.write_text(page, encoding="utf-8")
 
 
-def judge(series):
+def judge(series, bars=BARS):
     out = []
-    for text, figure, how, bar in BARS:
+    for text, figure, how, bar in bars:
         values = figure(series)
         if not values:
             continue
@@ -274,7 +330,7 @@ def main():
     if about["load"] > 0.5:
         print(f"load {about['load']:.1f}: this machine is not quiet, and the figures tell of that", flush=True)
     try:
-        for name in options.only or [p for p in PARTS if p != "kafka" or options.size != "smoke"]:
+        for name in options.only or [p for p in PARTS if p not in DELIVERY and (p != "kafka" or options.size != "smoke")]:
             begun = time.monotonic()
             PARTS[name](folder, size, series)
             print(f"[{name}: {time.monotonic() - begun:.0f} s]", file=sys.stderr)
@@ -283,15 +339,20 @@ def main():
     print("\nEach figure: the median of the parts of a run (lowest..highest). Ratios are taken part by part.")
     print_tables(series)
     bars = judge(series)
-    if bars:
-        print("\nBars\n  " + "\n  ".join(bar_lines(bars)))
+    delivery_bars = {place: judge(series, some) for place, some in DELIVERY_BARS.items()}
+    said_bars = bars + [bar for some in delivery_bars.values() for bar in some]
+    if said_bars:
+        print("\nBars\n  " + "\n  ".join(bar_lines(said_bars)))
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(
-            {"machine": about, "size": options.size, "series": series.values, "bars": bars}, indent=1) + "\n")
+            {"machine": about, "size": options.size, "series": series.values, "bars": said_bars}, indent=1) + "\n")
     if options.docs:
         texts = {place: markdown(series, place) for place in {where for where, *_ in TABLES}}
         texts["machine"] = "\n".join(["```", *host, "```"])
         texts["bars"] = "\n".join(["```", *bar_lines(bars), "```"]) if len(bars) == len(BARS) else ""
+        for place, some in delivery_bars.items():
+            if texts.get(place) and some:
+                texts[place] = "\n".join([texts[place], "", "```", *bar_lines(some), "```"])
         put_into(pathlib.Path(options.docs), texts)
 
 

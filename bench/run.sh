@@ -4,7 +4,8 @@
 #   bench/run.sh [OPTIONS] [FOLDER]   FOLDER: where to write, on the disk to be measured (default: here)
 #     --quick           a minute, for a first look: small sizes, wide spread
 #     --smoke           seconds: whether the programs work, the figures mean nothing
-#     --only PART       append, many, beside, kafka, lookup, open or bytes (may be repeated)
+#     --only PART       append, many, beside, kafka, lookup, open or bytes (may be repeated); and, which are not run
+#                       unless they are named: uplink, rest, memory, link, fleet (delivery to a real Kafka)
 #     --json FILE       all figures as JSON, too
 #     --docs FILE       puts the tables into FILE, where docs/performance.md has its marks
 #     --no-setup        install nothing
@@ -24,7 +25,7 @@ done
 build=${SIDELOG_BENCH_BUILD:-$PWD/build-bench}
 [[ -e $build/build.ninja ]] || meson setup "$build" --buildtype=release -Db_ndebug=true >/dev/null
 log=$(mktemp)
-if ! ninja -C "$build" bench-all sync/sidelogd tools/sidelog >"$log" 2>&1; then
+if ! ninja -C "$build" bench-all sync/sidelogd tools/sidelog tests/kafka/kread >"$log" 2>&1; then
   grep -E -A 12 '^FAILED:|: error: ' "$log" >&2
   exit 1
 fi

@@ -422,3 +422,6 @@ def run_fleet(folder, size, series):
             fleet(bench, series, size["hosts"], size["fleet_seconds"], budget)
     finally:
         bench.down()
+
+
+PARTS = {"uplink": run_uplink, "rest": run_rest, "memory": run_memory, "link": run_link, "fleet": run_fleet}

@@ -169,7 +169,8 @@ const setting_row settings_rows[] = {
    .argument = "DURATION",
    .text = "from SIGTERM to the exit, at the latest",
    .more = "Within it the transaction at hand is committed. Cut short, nothing is lost: the next start "
-           "finds out what arrived."},
+           "finds out what arrived. A broker that has said nothing for 3 s, and longer on a slow link, is not "
+           "waited for any more."},
   {.group = "Running", .path = "report_interval", .type = TYPE_DURATION,
    .offset = offsetof(settings, report_interval_us), .min = 100 * MS, .max = 10 * SECOND, .preset = "1s",
    .argument = "DURATION",
