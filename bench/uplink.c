@@ -6,7 +6,8 @@
  *   bench-uplink watch STORE SEQ                       waits until event SEQ is sent, prints when (monotonic us)
  *   bench-uplink lone STORE TOPIC COUNT                each when nothing is pending: microseconds from the call of
  *                                                      sl_append to its receipt, a line each
- *   bench-uplink steady STORE TOPIC RATE SECONDS       so many a second, each in a call of its own; lines as above
+ *   bench-uplink steady STORE TOPIC RATE SECONDS       so many a second by four threads, each in a call of its
+ *                                                      own; lines as above
  *   bench-uplink fleet FOLDER STORES TOPIC SECONDS     one a second into each of FOLDER/0, FOLDER/1, ...; lines as above */
 #include "bench.h"
 #include "store/delivery.h"
@@ -102,16 +103,20 @@ static void lone(const char *path, const char *topic, unsigned count) {
   sl_close(store);
 }
 
-/* --- a steady rate: one thread appends by the clock, the other looks for receipts --- */
+/* --- a steady rate: some threads append by the clock, one looks for receipts --- */
+
+enum { APPENDERS = 4 };
 
 typedef struct pace {
   sl_store *store;
   const char *topic;
   unsigned rate;
-  uint64_t total, first_seq;
-  double *begun;
-  atomic_uint_fast64_t appended;
+  uint64_t total, before; /* newest seq before */
+  double start;
+  atomic_uint_fast64_t *due; /* by seq; 0: not appended yet */
 } pace;
+
+typedef struct appender { pace *pace; unsigned number; pthread_t thread; } appender;
 
 static void until_us(double when) {
   const double left = when - now_us();
@@ -119,40 +124,44 @@ static void until_us(double when) {
 }
 
 static void *append_steadily(void *arg) {
-  pace *p = arg;
-  const double start = now_us();
-  for (uint64_t i = 0; i < p->total; i++) {
+  const appender *a = arg;
+  pace *p = a->pace;
+  for (uint64_t i = a->number; i < p->total; i += APPENDERS) {
     event e;
     uint64_t seq;
-    event_make((uint64_t)start + i, 200, &e);
+    event_make((uint64_t)p->start + i, 200, &e);
     const sl_event one = event_on(p->topic, &e);
-    const double due = start + (double)i * 1e6 / p->rate;
+    const double due = p->start + (double)i * 1e6 / p->rate; /* a late append counts as waiting */
     until_us(due);
-    p->begun[i] = due; /* a late append counts as waiting */
     must(sl_append(p->store, &one, &seq), "append");
-    if (i == 0) p->first_seq = seq;
-    if (seq != p->first_seq + i) stop("somebody else appends");
-    atomic_store(&p->appended, i + 1);
+    if (seq <= p->before || seq > p->before + p->total) stop("somebody else appends");
+    atomic_store(&p->due[seq - p->before - 1], (uint64_t)due);
   }
   return NULL;
 }
 
 static void steady(const char *path, const char *topic, unsigned rate, unsigned seconds) {
+  static appender appenders[APPENDERS];
   pace p = {.topic = topic, .rate = rate, .total = (uint64_t)rate * seconds};
-  pthread_t thread;
   p.store = open_store(path, 0);
-  p.begun = need(calloc(p.total, sizeof *p.begun));
-  if (pthread_create(&thread, NULL, append_steadily, &p) != 0) stop("no thread");
+  p.due = need(calloc(p.total, sizeof *p.due));
+  const sl_status looked = sl_wait(p.store, UINT64_MAX - 1, 0, &p.before);
+  if (looked != SL_TIMEOUT) must(looked, "look");
+  p.start = now_us();
+  for (unsigned i = 0; i < APPENDERS; i++) {
+    appenders[i] = (appender){.pace = &p, .number = i};
+    if (pthread_create(&appenders[i].thread, NULL, append_steadily, &appenders[i]) != 0) stop("no thread");
+  }
   for (uint64_t i = 0; i < p.total; i++) {
     const double until = now_us() + PATIENCE_US;
-    while (i >= atomic_load(&p.appended) || !is_sent(p.store, p.first_seq + i)) {
+    while (atomic_load(&p.due[i]) == 0 || !is_sent(p.store, p.before + i + 1)) {
       if (now_us() > until) stop("event %" PRIu64 " of the steady rate is not sent after a minute", i);
       usleep(LOOK_US);
     }
-    printf("%.0f\n", now_us() - p.begun[i]);
+    printf("%.0f\n", now_us() - (double)atomic_load(&p.due[i]));
   }
-  pthread_join(thread, NULL);
-  free(p.begun);
+  for (unsigned i = 0; i < APPENDERS; i++) pthread_join(appenders[i].thread, NULL);
+  free(p.due);
   sl_close(p.store);
 }
 

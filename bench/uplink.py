@@ -221,29 +221,23 @@ def latency(bench, series, parts, lone, rate, seconds):
             told(series, f"latency/{case}/sidelog", unit, column)
 
 
-def startup(bench, series, gib, parts):
-    """From exec to the first record that any reader sees on the broker; the files in memory or dropped from it."""
-    value, found = 100_000, {"warm": [], "cold": []}
-    for state in found:
-        for _ in range(parts):
-            topic = bench.topic()
-            with bench.store(topic, int(gib * (1 << 30) / value) + 1, value) as store:
-                if state == "cold":
-                    tool("uplink", "drop", store.path)
-                eye = subprocess.Popen([rig.tool("bench/bench-raw"), bench.brokers, "first", topic],
-                                       stdout=subprocess.PIPE, text=True)
-                agent = rig.Agent(store, bench.brokers)
-                try:
-                    eye.stdout.readline()
-                    begun = time.monotonic()
-                    agent.start()
-                    found[state].append((float(eye.stdout.readline()) / 1e6 - begun) * 1000)
-                finally:
-                    agent.end()
-                    eye.kill()
-            tool("raw", bench.brokers, "topic", topic, 0)
-    for state, times in found.items():
-        told(series, f"start/{gib:g}-GiB-waiting/{state}", "first_ms", times)
+def startup(bench, series, gib):
+    """From exec to the first record that any reader sees on the broker, with nothing of the store in memory."""
+    value, topic = 100_000, bench.topic()
+    with bench.store(topic, int(gib * (1 << 30) / value) + 1, value) as store:
+        tool("uplink", "drop", store.path)
+        eye = subprocess.Popen([rig.tool("bench/bench-raw"), bench.brokers, "first", topic], stdout=subprocess.PIPE,
+                               text=True)
+        agent = rig.Agent(store, bench.brokers)
+        try:
+            eye.stdout.readline()
+            begun = time.monotonic()
+            agent.start()
+            took = float(eye.stdout.readline()) / 1e6 - begun
+        finally:
+            agent.end()
+            eye.kill()
+    told(series, f"start/{gib:g}-GiB-waiting", "first_ms", [took * 1000])
 
 
 def run_uplink(folder, size, series):
@@ -259,7 +253,7 @@ def run_rest(folder, size, series):
     bench = Bench(folder / "rest")
     try:
         latency(bench, series, size["turns"], size["lone"], 1000, size["steady"])
-        startup(bench, series, size["gib"], 1)
+        startup(bench, series, size["gib"])
     finally:
         bench.down()
 
@@ -387,6 +381,7 @@ def fleet(bench, series, hosts, seconds, budget):
         for agent in agents:
             rig.wait_until("every agent to deliver", lambda a=agent: " delivering: " in a.log(), 240)
         tool("uplink", "fleet", folder, hosts, topic, 5)  # every topic is known, every handle warm
+        written = [log_bytes(bench, name) for name in ("__sidelog_progress", "__transaction_state")]
         cpu, before = processor(bench.broker_pid()), commits(agents)
         ours = sum(processor(a.process.pid) for a in agents)
         begun = time.monotonic()
@@ -396,6 +391,8 @@ def fleet(bench, series, hosts, seconds, budget):
         done = commits(agents) - before
         reports = [a.store.status()[1]["agent"]["report"]["transactions"] for a in agents]
         memory = [own_memory(a.process.pid) / MIB for a in agents]
+        written = [log_bytes(bench, name) - bytes_ for name, bytes_ in
+                   zip(("__sidelog_progress", "__transaction_state"), written)]
         case = f"fleet/{hosts}-agents/budget-{budget}"
         told(series, case, "txn_rate", [done / took])
         told(series, case, "broker_cpu", [cpu / took])
@@ -403,6 +400,8 @@ def fleet(bench, series, hosts, seconds, budget):
         told(series, case, "agent_ms", [ours / done * 1000])
         told(series, case, "commit_p50", [percentile([r["commit_p50_us"] / 1000 for r in reports], 0.5)])
         told(series, case, "commit_p95", [percentile([r["commit_p95_us"] / 1000 for r in reports], 0.5)])
+        told(series, case, "marker_bytes", [written[0] / done])
+        told(series, case, "state_bytes", [written[1] / done])
         told(series, case, "wait_p50", [percentile(waits, 0.5)])
         told(series, case, "wait_p95", [percentile(waits, 0.95)])
         told(series, case, "own_mib", [percentile(memory, 0.5)])
