@@ -478,7 +478,7 @@ static bool make_core(agent *a) {
   size_t len = 0;
   int64_t bytes = 0;
   if (delivery_note_get(a->delivery, NOTE_TXN_BYTES, &bytes, sizeof bytes, &len) == SL_OK && len == sizeof bytes)
-    config.txn_start_bytes = bytes;
+    config.txn_start_bytes = a->noted_bytes = bytes;
   if (!sl_random(config.incarnation, sizeof config.incarnation) ||
       !sl_random(&config.seed, sizeof config.seed))
     return false;

@@ -10,7 +10,9 @@
 #define TOPIC_TIMEOUT_MS 15000
 #define INIT_TIMEOUT_MS 30000
 #define MARKER_TIMEOUT_MS 40000 /* a stranger's dead transaction may hold ours back until its timeout */
-#define NOTE_EVERY_US 10000000 /* the learned size is noted so often at most, or after a kill a slow link begins anew */
+/* The learned size is noted so often at most, or when it is four times what was noted, or a quarter: after a kill a slow
+ * link must not begin anew. */
+#define NOTE_EVERY_US 10000000
 #define MARKER_STRIDE 256 /* the note may lag so many offsets: reading them again costs less than a write each time */
 
 /* A call before the transaction need not outlast `--drain --timeout`. */
@@ -228,8 +230,10 @@ static void topic_specs(agent *a, op_request *r) {
 static void note_size(agent *a, op_request *r) {
   core_view view;
   core_view_get(a->core, &view);
-  if ((int64_t)view.txn_bytes == a->noted_bytes || (a->noted_us && r->begun_us - a->noted_us < NOTE_EVERY_US)) return;
-  r->note_bytes = a->noted_bytes = (int64_t)view.txn_bytes;
+  const int64_t bytes = (int64_t)view.txn_bytes, noted = a->noted_bytes;
+  const bool far = bytes >= noted * 4 || bytes <= noted / 4;
+  if (bytes == noted || (!far && a->noted_us && r->begun_us - a->noted_us < NOTE_EVERY_US)) return;
+  r->note_bytes = a->noted_bytes = bytes;
   a->noted_us = r->begun_us;
 }
 

@@ -38,6 +38,21 @@ class Plain(rig.Rig):
             self.assertEqual(headers.get("x-causation-id"), event.get("causation_id"))
             self.assertEqual(headers.get("x-tenant"), event.get("tenant_id"))
 
+    def test_what_was_learned_of_the_size_survives_a_kill(self):
+        store, topic = self.store(), self.topic()
+        store.append_lines(rig.numbered(6000, size=900, rnd=self.random), topic=topic)
+        agent = self.agent(store).start()
+        store.wait_settled(60, agent)
+        learned = store.status()[1]["agent"]["report"]["transactions"]["target_bytes"]
+        self.assertGreater(learned, 1 << 20, "it grows with a backlog")
+        agent.kill()
+        again = self.agent(store, brokers="127.0.0.1:9").start()  # nobody there: nothing new can be learned
+
+        def target():
+            report = store.status()[1]["agent"]["report"]
+            return report["pid"] == again.process.pid and report["transactions"]["target_bytes"]
+        self.assertGreaterEqual(rig.wait_until("the new agent's report", target), learned // 4)
+
     def test_any_bytes_key_and_headers(self):
         store, topic = self.store(), self.topic()
         values = [
