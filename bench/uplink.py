@@ -274,7 +274,7 @@ def run_memory(folder, size, series):
 LINKS = [
     ("128-kB/s,-100-ms-each-way", 128_000, 0.1, None, 1),
     ("128-kB/s,-1-s-each-way", 128_000, 1.0, None, 0.5),
-    ("the-same,-transactions.timeout-60s", 128_000, 1.0, None, 1),
+    ("128-kB/s,-1-s-each-way,-transactions.timeout-60s", 128_000, 1.0, None, 1),
     ("128-kB/s,-100-ms,-cut-every-2-to-5-s", 128_000, 0.1, (2, 5), 0.5),
 ]
 
