@@ -5,7 +5,10 @@
 #include "store/slots.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 
 enum { THREADS = 6, ROUNDS = 60, PROCESSES = 3, BIG = 40000, MANY = 5 };
 
@@ -342,6 +345,70 @@ static void the_slots_of_the_dead_are_freed(void **state) {
   assert_int_equal(kit_append(k, "alone", "v"), 2);
 }
 
+/* A producer whose batch is too large for a slot, and who waits for the lead; that is seen from outside. */
+static pid_t start_waiting(kit *k, bool appends, int tell) {
+  const pid_t pid = fork();
+  if (pid != 0) return pid;
+  prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when it is stopped, and the test fails */
+  static char big[BIG];
+  sl_store *store; /* the child's own */
+  if (sl_open(k->path, NULL, &store) != SL_OK) _exit(2);
+  if (!appends) { /* ends as one that nobody waits for: a zombie */
+    const int i = slots_claim(store->log->slots);
+    slots_queue(store->log->slots, (unsigned)i);
+    _exit(0);
+  }
+  const sl_event e = {.topic = SL_STR("late"), .value = {big, BIG}};
+  uint64_t seq = 0;
+  const sl_status status = sl_append(store, &e, &seq);
+  if (write(tell, &seq, sizeof seq) != sizeof seq) _exit(3);
+  _exit(status == SL_OK ? 0 : 4);
+}
+
+static double append_some_more(kit *k, int count) {
+  struct timespec before, after;
+  clock_gettime(CLOCK_MONOTONIC, &before);
+  for (int i = 0; i < count; i++) kit_append(k, "t", "v");
+  clock_gettime(CLOCK_MONOTONIC, &after);
+  return (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) / 1e9;
+}
+
+/* The turn is kept for it once, not at every commit: that would be at least 2 ms each time. */
+static void who_does_not_come_for_its_turn_holds_nobody_up(void **state) {
+  enum { APPENDS = 500 };
+  kit *k = *state;
+  slots *s = k->store->log->slots;
+  for (int zombie = 0; zombie < 2; zombie++) {
+    int tell[2], code;
+    uint64_t seq = 0;
+    siginfo_t info;
+    assert_int_equal(pipe(tell), 0);
+    const double alone = append_some_more(k, APPENDS);
+    while (slots_try_lead(s, -1) != LEAD_TAKEN) continue;
+    const pid_t pid = start_waiting(k, !zombie, tell[1]);
+    assert_true(pid > 0);
+    for (bool waits = false; !waits;)
+      for (unsigned i = 0; i < SLOT_COUNT; i++) waits |= atomic_load(&slots_at(s, i)->state) == SLOT_WAITING;
+    if (zombie) assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+    else assert_int_equal(kill(pid, SIGSTOP) + waitpid(pid, &code, WUNTRACED), pid);
+    slots_end_lead(s, 1);
+    const double beside = append_some_more(k, APPENDS);
+    if (beside > 2 * alone + APPENDS * 0.001) fail_msg("%.3f s alone, %.3f s beside it", alone, beside);
+    const uint64_t last = kit_head(k).last_seq;
+    if (!zombie) { /* it goes on where it stood */
+      assert_int_equal(kill(pid, SIGCONT), 0);
+      assert_int_equal(read(tell[0], &seq, sizeof seq), sizeof seq);
+      assert_int_equal(seq, last + 1);
+    }
+    assert_int_equal(waitpid(pid, &code, 0), pid);
+    assert_int_equal(code, 0);
+    append_some_more(k, 1025); /* the dead are looked for now and then */
+    for (unsigned i = 0; i < SLOT_COUNT; i++) assert_int_equal(atomic_load(&slots_at(s, i)->owner), 0);
+    close(tell[0]);
+    close(tell[1]);
+  }
+}
+
 static void who_opens_alone_finds_no_slots_of_earlier_processes(void **state) {
   kit *k = *state;
   slots *s = k->store->log->slots;
@@ -383,6 +450,7 @@ int main(void) {
     TEST(where_all_do_not_fit_together_some_do),
     TEST(a_dead_leaders_slots_are_decided_by_the_log),
     TEST(the_slots_of_the_dead_are_freed),
+    TEST(who_does_not_come_for_its_turn_holds_nobody_up),
     TEST(who_opens_alone_finds_no_slots_of_earlier_processes),
     TEST(one_event_may_be_relaxed_and_the_log_knows),
   };
