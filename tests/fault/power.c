@@ -1,7 +1,7 @@
 /*
  * Power cuts. A program lives with a store - creates it, appends alone, in batches, from threads and from
- * processes, durably, relaxed and asynchronously, indexes, delivers, gives up attempts, trims, moves its clock,
- * fills its quota, builds its index anew - while record.c writes down every change of a file, every flush, and
+ * processes, durably, relaxed and asynchronously, indexes, delivers, gives up attempts, opens a lane and empties it,
+ * trims, compacts, moves its clock, fills its quota, builds its index anew - while record.c writes down every change of a file, every flush, and
  * what was promised when. Then, for each flush, replay.c makes the disks that a power cut in the middle of it can
  * have left, and each is judged:
  *
@@ -185,9 +185,31 @@ static void append_in_processes(void) {
 
 typedef enum outcome { SETTLE, ABANDON, LEAVE_OPEN } outcome;
 
+static const char *sick; /* the topic that has a lane; NULL: none, and the one that is open is emptied */
+
+/* The events that wait in the lane, sent now. */
+static size_t drain_lane(const sl_lane *lane, uint64_t cursor, delivery_verdict *v) {
+  sl_iter *iter;
+  const sl_record *r;
+  size_t count = 0;
+  const sl_query q = {.first_seq = lane->seq + 1, .last_seq = cursor, .topic = lane->topic};
+  if (lane->seq >= cursor) return 0;
+  TRY(sl_iter_start(store, &q, &iter));
+  while (sl_iter_next(iter, &r) == SL_OK) {
+    v[count] = (delivery_verdict){.seq = r->seq, .verdict = SL_VERDICT_SENT, .place = r->occurred_at_us};
+    if (r->duplicate_of) {
+      v[count].verdict = SL_VERDICT_DUPLICATE;
+      v[count].place = (int64_t)r->duplicate_of;
+    }
+    count++;
+  }
+  sl_iter_close(iter);
+  return count;
+}
+
 /* Delivers up to `most` waiting events, each to the offset that is its number. */
 static void deliver(size_t most, outcome end) {
-  static delivery_verdict v[MOST];
+  static delivery_verdict v[MOST], waited[MOST];
   static sl_letter letters[MOST];
   sl_delivery *d;
   sl_iter *iter;
@@ -199,8 +221,13 @@ static void deliver(size_t most, outcome end) {
   const delivery_state *s = delivery_state_get(d);
   if (s->has_intent) TRY(delivery_abandon(d));
   const sl_query waiting = {.first_seq = s->cursor.seq + 1, .last_seq = reached, .limit = most};
-  delivery_attempt a = {.progress = s->cursor, .verdicts = v, .marked = true};
+  delivery_attempt a = {.progress = s->cursor, .verdicts = v, .lane_verdicts = waited, .marked = true};
   a.progress.attempt = s->last_attempt + 1;
+  sl_lane lane = {.topic = sick ? sl_slice_of(sick) : (sl_slice){0}, .seq = s->cursor.seq};
+  if (s->cursor.lane_count > 0) lane.seq = s->cursor.lanes[0].seq;
+  if (s->cursor.lane_count > 0 && !sick) a.lane_count = drain_lane(&s->cursor.lanes[0], s->cursor.seq, waited);
+  a.progress.lanes = &lane;
+  a.progress.lane_count = sick != NULL;
   if (reached > s->cursor.seq) {
     TRY(sl_iter_start(store, &waiting, &iter));
     while (sl_iter_next(iter, &r) == SL_OK) {
@@ -208,7 +235,9 @@ static void deliver(size_t most, outcome end) {
       letters[count] = (sl_letter){.seq = r->seq, .attempt = a.progress.attempt, .first_failure_us = 1,
                                    .last_failure_us = 1, .attempts = 1, .error_class = SL_STR("C"),
                                    .error_code = SL_STR("E"), .topic = SL_STR("t")};
-      if (r->duplicate_of) {
+      if (sick && sl_slice_eq(r->topic, sl_slice_of(sick))) {
+        v[count].verdict = SL_VERDICT_LANE;
+      } else if (r->duplicate_of) {
         v[count].verdict = SL_VERDICT_DUPLICATE;
         v[count].place = (int64_t)r->duplicate_of;
       } else if (r->occurred_at_us % 29 == 0) {
@@ -299,6 +328,7 @@ static void live(void) {
   append_some(4, 0);
   append_in_threads();
   append_async(20);
+  sick = "t2";
   deliver(1000, LEAVE_OPEN);
   record_move_clock(INT64_C(2000000) * HOUR);
   append_some(4, 0);
@@ -312,13 +342,23 @@ static void live(void) {
   record_note(NOTE_CURSOR, 50, 0);
   append_batch(12, 0);
   sl_close(store);
+  TRY(sl_compact(path, NULL, NULL)); /* with a lane in the book */
   append_in_processes();
   open_store(0);
   look_at_locks();
+  deliver(1000, SETTLE);
+  sick = NULL;
+  deliver(1000, ABANDON); /* the lane is empty, and is not */
+  deliver(1000, SETTLE);
   append_beside_delivery();
   append_batch(60, 0);
   fill_quota();
   append_some(6, 0);
+  trim(60);
+  sl_close(store);
+  TRY(sl_compact(path, NULL, NULL));
+  open_store(0);
+  append_some(3, 0);
   sl_close(store);
   _exit(0);
 }
