@@ -41,7 +41,7 @@ sl_status book_lane_each(book_view *view, uint64_t last, book_lane_fn *fn, void 
   if (last > view->cursor.seq) last = view->cursor.seq;
   db_cur *cur = NULL;
   sl_slice key, value;
-  sl_status status = db_cur_open(view->txn, BOOK_RECEIPTS, &cur);
+  sl_status said = SL_OK, status = db_cur_open(view->txn, BOOK_RECEIPTS, &cur);
   if (status == SL_OK) status = seek_block(cur, from + 1, &key, &value);
   for (; status == SL_OK; status = db_cur_move(cur, DB_NEXT, &key, &value)) {
     sl_receipt_block block;
@@ -55,7 +55,7 @@ sl_status book_lane_each(book_view *view, uint64_t last, book_lane_fn *fn, void 
       if (status != SL_OK || receipt.verdict != SL_VERDICT_LANE) continue;
       for (size_t lane = 0; lane < lanes; lane++) {
         if (hashes[lane] != (uint64_t)receipt.place) continue;
-        if (seq > view->lanes[lane].seq) status = fn(arg, seq, lane);
+        if (seq > view->lanes[lane].seq) status = said = fn(arg, seq, lane);
         break;
       }
     }
@@ -63,7 +63,7 @@ sl_status book_lane_each(book_view *view, uint64_t last, book_lane_fn *fn, void 
   }
   db_cur_close(cur);
   free(hashes);
-  return status == SL_NOTFOUND ? SL_OK : status;
+  return status == SL_NOTFOUND ? said : status; /* the callback's may be the same one: an event that was dropped */
 }
 
 static sl_status count_one(void *arg, uint64_t seq, size_t lane) {

@@ -10,6 +10,11 @@
  *     tombstone now: its transaction is aborted (delivery.c).
  * A transaction that was overtaken so has its events held back from drops for a while (BOOK_KEY_HOLD).
  *
+ * Events that wait in a lane lie below the cursor, and go as well: a topic that cannot be written is where a full store
+ * gathers. They are undelivered up to the lane's own seq, or what the intent would make of that. The two rules above hold
+ * for them as they stand: the lanes of cursor and intent are read under the same lock, and each event that a lane moves
+ * over is looked at again when an intent is planned (delivery_plan.c, take_waiting). The tombstone is settled with its lane.
+ *
  * LMDB neither merges nor frees a leaf whose entries are replaced by smaller ones, only one whose entries are deleted.
  * So a run is deleted first and its tombstones are put behind, both in the one transaction.
  */
@@ -30,10 +35,20 @@
 #define SETTLE_MOST 4000u
 #define HOLD_MOST_US INT64_C(60000000) /* a hold from further in the future was written by another clock */
 
+typedef struct drop_lane {
+  sl_slice topic;
+  uint64_t above;         /* what waits beyond this seq, up to the cursor, may go */
+} drop_lane;
+
 typedef struct drop {
   sl_store *store;
   const space_policy *policy;
   uint64_t bytes, freed;
+  book_view *book;        /* the lanes' names lie in it */
+  uint64_t cursor, floor; /* what lies between them is held by an intent, or for a transaction */
+  uint64_t held;          /* the first seq that is only held: it may go later */
+  drop_lane lanes[SL_LANES_MAX]; /* of topics that are dropped */
+  size_t lane_count;
   uint64_t from, at;      /* where this look began, where it goes on */
   bool end;               /* of the log: nothing is left to look at */
   sl_buf records;         /* the tombstones, one behind the other */
@@ -54,16 +69,63 @@ static sl_status held_to(book_view *book, uint64_t *seq) {
   return SL_OK;
 }
 
-/* Nothing at or below *seq may go: the cursor, the intent, a held transaction. */
-static sl_status read_floor(sl_store *store, uint64_t *seq) {
-  book_view *book;
-  sl_status status = book_view_open(store, &book);
-  if (status != SL_OK) return status;
-  *seq = book_view_cursor(book)->seq;
-  if (book_view_intent_seq(book) > *seq) *seq = book_view_intent_seq(book);
-  status = held_to(book, seq);
-  book_view_close(book);
+/* What the intent would settle of a topic; 0: there is none. */
+static sl_status read_intent(const book_view *book, sl_buf *bytes, sl_progress *intent, sl_lane *lanes) {
+  sl_slice value;
+  *intent = (sl_progress){0};
+  sl_status status = book_meta_get(book->txn, BOOK_KEY_INTENT, &value);
+  if (status != SL_OK) return status == SL_NOTFOUND ? SL_OK : status;
+  sl_buf_append(bytes, value.data, value.len); /* the lanes' names point into it */
+  return bytes->failed ? sl_fail(SL_E_NOMEM, "out of memory") : sl_progress_decode(sl_buf_slice(bytes), intent, lanes);
+}
+
+static uint64_t settled_to(const sl_progress *progress, sl_slice topic) {
+  for (size_t i = 0; i < progress->lane_count; i++)
+    if (sl_slice_eq(progress->lanes[i].topic, topic)) return progress->lanes[i].seq;
+  return progress->seq;
+}
+
+/* Nothing at or below the floor may go - the cursor, the intent, a held transaction - but for what waits in lanes. */
+static sl_status read_floor(drop *d) {
+  sl_buf bytes = {0};
+  sl_progress intent;
+  uint64_t hold = 0;
+  sl_lane *lanes = calloc(SL_LANES_MAX, sizeof *lanes);
+  sl_status status = lanes ? book_view_open(d->store, &d->book) : sl_fail(SL_E_NOMEM, "out of memory");
+  if (status == SL_OK) status = held_to(d->book, &hold);
+  if (status == SL_OK) status = read_intent(d->book, &bytes, &intent, lanes);
+  if (status == SL_OK) {
+    const sl_progress *cursor = book_view_cursor(d->book);
+    d->cursor = d->floor = cursor->seq;
+    if (intent.seq > d->floor) d->floor = intent.seq;
+    if (hold > d->floor) d->floor = hold;
+    d->held = d->floor > d->cursor ? d->cursor + 1 : UINT64_MAX;
+    d->from = d->floor + 1;
+    d->lane_count = 0;
+    for (size_t i = 0; i < cursor->lane_count; i++) {
+      const sl_lane *lane = &cursor->lanes[i];
+      if (!space_drops(d->policy, lane->topic)) continue;
+      uint64_t above = lane->seq;
+      const uint64_t covered = intent.seq ? settled_to(&intent, lane->topic) : 0;
+      if (covered > above) above = covered;
+      if (hold > above) above = hold;
+      if (above > lane->seq && lane->seq + 1 < d->held) d->held = lane->seq + 1;
+      if (above >= d->cursor) continue;
+      d->lanes[d->lane_count++] = (drop_lane){lane->topic, above};
+      if (above + 1 < d->from) d->from = above + 1;
+    }
+  }
+  free(lanes);
+  sl_buf_free(&bytes);
   return status;
+}
+
+/* Is it undelivered, and nobody's at the moment? */
+static bool is_free(const drop *d, uint64_t seq, sl_slice topic) {
+  if (seq > d->floor) return true;
+  for (size_t i = 0; i < d->lane_count && seq <= d->cursor; i++)
+    if (seq > d->lanes[i].above && sl_slice_eq(d->lanes[i].topic, topic)) return true;
+  return false;
 }
 
 static uint64_t policy_hash(const space_policy *p) { return XXH3_64bits(p->topics, p->topics_len) | 1; }
@@ -73,13 +135,14 @@ static void recall(drop *d) {
   if (memo->policy == policy_hash(d->policy) && d->from >= memo->from && d->from <= memo->upto) d->at = memo->upto;
 }
 
-/* Everything in [from, at) is a tombstone, or of a topic that is not dropped. */
+/* Everything in [from, at) is a tombstone, settled, or of a topic that is not dropped. */
 static void remember(const drop *d) {
   space_memo *memo = &d->store->log->drops;
+  if (d->held < d->from) return;
   const bool joined = memo->policy == policy_hash(d->policy) && d->from >= memo->from && d->from <= memo->upto;
   if (!joined) memo->from = d->from;
   memo->policy = policy_hash(d->policy);
-  memo->upto = d->at;
+  memo->upto = d->at < d->held ? d->at : d->held;
 }
 
 static sl_status take(drop *d, log_view *view, uint64_t seq, int64_t now) {
@@ -107,6 +170,7 @@ static sl_status choose(drop *d) {
     sl_parts parts;
     uint64_t seq = 0;
     bool damaged = false;
+    if (d->at > d->cursor && d->at <= d->floor) d->at = d->floor + 1;
     status = snapshot_next(view, d->at, true, &seq, &parts, &damaged);
     /* Never the newest: the next seq is counted from it. */
     if (status == SL_NOTFOUND || (status == SL_OK && seq >= last)) {
@@ -116,7 +180,8 @@ static sl_status choose(drop *d) {
     }
     if (status != SL_OK) break;
     /* A copy of a dead letter is no event of its own; its original has its state. */
-    if (!damaged && !(parts.flags & (SL_RECORD_REPLAY | SL_RECORD_DROPPED)) && space_drops(d->policy, parts.topic))
+    if (!damaged && !(parts.flags & (SL_RECORD_REPLAY | SL_RECORD_DROPPED)) && is_free(d, seq, parts.topic) &&
+        space_drops(d->policy, parts.topic))
       status = take(d, view, seq, now);
     d->at = seq + 1;
   }
@@ -152,11 +217,14 @@ static sl_status step(drop *d) {
   db_txn *lock;
   sl_status status = db_begin_write(d->store->book->env, false, &lock);
   if (status != SL_OK) return status;
-  uint64_t floor = 0;
-  status = read_floor(d->store, &floor);
-  d->from = d->at = floor + 1;
-  recall(d);
-  if (status == SL_OK) status = choose(d);
+  status = read_floor(d);
+  if (status == SL_OK) {
+    d->at = d->from;
+    recall(d);
+    status = choose(d);
+  }
+  book_view_close(d->book);
+  d->book = NULL;
   if (status == SL_OK && d->count > 0) status = write_tombstones(d);
   if (status == SL_OK) remember(d);
   db_abort(lock);

@@ -275,6 +275,71 @@ static void test_what_is_in_an_intent_is_not_dropped(void **state) {
   delivery_close(d);
 }
 
+/* 100 events, every fourth of the topic in a lane that stands at 8; everything else is delivered up to 80. */
+static sl_delivery *with_a_lane(kit *k, sl_lane *lane) {
+  sl_delivery *d;
+  delivery_verdict v[80];
+  for (int i = 1; i <= 100; i++) assert_ok(append(k, i % 4 ? "other" : "m", NULL));
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  assert_ok(delivery_open(k->store, &d));
+  all_sent(v, 1, 80);
+  for (size_t i = 11; i < 80; i += 4) v[i] = (delivery_verdict){.seq = i + 1, .verdict = SL_VERDICT_LANE};
+  *lane = (sl_lane){SL_STR("m"), 8};
+  delivery_attempt a = attempt_to(d, 80, v, 80);
+  a.progress.lanes = lane;
+  a.progress.lane_count = 1;
+  assert_ok(delivery_record(d, &a));
+  return d;
+}
+
+static void test_what_waits_in_a_lane_goes_too(void **state) {
+  kit *k = *state;
+  uint64_t counts[SL_STATE_COUNT];
+  sl_lane lane, moved = {SL_STR("m"), 40};
+  delivery_verdict w[18];
+  const sl_letter letter = {.attempts = 1, .error_class = SL_STR("DROPPED_STORE_FULL")};
+  policy(k, 0, "m");
+  sl_delivery *d = with_a_lane(k, &lane);
+  /* An intent that moves the lane to 40: 12, 16 .. 40 are its own. */
+  for (size_t i = 0; i < 8; i++)
+    w[i] = (delivery_verdict){.seq = 12 + i * 4, .verdict = SL_VERDICT_SENT, .partition = 1, .place = (int64_t)i};
+  delivery_attempt a = attempt_to(d, 80, NULL, 0);
+  a.progress.lanes = &moved;
+  a.progress.lane_count = 1;
+  a.lane_verdicts = w;
+  a.lane_count = 8;
+  assert_ok(delivery_intent(d, &a));
+  assert_int_equal(drop_some(k, 1u << 20), 14); /* 44 .. 80 in the lane, 84 .. 96 beyond: never the newest */
+  assert_int_equal(drop_some(k, 1u << 20), 0);
+  sl_stats s = stats(k);
+  assert_int_equal(s.dropped, 14);
+  assert_int_equal(s.pending, 100 - 62 - 14);
+  sound(k);
+  /* Given up, they may go. */
+  assert_ok(delivery_abandon(d));
+  assert_int_equal(drop_some(k, 1u << 20), 8);
+  sound(k);
+  /* Its lane cannot say of a tombstone that it was sent; that it was dropped. */
+  moved.seq = 80;
+  for (size_t i = 0; i < 18; i++)
+    w[i] = (delivery_verdict){.seq = 12 + i * 4, .verdict = SL_VERDICT_SENT, .partition = 1, .place = (int64_t)i};
+  a = attempt_to(d, 80, NULL, 0);
+  a.progress.lane_count = 0;
+  a.lane_verdicts = w;
+  a.lane_count = 18;
+  assert_fails(delivery_intent(d, &a), SL_NOTFOUND, "was dropped by the full store");
+  for (size_t i = 0; i < 18; i++) w[i] = (delivery_verdict){.seq = 12 + i * 4, .verdict = SL_VERDICT_DROPPED, .letter = &letter};
+  assert_ok(delivery_record(d, &a));
+  s = stats(k);
+  assert_int_equal(s.dropped, 22);
+  assert_int_equal(s.delivered, 62);
+  count_states(k, counts);
+  assert_int_equal(counts[SL_DROPPED], 22);
+  assert_int_equal(counts[SL_SENT], 62);
+  sound(k);
+  delivery_close(d);
+}
+
 static void test_a_transaction_that_was_overtaken_is_refused_and_then_left_alone(void **state) {
   kit *k = *state;
   sl_delivery *d;
@@ -337,6 +402,7 @@ int main(void) {
     cmocka_unit_test_setup_teardown(test_a_wrong_count_of_drops_is_found, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_other_topics_are_left_alone, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_what_is_in_an_intent_is_not_dropped, setup, kit_teardown),
+    cmocka_unit_test_setup_teardown(test_what_waits_in_a_lane_goes_too, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_a_transaction_that_was_overtaken_is_refused_and_then_left_alone, setup,
                                     kit_teardown),
     cmocka_unit_test_setup_teardown(test_at_least_once_says_what_was_sent, setup, kit_teardown)};
