@@ -26,6 +26,7 @@ typedef struct writer {
   size_t era;            /* the next of the old list */
   int64_t clamped_us;    /* of the newest record written; INT64_MIN: none yet */
   uint64_t last;         /* written last */
+  bool stones;           /* some are tombstones of ours */
   repair_written out;
   struct { sl_repair_kind kind; uint64_t first, last; char why[200]; } run; /* findings of one kind in a row */
 } writer;
@@ -34,7 +35,7 @@ typedef struct writer {
 
 static void end_run(writer *w) {
   static const char *const fates[] = {"a tombstone stands for it: it is dropped, and counted so",
-                                      "it was settled: it counts as trimmed", "it was found outside of the tree"};
+                                      "it was settled, and that is kept", "it was found outside of the tree"};
   if (w->run.first)
     repair_tell(w->r, w->run.kind, w->run.first, w->run.last, "%s; %s", w->run.why, fates[w->run.kind]);
   w->run.first = 0;
@@ -118,7 +119,17 @@ static sl_status put_tombstone(writer *w, uint64_t seq, sl_slice topic) {
   sl_status status = sl_record_encode(&parts, &bytes);
   if (status == SL_OK) status = put(w, seq, sl_buf_slice(&bytes), &parts);
   sl_buf_free(&bytes);
+  w->stones = true;
   return status;
+}
+
+/* Trim has removed nothing above it, so no seq may be missing there. */
+static uint64_t trim_limit(const writer *w) {
+  const repair *r = w->r;
+  uint64_t limit = r->keep ? r->book.cursor.seq : w->out.start - 1;
+  for (size_t i = 0; r->keep && i < r->book.cursor.lane_count; i++)
+    if (r->book.lanes[i].seq < limit) limit = r->book.lanes[i].seq;
+  return limit;
 }
 
 /* An event that is not to be had. */
@@ -127,7 +138,8 @@ static sl_status lose(writer *w, uint64_t seq, const char *why) {
   const sl_lane *lane = repair_waits_in(r, seq);
   if (r->keep && seq <= r->book.cursor.seq && !lane) {
     find(w, SL_REPAIR_LOST_SETTLED, seq, seq, why);
-    return SL_OK;
+    /* Behind a lane that lags a tombstone holds its seq; what became of it says its receipt. */
+    return seq > trim_limit(w) ? put_tombstone(w, seq, (sl_slice){0}) : SL_OK;
   }
   find(w, SL_REPAIR_LOST_PENDING, seq, seq, why);
   return put_tombstone(w, seq, lane ? lane->topic : (sl_slice){0});
@@ -137,9 +149,7 @@ static sl_status lose(writer *w, uint64_t seq, const char *why) {
  * are losses. */
 static sl_status pass_gap(writer *w, uint64_t first, uint64_t last) {
   repair *r = w->r;
-  uint64_t settled = r->keep ? r->book.cursor.seq : w->out.start - 1;
-  for (size_t i = 0; r->keep && i < r->book.cursor.lane_count; i++)
-    if (r->book.lanes[i].seq < settled) settled = r->book.lanes[i].seq;
+  const uint64_t settled = trim_limit(w);
   repair_ranges *damage = &r->log.damage;
   while (first <= last && first <= settled) {
     uint64_t next = UINT64_MAX, end = 0;
@@ -161,7 +171,6 @@ static sl_status pass_gap(writer *w, uint64_t first, uint64_t last) {
   }
   sl_status status = SL_OK;
   for (; first <= last && status == SL_OK; first++) {
-    if (r->keep && first <= r->book.cursor.seq && !repair_waits_in(r, first) && !repair_why(damage, first)) continue;
     const char *why = repair_why(damage, first);
     status = lose(w, first, why ? why : "there is no record of it");
   }
@@ -267,7 +276,8 @@ static sl_status write_meta(writer *w) {
   db_put(txn, LOG_META, LOG_KEY_STORE, SL_BYTES(identity, sizeof identity));
   const sl_buf *full = repair_value(&r->log.meta, "full");
   const sl_buf *old_format = repair_value(&r->log.meta, "format");
-  const bool drops = meta.drops || (old_format && old_format->len == 4 && sl_get_u32(old_format->data) == LOG_FORMAT_DROPS);
+  const bool known = old_format && old_format->len == 4 && sl_get_u32(old_format->data) == LOG_FORMAT_DROPS;
+  const bool drops = w->stones || meta.drops || known;
   /* It has no checksum, and a wrong one drops events: whoever set it sets it again. */
   if (full)
     repair_tell(w->r, SL_REPAIR_LOG, 0, 0, "the policy for a full store is not taken over: until it is set again, a full "

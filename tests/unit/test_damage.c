@@ -6,11 +6,15 @@
  * it must not die. SIDELOG_LONG=1 takes many more places. */
 #include "kit.h"
 
+#include "base/clock.h"
+#include "store/log_inner.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 
+enum { COPY = 34, ORIGINAL = 13, LANE = 20 }; /* of the life with a lane and a replay */
 enum { EVENTS = 80, SETTLED = 40, INTENT = 50, SECONDS = 60 };
 enum { FINE, REFUSED, WRONG_VALUE, UNSEEN, FAILED };
 
@@ -23,12 +27,41 @@ typedef struct rig {
   unsigned tried, crashed, refused;
 } rig;
 
-static size_t size_of(uint64_t seq) { return seq % 20 == 7 ? 9000 : seq % 10 == 3 ? 1500 : 60; }
+static bool with_lane; /* topic-b has a lane, and event COPY is the replay of a dead letter */
+
+static bool is_copy(uint64_t seq) { return with_lane && seq == COPY; }
+static bool in_b(uint64_t seq) { return seq % 4 == 3; }
+
+static size_t size_of(uint64_t seq) {
+  if (is_copy(seq)) seq = ORIGINAL;
+  return seq % 20 == 7 ? 9000 : seq % 10 == 3 ? 1500 : 60;
+}
 
 static void value_of(uint64_t seq, char *value) {
   char name[16];
+  if (is_copy(seq)) seq = ORIGINAL;
   for (size_t i = 0; i < size_of(seq); i++) value[i] = (char)('a' + (seq * 31 + i * 7) % 26);
   memcpy(value, name, (size_t)snprintf(name, sizeof name, "event %d.", (int)seq));
+}
+
+static void append_copy(kit *k) {
+  char value[9000];
+  sl_buf copy = {0};
+  db_txn *txn;
+  log_meta meta;
+  const uint64_t seq = COPY;
+  value_of(seq, value);
+  const sl_parts parts = {.flags = SL_RECORD_REPLAY, .origin_seq = ORIGINAL, .topic = SL_STR("topic-a"),
+                          .type = SL_STR("topic-a"), .event_id = SL_STR("id 13"), .appended_us = sl_clock_wall_us(),
+                          .value = {value, size_of(seq)}};
+  assert_ok(sl_record_encode(&parts, &copy));
+  assert_ok(db_begin_write(k->store->log->env, false, &txn));
+  assert_ok(log_meta_read(txn, &meta));
+  meta.copies++;
+  db_append(txn, LOG_EVENTS, db_u64(&seq), sl_buf_slice(&copy));
+  log_meta_write(txn, &meta);
+  assert_ok(db_commit(txn));
+  sl_buf_free(&copy);
 }
 
 static void fill_store(kit *k) {
@@ -37,7 +70,11 @@ static void fill_store(kit *k) {
     char id[16];
     snprintf(id, sizeof id, "id %d", i == 12 ? 11 : (int)i);
     value_of(i, value);
-    const sl_event e = {.topic = i % 4 == 3 ? SL_STR("topic-b") : SL_STR("topic-a"), .event_id = sl_slice_of(id),
+    if (is_copy(i)) {
+      append_copy(k);
+      continue;
+    }
+    const sl_event e = {.topic = in_b(i) ? SL_STR("topic-b") : SL_STR("topic-a"), .event_id = sl_slice_of(id),
                         .correlation_id = SL_STR("c"), .value = {value, size_of(i)}};
     assert_ok(sl_append(k->store, &e, NULL));
   }
@@ -51,9 +88,14 @@ static void fill_store(kit *k) {
   v[11] = (delivery_verdict){.seq = 12, .verdict = SL_VERDICT_DUPLICATE, .place = 11};
   v[12] = (delivery_verdict){.seq = 13, .verdict = SL_VERDICT_DEAD, .letter = &letter};
   v[13] = (delivery_verdict){.seq = 14, .verdict = SL_VERDICT_DROPPED, .letter = &letter};
+  const sl_lane lane = {SL_STR("topic-b"), LANE};
+  for (uint64_t i = LANE + 1; with_lane && i <= INTENT; i++)
+    if (in_b(i)) v[i - 1] = (delivery_verdict){.seq = i, .verdict = SL_VERDICT_LANE};
   for (uint64_t n = 1; n <= 5; n++) {
-    const delivery_attempt a = {.progress = {.seq = n * 10, .attempt = n}, .verdicts = v + (n - 1) * 10, .count = 10,
-                                .marked = true};
+    delivery_attempt a = {.progress = {.seq = n * 10, .attempt = n}, .verdicts = v + (n - 1) * 10, .count = 10,
+                          .marked = true};
+    a.progress.lanes = &lane;
+    a.progress.lane_count = with_lane && n * 10 > LANE;
     assert_ok(n <= 4 ? delivery_record(d, &a) : delivery_intent(d, &a));
   }
   delivery_close(d);
@@ -110,7 +152,13 @@ static int setup(void **state) {
   return 0;
 }
 
+static int setup_with_lane(void **state) {
+  with_lane = true;
+  return setup(state);
+}
+
 static int teardown(void **state) {
+  with_lane = false;
   rig *r = *state;
   void *k = r->kit;
   for (size_t i = 0; i < 3; i++) free(r->images[i].bytes);
@@ -148,7 +196,7 @@ static count read_events(sl_store *store) {
     }
     value_of(e->seq, value);
     c.wrong += !sl_slice_eq(e->value, SL_BYTES(value, size_of(e->seq))) ||
-               !sl_slice_eq(e->topic, e->seq % 4 == 3 ? SL_STR("topic-b") : SL_STR("topic-a"));
+               !sl_slice_eq(e->topic, in_b(e->seq) ? SL_STR("topic-b") : SL_STR("topic-a"));
   }
   sl_iter_close(it);
   return c;
@@ -304,6 +352,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_flips_of_transaction_numbers, setup, teardown),
       cmocka_unit_test_setup_teardown(test_flips, setup, teardown),
       cmocka_unit_test_setup_teardown(test_cuts, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_flips, setup_with_lane, teardown),
+      cmocka_unit_test_setup_teardown(test_cuts, setup_with_lane, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
