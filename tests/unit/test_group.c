@@ -373,7 +373,7 @@ static double append_some_more(kit *k, int count) {
   return (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) / 1e9;
 }
 
-/* The turn is kept for it once, not at every commit: that would be at least 2 ms each time. */
+/* The turn is kept for it once, not at every commit: who found it kept would sleep 10 ms each time. */
 static void who_does_not_come_for_its_turn_holds_nobody_up(void **state) {
   enum { APPENDS = 500 };
   kit *k = *state;
@@ -393,7 +393,7 @@ static void who_does_not_come_for_its_turn_holds_nobody_up(void **state) {
     else assert_int_equal(kill(pid, SIGSTOP) + waitpid(pid, &code, WUNTRACED), pid);
     slots_end_lead(s, 1);
     const double beside = append_some_more(k, APPENDS);
-    if (beside > 2 * alone + APPENDS * 0.001) fail_msg("%.3f s alone, %.3f s beside it", alone, beside);
+    if (beside > 2 * alone + APPENDS * 0.006) fail_msg("%.3f s alone, %.3f s beside it", alone, beside);
     const uint64_t last = kit_head(k).last_seq;
     if (!zombie) { /* it goes on where it stood */
       assert_int_equal(kill(pid, SIGCONT), 0);
