@@ -198,6 +198,7 @@ sl_status book_open(sl_store *store) {
 void book_close(sl_book *book) {
   if (!book) return;
   db_env_close(book->env);
+  free(atomic_load(&book->spare));
   free(book);
 }
 
@@ -228,7 +229,8 @@ static sl_status view_load(book_view *view) {
 }
 
 sl_status book_view_open(sl_store *store, book_view **out) {
-  book_view *view = malloc(sizeof *view);
+  book_view *view = atomic_exchange(&store->book->spare, NULL);
+  if (!view) view = malloc(sizeof *view);
   if (!view) return sl_fail(SL_E_NOMEM, "out of memory");
   memset(view, 0, offsetof(book_view, lanes)); /* 24 KB of lanes are written by the decoder, where any */
   view->book = store->book;
@@ -246,7 +248,7 @@ void book_view_close(book_view *view) {
   if (!view) return;
   db_cur_close(view->receipts);
   db_abort(view->txn);
-  free(view);
+  free(atomic_exchange(&view->book->spare, view));
 }
 
 const sl_progress *book_view_cursor(const book_view *view) { return &view->cursor; }

@@ -3,6 +3,8 @@
 #define SL_STORE_BOOK_IMPL_H
 #include "store/book.h"
 
+#include <stdatomic.h>
+
 enum { BOOK_META, BOOK_RECEIPTS, BOOK_SPARSE, BOOK_DEAD, BOOK_CURSORS, BOOK_NOTES, BOOK_TABLES };
 
 #define BOOK_KEY_STORE "store"
@@ -28,6 +30,7 @@ enum { BOOK_META, BOOK_RECEIPTS, BOOK_SPARSE, BOOK_DEAD, BOOK_CURSORS, BOOK_NOTE
 struct sl_book {
   sl_store *store;
   db_env *env;
+  _Atomic(book_view *) spare; /* memory of a view that was closed, as in the index */
 };
 
 struct book_view {

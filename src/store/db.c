@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -35,6 +36,7 @@ struct db_env {
   unsigned count;
   db_env_options options;
   pid_t pid;
+  uint64_t life;        /* of the process that opened it; see forked() */
   _Atomic int64_t readers_due_us; /* when to look for dead readers */
 
   pthread_mutex_t lock; /* guards what follows, and lmdb itself against use during a reopen */
@@ -59,6 +61,35 @@ struct db_cur {
   MDB_cursor *lmdb;
   unsigned table;
 };
+
+/* ----------------------------------------------------------------- forks --- */
+
+/* Every transaction asks whether its process is still the one that opened the environment. getpid is a system call, so
+ * the answer lies on a page that the kernel empties in a child, whoever made it, where there are such pages. */
+static _Atomic uint64_t *life;
+static pthread_once_t life_once = PTHREAD_ONCE_INIT;
+
+static void make_life(void) {
+#ifdef MADV_WIPEONFORK
+  void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return;
+  if (madvise(page, 4096, MADV_WIPEONFORK) == 0) life = page;
+  else (void)munmap(page, 4096);
+#endif
+}
+
+/* This process's number, unlike its parent's. */
+static uint64_t my_life(void) {
+  pthread_once(&life_once, make_life);
+  if (!life) return 0;
+  uint64_t none = 0;
+  atomic_compare_exchange_strong(life, &none, (uint64_t)getpid() << 40 | ((uint64_t)sl_clock_monotonic_us() & 0xffffffffff));
+  return atomic_load(life);
+}
+
+static bool forked(const db_env *env) {
+  return life ? atomic_load_explicit(life, memory_order_relaxed) != env->life : getpid() != env->pid;
+}
 
 /* ---------------------------------------------------------------- errors --- */
 
@@ -178,7 +209,7 @@ static sl_status open_lmdb(db_env *env, bool create) {
     if (rc != 0) return fail(env, rc, "opening");
     mdb_env_set_mapsize(env->lmdb, map);
     mdb_env_set_maxreaders(env->lmdb, env->options.max_readers);
-    mdb_env_set_maxdbs(env->lmdb, env->count);
+    mdb_env_set_maxdbs(env->lmdb, env->count + 1); /* one to spare: db_drop_others */
     /* LMDB 0.9.24 looks at errno after calls that succeeded. */
     errno = 0;
     /* No readahead at page faults: it is as large as the device says, and one look-up once read 80 MB by it. Who
@@ -211,7 +242,7 @@ static void free_env(db_env *env) {
   free(env->defs);
   free(env->dbis);
   free(env->dir);
-  if (getpid() == env->pid) { /* in a child, who sleeps on them does not exist, and destroying would wait */
+  if (!forked(env)) { /* in a child, who sleeps on them does not exist, and destroying would wait */
     pthread_mutex_destroy(&env->lock);
     pthread_cond_destroy(&env->idle);
   }
@@ -228,6 +259,7 @@ static db_env *new_env(const char *dir, const db_table_def *defs, unsigned count
   env->count = count;
   env->options = *options;
   env->pid = getpid();
+  env->life = my_life();
   pthread_mutex_init(&env->lock, NULL);
   pthread_condattr_t attr;
   pthread_condattr_init(&attr);
@@ -306,7 +338,7 @@ sl_status db_env_open(const char *dir, const db_table_def *defs, unsigned count,
 
 void db_env_close(db_env *env) {
   if (!env) return;
-  if (getpid() != env->pid) {
+  if (forked(env)) {
     /* In a forked child. Ending the resting read transactions would write to the parent's slots of the shared
      * reader table, so their memory is left; closing the rest touches only what belongs to this process. */
     if (env->lmdb) mdb_env_close(env->lmdb);
@@ -353,7 +385,7 @@ static bool wait_idle(db_env *env, int64_t until) {
 }
 
 static sl_status enter(db_env *env) {
-  if (getpid() != env->pid)
+  if (forked(env))
     return sl_fail(SL_E_FORKED, "%s was opened by the parent process: open the store anew in the child",
                    env->dir);
   sl_status status = SL_OK;
@@ -628,6 +660,43 @@ sl_status db_empty(db_txn *txn, unsigned table) {
   return rc == 0 ? SL_OK : txn_fail(txn, rc, "emptying", table);
 }
 
+static bool is_ours(const db_env *env, MDB_val name) {
+  for (unsigned i = 0; i < env->count; i++)
+    if (sl_slice_eq(slice(name), sl_slice_of(env->defs[i].name))) return true;
+  return false;
+}
+
+/* *name: the first table of the file that is none of ours; empty: there is none. */
+static int find_other(db_txn *txn, char *name, size_t size) {
+  MDB_dbi names;
+  MDB_cursor *cur;
+  MDB_val k, v;
+  *name = 0;
+  int rc = mdb_dbi_open(txn->lmdb, NULL, 0, &names);
+  if (rc == 0) rc = mdb_cursor_open(txn->lmdb, names, &cur);
+  if (rc != 0) return rc;
+  while ((rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) == 0 && is_ours(txn->env, k)) {}
+  if (rc == 0 && k.mv_size < size) {
+    memcpy(name, k.mv_data, k.mv_size);
+    name[k.mv_size] = 0;
+  }
+  mdb_cursor_close(cur);
+  return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+sl_status db_drop_others(db_txn *txn) {
+  char name[64];
+  MDB_dbi table;
+  for (;;) {
+    if (txn->status != SL_OK) return txn->status;
+    int rc = find_other(txn, name, sizeof name);
+    if (rc == 0 && *name == 0) return SL_OK;
+    if (rc == 0) rc = mdb_dbi_open(txn->lmdb, name, 0, &table);
+    if (rc == 0) rc = mdb_drop(txn->lmdb, table, 1); /* its handle has never been anybody's */
+    if (rc != 0) return db_txn_fail(txn, fail(txn->env, rc, "removing tables of an older layout"));
+  }
+}
+
 sl_status db_count(db_txn *txn, unsigned table, uint64_t *entries) {
   if (txn->status != SL_OK) return txn->status;
   MDB_stat stat;
@@ -731,13 +800,11 @@ sl_status db_cur_put(db_cur *cur, sl_slice key, sl_slice value) {
   return rc == 0 ? SL_OK : txn_fail(cur->txn, rc, "writing to", cur->table);
 }
 
-sl_status db_cur_put_sorted(db_cur *cur, sl_slice key, sl_slice value) {
+sl_status db_cur_put_sorted(db_cur *cur, sl_slice key, sl_slice value, bool same) {
   db_txn *txn = cur->txn;
   if (txn->status != SL_OK) return txn->status;
   MDB_val k = val(key), v = val(value);
   /* MDB_APPEND alone refuses a key that is there already, MDB_APPENDDUP alone is for exactly that. */
-  int rc = mdb_cursor_put(cur->lmdb, &k, &v, MDB_APPEND);
-  if (rc == MDB_KEYEXIST && (txn->env->defs[cur->table].flags & (DB_DUPFIXED | DB_DUPINT)))
-    rc = mdb_cursor_put(cur->lmdb, &k, &v, MDB_APPENDDUP);
+  int rc = mdb_cursor_put(cur->lmdb, &k, &v, same ? MDB_APPENDDUP : MDB_APPEND);
   return rc == 0 ? SL_OK : txn_fail(txn, rc, "writing to", cur->table);
 }

@@ -72,6 +72,8 @@ sl_status db_append(db_txn *txn, unsigned table, sl_slice key, sl_slice value); 
 sl_status db_append_reserve(db_txn *txn, unsigned table, sl_slice key, size_t len, void **where);
 sl_status db_del(db_txn *txn, unsigned table, sl_slice key);                       /* SL_NOTFOUND (not sticky) */
 sl_status db_empty(db_txn *txn, unsigned table);                                   /* all entries, at once */
+/* Removes the tables of the file that are none of this environment's: what an older layout left. */
+sl_status db_drop_others(db_txn *txn);
 sl_status db_count(db_txn *txn, unsigned table, uint64_t *entries);
 /* Pages of the file up to the newest commit's high-water mark, free ones included. Cheap. */
 sl_status db_high_water(db_txn *txn, uint64_t *pages, uint64_t *page_size);
@@ -94,7 +96,8 @@ typedef enum db_move {
 sl_status db_cur_move(db_cur *cur, db_move move, sl_slice *key, sl_slice *value);
 sl_status db_cur_del(db_cur *cur);              /* the entry it stands on */
 sl_status db_cur_put(db_cur *cur, sl_slice key, sl_slice value); /* as db_put; cheap where it stands near already */
-sl_status db_cur_put_sorted(db_cur *cur, sl_slice key, sl_slice value); /* append in key order, values in order (bulk load) */
+/* Append in key order, values in order (bulk load); same: it is the last key of the table. */
+sl_status db_cur_put_sorted(db_cur *cur, sl_slice key, sl_slice value, bool same);
 
 static inline sl_slice db_u64(const uint64_t *v) { return (sl_slice){v, sizeof *v}; }
 #endif

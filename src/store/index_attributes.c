@@ -56,14 +56,6 @@ sl_status index_wanted(db_txn *txn, uint32_t *attributes) {
   return SL_OK;
 }
 
-/* The next event begins a generation. Where slots are few the newest one goes on to its end instead. */
-static void close_newest(index_state *state) {
-  index_gen *newest = state->count ? &state->gens[state->count - 1] : NULL;
-  if (!newest || INDEX_SLOTS - state->count < INDEX_FREE_SLOTS) return;
-  if (state->watermark >= newest->first_seq && state->watermark < index_gen_last(newest))
-    newest->capacity = state->watermark - newest->first_seq + 1;
-}
-
 static sl_status set_in_turn(sl_index *index, uint32_t attributes) {
   db_txn *txn;
   index_state state;
@@ -81,7 +73,7 @@ static sl_status set_in_turn(sl_index *index, uint32_t attributes) {
   for (size_t i = 0; i < INDEX_SECONDARY_COUNT; i++)
     if (attributes & index_bit(index_secondary[i]))
       len += snprintf(list + len, sizeof list - (size_t)len, ",%s", names[i]);
-  close_newest(&state);
+  index_close_newest(txn, &state); /* the next event begins a generation */
   db_put(txn, INDEX_META, INDEX_KEY_ATTRIBUTES, sl_slice_of(list));
   index_state_save(txn, &state);
   return db_commit(txn);

@@ -1,9 +1,12 @@
 /* The indexer: brings the watermark forward, recognises duplicates, rebuilds.
  *
  * One step is one write transaction: take the writer lock of index/ (producers never need it), read events
- * behind the watermark in short log transactions, sort each attribute's keys (random inserts then touch each
- * page once a batch), look for duplicates, insert, move the watermark. An event is in the index exactly when
- * the watermark has passed it, whatever is killed when.
+ * behind the watermark in short log transactions, sort each attribute's keys, look for duplicates, insert, move the
+ * watermark. An event is in the index exactly when the watermark has passed it, whatever is killed when.
+ *
+ * Many events at once become a generation of their own, its pages filled to the brim and written once; few go to the
+ * open generation, which is small, so that they touch few pages however random their keys are. What a step owes for its
+ * events in merging is done after it, in transactions of its own.
  *
  * A damaged record stops the watermark in front of it: to pass would be to lose it silently, and delivery
  * goes no further than the watermark. The status names its seq. Queries go on (they scan the tail). */
@@ -16,6 +19,8 @@
 #include <stdlib.h>
 
 #define VIEW_STEP 2000u /* events read in one log transaction */
+#define INDEX_ALONE 4u  /* this part of a small generation is enough for one of its own */
+#define DUPLICATES_AT_ONCE 1000u /* forgotten a step */
 #define EXEMPT (1ull << 63) /* in an event entry while it is sorted: a replay, never a duplicate */
 
 typedef struct entry {
@@ -121,34 +126,35 @@ static void batch_add(batch *b, const index_gen *gen, uint64_t seq, const sl_par
   b->last = seq;
 }
 
-/* Picks the generation that the next event goes to; makes one when there is none with room. */
-static sl_status pick_gen(const sl_index *index, index_state *state, uint32_t wanted, uint64_t seq, index_gen **out) {
+/* The generation that the next event goes to: the open one, or a new one; for `alone` a new one in any case. */
+static sl_status pick_gen(const sl_index *index, db_txn *txn, index_state *state, uint32_t wanted, bool alone, uint64_t seq,
+                          index_gen **out) {
   index_gen *newest = state->count ? &state->gens[state->count - 1] : NULL;
-  if (newest && seq <= index_gen_last(newest)) {
+  uint32_t slot;
+  if (newest && !newest->closed && !alone && newest->attributes == wanted && seq <= index_gen_last(newest)) {
     *out = newest;
     return SL_OK;
   }
-  uint64_t capacity = index->base_capacity;
-  if (INDEX_SLOTS - state->count < INDEX_FREE_SLOTS) /* of the largest: the newest may have been closed early */
-    for (uint32_t i = 0; i < state->count; i++)
-      if (state->gens[i].capacity * 2 > capacity) capacity = state->gens[i].capacity * 2;
-  if (capacity > INDEX_MAX_CAPACITY) capacity = INDEX_MAX_CAPACITY;
-  if (state->count == INDEX_SLOTS) { /* 16 times the base, then its doubles: far beyond what a disk holds */
-    while (seq > index_gen_last(newest) && newest->capacity < INDEX_MAX_CAPACITY) newest->capacity *= 2;
-    if (seq > index_gen_last(newest))
-      return sl_fail(SL_E_FULL, "index/ has no room for event %" PRIu64 ": trim the store", seq);
-    *out = newest;
-    return SL_OK;
+  while (!index_free_slot(state, &slot) && state->dirty) {
+    sl_status status = index_clean_one(txn, state);
+    if (status != SL_OK) return status;
   }
-  bool used[INDEX_SLOTS] = {false};
-  for (uint32_t i = 0; i < state->count; i++) used[state->gens[i].slot] = true;
-  uint32_t slot = 0;
-  while (used[slot]) slot++;
-  index_gen *gen = &state->gens[state->count++];
-  *gen = (index_gen){.number = state->next_number++, .slot = slot, .first_seq = seq, .capacity = capacity,
-                      .attributes = wanted};
-  *out = gen;
-  return SL_OK;
+  if (state->count < INDEX_SLOTS && index_free_slot(state, &slot)) {
+    sl_status status = index_close_newest(txn, state);
+    index_gen *gen = &state->gens[state->count++];
+    *gen = (index_gen){.number = state->next_number++, .slot = slot, .first_seq = seq, .capacity = index->small,
+                       .attributes = wanted};
+    if (alone) gen->capacity = INDEX_MAX_CAPACITY; /* closed behind its last event */
+    *out = gen;
+    return status;
+  }
+  /* Merging is far behind: the newest goes on, whatever attributes it has. */
+  newest->closed = false;
+  while (seq > index_gen_last(newest) && newest->capacity < INDEX_MAX_CAPACITY) newest->capacity *= 2;
+  if (seq > index_gen_last(newest))
+    return sl_fail(SL_E_FULL, "index/ has no room for event %" PRIu64 ": trim the store", seq);
+  *out = newest;
+  return index_filter_empty(txn, newest->slot);
 }
 
 typedef struct reader {
@@ -167,7 +173,7 @@ static sl_status reader_fresh(reader *r) {
 
 /* Reads events behind the watermark into the batch. *damaged: SL_E_CORRUPT when it stopped before a
  * record that cannot be read. b->last is then the seq that the watermark may move to. */
-static sl_status read_events(sl_index *index, reader *r, index_state *state, uint32_t wanted, uint64_t end,
+static sl_status read_events(sl_index *index, db_txn *txn, reader *r, index_state *state, uint32_t wanted, uint64_t end,
                              batch *b, index_gen **gen, sl_status *damaged) {
   uint64_t seq = state->watermark + 1, limit = end;
   *damaged = SL_OK;
@@ -191,7 +197,7 @@ static sl_status read_events(sl_index *index, reader *r, index_state *state, uin
       return SL_OK;
     }
     if (!*gen) {
-      status = pick_gen(index, state, wanted, found, gen);
+      status = pick_gen(index, txn, state, wanted, b->cap * INDEX_ALONE >= index->small, found, gen);
       if (status != SL_OK) return status;
       if (index_gen_last(*gen) < limit) limit = index_gen_last(*gen);
     }
@@ -210,6 +216,7 @@ typedef struct finder {
   const index_state *state;
   const index_gen *gen; /* of the batch */
   db_cur *cursors[INDEX_SLOTS];
+  index_filter filters[INDEX_SLOTS]; /* keys come ascending: a chunk answers for many */
 } finder;
 
 /* A hash and a truncated topic number only nominate: the log decides, by the whole id and topic. An original
@@ -239,13 +246,14 @@ static sl_status find_stored(finder *f, const entry *e, uint64_t seq, uint64_t *
   entry_key(e, key);
   for (uint32_t i = 0; i < f->state->count; i++) {
     const index_gen *gen = &f->state->gens[i];
+    bool may = false;
     if (gen->count == 0) continue;
-    if (!f->cursors[i]) {
-      sl_status status = db_cur_open(f->txn, index_table(gen, INDEX_EVENT), &f->cursors[i]);
-      if (status != SL_OK) return status;
-    }
+    sl_status status = index_filter_ask(&f->filters[i], f->txn, gen, INDEX_EVENT, key, &may);
+    if (status == SL_OK && !may) continue;
+    if (status == SL_OK && !f->cursors[i]) status = db_cur_open(f->txn, index_table(gen, INDEX_EVENT), &f->cursors[i]);
+    if (status != SL_OK) return status;
     sl_slice k = {key, 16}, v;
-    sl_status status = db_cur_move(f->cursors[i], DB_FIND, &k, &v);
+    status = db_cur_move(f->cursors[i], DB_FIND, &k, &v);
     for (; status == SL_OK; status = db_cur_move(f->cursors[i], DB_NEXT_VALUE, &k, &v)) {
       bool same = false;
       if (topics_may_match(sl_get_u64(v.data), e->value))
@@ -261,7 +269,7 @@ static sl_status find_stored(finder *f, const entry *e, uint64_t seq, uint64_t *
   return SL_OK;
 }
 
-/* Writes a `d` entry for each duplicate of the batch: sorted, so events of one id are neighbours. */
+/* Writes an entry for each duplicate of the batch: sorted, so events of one id are neighbours. */
 static sl_status find_duplicates(finder *f, list *events) {
   entry *e = events->items;
   sl_status status = SL_OK;
@@ -270,7 +278,7 @@ static sl_status find_duplicates(finder *f, list *events) {
     const bool exempt = e[i].value & EXEMPT;
     e[i].value &= ~EXEMPT;
     if (exempt) continue;
-    const uint64_t seq = f->gen->first_seq + (e[i].value >> 16), rel = seq - f->gen->first_seq;
+    const uint64_t seq = f->gen->first_seq + (e[i].value >> 16);
     uint64_t original = 0;
     status = find_stored(f, &e[i], seq, &original);
     for (size_t j = run; j < i && status == SL_OK && !original; j++) {
@@ -279,28 +287,64 @@ static sl_status find_duplicates(finder *f, list *events) {
         status = confirm(f, seq, f->gen->first_seq + (e[j].value >> 16), &same);
       if (same) original = f->gen->first_seq + (e[j].value >> 16);
     }
-    if (status == SL_OK && original)
-      status = db_put(f->txn, index_table(f->gen, INDEX_DUPLICATES), db_u64(&rel), db_u64(&original));
+    if (status != SL_OK || !original) continue;
+    status = db_put(f->txn, INDEX_DUPLICATES, db_u64(&seq), db_u64(&original));
+    for (uint32_t g = 0; g < INDEX_SLOTS; g++) f->filters[g].valid = false; /* a write may move what was read */
   }
-  for (uint32_t i = 0; i < INDEX_SLOTS; i++) db_cur_close(f->cursors[i]);
+  for (uint32_t i = 0; i < INDEX_SLOTS; i++) {
+    db_cur_close(f->cursors[i]);
+    db_cur_close(f->filters[i].cur);
+  }
   return status;
+}
+
+sl_status index_forget_duplicates(db_txn *txn, uint64_t first_seq, uint64_t max) {
+  db_cur *cur;
+  sl_slice key, value;
+  sl_status status = db_cur_open(txn, INDEX_DUPLICATES, &cur);
+  if (status != SL_OK) return status;
+  for (; max > 0 && status == SL_OK; max--) {
+    status = db_cur_move(cur, DB_FIRST, &key, &value);
+    if (status != SL_OK || sl_get_u64(key.data) >= first_seq) break;
+    status = db_cur_del(cur);
+  }
+  db_cur_close(cur);
+  return status == SL_NOTFOUND ? SL_OK : status;
 }
 
 /* --------------------------------------------------------------- writing --- */
 
-static sl_status insert_list(db_txn *txn, const index_gen *gen, unsigned attr, const list *l) {
-  const size_t len = attr == INDEX_EVENT ? 8 : 4;
-  const unsigned table = index_table(gen, attr);
-  const bool empty = gen->count == 0; /* pages are filled to the brim, in order */
+/* Into empty tables pages are filled to the brim, in order. `maker` may be NULL. */
+static sl_status insert_list(db_txn *txn, const index_gen *gen, unsigned at, const list *l, index_filter_maker *maker) {
+  const size_t len = at == INDEX_EVENT ? 8 : 4;
   db_cur *cur = NULL;
-  sl_status status = db_cur_open(txn, table, &cur);
+  sl_status status = db_cur_open(txn, index_slot_table(gen->slot, at), &cur);
   for (size_t i = 0; i < l->count && status == SL_OK; i++) {
     uint8_t key[16];
     entry_key(&l->items[i], key);
+    const bool same = i > 0 && same_key(&l->items[i - 1], &l->items[i]);
     const sl_slice k = {key, 16}, v = {&l->items[i].value, len};
-    status = empty ? db_cur_put_sorted(cur, k, v) : db_cur_put(cur, k, v);
+    status = gen->count == 0 ? db_cur_put_sorted(cur, k, v, same) : db_cur_put(cur, k, v);
+    if (maker && !same && status == SL_OK) status = index_filter_add(maker, at, key);
   }
   db_cur_close(cur);
+  return status;
+}
+
+static sl_status insert(db_txn *txn, index_gen *gen, const batch *b) {
+  const bool alone = gen->capacity == INDEX_MAX_CAPACITY && gen->count == 0;
+  index_filter_maker maker;
+  sl_status status = alone ? index_filter_begin(&maker, txn, gen->slot) : SL_OK;
+  for (unsigned i = 0; i < INDEX_LISTS && status == SL_OK; i++)
+    status = insert_list(txn, gen, i, &b->lists[i], alone ? &maker : NULL);
+  if (alone) {
+    const sl_status ended = index_filter_end(&maker);
+    if (status == SL_OK) status = ended;
+    gen->closed = true;
+    gen->capacity = b->last - gen->first_seq + 1;
+  }
+  gen->count += b->events;
+  gen->without_correlation += b->without_correlation;
   return status;
 }
 
@@ -327,30 +371,66 @@ static sl_status step_in(sl_index *index, db_txn *txn, uint64_t max, uint64_t *w
     const uint64_t waiting = end > state.watermark ? end - state.watermark : 1;
     status = batch_new(&b, (size_t)(waiting < max ? waiting : max), secondary_of(&state, wanted));
   }
-  unsigned dropped;
-  if (status == SL_OK) status = index_state_drop(txn, &state, log_view_head(r.log)->first_seq, &dropped);
-  if (status == SL_OK) status = read_events(index, &r, &state, wanted, end, &b, &gen, damaged);
+  if (status == SL_OK) {
+    const uint64_t first_seq = log_view_head(r.log)->first_seq;
+    unsigned dropped;
+    index_state_drop(&state, first_seq, &dropped);
+    status = index_forget_duplicates(txn, first_seq, DUPLICATES_AT_ONCE);
+  }
+  if (status == SL_OK) status = read_events(index, txn, &r, &state, wanted, end, &b, &gen, damaged);
   if (status == SL_OK && gen) {
     finder f = {.r = &r, .txn = txn, .state = &state, .gen = gen};
     for (unsigned i = 0; i < INDEX_LISTS; i++) sort_list(&b.lists[i], b.scratch);
     status = find_duplicates(&f, &b.lists[INDEX_EVENT]);
-    /* A sidelog that knows no secondary attributes leaves theirs behind when it empties a slot. */
-    if (status == SL_OK && gen->count == 0) status = db_empty(txn, index_table(gen, INDEX_SECONDARY));
-    for (unsigned i = 0; i < INDEX_LISTS && status == SL_OK; i++)
-      status = insert_list(txn, gen, i < INDEX_DUPLICATES ? i : INDEX_SECONDARY, &b.lists[i]);
-    gen->count += b.events;
-    gen->without_correlation += b.without_correlation;
+    if (status == SL_OK) status = insert(txn, gen, &b);
   }
   log_view_close(r.log);
   if (status == SL_OK) {
     state.watermark = b.last;
-    status = index_state_save(txn, &state);
+    state.owed += b.events * INDEX_OWED;
+    if (gen && b.last >= index_gen_last(gen)) status = index_close_newest(txn, &state);
+    if (status == SL_OK) status = index_state_save(txn, &state);
     *watermark = b.last;
     *more = b.last < end && *damaged == SL_OK;
     *indexed = b.events;
   }
   free(b.memory);
   return status;
+}
+
+/* One transaction of merging, or of emptying a slot. *more: there is as much again to do. With `tidy`: all there is. */
+static sl_status work_off(sl_index *index, bool tidy, bool *more) {
+  db_txn *txn;
+  index_state state;
+  log_view *log;
+  *more = false;
+  sl_status status = log_view_open(index->store, &log);
+  if (status != SL_OK) return status;
+  const uint64_t first_seq = log_view_head(log)->first_seq;
+  log_view_close(log);
+  status = db_begin_write(index->env, true, &txn);
+  if (status != SL_OK) return status;
+  status = index_state_load(txn, &state);
+  if (status == SL_OK && tidy) status = index_close_newest(txn, &state);
+  if (status == SL_OK && state.dirty) {
+    status = index_clean_one(txn, &state);
+    *more = tidy || state.dirty || state.owed >= index->piece;
+  } else if (status == SL_OK && (tidy || state.owed >= index->piece)) {
+    uint64_t done = 0, most = tidy || state.owed > 8 * index->piece ? 4 * index->piece : index->piece;
+    status = index_merge_some(index, txn, &state, first_seq, most, tidy, &done);
+    state.owed = done == 0 || state.owed < done ? 0 : state.owed - done;
+    *more = tidy ? done > 0 || state.dirty : state.dirty || state.owed >= index->piece;
+  } else if (status == SL_OK) {
+    db_abort(txn);
+    return SL_OK;
+  }
+  if (status == SL_OK) status = index_state_save(txn, &state);
+  if (status != SL_OK) {
+    *more = false;
+    db_abort(txn);
+    return status;
+  }
+  return db_commit(txn);
 }
 
 sl_status index_step_in_turn(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed) {
@@ -373,7 +453,10 @@ sl_status index_step_in_turn(sl_index *index, uint64_t max, uint64_t *watermark,
   *watermark = reached;
   *more = others;
   if (indexed) *indexed = count;
-  return damaged;
+  if (damaged != SL_OK) return damaged;
+  /* Of what fails here nothing is lost, the events are in: the next step tries again. But a damaged index is told. */
+  for (bool again = true; again && status == SL_OK;) status = work_off(index, false, &again);
+  return status == SL_E_CORRUPT ? status : SL_OK;
 }
 
 sl_status index_step(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed) {
@@ -421,10 +504,9 @@ static sl_status forget_in_turn(sl_index *index) {
   if (status != SL_OK) return status;
   index_state state;
   status = index_state_load(txn, &state);
-  unsigned dropped;
-  if (status == SL_OK) status = index_state_drop(txn, &state, UINT64_MAX, &dropped);
+  for (unsigned table = INDEX_META + 1; status == SL_OK && table < INDEX_TABLES; table++) status = db_empty(txn, table);
   if (status == SL_OK) {
-    state.watermark = 0;
+    state = (index_state){.next_number = state.next_number};
     status = index_state_save(txn, &state);
   }
   if (status != SL_OK) {
@@ -449,6 +531,11 @@ sl_status sl_reindex(sl_store *store) {
   }
   if (status == SL_OK) status = look(store, &reached, &last);
   for (bool more = reached < last; status == SL_OK && more && reached < last;)
-    status = index_step(store->index, INDEX_BATCH, &reached, &more, NULL);
+    status = index_step(store->index, INDEX_BATCH_REBUILD, &reached, &more, NULL);
+  for (bool more = status == SL_OK; status == SL_OK && more;) {
+    index_turn_take(store->index);
+    status = work_off(store->index, true, &more);
+    index_turn_end(store->index);
+  }
   return status;
 }

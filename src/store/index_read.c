@@ -21,11 +21,14 @@ static sl_status out_of_order(void) {
 sl_status index_view_seqs(index_view *view, index_attr attr, const uint8_t key[16], uint64_t from,
                           uint64_t *seqs, size_t max, size_t *count) {
   size_t n = 0;
+  uint64_t may = 0;
+  sl_status status = index_filter_ask_all(&view->filter, view->txn, &view->state, attr, key, &may);
+  if (status != SL_OK) return status;
   for (uint32_t i = 0; i < view->state.count && n < max; i++) {
     const index_gen *gen = &view->state.gens[i];
-    if (index_gen_last(gen) < from) continue;
+    if (!(may >> i & 1) || index_gen_last(gen) < from) continue;
     db_cur *cur;
-    sl_status status = db_cur_open(view->txn, index_table(gen, attr), &cur);
+    status = db_cur_open(view->txn, index_table(gen, attr), &cur);
     if (status != SL_OK) return status;
     index_value start = index_value_of(gen, attr, from > gen->first_seq ? from : gen->first_seq, 0);
     sl_slice k = {key, 16}, v = value_slice(&start);
@@ -66,11 +69,14 @@ static sl_status seek_down(db_cur *cur, const index_gen *gen, index_attr attr, c
 sl_status index_view_seqs_down(index_view *view, index_attr attr, const uint8_t key[16], uint64_t from,
                                uint64_t *seqs, size_t max, size_t *count) {
   size_t n = 0;
+  uint64_t may = 0;
+  sl_status status = index_filter_ask_all(&view->filter, view->txn, &view->state, attr, key, &may);
+  if (status != SL_OK) return status;
   for (uint32_t i = view->state.count; i-- > 0 && n < max;) {
     const index_gen *gen = &view->state.gens[i];
-    if (gen->first_seq > from) continue;
+    if (!(may >> i & 1) || gen->first_seq > from) continue;
     db_cur *cur;
-    sl_status status = db_cur_open(view->txn, index_table(gen, attr), &cur);
+    status = db_cur_open(view->txn, index_table(gen, attr), &cur);
     if (status != SL_OK) return status;
     sl_slice k, v;
     const uint64_t last = index_gen_last(gen);
@@ -140,11 +146,9 @@ sl_status index_view_keys(index_view *view, index_attr attr, const uint8_t low[1
 
 sl_status index_view_duplicate_of(index_view *view, uint64_t seq, uint64_t *original) {
   *original = 0;
-  const index_gen *gen = seq <= view->state.watermark ? gen_of(view, seq) : NULL;
-  if (!gen) return SL_OK;
-  const uint64_t rel = seq - gen->first_seq;
+  if (seq > view->state.watermark) return SL_OK;
   sl_slice value;
-  sl_status status = db_get(view->txn, index_table(gen, INDEX_DUPLICATES), db_u64(&rel), &value);
+  sl_status status = db_get(view->txn, INDEX_DUPLICATES, db_u64(&seq), &value);
   if (status == SL_NOTFOUND) return SL_OK;
   if (status != SL_OK) return status;
   if (value.len != 8) return sl_fail(SL_E_CORRUPT, "index/: a duplicate's entry has %zu bytes", value.len);
@@ -156,7 +160,10 @@ sl_status index_view_has(index_view *view, index_attr attr, const uint8_t key[16
   const index_gen *gen = gen_of(view, seq);
   if (!gen) return SL_NOTFOUND;
   db_cur *cur;
-  sl_status status = db_cur_open(view->txn, index_table(gen, attr), &cur);
+  bool may = false;
+  sl_status status = index_filter_ask(&view->filter, view->txn, gen, attr, key, &may); /* what its filter denies nobody finds */
+  if (status == SL_OK && !may) status = SL_NOTFOUND;
+  if (status == SL_OK) status = db_cur_open(view->txn, index_table(gen, attr), &cur);
   if (status != SL_OK) return status;
   index_value wanted = index_value_of(gen, attr, seq, 0);
   sl_slice k = {key, 16}, v = value_slice(&wanted);
@@ -168,28 +175,58 @@ sl_status index_view_has(index_view *view, index_attr attr, const uint8_t key[16
 
 /* ------------------------------------------------------------------ scan --- */
 
-/* Stands on the first entry behind pos in its table. */
-static sl_status scan_seek(db_cur *cur, const index_gen *gen, const index_pos *pos, sl_slice *k,
-                           sl_slice *v) {
-  if (!pos->inside) return db_cur_move(cur, DB_FIRST, k, v);
+sl_status index_seek_behind(db_cur *cur, const index_gen *gen, unsigned attr, bool inside, const uint8_t key[16],
+                            uint64_t seq, sl_slice *k, sl_slice *v) {
+  if (!inside) return db_cur_move(cur, DB_FIRST, k, v);
   sl_status status = SL_NOTFOUND;
-  if (pos->seq < index_gen_last(gen)) {
-    index_value next = index_value_of(gen, pos->attr, pos->seq + 1, 0);
-    *k = (sl_slice){pos->key, 16};
+  if (seq < index_gen_last(gen)) {
+    index_value next = index_value_of(gen, attr, seq < gen->first_seq ? gen->first_seq : seq + 1, 0);
+    *k = (sl_slice){key, 16};
     *v = value_slice(&next);
     status = db_cur_move(cur, DB_SEEK_VALUE, k, v);
-    if (status == SL_OK) *k = (sl_slice){pos->key, 16};
+    if (status == SL_OK) *k = (sl_slice){key, 16};
   }
   if (status != SL_NOTFOUND) return status;
-  *k = (sl_slice){pos->key, 16};
+  *k = (sl_slice){key, 16};
   status = db_cur_move(cur, DB_SEEK, k, v);
-  if (status == SL_OK && memcmp(k->data, pos->key, 16) == 0) status = db_cur_move(cur, DB_NEXT_KEY, k, v);
+  if (status == SL_OK && memcmp(k->data, key, 16) == 0) status = db_cur_move(cur, DB_NEXT_KEY, k, v);
   return status;
 }
 
 /* After the four attributes that have tables of their own comes the one table of the others. */
 static uint32_t next_table(uint32_t attr) {
-  return attr + 1 == INDEX_DUPLICATES ? INDEX_SECONDARY_ATTR : attr + 1;
+  return attr + 1 == INDEX_LIST_SECONDARY ? INDEX_SECONDARY_ATTR : attr + 1;
+}
+
+/* On from pos in its generation, as it is now. SL_OK: max reached, SL_NOTFOUND: at its end. */
+static sl_status scan_gen(index_view *view, const index_gen *gen, index_pos *pos, uint64_t max, uint64_t *seen,
+                          index_entry_fn *fn, void *arg) {
+  for (; pos->attr <= INDEX_SECONDARY_ATTR; pos->attr = next_table(pos->attr), pos->inside = false) {
+    db_cur *cur;
+    sl_slice k, v;
+    sl_status status = db_cur_open(view->txn, index_table(gen, pos->attr), &cur);
+    if (status != SL_OK) return status;
+    status = index_seek_behind(cur, gen, pos->attr, pos->inside, pos->key, pos->seq, &k, &v);
+    while (status == SL_OK && *seen < max) {
+      uint8_t key[16];
+      memcpy(key, k.data, 16);
+      const uint64_t seq = index_value_seq(gen, pos->attr, v);
+      const int order = pos->inside ? memcmp(key, pos->key, 16) : 1;
+      if (order < 0 || (order == 0 && seq <= pos->seq)) {
+        status = out_of_order();
+        break;
+      }
+      memcpy(pos->key, key, 16);
+      pos->seq = seq;
+      pos->inside = true;
+      ++*seen;
+      if (seq >= pos->from) status = fn(arg, (index_attr)pos->attr, key, seq);
+      if (status == SL_OK) status = db_cur_move(cur, DB_NEXT, &k, &v);
+    }
+    db_cur_close(cur);
+    if (status != SL_NOTFOUND) return status;
+  }
+  return SL_NOTFOUND;
 }
 
 sl_status index_scan(index_view *view, index_pos *pos, uint64_t max, index_entry_fn *fn, void *arg,
@@ -198,34 +235,12 @@ sl_status index_scan(index_view *view, index_pos *pos, uint64_t max, index_entry
   *done = false;
   for (uint32_t i = 0; i < view->state.count; i++) {
     const index_gen *gen = &view->state.gens[i];
-    if (gen->number < pos->number) continue;
-    if (gen->number > pos->number) *pos = (index_pos){.number = gen->number};
-    for (; pos->attr <= INDEX_SECONDARY_ATTR; pos->attr = next_table(pos->attr), pos->inside = false) {
-      db_cur *cur;
-      sl_slice k, v;
-      sl_status status = db_cur_open(view->txn, index_table(gen, pos->attr), &cur);
-      if (status != SL_OK) return status;
-      status = scan_seek(cur, gen, pos, &k, &v);
-      while (status == SL_OK && seen < max) {
-        uint8_t key[16];
-        memcpy(key, k.data, 16);
-        const uint64_t seq = index_value_seq(gen, pos->attr, v);
-        const int order = pos->inside ? memcmp(key, pos->key, 16) : 1;
-        if (order < 0 || (order == 0 && seq <= pos->seq)) {
-          status = out_of_order();
-          break;
-        }
-        memcpy(pos->key, key, 16);
-        pos->seq = seq;
-        pos->inside = true;
-        seen++;
-        status = fn(arg, (index_attr)pos->attr, key, seq);
-        if (status == SL_OK) status = db_cur_move(cur, DB_NEXT, &k, &v);
-      }
-      db_cur_close(cur);
-      if (status == SL_OK) return SL_OK; /* max reached */
-      if (status != SL_NOTFOUND) return status;
-    }
+    if (index_gen_last(gen) < pos->from) continue;
+    /* One that came by a merge is seen from its beginning, without what came before. */
+    if (gen->number != pos->number) *pos = (index_pos){.from = pos->from, .number = gen->number};
+    sl_status status = scan_gen(view, gen, pos, max, &seen, fn, arg);
+    if (status != SL_NOTFOUND) return status;
+    pos->from = index_gen_last(gen) + 1;
   }
   *done = true;
   return SL_OK;

@@ -167,7 +167,7 @@ static void fetch_between(const uint64_t *seqs, size_t count, const uint8_t *fir
  * memory meanwhile. Stops in front of one that cannot be looked up, *found is then less than count. One that was
  * trimmed, while its generation is still there, has no bytes. */
 static sl_status find_hits(log_view *log, const uint64_t *seqs, size_t count, sl_slice *bytes, size_t *found) {
-  const int64_t begun = sl_clock_monotonic_us();
+  const int64_t begun = count > 3 ? sl_clock_monotonic_us() : 0;
   for (*found = 0; *found < count; ++*found) {
     if (*found == 1 && count > 3 && bytes[0].data && sl_clock_monotonic_us() - begun > DB_SLOW_US &&
         log_view_find(log, seqs[count - 1], &bytes[count - 1]) == SL_OK)

@@ -64,10 +64,10 @@ static sl_status earlier_twin(verifier *v, uint64_t seq, const sl_parts *p, cons
 static sl_status check_indexed(verifier *v, uint64_t seq, const sl_parts *p) {
   uint8_t key[16];
   const uint32_t secondary = index_view_attributes(v->snap.index, seq);
-  for (unsigned i = 0; i < INDEX_DUPLICATES + INDEX_SECONDARY_COUNT; i++) {
-    const index_attr attr = i < INDEX_DUPLICATES ? (index_attr)i : index_secondary[i - INDEX_DUPLICATES];
+  for (unsigned i = 0; i < INDEX_LIST_SECONDARY + INDEX_SECONDARY_COUNT; i++) {
+    const index_attr attr = i < INDEX_LIST_SECONDARY ? (index_attr)i : index_secondary[i - INDEX_LIST_SECONDARY];
     const sl_slice text = index_text_of(attr, p);
-    if (text.len == 0 || (i >= INDEX_DUPLICATES && !(secondary & index_bit(attr)))) continue;
+    if (text.len == 0 || (i >= INDEX_LIST_SECONDARY && !(secondary & index_bit(attr)))) continue;
     index_key_of(attr, text, key);
     sl_status status = index_view_has(v->snap.index, attr, key, seq);
     if (status == SL_NOTFOUND)

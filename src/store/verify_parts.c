@@ -109,42 +109,26 @@ static sl_status check_duplicate(verifier *v, uint64_t seq, uint64_t first) {
   return SL_OK;
 }
 
-/* The generation may have moved to another slot, or be gone, since the snapshot before. */
-static const index_gen *find_gen(const index_state *state, uint32_t number) {
-  for (uint32_t i = 0; i < state->count; i++)
-    if (state->gens[i].number >= number) return &state->gens[i];
-  return NULL;
-}
-
 sl_status verify_duplicates(verifier *v) {
-  uint32_t number = 0;
   uint64_t from = 0;
   for (bool done = false; !done;) {
     sl_status status = snapshot_open(v->store, &v->snap);
     if (status != SL_OK) return status;
-    const index_gen *gen = find_gen(&v->snap.index->state, number);
     db_cur *cur = NULL;
-    if (gen && gen->number > number) from = 0;
-    if (gen) status = db_cur_open(v->snap.index->txn, index_table(gen, INDEX_DUPLICATES), &cur);
+    status = db_cur_open(v->snap.index->txn, INDEX_DUPLICATES, &cur);
     sl_slice key = db_u64(&from), value;
-    if (gen && status == SL_OK) status = db_cur_move(cur, DB_SEEK, &key, &value);
-    for (unsigned looks = 0; gen && status == SL_OK && looks < VERIFY_STEP; looks++) {
-      const uint64_t rel = sl_get_u64(key.data);
-      if (rel < from) status = sl_fail(SL_E_CORRUPT, "index/: duplicates are out of order: run `sidelog reindex`");
-      else status = check_duplicate(v, gen->first_seq + rel, value.len == 8 ? sl_get_u64(value.data) : 0);
-      from = rel + 1;
+    if (status == SL_OK) status = db_cur_move(cur, DB_SEEK, &key, &value);
+    for (unsigned looks = 0; status == SL_OK && looks < VERIFY_STEP; looks++) {
+      const uint64_t seq = sl_get_u64(key.data);
+      if (seq < from) status = sl_fail(SL_E_CORRUPT, "index/: duplicates are out of order: run `sidelog reindex`");
+      else status = check_duplicate(v, seq, value.len == 8 ? sl_get_u64(value.data) : 0);
+      from = seq + 1;
       if (status == SL_OK) status = db_cur_move(cur, DB_NEXT, &key, &value);
     }
     db_cur_close(cur);
-    number = gen ? gen->number : number;
-    if (status == SL_NOTFOUND) { /* the end of this generation */
-      number++;
-      from = 0;
-      status = SL_OK;
-    }
-    done = gen == NULL;
+    done = status == SL_NOTFOUND;
     snapshot_close(&v->snap);
-    if (status != SL_OK) return status;
+    if (status != SL_OK && !done) return status;
   }
   return SL_OK;
 }

@@ -108,15 +108,16 @@ static void test_replays_are_exempt_and_move_the_totals(void **state) {
 
 static void test_postings_over_generations(void **state) {
   kit *k = *state;
-  k->store->index->base_capacity = 8;
+  k->store->index->small = 8;
+  k->store->index->piece = UINT64_MAX; /* nothing is merged */
   uint8_t key[16], low[16] = {0}, high[16];
   memset(high, 0xff, sizeof high);
   for (int i = 0; i < 100; i++) {
     char id[40];
     snprintf(id, sizeof id, "id %d", i);
     append_ids(k, "t", id, i % 3 == 0 ? "third" : i % 3 == 1 ? "other" : "");
+    assert_ok(sl_index_advance(k->store, 0, NULL));
   }
-  assert_ok(sl_index_advance(k->store, 0, NULL));
   index_view *view;
   assert_ok(index_view_open(k->store, &view));
   assert_int_equal(view->state.count, 13);
@@ -147,41 +148,6 @@ static void test_postings_over_generations(void **state) {
   index_view_close(view);
 }
 
-/* With few slots left generations double, and the last one grows: 24 slots always suffice. */
-static void test_slots_suffice(void **state) {
-  kit *k = *state;
-  k->store->index->base_capacity = 2;
-  kit_fill(k, "t", 6000, 4);
-  assert_ok(sl_index_advance(k->store, 0, NULL));
-  index_view *view;
-  assert_ok(index_view_open(k->store, &view));
-  assert_int_equal(view->state.count, INDEX_SLOTS);
-  uint64_t events = 0, next = 1;
-  for (uint32_t i = 0; i < view->state.count; i++) {
-    assert_int_equal(view->state.gens[i].first_seq, next);
-    next += view->state.gens[i].capacity;
-    events += view->state.gens[i].count;
-  }
-  assert_int_equal(events, 6000);
-  index_view_close(view);
-  sl_verify_report report;
-  assert_ok(sl_verify(k->store, NULL, NULL, &report));
-  assert_int_equal(report.problems, 0);
-  assert_int_equal(report.index_entries, 12000);
-
-  kit_deliver(k, 6000);
-  const sl_trim_policy policy = {.max_events = 10};
-  assert_ok(sl_trim(k->store, &policy, NULL));
-  assert_ok(index_drop_trimmed(k->store));
-  assert_ok(index_view_open(k->store, &view));
-  assert_int_equal(view->state.count, 1);
-  index_view_close(view);
-  kit_fill(k, "t", 100, 4);
-  assert_ok(sl_index_advance(k->store, 0, NULL));
-  assert_ok(sl_verify(k->store, NULL, NULL, &report));
-  assert_int_equal(report.problems, 0);
-}
-
 static uint64_t entries_seen;
 static sl_status count_entry(void *arg, index_attr attr, const uint8_t key[16], uint64_t seq) {
   (void)arg, (void)attr, (void)key, (void)seq;
@@ -191,9 +157,11 @@ static sl_status count_entry(void *arg, index_attr attr, const uint8_t key[16], 
 
 static void test_scans_resume_anywhere(void **state) {
   kit *k = *state;
-  k->store->index->base_capacity = 32;
-  for (int i = 0; i < 150; i++) append_ids(k, "t", i % 5 ? "" : "same", i % 2 ? "x" : "y");
-  assert_ok(sl_index_advance(k->store, 0, NULL));
+  k->store->index->small = 32;
+  for (int i = 0; i < 150; i++) {
+    append_ids(k, "t", i % 5 ? "" : "same", i % 2 ? "x" : "y");
+    assert_ok(sl_index_advance(k->store, 0, NULL));
+  }
   index_view *view;
   for (uint64_t step = 1; step < 40; step += 6) {
     index_pos pos = {0};
@@ -369,30 +337,6 @@ static void test_verify_sees_secondary_attributes(void **state) {
   }
 }
 
-/* A sidelog that knows no secondary attributes goes on with the index: what it adds has none, which is noticed. */
-static void test_an_older_indexer_is_noticed(void **state) {
-  kit *k = *state;
-  const sl_query by_tenant = {.tenant = SL_STR("acme")};
-  assert_ok(sl_index_attributes_set(k->store, SL_INDEX_TENANT));
-  append_owned(k, 10, "acme");
-  assert_ok(sl_index_advance(k->store, 0, NULL));
-  assert_int_equal(scanned_for(k, &by_tenant, 10), 10);
-  append_owned(k, 1, "acme");
-  append_owned(k, 9, "other");
-  db_txn *txn;
-  sl_slice value;
-  uint8_t state_bytes[56]; /* the watermark and the events of the one generation */
-  assert_ok(db_begin_write(k->store->index->env, false, &txn));
-  assert_ok(db_get(txn, INDEX_META, SL_STR("state"), &value));
-  assert_int_equal(value.len, sizeof state_bytes);
-  memcpy(state_bytes, value.data, value.len);
-  sl_put_u64(state_bytes, 20);
-  sl_put_u64(state_bytes + 16 + 24, 20);
-  assert_ok(db_put(txn, INDEX_META, SL_STR("state"), (sl_slice){state_bytes, sizeof state_bytes}));
-  assert_ok(db_commit(txn));
-  assert_int_equal(scanned_for(k, &by_tenant, 11), 20);
-}
-
 static void test_an_index_ahead_of_the_log(void **state) {
   kit *k = *state;
   append_ids(k, "t", "", "");
@@ -404,6 +348,48 @@ static void test_an_index_ahead_of_the_log(void **state) {
   sl_close(k->store);
   k->store = NULL;
   assert_fails(sl_open(k->path, &k->options, &k->store), SL_E_MISMATCH, "reached event 2 but log/ ends at 1");
+}
+
+/* What layout 1 had: a version, a state of its own, tables of other names. Which attributes there are is kept. */
+static void test_an_older_layout_is_built_anew(void **state) {
+  kit *k = *state;
+  const sl_query by_tenant = {.tenant = SL_STR("acme")};
+  append_owned(k, 30, "acme");
+  assert_ok(sl_index_attributes_set(k->store, SL_INDEX_TENANT));
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  sl_close(k->store);
+  k->store = NULL;
+  static const db_table_def old[] = {{.name = "meta"}, {.name = "e00", .flags = DB_DUPFIXED | DB_DUPINT}};
+  const db_env_options options = {.map_size = 64u << 20, .map_floor = 1u << 20, .max_readers = 512, .create = true, .mode = 0600};
+  db_env *env;
+  db_txn *txn;
+  assert_ok(db_env_open(kit_file(k, "index"), old, 2, &options, &env));
+  assert_ok(db_begin_write(env, false, &txn));
+  const uint64_t value = 1;
+  db_put(txn, 1, SL_STR("0123456789abcdef"), db_u64(&value));
+  db_put(txn, 0, SL_STR("version"), SL_BYTES("\x01\0\0\0", 4));
+  db_put(txn, 0, SL_STR("state"), SL_STR("of layout 1"));
+  assert_ok(db_commit(txn));
+  db_env_close(env);
+
+  for (int round = 0; round < 2; round++) {
+    kit_open(k);
+    index_view *view;
+    assert_ok(index_view_open(k->store, &view));
+    assert_int_equal(index_view_watermark(view), round == 0 ? 0 : 30);
+    index_view_close(view);
+    assert_ok(sl_index_advance(k->store, 0, NULL));
+    assert_int_equal(scanned_for(k, &by_tenant, 30), 30);
+    sl_verify_report report;
+    assert_ok(sl_verify(k->store, NULL, NULL, &report));
+    assert_int_equal(report.problems, 0);
+    assert_int_equal(report.index_entries, 3 * 30); /* event, type, tenant */
+    sl_close(k->store);
+    k->store = NULL;
+  }
+  assert_int_equal(db_env_open(kit_file(k, "index"), old, 2, &(db_env_options){.map_size = 64u << 20, .max_readers = 512}, &env),
+                   SL_E_NO_STORE); /* e00 is gone */
+  kit_open(k);
 }
 
 static void test_a_newer_index_is_refused(void **state) {
@@ -424,13 +410,12 @@ int main(void) {
       WITH_STORE(test_duplicates_within_a_topic),
       WITH_STORE(test_replays_are_exempt_and_move_the_totals),
       WITH_STORE(test_postings_over_generations),
-      WITH_STORE(test_slots_suffice),
       WITH_STORE(test_scans_resume_anywhere),
       WITH_STORE(test_stops_before_a_damaged_record),
       WITH_STORE(test_a_lost_index_is_rebuilt),
       WITH_STORE(test_secondary_attributes),
       WITH_STORE(test_verify_sees_secondary_attributes),
-      WITH_STORE(test_an_older_indexer_is_noticed),
+      WITH_STORE(test_an_older_layout_is_built_anew),
       WITH_STORE(test_an_index_ahead_of_the_log),
       WITH_STORE(test_a_newer_index_is_refused),
   };

@@ -81,6 +81,12 @@ static void model_index(model *m, uint64_t from, uint64_t to) {
   }
 }
 
+/* Merged all the time, in pieces that end anywhere. */
+static void small_generations(kit *k) {
+  k->store->index->small = 4u << random_below(4);
+  k->store->index->piece = 1 + random_below(100);
+}
+
 static void do_index(kit *k, model *m) {
   uint64_t max = random_below(3) ? random_below(60) + 1 : 0, reached = 0;
   assert_ok(sl_index_advance(k->store, max, &reached));
@@ -190,7 +196,7 @@ static void do_attempt(kit *k, model *m) {
     if (random_below(4) == 0) { /* the agent dies and comes back */
       delivery_close(d);
       kit_reopen(k);
-      k->store->index->base_capacity = 64;
+      small_generations(k);
       assert_ok(delivery_open(k->store, &d));
       assert_true(delivery_state_get(d)->has_intent);
     }
@@ -415,7 +421,7 @@ static void test_model(void **state) {
   const char *rounds = getenv("SIDELOG_ROUNDS");
   const size_t steps = rounds ? strtoull(rounds, NULL, 10) : 600;
   for (size_t t = 0; t < TOPICS; t++) m->lane[t] = UINT64_MAX;
-  k->store->index->base_capacity = 64;
+  small_generations(k);
   for (size_t step = 0; step < steps; step++) {
     const size_t dice = random_below(100);
     if (dice < 45) do_append(k, m);
@@ -426,7 +432,7 @@ static void test_model(void **state) {
     else if (dice < 96) do_attributes(k);
     else if (dice < 98) kit_reopen(k);
     else check_verify(k);
-    k->store->index->base_capacity = 64;
+    small_generations(k);
     if (m->last == 0) continue;
     learn_times(k, m);
     check_stats(k, m);

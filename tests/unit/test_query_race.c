@@ -293,7 +293,8 @@ static void test_rebuilds_while_everything_runs(void **state) {
   static rebuild b;
   b = (rebuild){.r.store = k->store};
   pthread_mutex_init(&b.r.lock, NULL);
-  k->store->index->base_capacity = 500;
+  k->store->index->small = 60; /* merged all the time */
+  k->store->index->piece = 500;
   void *(*const roles[])(void *) = {produce, keep, rebuilder, agent, trim_others, complete, watch};
   pthread_t threads[7];
   const char *seconds = getenv("SIDELOG_SECONDS");
