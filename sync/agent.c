@@ -21,8 +21,8 @@
 #define HOUSE_BUDGET 100000     /* events removed a round; the next round follows at once when it was used up */
 #define INDEX_STEP 20000
 /* A step that found so many events says that producers are busy: the next one waits, longer while it goes on. Each step
- * flushes, and writes the same pages again: without the pause the indexer took half of the disk from sixteen producers
- * (seen). A thousand events a second and single bursts hardly meet it. */
+ * flushes, and a step of many events writes less for each: without the pause the indexer takes more of the disk from
+ * sixteen producers. A thousand events a second and single bursts hardly meet it. */
 #define INDEX_BUSY 100
 #define PAUSE_LEAST_MS 25
 #define PAUSE_MOST_MS 200

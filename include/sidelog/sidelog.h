@@ -486,7 +486,8 @@ SL_API sl_status sl_full_policy_get(sl_store *store, sl_full_policy *policy, cha
  * NULL) is the new one. Several callers take turns. Producers never wait for it. The agent calls this
  * all the time. Where no agent runs, queries that had to scan more than 5,000 events help when they are done, and
  * when 20,000 wait so does one append in 250, with 500 events (or as many as it appended) after its own is
- * durable; neither fails by it. SL_E_FULL, SL_E_IO, SL_E_CORRUPT (the detail
+ * durable; neither fails by it. Each call also does the share of merging that its events owe, after they are in:
+ * some milliseconds, a few hundred after 20,000 events. SL_E_FULL, SL_E_IO, SL_E_CORRUPT (the detail
  * names the event that cannot be read; the watermark stops before it), SL_E_FORKED. */
 SL_API sl_status sl_index_advance(sl_store *store, uint64_t max_events, uint64_t *watermark);
 

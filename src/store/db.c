@@ -83,7 +83,8 @@ static uint64_t my_life(void) {
   pthread_once(&life_once, make_life);
   if (!life) return 0;
   uint64_t none = 0;
-  atomic_compare_exchange_strong(life, &none, (uint64_t)getpid() << 40 | ((uint64_t)sl_clock_monotonic_us() & 0xffffffffff));
+  const uint64_t mine = (uint64_t)getpid() << 40 | ((uint64_t)sl_clock_monotonic_us() & 0xffffffffff);
+  atomic_compare_exchange_strong(life, &none, mine);
   return atomic_load(life);
 }
 

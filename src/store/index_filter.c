@@ -1,8 +1,9 @@
 /* A filter for each closed generation, so that a look-up descends only where its key most likely is.
  *
- * A filter is a row of chunks in one table for all generations, each under the last key that it answers for: so it is
- * written from front to end, in the order of the keys, in as many transactions as its generation takes. A chunk is a
- * blocked Bloom filter, about 10 bits a key: a key's six bits lie in one line of 64 bytes. Layout: docs/disk-format.md. */
+ * A filter is a row of chunks in one table for all generations, each under the last key that it answers for: so it
+ * is written from front to end, in the order of the keys, in as many transactions as its generation takes. A chunk is
+ * a blocked Bloom filter, about 10 bits a key: a key's six bits lie in one line of 64 bytes. Layout:
+ * docs/disk-format.md. */
 #include "store/index_impl.h"
 
 #include <stdlib.h>
@@ -116,7 +117,8 @@ static sl_status seek(index_filter *f, db_txn *txn, uint32_t slot, unsigned list
 /* *line: where the key's bits are; NULL: it is not in this generation. */
 static sl_status locate(index_filter *f, db_txn *txn, const index_gen *gen, unsigned list, const uint8_t key[16],
                         uint64_t hash, const uint8_t **line) {
-  if (!f->valid || f->slot != gen->slot || f->list != list || memcmp(key, f->from, 16) < 0 || memcmp(key, f->to, 16) > 0) {
+  if (!f->valid || f->slot != gen->slot || f->list != list || memcmp(key, f->from, 16) < 0 ||
+      memcmp(key, f->to, 16) > 0) {
     sl_status status = seek(f, txn, gen->slot, list, key);
     if (status != SL_OK) return status;
   }
@@ -132,8 +134,8 @@ static bool all_set(const uint8_t *line, uint64_t hash) {
   return true;
 }
 
-sl_status index_filter_ask(index_filter *f, db_txn *txn, const index_gen *gen, unsigned attr, const uint8_t key[16],
-                           bool *may) {
+sl_status index_filter_ask(index_filter *f, db_txn *txn, const index_gen *gen, unsigned attr,
+                           const uint8_t key[16], bool *may) {
   const uint8_t *line;
   *may = true;
   if (!gen->closed) return SL_OK;

@@ -143,11 +143,11 @@ bool index_free_slot(const index_state *state, uint32_t *slot);
 /* The newest generation, if it is open, covers what it has, and gets its filter. */
 sl_status index_close_newest(db_txn *txn, index_state *state);
 
-/* Merging (index_merge.c). What is to be done, as the state is now: continues or begins a merge of the lowest class that has
- * one, about `max` entries of it, without those of events below first_seq; *done counts them, 0: there was nothing to
- * merge. `tidy`: also few generations become one. */
-sl_status index_merge_some(const sl_index *index, db_txn *txn, index_state *state, uint64_t first_seq, uint64_t max, bool tidy,
-                           uint64_t *done);
+/* Merging (index_merge.c). Begins what is due as the state is now, and goes on with the smallest merge, about `max`
+ * entries of it, without those of events below first_seq; *done counts them, 0: there was nothing to merge. `tidy`:
+ * also few generations become one. */
+sl_status index_merge_some(const sl_index *index, db_txn *txn, index_state *state, uint64_t first_seq, uint64_t max,
+                           bool tidy, uint64_t *done);
 
 /* Filters (index_filter.c). Made in the order of the keys, each once; what was begun is ended in the same transaction. */
 typedef struct index_filter_maker {
@@ -163,8 +163,8 @@ sl_status index_filter_add(index_filter_maker *maker, unsigned list, const uint8
 sl_status index_filter_end(index_filter_maker *maker); /* writes what is left; call it once, also after failures */
 sl_status index_filter_empty(db_txn *txn, uint32_t slot);
 /* *may: the key may be in that list of a generation that is closed. False is certain. */
-sl_status index_filter_ask(index_filter *filter, db_txn *txn, const index_gen *gen, unsigned attr, const uint8_t key[16],
-                           bool *may);
+sl_status index_filter_ask(index_filter *filter, db_txn *txn, const index_gen *gen, unsigned attr,
+                           const uint8_t key[16], bool *may);
 
 /* The same of all generations: *may has a bit for each, by its place in the state. */
 sl_status index_filter_ask_all(index_filter *filter, db_txn *txn, const index_state *state, unsigned attr,
@@ -177,7 +177,10 @@ sl_status index_seek_behind(db_cur *cur, const index_gen *gen, unsigned attr, bo
 /* One write transaction of at most `max` events behind the watermark. *watermark is the new one, *more: there
  * are others behind it, *indexed (may be NULL) counts. SL_E_CORRUPT: stopped before a damaged record. */
 sl_status index_step(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed);
-/* The same for who has the turn already. */
+/* The step alone, in a transaction of the caller's, who flushes the log before its commit. */
+sl_status index_step_in_txn(sl_index *index, db_txn *txn, uint64_t max, uint64_t *watermark, bool *more,
+                            uint64_t *indexed, sl_status *damaged);
+/* Step and merging for who has the turn already. */
 sl_status index_step_in_turn(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed);
 
 /* The turn to write the index (index_help.c), taken before LMDB's writer lock, which cannot be tried. */

@@ -164,7 +164,8 @@ static index_merge *next_merge(const sl_index *index, index_state *state, bool t
   window w;
   for (unsigned class = 0; class < INDEX_CLASSES; class++)
     if (find_window(index, state, class, INDEX_FAN, &w)) (void)begin_merge(state, w);
-  if (tidy && state->merge_count == 0 && find_window(index, state, INDEX_CLASSES - 1, 2, &w)) (void)begin_merge(state, w);
+  if (tidy && state->merge_count == 0 && find_window(index, state, INDEX_CLASSES - 1, 2, &w))
+    (void)begin_merge(state, w);
   if (INDEX_SLOTS - state->count < INDEX_FREE_SLOTS && state->merge_count + 1 < INDEX_MERGES && find_pair(state, &w))
     (void)begin_merge(state, w);
   index_merge *next = NULL;
@@ -211,7 +212,8 @@ static sl_status sources_open(piece *p) {
     sl_slice key = {0};
     status = db_cur_open(p->txn, index_slot_table(s->gen->slot, m->list), &s->cur);
     if (status != SL_OK) break;
-    status = source_take(s, index_seek_behind(s->cur, s->gen, m->list, m->inside, m->key, m->seq, &key, &s->value), key);
+    status = index_seek_behind(s->cur, s->gen, m->list, m->inside, m->key, m->seq, &key, &s->value);
+    status = source_take(s, status, key);
   }
   return status;
 }
@@ -256,7 +258,10 @@ static sl_status merge_list(piece *p) {
     const uint64_t seq = index_value_seq(s->gen, p->merge->list, s->value);
     if (seq >= p->floor) status = write_entry(p, out, s, seq);
     sl_slice key = {0};
-    if (status == SL_OK) status = source_take(s, db_cur_move(s->cur, DB_NEXT, &key, &s->value), key);
+    if (status == SL_OK) {
+      status = db_cur_move(s->cur, DB_NEXT, &key, &s->value);
+      status = source_take(s, status, key);
+    }
     p->left--;
     p->done++;
   }
@@ -287,8 +292,8 @@ static void complete(index_state *state, const index_merge *merge) {
   end_merge(state, (uint32_t)(merge - state->merges));
 }
 
-sl_status index_merge_some(const sl_index *index, db_txn *txn, index_state *state, uint64_t first_seq, uint64_t max, bool tidy,
-                           uint64_t *done) {
+sl_status index_merge_some(const sl_index *index, db_txn *txn, index_state *state, uint64_t first_seq, uint64_t max,
+                           bool tidy, uint64_t *done) {
   index_merge *merge = next_merge(index, state, tidy);
   *done = 0;
   if (!merge) return SL_OK;

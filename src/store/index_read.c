@@ -161,7 +161,8 @@ sl_status index_view_has(index_view *view, index_attr attr, const uint8_t key[16
   if (!gen) return SL_NOTFOUND;
   db_cur *cur;
   bool may = false;
-  sl_status status = index_filter_ask(&view->filter, view->txn, gen, attr, key, &may); /* what its filter denies nobody finds */
+  /* What its filter denies nobody finds. */
+  sl_status status = index_filter_ask(&view->filter, view->txn, gen, attr, key, &may);
   if (status == SL_OK && !may) status = SL_NOTFOUND;
   if (status == SL_OK) status = db_cur_open(view->txn, index_table(gen, attr), &cur);
   if (status != SL_OK) return status;

@@ -15,6 +15,7 @@
 
 #include "base/base.h"
 #include "store/delivery.h"
+#include "store/index_impl.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -125,7 +126,10 @@ static void live(long nth) {
   for (int i = 0; i < SINGLES; i++, n++) append_one(store, n, i % 2 ? "a" : "b");
   append_batch(store, n);
   n += BATCH;
-  TRY(sl_index_advance(store, 0, NULL));
+  /* In small steps, each a generation, which are merged in small pieces. */
+  store->index->small = 4;
+  store->index->piece = 60;
+  for (uint64_t reached = 0; reached < SINGLES + BATCH;) TRY(sl_index_advance(store, 6, &reached));
   deliver(store, 30);
   TRY(sl_trim(store, &(sl_trim_policy){.max_events = 40}, NULL));
   tell("trimmed", 0, 0);

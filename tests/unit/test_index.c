@@ -360,7 +360,8 @@ static void test_an_older_layout_is_built_anew(void **state) {
   sl_close(k->store);
   k->store = NULL;
   static const db_table_def old[] = {{.name = "meta"}, {.name = "e00", .flags = DB_DUPFIXED | DB_DUPINT}};
-  const db_env_options options = {.map_size = 64u << 20, .map_floor = 1u << 20, .max_readers = 512, .create = true, .mode = 0600};
+  const db_env_options options = {.map_size = 64u << 20, .map_floor = 1u << 20, .max_readers = 512, .create = true,
+                                  .mode = 0600}, found = {.map_size = 64u << 20, .max_readers = 512};
   db_env *env;
   db_txn *txn;
   assert_ok(db_env_open(kit_file(k, "index"), old, 2, &options, &env));
@@ -387,8 +388,7 @@ static void test_an_older_layout_is_built_anew(void **state) {
     sl_close(k->store);
     k->store = NULL;
   }
-  assert_int_equal(db_env_open(kit_file(k, "index"), old, 2, &(db_env_options){.map_size = 64u << 20, .max_readers = 512}, &env),
-                   SL_E_NO_STORE); /* e00 is gone */
+  assert_int_equal(db_env_open(kit_file(k, "index"), old, 2, &found, &env), SL_E_NO_STORE); /* e00 is gone */
   kit_open(k);
 }
 
