@@ -240,7 +240,7 @@ static void on_tick(uv_timer_t *timer) {
   int64_t slept = suspended_us();
   if (slept - a->suspend_us > 5000000) {
     log_line(LEVEL_INFO, "resumed", "the host slept for %lld s: connecting anew",
-             (long long)((slept - a->suspend_us) / 1000000));
+             (long long)((slept - a->suspend_us + 500000) / 1000000));
     agent_event(a, (core_event){.kind = EVENT_RESUMED});
   }
   a->suspend_us = slept;

@@ -99,15 +99,19 @@ static void work_intent(op_request *r) {
 
 static void work_topics(op_request *r) {
   const size_t count = r->action.topic_count;
+  size_t created = 0;
   r->done.why = kafka_prepare_topics(r->kafka, r->agent->asks, count, within(r->agent, TOPIC_TIMEOUT_MS));
   for (size_t i = 0; i < count && fault_is_ok(&r->done.why); i++) {
     const kafka_topic_ask *ask = &r->agent->asks[i];
     r->agent->topics[i].why = ask->why;
     r->agent->topics[i].partitions = ask->info.partitions;
     r->agent->topics[i].max_message_bytes = ask->info.max_message_bytes;
-    if (fault_is_ok(&ask->why) && ask->info.created)
-      log_line(LEVEL_INFO, "topic-created", "%s with %d partitions", ask->topic, (int)ask->info.partitions);
+    if (!fault_is_ok(&ask->why) || !ask->info.created) continue;
+    created++;
+    log_line(count > 4 ? LEVEL_DEBUG : LEVEL_INFO, "topic-created", "%s with %d partitions", ask->topic,
+             (int)ask->info.partitions);
   }
+  if (created > 0 && count > 4) log_line(LEVEL_INFO, "topics-created", "%zu topics", created);
   r->done.topics = r->agent->topics;
 }
 

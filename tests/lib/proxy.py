@@ -12,8 +12,8 @@ import time
 
 
 class Proxy:
-    def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, host="127.0.0.1", port=0):
+        self.listener = socket.create_server((host, port))
         self.port = self.listener.getsockname()[1]
         self.target = None
         self.rate = 0  # bytes a second to the broker, over all connections; 0: no limit
