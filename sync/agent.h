@@ -114,7 +114,7 @@ struct agent {
   core_park told_park;
   int64_t told_fault_us, said_fault_us; /* when the last one happened; when it was last said as a warning */
   fault told_fault;        /* that one */
-  uint64_t told_lanes, told_partitions;
+  uint64_t told_lanes, told_partitions, told_back;
   uint64_t told_dead;      /* dead letters in the book that have had their line */
   sl_buf told_report;      /* without its time */
   int64_t told_report_us, clock_shift_us;

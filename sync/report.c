@@ -166,6 +166,7 @@ bool agent_report_json(const agent_report *r, sl_buf *out) {
   put_count(g, "lanes_limit_bytes", r->lanes_limit_bytes);
   put_count(g, "lanes_expired", r->lanes_expired);
   put_count(g, "partition_changes", r->partition_changes);
+  put_count(g, "topics_recreated", r->topics_recreated);
   put_parked(g, r);
   yajl_gen_map_close(g);
   const unsigned char *json = NULL;

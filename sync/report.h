@@ -60,6 +60,7 @@ typedef struct agent_report {
   size_t lane_count;
   uint64_t lanes_limit_bytes; /* what lanes may keep of the log together; 0: no limit */
   uint64_t lanes_expired;     /* events that waited too long in them, or kept too much; of this agent's life */
+  uint64_t topics_recreated;  /* topics whose offsets went back; of this agent's life */
   uint64_t partition_changes; /* topics whose number of partitions changed; of this agent's life */
 
   const char *parked_reason;  /* kebab-case: marker-ahead, marker-missing, foreign-cluster, refused */

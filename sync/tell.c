@@ -124,6 +124,12 @@ void tell_changes(agent *a) {
              v.lane_count, v.lane_count == 1 ? "" : "s");
     a->told_lanes = v.lane_count;
   }
+  if (v.offsets_back != a->told_back) {
+    log_line(LEVEL_WARN, "topic-recreated", "%.*s: its offsets went back from %lld to %lld: it was deleted and created "
+             "again (or a broker lost what it had acknowledged); receipts from before tell of places that are gone",
+             (int)v.back_topic.len, (const char *)v.back_topic.data, (long long)v.back_from, (long long)v.back_to);
+    a->told_back = v.offsets_back;
+  }
   if (v.partition_changes != a->told_partitions) {
     log_line(LEVEL_WARN, "partitions-changed", "%.*s had %d partitions and has %d: from here on its keys go where a Java "
              "client puts them among %d", (int)v.changed_topic.len, (const char *)v.changed_topic.data,
@@ -193,7 +199,7 @@ void tell_report(agent *a) {
       .txn_events = (uint64_t)a->settings.txn_max_events, .txn_bytes = v.txn_bytes, .bytes_per_s = v.bytes_per_s,
       .events_per_s = v.events_per_s,
       .transactions = v.transactions, .aborts = v.aborts, .handles = v.handles, .lanes = lanes, .lane_count = n,
-      .lanes_limit_bytes = a->lanes_limit, .lanes_expired = v.expired, .partition_changes = v.partition_changes,
+      .lanes_limit_bytes = a->lanes_limit, .lanes_expired = v.expired, .partition_changes = v.partition_changes, .topics_recreated = v.offsets_back,
       .parked_reason = park.reason, .parked_text = park.text, .parked_remedy = park.remedy};
 #undef WALL
   commit_times(a, &report);

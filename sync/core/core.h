@@ -230,6 +230,9 @@ typedef struct core_view {
   uint64_t partition_changes;  /* of this agent's life; the last one: */
   sl_slice changed_topic;
   int32_t partitions_were, partitions_are;
+  uint64_t offsets_back;       /* how often offsets went back: the topic was created again. The last one: */
+  sl_slice back_topic;
+  int64_t back_from, back_to;
   uint64_t txn_bytes;          /* present target size */
   double bytes_per_s, events_per_s; /* of the last transactions, smoothed */
   size_t lane_count;

@@ -48,6 +48,8 @@ typedef struct topic {
   int64_t refused_wall_us; /* the first of them */
   int64_t refused_at_us;   /* the last of them, monotonic; 0: the brokers were away since */
   int64_t refused_us;      /* the time between them, as far as it counts */
+  int32_t seen_partition;  /* one of those it has delivered to, plus one (0: none), and the last offset there: offsets */
+  int64_t seen_offset;     /* that go back are those of another topic by the same name */
   bool expire;             /* the oldest events of its lane are to be set aside now */
   /* Lane as the transaction in hand would leave it. */
   bool next_has_lane;
@@ -187,6 +189,9 @@ struct core {
   uint64_t partition_changes;
   uint32_t changed_topic;  /* index of the topic that changed last */
   int32_t partitions_were;
+  uint64_t offsets_back;   /* how often a topic's offsets went back */
+  uint32_t back_topic;     /* the last one, and from where to where */
+  int64_t back_from, back_to;
   struct history *history; /* hears of every call; NULL: nobody does. A pointer that is added here goes into image.c */
 };
 

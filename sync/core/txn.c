@@ -534,12 +534,33 @@ static void learn_pace(core *c) {
   c->timeouts = 0;
 }
 
+/* Offsets of a partition only ascend. Where they do not, the topic was deleted and created again since (or a broker lost
+ * records that it had acknowledged): receipts from before tell of places that are gone. */
+static void watch_offsets(core *c) {
+  const txn *t = &c->txn;
+  for (size_t i = 0; i < t->count; i++) {
+    const delivery_verdict *v = &t->verdicts[i];
+    topic *tp = t->slots[i].topic;
+    if (v->verdict != SL_VERDICT_SENT || v->place < 0) continue;
+    if (tp->seen_partition == 0) tp->seen_partition = v->partition + 1;
+    else if (tp->seen_partition != v->partition + 1) continue;
+    else if (v->place <= tp->seen_offset) {
+      c->offsets_back++;
+      c->back_topic = tp->index;
+      c->back_from = tp->seen_offset;
+      c->back_to = v->place;
+    }
+    tp->seen_offset = v->place;
+  }
+}
+
 void txn_settled(core *c) {
   txn *t = &c->txn;
   if (t->failed == 0) learn_pace(c);
   c->transactions++;
   c->last_commit_us = c->now_us;
   if (t->claim) return;
+  watch_offsets(c);
   if (t->expire) c->expired += t->letter_count;
   if (t->lane && t->lane->health == TOPIC_READY) t->lane->lane_try_us = c->now_us; /* it goes well: on */
   for (size_t i = 0; i < t->count; i++) /* written: what was refused before no longer counts */

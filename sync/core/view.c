@@ -28,6 +28,13 @@ void core_view_get(const core *c, core_view *v) {
                    .events_per_s = c->events_per_s,
                    .lane_count = c->attempt.progress.lane_count, .lanes = c->lanes,
                    .marker_here = sl_buf_slice(&c->marker_bytes), .marker_there = sl_buf_slice(&c->marker_there)};
+  if (c->offsets_back > 0) {
+    const topic *back = c->topics.list[c->back_topic];
+    v->offsets_back = c->offsets_back;
+    v->back_topic = (sl_slice){back->name, back->len};
+    v->back_from = c->back_from;
+    v->back_to = c->back_to;
+  }
   if (c->partition_changes == 0) return;
   const topic *tp = c->topics.list[c->changed_topic];
   v->changed_topic = (sl_slice){tp->name, tp->len};

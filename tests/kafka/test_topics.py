@@ -96,6 +96,20 @@ class Changes(rig.Rig):
         seen = collections.Counter(int(r["headers"]["x-sidelog-seq"]) for r in records)
         self.assertEqual((seen[large.seq], seen[dies.seq], seen[lives.seq]), (1, 0, 1))
 
+    def test_a_topic_created_again_is_noticed(self):
+        store, topic = self.store(), self.topic()
+        agent = self.agent(store, "--set", "new_topics.partitions=1").start()
+        store.append_lines(rig.numbered(500, rnd=self.random), topic=topic)
+        store.wait_settled(60, agent)
+        self.cluster.call("topics", "--delete", "--topic", topic)
+        after = store.append_lines(rig.numbered(50, 500, rnd=self.random), topic=topic)
+        stats = store.wait_settled(60, agent)
+        self.assertEqual((stats["delivered"], stats["dead"]), (550, 0))
+        rig.wait_until("the agent to notice", lambda: "topic-recreated" in agent.log(), 20)
+        rig.wait_until("the report to count it", lambda: store.status()[1]["agent"]["report"]["topics_recreated"] == 1, 20, 0.2)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        self.assertEqual(sorted(int(r["headers"]["x-sidelog-seq"]) for r in self.cluster.read(topic)), [e.seq for e in after])
+
     def test_a_hundred_new_topics_are_prepared_together(self):
         store = self.store()
         topics = [self.topic(f"evt.n{i}.v1") for i in range(100)]

@@ -644,6 +644,7 @@ void agent_give(sim *s, sim_agent *a, core_event e) {
   core_view v;
   core_view_get(a->core, &v);
   if (v.cursor_seq != a->book.state.cursor.seq && a->action.op == OP_NONE) sim_break(s, "the core's cursor is not the book's");
+  if (v.offsets_back) sim_break(s, "offsets are said to have gone back, which they never do here");
   if (after == PHASE_PARKED && v.park != PARK_REFUSED && !s->options.copies)
     sim_break(s, "parked without a reason: %d", v.park);
   for (size_t i = 0; i < actions.count; i++) {

@@ -235,6 +235,35 @@ static void test_partitions_that_change_are_noticed(void **state) {
   rig_free(r);
 }
 
+static void test_offsets_that_go_back(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  static const int64_t offsets[] = {7, 9, 40, 3, 4};
+  static const fault none = {0};
+  core_view v;
+  start(r);
+  ready(r);
+  for (size_t i = 0; i < sizeof offsets / sizeof *offsets; i++) {
+    append(r, 0, 1);
+    tell_log(r);
+    assert_int_equal(fill(r), 1);
+    core_delivered(r->core, r->tags[0], 0, offsets[i], &none);
+    ok(r, OP_FLUSH);
+    ok(r, OP_INTENT);
+    ok(r, OP_COMMIT);
+    assert_int_equal(r->act.op, OP_SETTLE);
+    book_settle(r->s, r->book);
+    r->s->broken = NULL; /* the simulated broker has no such records, and the book says so */
+    done_with(r, (core_event){.why = {0}});
+    core_view_get(r->core, &v);
+    assert_int_equal(v.offsets_back, i >= 3);
+  }
+  assert_true(sl_slice_eq(v.back_topic, SL_STR("topic-0")));
+  assert_int_equal(v.back_from, 40);
+  assert_int_equal(v.back_to, 3);
+  rig_free(r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_too_old_is_set_aside_and_the_younger_wait),
@@ -243,6 +272,7 @@ int main(void) {
       cmocka_unit_test(test_beyond_its_share_the_oldest_go),
       cmocka_unit_test(test_many_go_in_steps),
       cmocka_unit_test(test_topics_of_a_backlog_are_prepared_together),
-      cmocka_unit_test(test_partitions_that_change_are_noticed)};
+      cmocka_unit_test(test_partitions_that_change_are_noticed),
+      cmocka_unit_test(test_offsets_that_go_back)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
