@@ -232,7 +232,8 @@ static void describe(const replay *r, const core_event *e, core_phase before, ch
            fault_is_ok(&e->why) ? "" : " ", fault_is_ok(&e->why) ? "" : e->why.name,
            fault_is_ok(&e->why) ? "" : e->why.fatal ? " (fatal)" : "", core_phase_text(before),
            core_phase_text(r->core->phase), (unsigned long long)r->core->cursor.seq, a ? ": " : "",
-           a ? text_of_op(a->op) : "", range, a && (a->topic || a->topic_count) ? " of " : "", a && a->topic ? a->topic : a && a->topic_count ? a->topics[0] : "");
+           a ? text_of_op(a->op) : "", range,
+           a && (a->topic || a->topic_count) ? " of " : "", a && a->topic ? a->topic : a && a->topic_count ? a->topics[0] : "");
 }
 
 static bool open_history(replay *r, sl_slice bytes, replay_result *out) {

@@ -119,7 +119,8 @@ static void test_model(void **state) {
                 "%llu lane events too old\n", (unsigned long long)total.histories, (unsigned long long)steps,
                 (double)steps / (seconds > 0 ? seconds : 1), (unsigned long long)total.events,
                 (unsigned long long)total.faults, (unsigned long long)total.kills, (unsigned long long)total.commits,
-                (unsigned long long)total.aborts, (unsigned long long)total.parks, (unsigned long long)total.replayed, (unsigned long long)total.expired);
+                (unsigned long long)total.aborts, (unsigned long long)total.parks,
+                (unsigned long long)total.replayed, (unsigned long long)total.expired);
 }
 
 int main(void) {
