@@ -16,8 +16,17 @@ async def main():
     brokers, isolation, path, *topics = sys.argv[1:]
     over = asyncio.Event()
     asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: over.set())
-    consumer = AIOKafkaConsumer(*topics, bootstrap_servers=brokers, isolation_level=isolation, auto_offset_reset="earliest")
-    await consumer.start()
+    for attempt in range(10):
+        consumer = AIOKafkaConsumer(*topics, bootstrap_servers=brokers, isolation_level=isolation,
+                                    auto_offset_reset="earliest")
+        try:
+            await consumer.start()
+            break
+        except KafkaError:  # the broker may be away just then
+            await consumer.stop()
+            if attempt == 9:
+                raise
+            await asyncio.sleep(3)
     quiet = 0
     with open(path, "w", encoding="utf-8") as out:
         while quiet < 5 or not over.is_set():

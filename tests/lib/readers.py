@@ -46,7 +46,10 @@ class Beside:
         for name, (_, process) in self.running.items():
             process.stdin.close()
         for name, (path, process) in self.running.items():
-            process.wait(120)
+            if process.wait(120):
+                words = path.with_suffix(".log").read_text(errors="replace")
+                self.world.ledger.violation("reader", name=name, ended=process.returncode, words=words[-2000:])
+                continue
             told[name] = seen = self.judge(path)
             exact = KINDS[name] == "read_committed" and self.world.exactly
             if seen["missing"] or (exact and (seen["repeats"] or seen["out of order"])):
