@@ -1,6 +1,7 @@
 #include "story_ids.h"
 
 #include "trace_draw.h"
+#include "trace_walk.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@ typedef struct trace {
   uint64_t delivery_seq, lanes;   /* for places in line */
   char **topics;                  /* distinct */
   size_t topic_count, topic_cap;
+  bool walked;                    /* events of any correlation, by their causes */
+  id_set correlations;            /* of the events drawn */
 } trace;
 
 static sl_slice keep(sl_slice s) {
@@ -67,7 +70,12 @@ static void add_event(void *arg, const sl_record *r) {
                                       .source = safe_copy(tr, r->source),
                                       .place = place_of(tr, r, true),
                                       .place_short = place_of(tr, r, false),
-                                      .state = r->state};
+                                      .state = r->state,
+                                      .occurred_us = r->occurred_at_us,
+                                      .appended_us = r->appended_at_us,
+                                      .settled_us = r->settled_at_us};
+  if (r->correlation_id.len)
+    id_set_add(&tr->correlations, r->correlation_id);
   tr->untimed += r->occurred_at_us == 0;
   if ((unsigned)r->state < SL_STATE_COUNT)
     tr->states[r->state]++;
@@ -90,6 +98,7 @@ static void trace_free(trace *tr) {
   for (size_t i = 0; i < tr->topic_count; i++)
     free(tr->topics[i]);
   free(tr->topics);
+  id_set_free(&tr->correlations);
   free(tr->nodes);
   free(tr->rows);
 }
@@ -130,7 +139,38 @@ static void add_notes(trace *tr) {
       text_puts(&words, " before its cause: clocks differ");
       tr->rows[i].note = words.data;
     }
+    if (tr->walked && !tr->rows[i].note && tr->correlations.count > 1 && n->correlation_id.len &&
+        (n->parent == TRACE_NONE || !slice_eq(n->correlation_id, tr->nodes[n->parent].correlation_id))) {
+      text words = {0};
+      text_puts(&words, "of correlation ");
+      text_add_safe(&words, n->correlation_id, tr->tool->out.term.unicode);
+      tr->rows[i].note = words.data;
+    }
   }
+}
+
+/* Other stories that this one led to, as far as a short look finds them. */
+static void name_effects(trace *tr) {
+  enum { MOST_US = 20000, MOST_NAMED = 10 };
+  int64_t end = clock_monotonic_us() + MOST_US;
+  output *o = &tr->tool->out;
+  id_set named = {0};
+  for (size_t i = 0; i < tr->count && named.count < MOST_NAMED && clock_monotonic_us() < end; i++) {
+    sl_query query = {.causation_id = tr->nodes[i].event_id, .limit = 100};
+    sl_iter *iter = NULL;
+    const sl_record *r;
+    if (tr->nodes[i].duplicate || sl_iter_start(tr->tool->store, &query, &iter) != SL_OK)
+      continue;
+    while (sl_iter_next(iter, &r) == SL_OK)
+      if (r->correlation_id.len && id_set_find(&tr->correlations, r->correlation_id) == tr->correlations.count &&
+          id_set_add(&named, r->correlation_id)) {
+        out_printf(o, "%s  led to seq %" PRIu64 " of correlation ", named.count == 1 ? "\n" : "", r->seq);
+        out_safe(o, STYLE_BOLD, r->correlation_id);
+        out_puts(o, "\n");
+      }
+    sl_iter_close(iter);
+  }
+  id_set_free(&named);
 }
 
 /* Pieces of a line, on as many lines as the width asks for. */
@@ -154,13 +194,13 @@ static void flow_put(flow *f, style s, const char *words) {
   f->first = false;
 }
 
-static void draw_head(trace *tr, const char *id, const trace_shape *shape) {
+static void draw_head(trace *tr, const char *title, const char *id, const trace_shape *shape) {
   static const sl_state order[] = {SL_SENT, SL_DEAD, SL_DUPLICATE, SL_DROPPED, SL_PENDING};
   output *o = &tr->tool->out;
   text words = {0};
-  out_puts(o, "correlation ");
+  out_puts(o, title);
   out_safe(o, STYLE_BOLD, slice_of(id));
-  flow f = {.out = o, .used = 12 + (int)strlen(id)};
+  flow f = {.out = o, .used = (int)(strlen(title) + strlen(id))};
   text_counted(&words, tr->count, "event", "events");
   flow_put(&f, STYLE_PLAIN, text_str(&words));
   text_clear(&words);
@@ -182,14 +222,17 @@ static void draw_head(trace *tr, const char *id, const trace_shape *shape) {
   text_free(&words);
 }
 
-static int draw(trace *tr, const char *id) {
+static int draw(trace *tr, const char *title, const char *id) {
   trace_shape shape;
   output *o = &tr->tool->out;
   if (!trace_layout(tr->nodes, tr->count, &shape))
     return tool_fail(tr->tool, EXIT_STORE, "out of memory");
   add_notes(tr);
-  draw_head(tr, id, &shape);
-  trace_draw(o, tr->nodes, tr->rows, tr->count, &shape);
+  draw_head(tr, title, id, &shape);
+  if (option_has(&tr->tool->given, OPT_TIMES))
+    trace_times(o, tr->nodes, tr->rows, tr->count, &shape);
+  else
+    trace_draw(o, tr->nodes, tr->rows, tr->count, &shape);
   if (tr->untimed && tr->untimed < tr->count) {
     text words = {0};
     text_counted(&words, tr->untimed, "event carries no time of its own and stands",
@@ -207,32 +250,54 @@ static int draw(trace *tr, const char *id) {
     out_printf(o, "\n  -> sidelog show %" PRIu64 "\n", tr->nodes[i].seq);
     break;
   }
+  if (!tr->walked)
+    name_effects(tr);
   trace_shape_free(&shape);
   return EXIT_DONE;
 }
 
-int run_trace(tool *t) {
-  char id[SL_ID_MAX];
-  uint64_t found = 0;
-  int code = story_resolve(t, t->args[0], id);
-  if (code != EXIT_DONE)
-    return code;
+/* Events as they come, by whatever brings them. */
+typedef int bring_fn(tool *t, void *arg, void (*each)(void *arg, const sl_record *r), void *each_arg, uint64_t *found);
+
+static int bring_story(tool *t, void *id, void (*each)(void *arg, const sl_record *r), void *each_arg,
+                       uint64_t *found) {
   sl_query query = {.correlation_id = slice_of(id)};
+  return tool_each(t, &query, each, each_arg, found);
+}
+
+static int bring_seqs(tool *t, void *seqs_, void (*each)(void *arg, const sl_record *r), void *each_arg,
+                      uint64_t *found) {
+  const seq_list *seqs = seqs_;
+  int code = EXIT_DONE;
+  *found = 0;
+  for (size_t i = 0; i < seqs->count && !t->out.error; i++) {
+    sl_query query = {.first_seq = seqs->items[i], .last_seq = seqs->items[i]};
+    uint64_t one = 0;
+    int read = tool_each(t, &query, each, each_arg, &one);
+    code = read == EXIT_DONE ? code : read;
+    *found += one;
+  }
+  return code;
+}
+
+static int show(tool *t, const char *title, const char *id, bring_fn *bring, void *arg) {
+  uint64_t found = 0;
+  int code;
   if (t->json) {
     lister l;
     lister_begin(&l, t, option_has(&t->given, OPT_VALUE) ? JSON_VALUE : 0);
-    code = tool_each(t, &query, lister_put, &l, &found);
+    code = bring(t, arg, lister_put, &l, &found);
     lister_end(&l);
   } else {
     sl_stats stats;
-    trace tr = {.tool = t, .lanes = 1};
+    trace tr = {.tool = t, .lanes = 1, .walked = bring == bring_seqs};
     if (sl_stats_get(t->store, &stats) == SL_OK) {
       tr.delivery_seq = stats.delivery_seq;
       tr.lanes = stats.lanes;
     }
-    code = tool_each(t, &query, add_event, &tr, &found);
+    code = bring(t, arg, add_event, &tr, &found);
     if (found) {
-      int drawn = draw(&tr, id);
+      int drawn = draw(&tr, title, id);
       code = drawn == EXIT_DONE ? code : drawn;
     }
     trace_free(&tr);
@@ -241,4 +306,39 @@ int run_trace(tool *t) {
     return tool_fail(t, EXIT_NOTHING, "no events with correlation id %s are kept in the store at %s", id,
                      t->path);
   return code;
+}
+
+static int show_walk(tool *t, const char *title, const char *words, int code, seq_list *seqs) {
+  text safe = {0};
+  if (code == EXIT_DONE && seqs->cut)
+    tool_note(t, "more than %d events: the rest is left out", WALK_MOST);
+  text_add_safe(&safe, slice_of(words), t->out.term.unicode);
+  if (code == EXIT_DONE)
+    code = show(t, title, text_str(&safe), bring_seqs, seqs);
+  text_free(&safe);
+  seq_list_free(seqs);
+  return code;
+}
+
+int run_trace(tool *t) {
+  char id[SL_ID_MAX];
+  seq_list seqs = {0};
+  const char *cause = option_text(&t->given, OPT_CAUSE), *effects = option_text(&t->given, OPT_EFFECTS),
+             *path = option_text(&t->given, OPT_PATH);
+  size_t wanted = cause || effects ? 0 : 1;
+  if ((cause != NULL) + (effects != NULL) + (path != NULL) > 1)
+    return tool_fail(t, EXIT_USAGE, "--cause, --effects and --path: give one of them");
+  if (t->arg_count != wanted)
+    return tool_fail(t, EXIT_USAGE, "trace needs %s; see `sidelog help trace`",
+                     path     ? "a second event: --path A B"
+                     : wanted ? "CORRELATION"
+                              : "nothing more beside --cause or --effects");
+  if (cause)
+    return show_walk(t, "causes of ", cause, walk_causes(t, cause, &seqs), &seqs);
+  if (effects)
+    return show_walk(t, "effects of ", effects, walk_effects(t, effects, &seqs), &seqs);
+  if (path)
+    return show_walk(t, "path to ", t->args[0], walk_path(t, path, t->args[0], &seqs), &seqs);
+  int code = story_resolve(t, t->args[0], id);
+  return code == EXIT_DONE ? show(t, "correlation ", id, bring_story, id) : code;
 }

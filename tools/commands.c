@@ -56,15 +56,21 @@ const command command_table[] = {
    "sidelog show 1041\n"
    "sidelog show 1041 --raw | jq .payload",
    OPTIONS(OPT_RAW), 1, 1, NEED_STORE, run_show},
-  {"trace", "CORRELATION", "the story of one correlation id",
+  {"trace", "[CORRELATION]", "the story of one correlation id",
    "Tells what happened under a correlation id: when, with the gaps between events\n"
    "and the largest marked; what caused what, as a tree; and what became of each\n"
    "event. Times are when events occurred, or were appended where they carry no\n"
    "time of their own. CORRELATION may be a unique prefix; an event id tells the\n"
-   "story that the event is part of.",
+   "story that the event is part of; other correlations that it led to are named.\n"
+   "--cause, --effects and --path follow causes through all correlations. --times is\n"
+   "a table: when an event occurred, how long after its cause, after the event before\n"
+   "it, from there to its append, and from that to the broker's acknowledgement.",
    "sidelog trace 0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f\n"
+   "sidelog trace 0190a6c2-7c1e --times\n"
+   "sidelog trace --cause 0190a6c2-7c1e-7000-8000-000000000004\n"
+   "sidelog trace --path 0190a6c2-7c1e-7000 0190a6c2-7c1f-7000\n"
    "sidelog trace 0190a6c2-7c1e --json",
-   OPTIONS(OPT_VALUE), 1, 1, NEED_STORE, run_trace},
+   OPTIONS(OPT_CAUSE, OPT_EFFECTS, OPT_PATH, OPT_TIMES, OPT_VALUE), 0, 1, NEED_STORE, run_trace},
   {"check", "[CORRELATION]", "what is wrong with a story, or with all since a time",
    "Looks for what is out of the ordinary: an orphan (its cause is not in this\n"
    "store), a cycle of causes, an effect before its cause (clocks differ), a\n"
@@ -79,11 +85,14 @@ const command command_table[] = {
   {"tail", "[FIELD=VALUE]...", "the newest events; -f follows",
    "Lists the newest events (10, or -n N) that meet the conditions of `sidelog\n"
    "query`. With -f it goes on with new ones as they become durable, from whatever\n"
-   "process, until interrupted.",
+   "process, until interrupted. With --cursor it goes on behind what it showed last\n"
+   "under this NAME, also after a kill; what was trimmed meanwhile is said. A cursor\n"
+   "does not hold trim back.",
    "sidelog tail\n"
    "sidelog tail -f --topic 'orders.*'\n"
-   "sidelog tail -f -n 0 --json --value",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FOLLOW, OPT_VALUE), 0, ANY_NUMBER, NEED_STORE, run_tail},
+   "sidelog tail -f -n 0 --json --value\n"
+   "sidelog tail -f --cursor alerts --json 'event_type~failed' | notify",
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FOLLOW, OPT_CURSOR, OPT_VALUE), 0, ANY_NUMBER, NEED_STORE, run_tail},
   {"stats", "", "the books: what was appended and what became of it",
    "Prints the conservation law, appended = delivered + duplicates + dead +\n"
    "dropped + pending, which holds at every instant, and what the store holds. The\n"

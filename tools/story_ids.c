@@ -81,6 +81,11 @@ bool id_set_add(id_set *set, sl_slice id) {
   return true;
 }
 
+size_t id_set_find(const id_set *set, sl_slice id) {
+  size_t place = set->cap ? *slot_of(set, id) : 0;
+  return place ? place - 1 : set->count;
+}
+
 void id_set_free(id_set *set) {
   for (size_t i = 0; i < set->count; i++)
     free(set->items[i]);

@@ -16,5 +16,6 @@ typedef struct id_set {
   size_t *slots, mask;
 } id_set;
 bool id_set_add(id_set *set, sl_slice id); /* false: it was there */
+size_t id_set_find(const id_set *set, sl_slice id); /* its place; set->count: it is not there */
 void id_set_free(id_set *set);             /* idempotent */
 #endif

@@ -1,5 +1,7 @@
 #include "trace_draw.h"
 
+#include "when.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -244,4 +246,48 @@ void trace_draw(output *o, const trace_node *nodes, const trace_row *rows, size_
   plan p = make_plan(o, nodes, rows, count, shape);
   for (size_t k = 0; k < count && !o->error; k++)
     draw_row(o, &p, nodes, rows, shape->order[k], shape);
+}
+
+static void span_cell(table *t, style s, bool known, int64_t us) {
+  text words = {0};
+  if (known) {
+    text_puts(&words, us < 0 ? "-" : "+");
+    text_span(&words, us < 0 ? -us : us);
+  }
+  table_cell(t, s, (sl_slice){text_str(&words), words.len});
+  text_free(&words);
+}
+
+void trace_times(output *o, const trace_node *nodes, const trace_row *rows, size_t count, const trace_shape *shape) {
+  char day[WHEN_MAX], end[WHEN_MAX];
+  when_local(shape->begin_us, day, false);
+  when_local(shape->end_us, end, false);
+  /* Of one day the day is said once. */
+  size_t date = strcspn(day, " ");
+  bool one_day = strncmp(day, end, date + 1) == 0;
+  day[date] = 0;
+  const column columns[] = {{"EVENT", false, CUT_RIGHT, LABEL_LEAST, 5},
+                            {one_day ? day : "OCCURRED", false, CUT_BARE, 12, 9},
+                            {"AFTER CAUSE", true, CUT_RIGHT, 0, 4},      {"GAP", true, CUT_RIGHT, 8, 6},
+                            {"APPENDED", true, CUT_RIGHT, 8, 7},         {"ACKNOWLEDGED", true, CUT_RIGHT, 8, 8},
+                            {"STATUS", false, CUT_RIGHT, 0, 3}};
+  table *t = table_new(o, columns, sizeof columns / sizeof *columns);
+  text words = {0};
+  for (size_t k = 0; k < count && !o->error; k++) {
+    size_t i = shape->order[k];
+    const trace_node *n = &nodes[i];
+    const trace_row *r = &rows[i];
+    char when[WHEN_MAX];
+    label_of(&words, nodes, rows, i, o->term.unicode ? &unicode_signs : &ascii_signs);
+    table_cell(t, STYLE_BOLD, (sl_slice){text_str(&words), words.len});
+    when_local(n->at_us, when, false);
+    table_cell(t, r->occurred_us ? STYLE_PLAIN : STYLE_DIM, slice_of(when + (one_day ? date + 1 : 0)));
+    span_cell(t, STYLE_PLAIN, n->parent != TRACE_NONE, n->parent == TRACE_NONE ? 0 : n->at_us - nodes[n->parent].at_us);
+    span_cell(t, shape->largest == i ? STYLE_YELLOW : STYLE_DIM, n->earlier != TRACE_NONE, n->gap_us);
+    span_cell(t, STYLE_PLAIN, r->occurred_us != 0, r->appended_us - r->occurred_us);
+    span_cell(t, STYLE_PLAIN, r->settled_us != 0 && r->state == SL_SENT, r->settled_us - r->appended_us);
+    table_cell(t, state_style(r->state), slice_of(sl_state_text(r->state)));
+  }
+  text_free(&words);
+  table_free(t);
 }

@@ -11,9 +11,12 @@ typedef struct trace_row {
   char *place, *place_short;  /* with and without partition and offset */
   char *note;                 /* what is out of the ordinary; NULL: nothing */
   sl_state state;
+  int64_t occurred_us, appended_us, settled_us; /* 0: not known */
 } trace_row;
 
 /* rows[i] belongs to nodes[i]. */
 void trace_draw(output *o, const trace_node *nodes, const trace_row *rows, size_t count,
                 const trace_shape *shape);
+/* The same events as a table of their times. */
+void trace_times(output *o, const trace_node *nodes, const trace_row *rows, size_t count, const trace_shape *shape);
 #endif

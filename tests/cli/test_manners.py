@@ -250,6 +250,47 @@ class Pipes(cli.Case):
         following = list(range(first + 2, appended + 1, 2)) + [appended + 1]
         self.assertEqual([json.loads(tail.stdout.readline())["seq"] for _ in following], following)
 
+    def test_a_cursor_goes_on_where_it_was(self):
+        store = self.told()
+        seqs = lambda *args, expect=(0,): [e["seq"] for e in store.lines("tail", *args, expect=expect)]
+        self.assertEqual(seqs("--cursor", "me", "-n", "2"), [6, 7])
+        self.assertEqual(seqs("--cursor", "me", expect=(1,)), [])
+        store.append_lines([b'{"a":1}'] * 500, topic="t")
+        self.assertEqual(seqs("--cursor", "me", "seq<=9"), [8, 9])  # the others were looked at, and are no match
+        self.assertEqual(seqs("--cursor", "me", expect=(1,)), [])
+        store.append("t", b"{}")
+        tail = self.follow(store, "--cursor", "me")
+        self.assertEqual(json.loads(tail.stdout.readline())["seq"], 508)
+        store.append("t", b"{}")
+        self.assertEqual(json.loads(tail.stdout.readline())["seq"], 509)
+        tail.send_signal(signal.SIGINT)
+        self.assertEqual(tail.wait(5), 0)
+        self.assertEqual(seqs("--cursor", "me", expect=(1,)), [])
+        self.assertIn("cursor's name", store.call("tail", "--cursor", "not a name", expect=(2,)).err)
+
+    def test_a_cursor_survives_a_kill_and_trim(self):
+        store = self.told()
+        tail = self.follow(store, "--cursor", "me", "-n", "1")
+        self.assertEqual(json.loads(tail.stdout.readline())["seq"], 7)
+        shown, appended = 7, 7
+        while shown < 40:
+            store.append("t", b"{}")
+            appended += 1
+            shown = json.loads(tail.stdout.readline())["seq"]
+        tail.kill()
+        tail.wait()
+        store.append("t", b"{}")
+        again = [e["seq"] for e in store.lines("tail", "--cursor", "me")]
+        self.assertLessEqual(again[0], 41)
+        self.assertEqual(again, list(range(again[0], 42)))
+        store.append_lines([b'{"a":1}'] * 10, topic="t")
+        store.call("reindex")
+        cli.settle(store, "sent 0 1\n" * 45)
+        store.call("trim", "--max-events", "4")
+        done = store.call("tail", "--cursor", "me", "--json")
+        self.assertEqual([json.loads(line)["seq"] for line in done.stdout.splitlines()], [48, 49, 50, 51])
+        self.assertIn("6 events behind cursor me (seq 41) were trimmed unseen", done.err)
+
     def test_following_ends_with_its_reader(self):
         tail = self.follow(self.told(), "-n", "1")
         tail.stdout.readline()

@@ -126,6 +126,44 @@ class Traces(cli.Case):
         self.assertIn("is an event", done.err)
         self.assertIn(cli.CORRELATION.encode(), done.stdout)
 
+    def walks(self):
+        """a <- b <- d <- f of one story, c <- e of another that b led to."""
+        store = self.store()
+        store.append_lines([json.dumps({"event_id": i, "event_type": f"TYPE_{i}", "correlation_id": story, "topic": "t.v1",
+                                        "timestamp": f"2026-03-01T10:00:0{at:.3f}Z", **({"causation_id": cause} if cause else {})}).encode()
+                            for i, cause, story, at in (("a", None, "one", 1), ("b", "a", "one", 2), ("c", "b", "two", 3.5), ("d", "b", "one", 3),
+                                                        ("e", "c", "two", 4), ("f", "d", "one", 9), ("x", "y", "three", 1), ("y", "x", "three", 2))])
+        return store
+
+    def test_causes_effects_and_paths(self):
+        store = self.walks()
+        for args, ids in ((("--cause", "e"), "abce"), (("--cause", "a"), "a"), (("--effects", "b"), "bcdef"), (("--effects", "f"), "f"),
+                          (("--path", "a", "e"), "abce"), (("--path", "e", "a"), "abce"), (("--path", "e", "f"), "bcdef"), (("--path", "d", "d"), "d"),
+                          (("--cause", "x"), "xy"), (("--effects", "x"), "xy"), (("--path", "x", "y"), "xy")):
+            with self.subTest(args):
+                self.assertEqual("".join(e["event_id"] for e in store.lines("trace", *args)), ids)
+                self.assertEqual(self.say(store, "trace", *args).count("TYPE_"), len(ids))
+        self.assertIn("both come from b", store.call("trace", "--path", "e", "f").err)
+        self.assertIn("no chain of causes", store.call("trace", "--path", "a", "x", expect=(1,)).err)
+        self.assertIn("of correlation two", self.say(store, "trace", "--cause", "e", columns=120))
+        self.assertIn("no event id", store.call("trace", "--cause", "nobody", expect=(1,)).err)
+        for args in (("--cause", "a", "one"), ("--path", "a"), ("--cause", "a", "--effects", "b"), ()):
+            store.call("trace", *args, expect=(2,))
+
+    def test_other_stories_are_named(self):
+        store = self.walks()
+        self.assertIn("led to seq 3 of correlation two", self.say(store, "trace", "one"))
+        self.assertIn("caused by seq 2 of correlation one", self.say(store, "trace", "two"))
+
+    def test_times(self):
+        store = self.told()
+        for columns in (60, 80, 200):
+            text = self.say(store, "trace", cli.CORRELATION, "--times", columns=columns)
+            for line in text.splitlines():
+                self.assertLessEqual(columns_of(line), columns)
+            self.assertIn("10:00:01.630", text)
+            self.assertIn("+1.618 s", text)
+
     def test_a_deep_chain(self):
         count = 3000
         text = self.trace(*((f"e{n}", f"e{n - 1}" if n else None, n / 100) for n in range(count)), columns=80)

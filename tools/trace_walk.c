@@ -1,0 +1,129 @@
+#include "trace_walk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void add(seq_list *list, uint64_t seq) {
+  if (list->count == WALK_MOST) {
+    list->cut = true;
+    return;
+  }
+  if (list->count == list->cap) {
+    list->cap = list->cap ? list->cap * 2 : 64;
+    list->items = tool_grow(list->items, list->cap * sizeof *list->items);
+  }
+  list->items[list->count++] = seq;
+}
+
+void seq_list_free(seq_list *list) {
+  free(list->items);
+  *list = (seq_list){0};
+}
+
+static int compare(const void *a, const void *b) {
+  const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+static void sort(seq_list *list) {
+  if (list->count)
+    qsort(list->items, list->count, sizeof *list->items, compare);
+}
+
+/* The first event with this id, and the id of its cause: "" when it is a root. False: it is not here. */
+static bool look_up(tool *t, const char *id, uint64_t *seq, char cause[SL_ID_MAX]) {
+  sl_query query = {.event_id = slice_of(id), .limit = 1};
+  sl_iter *iter = NULL;
+  const sl_record *r;
+  bool found = sl_iter_start(t->store, &query, &iter) == SL_OK && sl_iter_next(iter, &r) == SL_OK;
+  if (found) {
+    *seq = r->seq;
+    memcpy(cause, r->causation_id.len ? r->causation_id.data : "", r->causation_id.len);
+    cause[r->causation_id.len] = 0;
+  }
+  sl_iter_close(iter);
+  return found;
+}
+
+/* Ids and seqs from the event up to its last cause here. A circle ends it. */
+static void climb(tool *t, const char *event, id_set *ids, seq_list *seqs) {
+  char id[SL_ID_MAX], cause[SL_ID_MAX];
+  uint64_t seq;
+  memcpy(id, event, strlen(event) + 1);
+  while (*id && seqs->count < WALK_MOST && look_up(t, id, &seq, cause) && id_set_add(ids, slice_of(id))) {
+    add(seqs, seq);
+    memcpy(id, cause, sizeof id);
+  }
+}
+
+int walk_causes(tool *t, const char *event, seq_list *out) {
+  char id[SL_ID_MAX];
+  id_set ids = {0};
+  int code = tool_resolve(t, SL_ID_EVENT, event, id);
+  if (code == EXIT_DONE)
+    climb(t, id, &ids, out);
+  sort(out);
+  id_set_free(&ids);
+  return code;
+}
+
+int walk_effects(tool *t, const char *event, seq_list *out) {
+  char id[SL_ID_MAX], cause[SL_ID_MAX];
+  uint64_t seq;
+  id_set ids = {0};
+  int code = tool_resolve(t, SL_ID_EVENT, event, id);
+  if (code == EXIT_DONE && look_up(t, id, &seq, cause)) {
+    id_set_add(&ids, slice_of(id));
+    add(out, seq);
+  }
+  for (size_t at = 0; at < ids.count && code == EXIT_DONE && !out->cut; at++) {
+    sl_query query = {.causation_id = slice_of(ids.items[at])};
+    sl_iter *iter = NULL;
+    const sl_record *r;
+    sl_status st = sl_iter_start(t->store, &query, &iter);
+    while (st == SL_OK && !out->cut) {
+      st = sl_iter_next(iter, &r);
+      if (st == SL_OK && id_set_add(&ids, r->event_id))
+        add(out, r->seq);
+      else if (st == SL_E_CORRUPT)
+        st = SL_OK;
+    }
+    sl_iter_close(iter);
+    if (st != SL_OK && st != SL_NOTFOUND)
+      code = tool_fail_status(t, st, "cannot read the store");
+  }
+  sort(out);
+  id_set_free(&ids);
+  return code;
+}
+
+int walk_path(tool *t, const char *from, const char *to, seq_list *out) {
+  char a[SL_ID_MAX], b[SL_ID_MAX];
+  id_set above_a = {0}, above_b = {0};
+  seq_list seqs_a = {0}, seqs_b = {0};
+  int code = tool_resolve(t, SL_ID_EVENT, from, a);
+  if (code == EXIT_DONE)
+    code = tool_resolve(t, SL_ID_EVENT, to, b);
+  if (code == EXIT_DONE) {
+    climb(t, a, &above_a, &seqs_a);
+    climb(t, b, &above_b, &seqs_b);
+    /* The lowest cause that both have: one of the two, where one led to the other. */
+    size_t i = 0, meet = above_b.count;
+    for (; i < above_a.count && meet == above_b.count; i++)
+      meet = id_set_find(&above_b, slice_of(above_a.items[i]));
+    if (meet == above_b.count)
+      code = tool_fail(t, EXIT_NOTHING, "no chain of causes in this store joins %s and %s", a, b);
+    for (size_t k = 0; k < i && code == EXIT_DONE; k++)
+      add(out, seqs_a.items[k]);
+    for (size_t k = 0; k < meet && code == EXIT_DONE; k++)
+      add(out, seqs_b.items[k]);
+    if (code == EXIT_DONE && i > 1 && meet > 0)
+      tool_note(t, "neither led to the other: both come from %s", above_b.items[meet]);
+  }
+  sort(out);
+  id_set_free(&above_a);
+  id_set_free(&above_b);
+  seq_list_free(&seqs_a);
+  seq_list_free(&seqs_b);
+  return code;
+}
