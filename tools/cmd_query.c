@@ -252,18 +252,3 @@ int run_query(tool *t) {
   lister_end(&l);
   return code;
 }
-
-int run_export(tool *t) {
-  t->json = true;
-  sl_query query = SL_QUERY_INIT;
-  query_ids ids;
-  lister l;
-  uint64_t found = 0;
-  int code = tool_query(t, &query, &ids);
-  if (code != EXIT_DONE)
-    return code;
-  lister_begin(&l, t, JSON_VALUE | JSON_HEADERS);
-  code = tool_each(t, &query, lister_put, &l, &found);
-  lister_end(&l);
-  return code == EXIT_DONE && found == 0 && !t->out.error ? EXIT_NOTHING : code;
-}

@@ -114,13 +114,16 @@ const command command_table[] = {
    "sidelog status\n"
    "sidelog status --json || alert",
    NULL, 0, 0, NEED_STORE, run_status},
-  {"export", "[FIELD=VALUE]...", "whole events as JSON lines",
+  {"export", "[FIELD=VALUE]...", "whole events, as JSON lines or in other tools' formats",
    "Writes events with headers and value, one JSON object a line, in order of seq;\n"
    "conditions as in `sidelog query`. A value that is JSON stands under \"value\" as\n"
-   "it is, any other under \"value_base64\".",
+   "it is, any other under \"value_base64\". --format writes for others: csv,\n"
+   "cloudevents (a JSON object a line), otlp and jaeger (traces; an event is a span\n"
+   "without length), dot and mermaid (what caused what, as a drawing).",
    "sidelog export > events.jsonl\n"
-   "sidelog export --correlation 0190a6c2-7c1e --since -1d",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT), 0, ANY_NUMBER, NEED_STORE, run_export},
+   "sidelog export --correlation 0190a6c2-7c1e --since -1d\n"
+   "sidelog export --correlation 0190a6c2-7c1e --format dot | dot -Tsvg > story.svg",
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FORMAT), 0, ANY_NUMBER, NEED_STORE, run_export},
   {"verify", "", "read everything and check it",
    "Reads every record's checksum, both directions of the index, every receipt,\n"
    "and counts the law anew, in a second process that damage may end. Safe while\n"

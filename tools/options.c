@@ -44,6 +44,7 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_CAUSE] = {"cause", 0, "EVENT", "what led to an event, across correlations"},
   [OPT_EFFECTS] = {"effects", 0, "EVENT", "what an event led to, across correlations"},
   [OPT_PATH] = {"path", 0, "A B", "the chain of causes that joins two events"},
+  [OPT_FORMAT] = {"format", 0, "FORMAT", "jsonl, csv, cloudevents, otlp, jaeger, dot or mermaid"},
   [OPT_CURSOR] = {"cursor", 0, "NAME", "go on where the reader of this name was, and remember where it is"},
   [OPT_TIMES] = {"times", 0, NULL, "when events occurred, were appended and acknowledged"},
   [OPT_RAW] = {"raw", 0, NULL, "only the value, byte for byte"},
