@@ -205,8 +205,10 @@ static void judge_hop(judge *j, size_t at) {
   int64_t gap = n->at_us - cause->at_us;
   if (!h || h->count < LEAST_HOPS || gap < LEAST_GAP_US || !e->timed || !c->timed)
     return;
-  int64_t usual = hop_percentile(h, 99);
-  if (gap <= FAR_BEYOND * usual)
+  bool own = j->check->learned_all;
+  uint64_t count = h->count - own;
+  int64_t usual = own ? hop_percentile_but(h, 99, gap) : hop_percentile(h, 99);
+  if (count < LEAST_HOPS || gap <= FAR_BEYOND * usual)
     return;
   text_clear(&j->words);
   text_puts(&j->words, "came ");
@@ -214,11 +216,11 @@ static void judge_hop(judge *j, size_t at) {
   text_puts(&j->words, " after its cause ");
   text_add_safe(&j->words, slice_of(c->type), true);
   text_puts(&j->words, "; usual are ");
-  text_span(&j->words, hop_percentile(h, 50));
+  text_span(&j->words, own ? hop_percentile_but(h, 50, gap) : hop_percentile(h, 50));
   text_puts(&j->words, ", in 99 of 100 at most ");
   text_span(&j->words, usual);
   text_puts(&j->words, " (of ");
-  text_count(&j->words, h->count);
+  text_count(&j->words, count);
   text_puts(&j->words, ")");
   find(j, at, "slow");
 }

@@ -25,6 +25,7 @@ typedef struct story {
 typedef struct check {
   tool *tool;
   hops *usual;            /* what other stories say */
+  bool learned_all;       /* ... and this one too */
   sl_envelope_reader *reader;
   sl_stats stats;
   int64_t oldest_us;      /* append of the oldest event kept */

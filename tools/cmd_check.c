@@ -194,6 +194,7 @@ int run_check(tool *t) {
   c.usual = hops_new();
   c.json = t->json ? json_new(&t->out) : NULL;
   s.skip = slice_of(id);
+  c.learned_all = t->arg_count == 0;
   code = survey_store(&s);
   sl_query one = {.correlation_id = slice_of(id)};
   int checked = code != EXIT_DONE && code != EXIT_WRONG ? code : t->arg_count ? check_query(&c, &one, id) : check_all(&s);

@@ -30,16 +30,23 @@ static void hop_add(hop *h, int64_t us) {
     h->max_us = us;
 }
 
-int64_t hop_percentile(const hop *h, double percent) {
-  uint64_t wanted = (uint64_t)((double)h->count * percent / 100), sum = 0;
-  if ((double)wanted < (double)h->count * percent / 100)
+static int64_t percentile(const hop *h, double percent, unsigned but) {
+  uint64_t count = h->count - (but < HOP_CLASSES), wanted = (uint64_t)((double)count * percent / 100), sum = 0;
+  if ((double)wanted < (double)count * percent / 100)
     wanted++;
-  for (unsigned c = 0; c < HOP_CLASSES && h->count; c++) {
-    sum += h->classes[c];
+  for (unsigned c = 0; c < HOP_CLASSES && count; c++) {
+    sum += h->classes[c] - (c == but);
     if (sum >= wanted && sum > 0)
       return class_end(c) < h->max_us ? class_end(c) : h->max_us;
   }
   return h->max_us;
+}
+
+int64_t hop_percentile(const hop *h, double percent) { return percentile(h, percent, HOP_CLASSES); }
+
+int64_t hop_percentile_but(const hop *h, double percent, int64_t but_us) {
+  unsigned c = class_of(but_us);
+  return percentile(h, percent, h->classes[c] ? c : HOP_CLASSES);
 }
 
 /* ---------------------------------------------------------------- tables --- */

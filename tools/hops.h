@@ -17,6 +17,8 @@ typedef struct hop {
 
 /* The span that `percent` of them do not exceed. 0 when there are none. */
 int64_t hop_percentile(const hop *h, double percent);
+/* The same of all but one of `but_us`, which is to be judged and must not be its own measure. */
+int64_t hop_percentile_but(const hop *h, double percent, int64_t but_us);
 
 typedef struct hops hops;
 hops *hops_new(void);

@@ -132,6 +132,11 @@ class Rules(cli.Case):
         self.check(*usual(), line("x", "ASKED_REQUESTED", 500), line("y", "ASKED_COMPLETED", 500.25, "x"), expect=set())
         self.check(*usual(pairs=10), line("x", "ASKED_REQUESTED", 500), line("y", "ASKED_COMPLETED", 503, "x"), expect=set())
 
+    def test_a_gap_is_not_its_own_measure(self):
+        store = self.store()
+        store.append_lines([*usual(pairs=40), line("x", "ASKED_REQUESTED", 500), line("y", "ASKED_COMPLETED", 503, "x")])
+        self.assertEqual(self.found(store, "--since", "-1h")[0], {("slow", "y")})
+
     def test_all_since_a_time(self):
         store = self.store()
         store.append_lines([*usual(), line("x", "STEP", 1, "gone"), line("alone", "STEP_FAILED", 1, story=None), line("fine", "STEP", 1, story=None)])
