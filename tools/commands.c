@@ -179,6 +179,12 @@ const command command_table[] = {
    "agent and the producers first. Needs room for a copy of what is in use.",
    "sidelog compact",
    NULL, 0, 0, NEED_NOTHING, run_compact},
+  {"completion", "SHELL", "completion for bash, zsh or fish",
+   "Prints a script that completes commands, options and the ids of recent events.",
+   "eval \"$(sidelog completion bash)\"\n"
+   "eval \"$(sidelog completion zsh)\"\n"
+   "sidelog completion fish | source",
+   NULL, 1, 1, NEED_NOTHING, run_completion},
   {"help", "[COMMAND]", "explain a command",
    "Explains a command, or lists them. --man prints the manual page.",
    "sidelog help append\n"

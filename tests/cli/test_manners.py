@@ -299,6 +299,45 @@ class Pipes(cli.Case):
         tail.stdout = None
 
 
+class Completion(cli.Case):
+    def complete(self, store, *words):
+        """What bash offers for the last of the words."""
+        script = ('eval "$(sidelog completion bash)"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sidelog; '
+                  'printf "%s\\n" "${COMPREPLY[@]}"')
+        env = cli.environment(SIDELOG_STORE=str(store.path))
+        env["PATH"] = f"{pathlib.Path(rig.sidelog()).parent}:{env['PATH']}"
+        return rig.run(["bash", "-c", script, "bash", "sidelog", *words], env=env).stdout.decode().split()
+
+    def test_bash(self):
+        store = self.told()
+        self.assertEqual(self.complete(store, "tra"), ["trace"])
+        self.assertIn("--version", self.complete(store, "--"))
+        self.assertEqual(set(self.complete(store, "query", "--co")), {"--correlation", "--count", "--color"})
+        self.assertEqual(self.complete(store, "--store", "x", "stats", "--ho"), ["--hops"])
+        self.assertEqual(self.complete(store, "trace", "0190"), [cli.CORRELATION])
+        self.assertEqual(self.complete(store, "show", ""), [cli.event_id(n) for n in range(7)])
+        self.assertEqual(self.complete(store, "query", "--event", cli.event_id(3)[:-1] + "3"), [cli.event_id(3)])
+        self.assertEqual(self.complete(store, "query", "--status", "de"), ["dead"])
+        self.assertEqual(self.complete(store, "help", "verif"), ["verify"])
+
+    def test_ids_run_nothing(self):
+        store = self.store()
+        trap = store.side / "run"
+        store.append("t", b"{}", event_id=f"$(touch {trap})`touch {trap}`", correlation=f"a;touch {trap}")
+        store.append("t", b"{}", event_id="plain")
+        self.assertEqual(self.complete(store, "show", ""), ["plain"])
+        self.complete(store, "trace", "")
+        self.assertFalse(trap.exists())
+
+    def test_other_shells_read_theirs(self):
+        self.assertIn("bash, zsh or fish", self.told().call("completion", "tcsh", expect=(2,)).err)
+        for shell, check in (("zsh", ["zsh", "-n"]), ("fish", ["fish", "--no-execute"])):
+            script = rig.run([rig.sidelog(), "completion", shell]).stdout
+            self.assertIn(b"trace", script)
+            if __import__("shutil").which(shell):
+                rig.run([*check, "/dev/stdin"], stdin=script)
+
+
 class Upkeep(cli.Case):
     def test_reindex_and_verify(self):
         store = self.told()
