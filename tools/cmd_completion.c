@@ -16,7 +16,9 @@ static const char ids_of[] = "sidelog tail -n 30 --json 2>/dev/null | sed -n 's/
 
 /* What stands after a command: the member of an event whose recent values fit; NULL: none. */
 static const char *argument_of(const command *c) {
-  return strcmp(c->args, "EVENT") == 0 ? "event_id" : strstr(c->args, "CORRELATION") ? "correlation_id" : NULL;
+  return strcmp(c->args, "EVENT") == 0 ? "event_id" : strstr(c->args, "CORRELATION") || strcmp(c->args, "A B") == 0
+                                               ? "correlation_id"
+                                               : NULL;
 }
 
 static void ids(output *o, const char *member) {

@@ -82,6 +82,13 @@ const command command_table[] = {
    "sidelog check 0190a6c2-7c1e\n"
    "sidelog check --since -1h --json",
    OPTIONS(OPT_SINCE), 0, 1, NEED_STORE, run_check},
+  {"diff", "A B", "two stories side by side",
+   "Shows what one correlation did and the other did not, and where time differs:\n"
+   "when each event came after the first of its story, and how much longer, or\n"
+   "shorter, the step from the common event before it took in B. Events are the same\n"
+   "when type and topic are, the first with the first, the second with the second.",
+   "sidelog diff 0190a6c2-7c1e 0190a6b0-0000",
+   NULL, 2, 2, NEED_STORE, run_diff},
   {"tail", "[FIELD=VALUE]...", "the newest events; -f follows",
    "Lists the newest events (10, or -n N) that meet the conditions of `sidelog\n"
    "query`. With -f it goes on with new ones as they become durable, from whatever\n"

@@ -156,6 +156,29 @@ class Rules(cli.Case):
         self.assertTrue(self.say(store, "check", cli.CORRELATION, unicode=False, expect=(4,)).isascii())
 
 
+class Diff(cli.Case):
+    def test_two_stories(self):
+        store = self.store()
+        kinds = ("A_STARTED", "STEP", "STEP", "A_COMPLETED")
+        store.append_lines([*(line(f"a{n}", kind, at, story="one") for n, (kind, at) in enumerate(zip(kinds, (0, 1, 2, 3)))),
+                            line("extra", "EXTRA", 1.5, story="one"), line("a1", "STEP", 1, story="one"),
+                            *(line(f"b{n}", kind, at, story="two") for n, (kind, at) in enumerate(zip(kinds, (60, 61, 65, 66)))),
+                            line("more", "MORE", 67, story="two")])
+        store.call("reindex")
+        rows = store.lines("diff", "one", "two")
+        self.assertEqual([(r["event_type"], r["a"] and r["a"]["after_us"], r["b"] and r["b"]["after_us"], r["step_us"]) for r in rows],
+                         [("A_STARTED", 0, 0, None), ("STEP", 1_000_000, 1_000_000, 0), ("EXTRA", 1_500_000, None, None),
+                          ("STEP", 2_000_000, 5_000_000, 3_000_000), ("A_COMPLETED", 3_000_000, 6_000_000, 0), ("MORE", None, 7_000_000, None)])
+        for columns in (60, 80, 200):
+            text = self.say(store, "diff", "one", "two", columns=columns)
+            self.golden(f"diff-{columns}.txt", text)
+            for one in text.splitlines():
+                self.assertLessEqual(len(one), columns)
+        self.assertIn("no correlation id", store.call("diff", "one", "three", expect=(1,)).err)
+        store.call("diff", "one", expect=(2,))
+        self.assertEqual({r["step_us"] for r in store.lines("diff", "one", "one")}, {None, 0})
+
+
 class Hops(cli.Case):
     def test_hops(self):
         store = self.store()

@@ -195,7 +195,9 @@ class Hostile(cli.Case):
     def test_on_a_terminal(self):
         store = self.evil_store()
         ids = [e["seq"] for e in store.query()]
-        commands = [("query",), ("tail",), ("trace", "c" + self.evil), ("status",), ("stats",), ("export",),
+        commands = [("query",), ("tail",), ("check", "c" + self.evil), ("check", "--since", "-1h"), ("diff", "c" + self.evil, "c" + self.evil),
+                    ("query", "--group-by", "source"), ("query", "--group-by", "value"), ("stats", "--hops"), ("trace", "c" + self.evil, "--times"),
+                    ("trace", "--cause", "id" + self.evil), ("query", "--order", "source"), ("trace", "c" + self.evil), ("status",), ("stats",), ("export",),
                     ("query", "--json", "--value"), *(("show", i) for i in ids), *(("show", i, "--json") for i in ids)]
         for command in commands:
             for columns in (60, 200):

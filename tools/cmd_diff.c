@@ -1,0 +1,262 @@
+/* Two stories side by side. Events are the same when they have the same type and topic and are the same of their kind in
+ * order of time: the second STEP_COMPLETED of one is the second of the other. */
+#include "hops.h"
+#include "story_ids.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct item {
+  char *type, *topic;
+  uint64_t seq;
+  int64_t at_us;
+  sl_state state;
+} item;
+
+typedef struct side {
+  item *items;
+  size_t count, cap;
+  char id[SL_ID_MAX];
+} side;
+
+/* An event of one side, or of both. */
+typedef struct row {
+  const item *a, *b;
+  int64_t a_us, b_us;      /* since the first event of its side */
+  int64_t step_us;         /* how much longer the way from the last common event took in the second */
+  bool stepped;
+} row;
+
+static void add(void *side_, const sl_record *r) {
+  side *s = side_;
+  if (r->state == SL_DUPLICATE || r->duplicate_of)
+    return;
+  if (s->count == s->cap) {
+    s->cap = s->cap ? s->cap * 2 : 32;
+    s->items = tool_grow(s->items, s->cap * sizeof *s->items);
+  }
+  s->items[s->count++] = (item){.type = tool_copy(r->type.data, r->type.len),
+                                .topic = tool_copy(r->topic.data, r->topic.len),
+                                .seq = r->seq,
+                                .at_us = record_time(r),
+                                .state = r->state};
+}
+
+static int by_time(const void *a_, const void *b_) {
+  const item *a = a_, *b = b_;
+  if (a->at_us != b->at_us)
+    return a->at_us < b->at_us ? -1 : 1;
+  return (a->seq > b->seq) - (a->seq < b->seq);
+}
+
+static int read_side(tool *t, const char *typed, side *s) {
+  int code = story_resolve(t, typed, s->id);
+  sl_query query = {.correlation_id = slice_of(s->id)};
+  if (code == EXIT_DONE)
+    code = tool_each(t, &query, add, s, NULL);
+  if (s->count)
+    qsort(s->items, s->count, sizeof *s->items, by_time);
+  return code;
+}
+
+static void free_side(side *s) {
+  for (size_t i = 0; i < s->count; i++) {
+    free(s->items[i].type);
+    free(s->items[i].topic);
+  }
+  free(s->items);
+}
+
+/* The name by which an event is the same on both sides. */
+static void name_of(text *out, const item *i, size_t number) {
+  text_clear(out);
+  text_puts(out, i->type);
+  text_printf(out, "\n%zu\n", number);
+  text_puts(out, i->topic);
+}
+
+/* The names of a side's events; each is distinct, so that its place is the event's. */
+static void name_all(const side *s, id_set *names) {
+  text name = {0};
+  id_set kinds = {0};
+  size_t *seen = tool_alloc((s->count + 1) * sizeof *seen);
+  memset(seen, 0, (s->count + 1) * sizeof *seen);
+  for (size_t i = 0; i < s->count; i++) {
+    name_of(&name, &s->items[i], 0);
+    const sl_slice kind = {name.data, name.len};
+    id_set_add(&kinds, kind);
+    name_of(&name, &s->items[i], ++seen[id_set_find(&kinds, kind)]);
+    id_set_add(names, (sl_slice){name.data, name.len});
+  }
+  free(seen);
+  id_set_free(&kinds);
+  text_free(&name);
+}
+
+static int by_offset(const void *a_, const void *b_) {
+  const row *a = a_, *b = b_;
+  int64_t x = a->a ? a->a_us : a->b_us, y = b->a ? b->a_us : b->b_us;
+  if (x != y)
+    return x < y ? -1 : 1;
+  const uint64_t p = a->a ? a->a->seq : a->b->seq, q = b->a ? b->a->seq : b->b->seq;
+  return (p > q) - (p < q);
+}
+
+static row *pair(const side *a, const side *b, size_t *count) {
+  id_set of_a = {0}, of_b = {0};
+  row *rows = tool_alloc((a->count + b->count + 1) * sizeof *rows);
+  size_t n = 0;
+  name_all(a, &of_a);
+  name_all(b, &of_b);
+  for (size_t i = 0; i < a->count; i++) {
+    size_t k = id_set_find(&of_b, slice_of(of_a.items[i]));
+    rows[n] = (row){.a = &a->items[i], .a_us = a->items[i].at_us - a->items[0].at_us};
+    if (k < of_b.count) {
+      rows[n].b = &b->items[k];
+      rows[n].b_us = b->items[k].at_us - b->items[0].at_us;
+    }
+    n++;
+  }
+  for (size_t k = 0; k < b->count; k++)
+    if (id_set_find(&of_a, slice_of(of_b.items[k])) == of_a.count)
+      rows[n++] = (row){.b = &b->items[k], .b_us = b->items[k].at_us - b->items[0].at_us};
+  if (n)
+    qsort(rows, n, sizeof *rows, by_offset);
+  const row *last = NULL;
+  for (size_t i = 0; i < n; i++) {
+    if (!rows[i].a || !rows[i].b)
+      continue;
+    rows[i].stepped = last != NULL;
+    rows[i].step_us = last ? (rows[i].b_us - last->b_us) - (rows[i].a_us - last->a_us) : 0;
+    last = &rows[i];
+  }
+  id_set_free(&of_a);
+  id_set_free(&of_b);
+  *count = n;
+  return rows;
+}
+
+/* ---------------------------------------------------------------- output --- */
+
+static void time_cell(table *t, bool known, int64_t us) {
+  text words = {0};
+  if (known) {
+    text_puts(&words, "+");
+    text_span(&words, us);
+  }
+  table_cell(t, STYLE_PLAIN, (sl_slice){text_str(&words), words.len});
+  text_free(&words);
+}
+
+static void step_cell(table *t, const row *r, bool largest) {
+  text words = {0};
+  if (!r->a || !r->b) {
+    text_puts(&words, r->a ? "only in A" : "only in B");
+  } else if (r->stepped && r->step_us) {
+    text_puts(&words, r->step_us < 0 ? "-" : "+");
+    text_span(&words, r->step_us < 0 ? -r->step_us : r->step_us);
+  }
+  table_cell(t, !r->a || !r->b ? STYLE_RED : largest ? STYLE_YELLOW : STYLE_DIM, (sl_slice){text_str(&words), words.len});
+  text_free(&words);
+}
+
+static void states_cell(table *t, const row *r) {
+  text words = {0};
+  text_puts(&words, sl_state_text(r->a ? r->a->state : r->b->state));
+  if (r->a && r->b && r->a->state != r->b->state)
+    text_printf(&words, ", %s", sl_state_text(r->b->state));
+  table_cell(t, r->a && r->b && r->a->state != r->b->state ? STYLE_YELLOW : STYLE_PLAIN,
+             (sl_slice){words.data, words.len});
+  text_free(&words);
+}
+
+static int64_t size_of_step(const row *r) { return r->step_us < 0 ? -r->step_us : r->step_us; }
+
+static void to_people(tool *t, const side *a, const side *b, const row *rows, size_t count) {
+  const column columns[] = {{"EVENT", false, CUT_LEFT, 12, 2}, {"A", true, CUT_RIGHT, 9, 8}, {"B", true, CUT_RIGHT, 9, 8},
+                            {"B'S STEP", true, CUT_RIGHT, 9, 9}, {"STATUS", false, CUT_RIGHT, 0, 1}};
+  size_t largest = 0, only_a = 0, only_b = 0;
+  text words = {0};
+  for (size_t i = 0; i < count; i++) {
+    largest = size_of_step(&rows[i]) > size_of_step(&rows[largest]) ? i : largest;
+    only_a += !rows[i].b;
+    only_b += !rows[i].a;
+  }
+  for (int k = 0; k < 2; k++) {
+    const side *s = k ? b : a;
+    out_puts(&t->out, k ? "B  " : "A  ");
+    out_safe(&t->out, STYLE_BOLD, slice_of(s->id));
+    text_clear(&words);
+    text_puts(&words, "  ");
+    text_counted(&words, s->count, "event", "events");
+    if (s->count) {
+      text_puts(&words, ", ");
+      text_span(&words, s->items[s->count - 1].at_us - s->items[0].at_us);
+    }
+    text_printf(&words, ", %zu only here\n", k ? only_b : only_a);
+    out_puts(&t->out, text_str(&words));
+  }
+  out_puts(&t->out, "\n");
+  table *lines = table_new(&t->out, columns, sizeof columns / sizeof *columns);
+  for (size_t i = 0; i < count; i++) {
+    table_cell(lines, STYLE_BOLD, slice_of(rows[i].a ? rows[i].a->type : rows[i].b->type));
+    time_cell(lines, rows[i].a != NULL, rows[i].a_us);
+    time_cell(lines, rows[i].b != NULL, rows[i].b_us);
+    step_cell(lines, &rows[i], i == largest);
+    states_cell(lines, &rows[i]);
+  }
+  table_free(lines);
+  text_free(&words);
+}
+
+static void side_to_json(json *j, const char *name, const item *i, int64_t us) {
+  json_key(j, name);
+  if (!i) {
+    json_raw(j, SL_STR("null"));
+    return;
+  }
+  json_open(j);
+  json_u64(j, "seq", i->seq);
+  json_i64(j, "after_us", us);
+  json_words(j, "status", sl_state_text(i->state));
+  json_close(j);
+}
+
+static void to_json(tool *t, const row *rows, size_t count) {
+  json *j = json_new(&t->out);
+  for (size_t i = 0; i < count; i++) {
+    const item *either = rows[i].a ? rows[i].a : rows[i].b;
+    json_open(j);
+    json_words(j, "event_type", either->type);
+    json_words(j, "topic", either->topic);
+    side_to_json(j, "a", rows[i].a, rows[i].a_us);
+    side_to_json(j, "b", rows[i].b, rows[i].b_us);
+    if (rows[i].stepped)
+      json_i64(j, "step_us", rows[i].step_us);
+    else
+      json_null(j, "step_us");
+    json_close(j);
+  }
+  json_free(j);
+}
+
+int run_diff(tool *t) {
+  side a = {0}, b = {0};
+  size_t count = 0;
+  int code = read_side(t, t->args[0], &a), other = EXIT_DONE;
+  if (code == EXIT_DONE || code == EXIT_WRONG)
+    other = read_side(t, t->args[1], &b);
+  code = code == EXIT_DONE ? other : code;
+  if (code == EXIT_DONE || code == EXIT_WRONG) {
+    row *rows = pair(&a, &b, &count);
+    if (t->json)
+      to_json(t, rows, count);
+    else
+      to_people(t, &a, &b, rows, count);
+    free(rows);
+  }
+  free_side(&a);
+  free_side(&b);
+  return code;
+}
