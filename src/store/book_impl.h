@@ -18,6 +18,8 @@ enum { BOOK_META, BOOK_RECEIPTS, BOOK_SPARSE, BOOK_DEAD, BOOK_CURSORS, BOOK_NOTE
 #define BOOK_KEY_CLUSTER "cluster"
 #define BOOK_KEY_PARTITION "partition"
 #define BOOK_KEY_SENDER "sender"
+#define BOOK_KEY_LETTERS "letters"               /* u64: the highest number of a letter that waited for its copy */
+#define BOOK_KEY_INTENT_LETTERS "intent.letters" /* u64s: numbers whose copies the intent publishes */
 
 /* A transaction that a drop overtook has its seqs left alone for a while: u64 seq, i64 until (wall clock). */
 #define BOOK_KEY_HOLD "hold"

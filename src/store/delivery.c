@@ -63,6 +63,9 @@ static sl_status load_from(sl_delivery *d, db_txn *txn) {
   s->duplicates = totals.duplicates;
   s->dead = totals.dead;
   s->dropped = totals.dropped;
+  status = outbox_last(txn, &s->last_letter);
+  if (status == SL_OK) status = outbox_any(txn, &s->letters_wait);
+  if (status != SL_OK) return status;
   s->marker_partition = -1;
   status = book_meta_get(txn, BOOK_KEY_PARTITION, &value);
   if (status == SL_OK && value.len == 4) s->marker_partition = (int32_t)sl_get_u32(value.data);
@@ -149,12 +152,16 @@ static void forget_intent(db_txn *txn) {
   del_meta(txn, BOOK_KEY_INTENT_TOTALS);
   del_meta(txn, DELIVERY_KEY_LANE_SEQS);
   del_meta(txn, DELIVERY_KEY_MOVES);
+  del_meta(txn, BOOK_KEY_INTENT_LETTERS);
 }
 
 static void write_plan(db_txn *txn, const sl_delivery *d, const delivery_plan *plan) {
   sl_buf lanes = {0}, moves = {0};
+  uint64_t letter = 0;
   purge_above(txn, BOOK_RECEIPTS, d->state.cursor.seq);
   purge_above(txn, BOOK_DEAD, d->state.cursor.seq);
+  outbox_purge(txn, d->state.cursor.attempt);
+  if (outbox_last(txn, &letter) != SL_OK) db_txn_fail(txn, SL_E_CORRUPT);
   for (size_t i = 0; i < plan->count; i++) {
     const delivery_put *put = &plan->puts[i];
     const sl_slice bytes = {plan->bytes.data + put->offset, put->len};
@@ -164,6 +171,10 @@ static void write_plan(db_txn *txn, const sl_delivery *d, const delivery_plan *p
     if (put->at_settle) {
       sl_buf_append(&moves, head, sizeof head);
       sl_buf_append(&moves, bytes.data, bytes.len);
+      continue;
+    }
+    if (put->table == DELIVERY_OUTBOX) {
+      outbox_add(txn, ++letter, plan->number, put->seq, bytes);
       continue;
     }
     if (put->table == BOOK_SPARSE) sl_buf_append(&lanes, head, 8);
@@ -184,6 +195,7 @@ static void write_intent(db_txn *txn, const sl_delivery *d, const delivery_attem
   totals[len] = attempt->marked ? 1 : 0;
   const uint64_t number = attempt->progress.attempt;
   write_plan(txn, d, plan);
+  outbox_intend(txn, attempt);
   book_meta_put(txn, BOOK_KEY_INTENT, sl_buf_slice(&plan->progress));
   book_meta_put(txn, BOOK_KEY_INTENT_TOTALS, (sl_slice){totals, len + 1});
   book_meta_put(txn, BOOK_KEY_ATTEMPT, db_u64(&number));
@@ -226,6 +238,7 @@ static sl_status settle_in(db_txn *txn) {
   sl_buf_append(&progress, value.data, value.len);
   if (progress.failed) return db_txn_fail(txn, sl_fail(SL_E_NOMEM, "out of memory"));
   apply_moves(txn);
+  outbox_settle(txn);
   book_meta_put(txn, BOOK_KEY_CURSOR, sl_buf_slice(&progress));
   book_meta_put(txn, BOOK_KEY_TOTALS, (sl_slice){totals, len});
   if (totals[len]) book_meta_put(txn, BOOK_KEY_MARKER, sl_buf_slice(&progress));
@@ -357,6 +370,7 @@ static void forget_attempt(db_txn *txn, const sl_delivery *d) {
   purge_above(txn, BOOK_RECEIPTS, d->state.cursor.seq);
   purge_above(txn, BOOK_DEAD, d->state.cursor.seq);
   purge_lanes(txn);
+  outbox_purge(txn, d->state.cursor.attempt);
   forget_intent(txn);
 }
 
@@ -413,6 +427,33 @@ sl_status delivery_adopt(sl_delivery *d, const delivery_adoption *adoption) {
   }
   status = db_commit(txn);
   return status == SL_OK ? load(d) : status;
+}
+
+/* ---------------------------------------------------- letters that wait --- */
+
+sl_status delivery_letters(sl_delivery *d, uint64_t from, delivery_waiting *out, size_t max, size_t *count) {
+  book_view *book;
+  sl_status status = store_enter(d->store);
+  if (status == SL_OK) status = book_view_open(d->store, &book);
+  if (status != SL_OK) return status;
+  status = outbox_next(book, from, out, max, count);
+  book_view_close(book);
+  return status;
+}
+
+sl_status delivery_letters_count(sl_delivery *d, uint64_t most, uint64_t *count) {
+  enum { STEP = 64 };
+  delivery_waiting list[STEP];
+  uint64_t from = 0, sum = 0;
+  size_t n = STEP;
+  while (n == STEP && sum < most) {
+    sl_status status = delivery_letters(d, from, list, STEP, &n);
+    if (status != SL_OK) return status;
+    sum += n;
+    if (n > 0) from = list[n - 1].number + 1;
+  }
+  *count = sum < most ? sum : most;
+  return SL_OK;
 }
 
 /* ----------------------------------------------------------------- notes --- */

@@ -22,6 +22,8 @@
  *       unsettled event beyond the intent into a tombstone, under the lock that an intent is written under. So an
  *       intent that is there keeps its events, and one that comes too late is refused before its commit. Where the
  *       events are on the broker before the intent (at-least-once), such an event is sent, and no longer dropped.
+ *   I7  The copy of a dead letter is published by one settled attempt: whatever an attempt publishes has waited for it,
+ *       and dlq_no grows by as many. A letter waits from the settling of the attempt that wrote it.
  *
  * Threads: one thread at a time may use an sl_delivery (it need not always be the same one).
  */
@@ -58,6 +60,8 @@ typedef struct delivery_state {
   char sender[37];           /* the id under which the events are sent and the marker is kept: the store's, or that of
                                 the last delivery_adopt with as_new */
   uint64_t delivered, duplicates, dead, dropped;
+  uint64_t last_letter;      /* the highest number that a dead letter has waited under; 0: none ever did */
+  bool letters_wait;         /* some wait for their copy (or would, if the intent were settled) */
 } delivery_state;
 const delivery_state *delivery_state_get(const sl_delivery *delivery);
 
@@ -69,12 +73,19 @@ typedef struct delivery_verdict {
   const sl_letter *letter;   /* DEAD, DROPPED: required */
 } delivery_verdict;
 
+typedef struct delivery_copy { /* of a dead letter, on its dead-letter topic */
+  uint64_t number;           /* under which it waited (delivery_letters) */
+  bool gone;                 /* it was not published: there is nothing to publish any more */
+} delivery_copy;
+
 typedef struct delivery_attempt {
   sl_progress progress;      /* attempt = last_attempt + 1 */
   const delivery_verdict *verdicts;      /* of (cursor, progress.seq], ascending, one for every record */
   size_t count;
   const delivery_verdict *lane_verdicts; /* of events of lanes at or below the cursor, any order */
   size_t lane_count;
+  const delivery_copy *copies;           /* ascending; dlq_no is the cursor's and one more for each not gone */
+  size_t copy_count;
   bool marked;               /* the progress is written to the broker as a marker (exactly-once) */
 } delivery_attempt;
 
@@ -87,6 +98,15 @@ typedef struct delivery_attempt {
  * cursor. SL_NOTFOUND: the same by I6, where a full store has dropped an event of a marked attempt; no intent was
  * written, and for half a minute the store leaves these events alone. SL_E_FULL, SL_E_IO. */
 sl_status delivery_intent(sl_delivery *delivery, const delivery_attempt *attempt);
+
+typedef struct delivery_waiting {
+  uint64_t number, seq;
+  char topic[256];           /* of the event */
+} delivery_waiting;
+/* Settled dead letters that wait for their copy to be published, from number `from` on, ascending, at most `max`. */
+sl_status delivery_letters(sl_delivery *delivery, uint64_t from, delivery_waiting *out, size_t max, size_t *count);
+/* How many wait: counts up to `most` of them. */
+sl_status delivery_letters_count(sl_delivery *delivery, uint64_t most, uint64_t *count);
 
 /* The intent becomes the cursor (and, when it was marked, the marker known to be on the broker).
  * SL_E_INVALID: there is no intent. */

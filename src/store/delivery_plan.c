@@ -74,6 +74,16 @@ static sl_status plan_receipts(walk *w, unsigned table, uint64_t seq, const sl_r
   return SL_OK;
 }
 
+/* A dead letter waits for its copy on a dead-letter topic; what was dropped on purpose does not. */
+static sl_status plan_outbox(walk *w, uint64_t seq, sl_slice topic) {
+  delivery_put *put = plan_begin(w->plan, DELIVERY_OUTBOX, seq);
+  if (!put) return sl_fail(SL_E_NOMEM, "out of memory");
+  sl_buf_append(&w->plan->bytes, topic.data, topic.len);
+  put->len = topic.len;
+  w->plan->count++;
+  return SL_OK;
+}
+
 static sl_status plan_letter(walk *w, const delivery_verdict *verdict) {
   delivery_put *put = plan_begin(w->plan, BOOK_DEAD, verdict->seq);
   if (!put) return sl_fail(SL_E_NOMEM, "out of memory");
@@ -158,6 +168,7 @@ static sl_status tally(walk *w, const sl_parts *parts, const delivery_verdict *v
     return sl_fail(SL_NOTFOUND, "event %" PRIu64 " was dropped by the full store before its transaction was committed: "
                    "abort it", v->seq);
   if (v->verdict == SL_VERDICT_DEAD || v->verdict == SL_VERDICT_DROPPED) status = plan_letter(w, v);
+  if (status == SL_OK && v->verdict == SL_VERDICT_DEAD && parts) status = plan_outbox(w, v->seq, parts->topic);
   if (status != SL_OK || v->verdict == SL_VERDICT_LANE) return status;
   if (parts && (parts->flags & SL_RECORD_REPLAY)) return tally_copy(w, parts->origin_seq, v);
   book_totals *totals = &w->plan->totals;
@@ -369,9 +380,11 @@ sl_status delivery_plan_make(sl_store *store, const delivery_attempt *attempt, d
   sl_status status = sl_progress_encode(&attempt->progress, &plan->progress);
   if (status == SL_OK) status = book_view_open(store, &w.book);
   if (status == SL_OK) {
-    plan->totals = w.book->totals;
+    plan->before = plan->totals = w.book->totals;
+    plan->number = attempt->progress.attempt;
     status = check_progress(&w);
   }
+  if (status == SL_OK) status = outbox_check(w.book, attempt);
   if (status == SL_OK) status = take_lanes(&w);
   if (status == SL_OK) status = take_range(&w);
   if (status == SL_OK && plan->bytes.failed) status = sl_fail(SL_E_NOMEM, "out of memory");

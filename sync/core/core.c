@@ -15,6 +15,8 @@ static bool buf_set(sl_buf *buf, sl_slice bytes) {
 bool book_load(core *c, const delivery_state *book) {
   c->cursor.seq = book->cursor.seq;
   c->cursor.dlq_no = book->cursor.dlq_no;
+  c->last_letter = book->last_letter;
+  c->letters_wait = book->letters_wait;
   c->cursor.attempt = book->cursor.attempt;
   memcpy(c->cursor.incarnation, book->cursor.incarnation, sizeof c->cursor.incarnation);
   c->last_attempt = book->last_attempt;
@@ -45,6 +47,7 @@ void core_free(core *c) {
   topics_free(&c->topics);
   txn_free(c);
   free(c->lanes);
+  free(c->copies);
   sl_buf_free(&c->cursor_bytes);
   sl_buf_free(&c->intent_bytes);
   sl_buf_free(&c->marker_bytes);
@@ -162,6 +165,20 @@ static void do_fill(core *c, core_actions *out, topic *lane) {
   a->topic = lane ? lane->name : NULL;
 }
 
+static void do_letters(core *c, core_actions *out) {
+  txn_reset(c);
+  txn *t = &c->txn;
+  topics_want_none(c);
+  t->open = t->copies = true;
+  t->from = c->letters_from ? c->letters_from : 1;
+  t->to = c->last_letter;
+  t->looked_to = t->from - 1;
+  core_action *a = act(c, out, PHASE_FILL, OP_FILL);
+  a->letters = true;
+  a->from = t->from;
+  a->to = t->to;
+}
+
 static void do_claim(core *c, core_actions *out) {
   txn_reset(c);
   c->txn.open = true;
@@ -212,6 +229,16 @@ static topic *lane_due(core *c, int64_t *next_try) {
   return due;
 }
 
+/* Is there a dead letter that nobody has looked at, or is it time to look at all of them again? */
+static bool letters_due(core *c) {
+  if (!c->config.letters || !c->letters_wait || c->letters_try_us > c->now_us) return false;
+  if (c->letters_again_us > 0 && c->letters_again_us <= c->now_us) {
+    c->letters_from = 0;
+    c->letters_again_us = 0;
+  }
+  return c->letters_from <= c->last_letter;
+}
+
 static bool any_lane(const core *c, uint64_t below) {
   for (size_t i = 0; i < c->topics.count; i++)
     if (c->topics.list[i]->has_lane && c->topics.list[i]->lane_seq < below) return true;
@@ -231,7 +258,9 @@ static void idle(core *c, core_actions *out) {
   c->op = OP_NONE;
   c->wake_at = 0;
   c->drained = nothing_to_drain(c);
-  if (c->stopping || c->drained || c->drain_expired) {
+  /* A drain tries each letter, and does not wait for a dead-letter topic that cannot be written. */
+  const bool letters = letters_due(c);
+  if (c->stopping || (c->drained && !letters) || c->drain_expired) {
     do_destroy(c, out, PHASE_STOPPED);
     return;
   }
@@ -250,13 +279,20 @@ static void idle(core *c, core_actions *out) {
   c->park = PARK_NONE;
   int64_t lane_at = 0;
   bool work = c->indexed_seq > c->cursor.seq;
-  int64_t flow_us = work || any_lane(c, UINT64_MAX) ? flow_wait_us(c) : 0;
+  int64_t flow_us = work || letters || any_lane(c, UINT64_MAX) ? flow_wait_us(c) : 0;
   c->next_try_us = 0;
   if (flow_us > 0) {
     c->next_try_us = c->now_us + flow_us;
     c->wake_at = c->now_us + (flow_us < FLOW_LOOK_US ? flow_us : FLOW_LOOK_US); /* the wall clock may be set */
     return;
   }
+  /* Letters and the rest take turns, too: neither a flood of letters nor a backlog keeps the other waiting. */
+  if (letters && !(c->letters_last && work)) {
+    c->letters_last = true;
+    do_letters(c, out);
+    return;
+  }
+  c->letters_last = false;
   /* Lanes and main take turns, failed ones counted: a thousand sick lanes must not keep main waiting. */
   topic *lane = work && c->lane_last ? NULL : lane_to_expire(c);
   if (lane) {
@@ -286,6 +322,9 @@ static void idle(core *c, core_actions *out) {
     c->failures = 0;
   }
   earlier(&c->wake_at, lane_at);
+  if (!c->config.letters || !c->letters_wait) return;
+  earlier(&c->wake_at, c->letters_again_us);
+  if (c->letters_from <= c->last_letter) earlier(&c->wake_at, c->letters_try_us);
 }
 
 /* --- setbacks --- */
@@ -294,7 +333,8 @@ static void idle(core *c, core_actions *out) {
 static void setback(core *c, core_actions *out, const fault *why) {
   core_fault(c, why);
   if (why->scope == SCOPE_CONNECTION) topics_forget_refusals(c);
-  if (why->scope == SCOPE_CLUSTER || (why->scope == SCOPE_TOPIC && c->phase == PHASE_MARKER_TOPIC))
+  if (c->drained) do_destroy(c, out, PHASE_STOPPED); /* only letters are left: they wait for the next start */
+  else if (why->scope == SCOPE_CLUSTER || (why->scope == SCOPE_TOPIC && c->phase == PHASE_MARKER_TOPIC))
     do_park(c, out, PARK_REFUSED);
   else if (c->phase == PHASE_CONNECT && why->scope == SCOPE_CONNECTION && !why->fatal) back_off(c);
   else do_destroy(c, out, PHASE_BACKOFF);
@@ -450,12 +490,14 @@ static void done_fill(core *c, const core_event *e, core_actions *out) {
     return;
   }
   if (t->lane && e->fill_end == FILL_END_OF_LOG) t->looked_to = t->to; /* nothing of the topic is left there */
+  if (t->copies && e->fill_end == FILL_END_OF_LOG) t->looked_to = t->to;
   if (t->count > 0 || (t->lane && (t->looked_to > t->lane->lane_seq || t->lane->lane_seq >= c->cursor.seq))) {
     do_flush(c, out);
     return;
   }
   /* Nothing could be taken. Main waits a while: no room for another lane, or no memory. */
-  if (!t->lane && c->wanted_count == 0 && !c->recreate) c->hold_us = c->now_us + 1000000;
+  if (t->copies) c->letters_from = t->looked_to + 1;
+  else if (!t->lane && c->wanted_count == 0 && !c->recreate) c->hold_us = c->now_us + 1000000;
   if (t->begun) { /* its only record was refused; left open, it would hold back readers */
     t->op_us = c->now_us;
     t->transport = false;
@@ -505,7 +547,7 @@ static void finish(core *c, core_actions *out) {
   txn_settled(c);
   if (t->claim) c->claimed = true;
   if (c->indexed_seq <= c->cursor.seq) c->pending_since_us = 0;
-  else if (!t->claim && !t->lane && t->looked_to >= t->to) c->pending_since_us = c->behind_since_us;
+  else if (!t->claim && !t->lane && !t->copies && t->looked_to >= t->to) c->pending_since_us = c->behind_since_us;
   t->open = false;
   go_on(c, out);
 }
@@ -602,7 +644,7 @@ static void done_abandon(core *c, const core_event *e, core_actions *out) {
 static void done_destroy(core *c, core_actions *out) {
   c->handle = c->stale = false;
   c->destroy_after_settle = false;
-  if (c->stopping || c->drain_expired) c->after_destroy = PHASE_STOPPED;
+  if (c->stopping || c->drain_expired || (c->drained && !c->recreate)) c->after_destroy = PHASE_STOPPED;
   if (c->after_destroy == PHASE_PARKED && c->park == PARK_REFUSED && c->recreate)
     c->after_destroy = PHASE_BACKOFF; /* that refusal was of the old credentials */
   if (c->after_destroy == PHASE_PARKED) {
@@ -693,7 +735,7 @@ void core_take(core *c, const core_event *e, core_actions *out) {
   switch (e->kind) {
   case EVENT_START:
     c->drained = nothing_to_drain(c);
-    if (c->drained) do_rest(c, out, 0); /* also with the broker away */
+    if (c->drained && !(c->config.letters && c->letters_wait)) do_rest(c, out, 0); /* also with the broker away */
     else do_connect(c, out);
     return;
   case EVENT_DONE: done(c, e, out); return;

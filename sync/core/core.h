@@ -21,6 +21,9 @@
  * after INIT_TXN, before anything else is begun. (librdkafka 2.0.2 resends EndTxn under the same epoch: a copy held
  * in the network aborted the NEXT transaction, whose commit then returned ok: seen, 0 of 10 events.)
  *
+ * Copies of dead letters go in transactions of their own, in turn with the others: FILL (letters) -> FLUSH -> INTENT ->
+ * COMMIT -> SETTLE. So a dead-letter topic that cannot be written breaks nothing but the copies, and they wait.
+ *
  * The claim is a transaction without events: FILL (nothing) -> FLUSH -> INTENT -> COMMIT -> SETTLE. It carries the
  * new incarnation, so that whoever else drains this store is recognised. */
 #ifndef SYNC_CORE_CORE_H
@@ -58,7 +61,8 @@ typedef enum core_op { /* also the kind of an action */
   OP_INIT_TXN,
   OP_READ_MARKER,    /* DONE: marker, marker_offset */
   OP_TOPIC,          /* prepare action.topics, all at once. DONE: topics (or why: of all of them) */
-  OP_FILL,           /* offer records from action.from on (of one lane or of all topics). DONE: fill_end */
+  OP_FILL,           /* offer records from action.from on (of one lane or of all topics), or dead letters that wait
+                        (action.letters) from that number on. DONE: fill_end */
   OP_FLUSH,          /* produce the marker (action.marker, unless empty), then flush */
   OP_INTENT,         /* delivery_intent(core_attempt()); at-least-once: delivery_record */
   OP_COMMIT,
@@ -87,6 +91,7 @@ static inline core_park core_judge_marker(sl_slice there, sl_slice known, sl_sli
 
 typedef struct core_config {
   bool exactly_once;
+  bool letters;                /* copies of dead letters are published */
   bool drain;                  /* stop when everything appended before the start is settled */
   uint64_t drain_to;           /* newest seq at the start */
   int64_t drain_deadline_us;   /* 0: none */
@@ -155,7 +160,8 @@ typedef struct core_action {
   const char *topic;     /* FILL of a lane: its topic, else NULL. Valid until the operation is DONE, as are topics */
   const char *const *topics; /* TOPIC */
   size_t topic_count;        /* at most CORE_TOPICS_MAX */
-  uint64_t from, to;     /* FILL: seqs, inclusive */
+  uint64_t from, to;     /* FILL: seqs, inclusive; of letters: numbers */
+  bool letters;          /* FILL: of dead letters */
   sl_slice marker;       /* FLUSH; valid until DONE */
   int exit_status;       /* EXIT: 0 done, 4 parked, 5 drain timeout */
 } core_action;
@@ -194,6 +200,15 @@ core_offer_result core_offer(core *c, const core_record *record, int64_t now_us,
 /* The same of a record that the full store has dropped: it is settled as that, and never produced. */
 core_offer_result core_offer_dropped(core *c, uint64_t seq, sl_slice topic, sl_slice class_, sl_slice text,
                                      int64_t dropped_us);
+/* May a dead letter go to this dead-letter topic now? OFFER_PRODUCE: make the copy and offer it; OFFER_SETTLED: it waits
+ * on, go on with the next; OFFER_STOP. */
+core_offer_result core_letter_ready(core *c, sl_slice topic, int64_t now_us);
+/* One dead letter of an OP_FILL with action.letters, by its number (delivery_letters). `size` of the whole copy; *slim: it
+ * must go without the value, for the topic does not take it. The rest as core_offer. */
+core_offer_result core_offer_letter(core *c, uint64_t number, sl_slice topic, size_t size, int64_t now_us, bool *slim,
+                                    uint64_t *tag);
+/* There is nothing to copy any more: it was replayed, dropped or trimmed. False: not now, end the FILL. */
+bool core_letter_gone(core *c, uint64_t number, sl_slice topic);
 /* Has a transaction been begun on the broker's side? (the driver must begin before producing when not) */
 bool core_txn_begun(const core *c);
 void core_begun(core *c);
@@ -225,6 +240,7 @@ typedef struct core_view {
   int64_t next_try_us;
   bool held;                   /* events wait for their share of the link, or for their time of day */
   uint64_t cursor_seq, last_seq, indexed_seq;
+  uint64_t letters_published;  /* copies of dead letters, ever */
   uint64_t transactions, aborts, handles; /* of this agent's life */
   uint64_t expired;            /* dead letters of lanes that waited too long or kept too much; of this agent's life */
   uint64_t partition_changes;  /* of this agent's life; the last one: */

@@ -51,6 +51,7 @@ typedef struct topic {
   int32_t seen_partition;  /* one of those it has delivered to, plus one (0: none), and the last offset there: offsets */
   int64_t seen_offset;     /* that go back are those of another topic by the same name */
   bool expire;             /* the oldest events of its lane are to be set aside now */
+  trial letter_trial;      /* of a dead letter's copy, where this is a dead-letter topic; seq: its number */
   /* Lane as the transaction in hand would leave it. */
   bool next_has_lane;
   uint64_t next_lane_seq;
@@ -98,6 +99,7 @@ typedef struct txn {
   topic *lane;             /* NULL: the main reader */
   bool expire;             /* sets aside what the lane has kept too long; produces nothing */
   size_t scouted;          /* records looked at for the sake of their topics alone */
+  bool copies;             /* of dead letters: a slot's seq is the letter's number */
   uint32_t number;         /* in the tags: tells its reports from an earlier transaction's */
   delivery_verdict *verdicts;
   slot *slots;
@@ -155,12 +157,22 @@ struct core {
 
   txn txn;
   delivery_attempt attempt;
+  delivery_copy *copies;   /* of the attempt */
+  size_t copy_cap;
   sl_lane *lanes;          /* of the attempt, sorted */
   size_t lane_cap;
   sl_buf marker;           /* the attempt's progress, encoded */
 
-  narrow narrow;           /* of the main reader; lanes have their own */
-  uint32_t mute;           /* transactions in a row that failed and did not say why */
+  /* dead letters that wait for their copy to be published */
+  uint64_t last_letter;    /* the highest number */
+  bool letters_wait;       /* some do */
+  uint64_t letters_from;   /* the first number not yet looked at, this time round */
+  int64_t letters_try_us;  /* monotonic: no look before; 0: at once */
+  int64_t letters_again_us; /* the earliest time that a topic of those passed over is tried again; 0: none was */
+  bool letters_last;       /* they had the last turn */
+
+  narrow narrow, letters_narrow; /* of the main reader, and of letters; lanes have their own */
+  uint32_t mute, letters_mute; /* transactions in a row that failed and did not say why */
 
   flow flow;
   int64_t closed_us;       /* no transaction for so long: not the time of day; 0: now */

@@ -33,7 +33,9 @@ void txn_free(core *c) {
   c->txn = (txn){0};
 }
 
-static narrow *narrow_of(core *c) { return c->txn.lane ? &c->txn.lane->narrow : &c->narrow; }
+static narrow *narrow_of(core *c) {
+  return c->txn.copies ? &c->letters_narrow : c->txn.lane ? &c->txn.lane->narrow : &c->narrow;
+}
 
 /* What waits in a lane waits no longer than its age, nor keeps more of the log than its share: but only what the cluster
  * itself refuses, again and again, counts; an outage sets nothing aside, nor does the first refusal after one. */
@@ -257,6 +259,67 @@ core_offer_result txn_offer_dropped(core *c, uint64_t seq, sl_slice name, sl_sli
   return OFFER_SETTLED;
 }
 
+/* --- letters --- */
+
+core_offer_result core_letter_ready(core *c, sl_slice name, int64_t now_us) {
+  txn *t = &c->txn;
+  if (!t->open || !t->copies || t->stop || c->phase != PHASE_FILL) return OFFER_STOP;
+  topic *tp = topics_get(&c->topics, name);
+  if (!tp) return stop(t, true);
+  if (tp->health == TOPIC_SICK && tp->lane_try_us <= now_us) tp->health = TOPIC_UNKNOWN;
+  if (tp->health == TOPIC_UNKNOWN) {
+    topics_want(c, tp);
+    return stop(t, true);
+  }
+  if (tp->health == TOPIC_READY) return OFFER_PRODUCE;
+  if (c->letters_again_us == 0 || tp->lane_try_us < c->letters_again_us) c->letters_again_us = tp->lane_try_us;
+  return OFFER_SETTLED;
+}
+
+core_offer_result core_offer_letter(core *c, uint64_t number, sl_slice name, size_t size, int64_t now_us, bool *slim,
+                                    uint64_t *tag) {
+  txn *t = &c->txn;
+  core_offer_result ready = core_letter_ready(c, name, now_us);
+  if (ready != OFFER_PRODUCE) return ready;
+  topic *tp = topics_find(&c->topics, name);
+  const bool tried = tp->letter_trial.seq == number;
+  const size_t most = c->letters_narrow.events ? c->letters_narrow.events : (size_t)c->config.txn_max_events;
+  const bool full = t->bytes + size > c->target_bytes || !flow_has_room(c, size);
+  if (t->produced > 0 && (tried || t->produced >= most || c->book_failures || full)) return stop(t, true);
+  slot *s = add_slot(t, number, tp, SL_VERDICT_SENT);
+  if (!s) return stop(t, true);
+  *slim = tried || (tp->max_message_bytes > 0 && size > (uint64_t)tp->max_message_bytes);
+  if (t->begun_us == 0) t->begun_us = now_us;
+  s->produced = true;
+  t->produced++;
+  t->outstanding++;
+  t->bytes += size;
+  flow_take(c, size, 1);
+  *tag = (uint64_t)t->number << 32 | (uint64_t)(t->count - 1);
+  if (tried) stop(t, true);
+  return OFFER_PRODUCE;
+}
+
+bool core_letter_gone(core *c, uint64_t number, sl_slice name) {
+  txn *t = &c->txn;
+  if (!t->open || !t->copies || t->stop || c->phase != PHASE_FILL) return false;
+  topic *tp = topics_get(&c->topics, name);
+  return tp && add_slot(t, number, tp, SL_VERDICT_DROPPED) != NULL;
+}
+
+/* A copy was refused for itself: again, without the value. Refused like that, too, its topic takes no letters for now. */
+static void blame_letter(core *c, topic *tp, uint64_t number, const fault *why) {
+  trial *tr = &tp->letter_trial;
+  if (tr->seq != number) *tr = (trial){.seq = number, .first_us = c->wall_us};
+  const retry_rule rule = retry_rule_of(why->class_);
+  if (tr->attempts++ <= rule.budget) {
+    if (rule.budget > 0) c->letters_try_us = c->now_us + retry_delay(&c->config.seed, rule, tr->attempts - 1);
+    return;
+  }
+  *tr = (trial){0};
+  topic_sicken(c, tp, why);
+}
+
 static void take_back(core *c, size_t size) {
   txn *t = &c->txn;
   flow_take(c, size, -1);
@@ -285,6 +348,14 @@ bool txn_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us) {
   core_fault(c, why);
   slot *s = &t->slots[index];
   topic *tp = s->topic;
+  if (t->copies && (why->scope == SCOPE_RECORD || why->scope == SCOPE_TOPIC)) {
+    const uint64_t number = t->verdicts[index].seq;
+    take_back(c, 0);
+    if (why->scope == SCOPE_TOPIC) topic_sicken(c, tp, why);
+    else blame_letter(c, tp, number, why);
+    stop(t, true); /* the next look begins with it */
+    return false;
+  }
   if (why->scope == SCOPE_RECORD && why->class_ != CLASS_NON_RETRYABLE_IDEMPOTENCY) {
     if (retry_rule_of(why->class_).budget == 0 && add_letter(c, index, why, 1, wall_us, wall_us)) {
       s->produced = false;
@@ -343,6 +414,19 @@ static int by_topic(const void *a, const void *b) {
   return order ? order : (x->topic.len > y->topic.len) - (x->topic.len < y->topic.len);
 }
 
+static bool seal_copies(core *c) {
+  const txn *t = &c->txn;
+  if (t->count > c->copy_cap) {
+    delivery_copy *copies = realloc(c->copies, t->count * sizeof *copies);
+    if (!copies) return false;
+    c->copies = copies;
+    c->copy_cap = t->count;
+  }
+  for (size_t i = 0; i < t->count; i++)
+    c->copies[i] = (delivery_copy){.number = t->verdicts[i].seq, .gone = !t->slots[i].produced};
+  return true;
+}
+
 bool txn_seal(core *c) {
   txn *t = &c->txn;
   if (t->lane) {
@@ -372,13 +456,18 @@ bool txn_seal(core *c) {
     l->letter.attempt = c->last_attempt + 1;
     t->verdicts[i].letter = &l->letter;
   }
+  if (t->copies && !seal_copies(c)) return false;
   delivery_attempt *a = &c->attempt;
   *a = (delivery_attempt){
-      .progress = {.seq = t->lane || t->claim ? c->cursor.seq : t->looked_to, .dlq_no = c->cursor.dlq_no,
+      .progress = {.seq = t->lane || t->claim || t->copies ? c->cursor.seq : t->looked_to,
+                   .dlq_no = c->cursor.dlq_no + (t->copies ? t->produced : 0),
                    .attempt = c->last_attempt + 1, .lane_count = n, .lanes = c->lanes},
       .marked = c->config.exactly_once};
   memcpy(a->progress.incarnation, c->config.incarnation, sizeof a->progress.incarnation);
-  if (t->lane) {
+  if (t->copies) {
+    a->copies = c->copies;
+    a->copy_count = t->count;
+  } else if (t->lane) {
     a->lane_verdicts = t->verdicts;
     a->lane_count = t->count;
   } else {
@@ -400,6 +489,7 @@ void txn_cut_at_failure(core *c) {
   t->named = 0; /* the culprit went with the cut: what is left must not be blamed for it */
   t->count = keep;
   t->looked_to = keep ? t->verdicts[keep - 1].seq : t->from - 1;
+  if (t->copies) return;
   for (size_t i = 0; i < c->topics.count; i++) { /* lanes that only the cut part opened */
     topic *tp = c->topics.list[i];
     if (!tp->has_lane && tp->next_has_lane && tp->next_lane_seq >= t->looked_to) tp->next_has_lane = false;
@@ -428,6 +518,10 @@ static void blame_record(core *c, const fault *why) {
   size_t at = 0;
   while (at < t->count && !t->slots[at].produced) at++;
   if (at == t->count) return;
+  if (t->copies) {
+    blame_letter(c, t->slots[at].topic, t->verdicts[at].seq, why);
+    return;
+  }
   trial *tr = &t->slots[at].topic->trial;
   if (tr->seq != t->verdicts[at].seq) *tr = (trial){.seq = t->verdicts[at].seq, .first_us = c->wall_us};
   tr->attempts++;
@@ -463,9 +557,10 @@ static void blame_topic(core *c) {
  * the abort is fatal (seen). Once is bad luck; again, it is looked for as any other culprit. */
 static void blame_mute(core *c) {
   txn *t = &c->txn;
-  if (t->failed == 0 || t->named || c->stale || ++c->mute < 2) return;
+  uint32_t *mute = t->copies ? &c->letters_mute : &c->mute;
+  if (t->failed == 0 || t->named || c->stale || ++*mute < 2) return;
   if (!only_topic(t)) narrow_down(c);
-  else if (c->mute >= 4) topic_sicken(c, only_topic(t), &c->last_fault);
+  else if (*mute >= 4) topic_sicken(c, only_topic(t), &c->last_fault);
 }
 
 int64_t book_pause(core *c) {
@@ -562,6 +657,7 @@ void txn_settled(core *c) {
   if (t->claim) return;
   watch_offsets(c);
   if (t->expire) c->expired += t->letter_count;
+  if (t->copies) c->letters_from = t->looked_to + 1;
   if (t->lane && t->lane->health == TOPIC_READY) t->lane->lane_try_us = c->now_us; /* it goes well: on */
   for (size_t i = 0; i < t->count; i++) /* written: what was refused before no longer counts */
     if (t->slots[i].produced && t->slots[i].topic->refusals) {
@@ -572,7 +668,7 @@ void txn_settled(core *c) {
   narrow *n = narrow_of(c);
   if (n->events && t->produced >= n->events && t->failed == 0) n->events *= 2;
   if (t->looked_to >= n->to) *n = (narrow){0};
-  c->mute = c->refusals = 0;
+  *(t->copies ? &c->letters_mute : &c->mute) = c->refusals = 0;
   c->failures = 0; /* not for a claim: it says nothing of the transactions that failed before it */
 }
 

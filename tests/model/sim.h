@@ -18,7 +18,8 @@
 #define SIM_KEYS 5
 #define SIM_LOG_MAX 4096
 #define SIM_AGENTS 2
-#define SIM_MARKER_TOPIC SIM_TOPICS /* in sim_wire.topic */
+#define SIM_DLQS 2 /* dead-letter topics, behind the others */
+#define SIM_MARKER_TOPIC (SIM_TOPICS + SIM_DLQS) /* in sim_wire.topic */
 
 /* --- the log --- */
 
@@ -65,7 +66,7 @@ typedef struct sim_marker { uint8_t bytes[512]; size_t len; uint32_t txn; } sim_
 typedef struct sim_end { int epoch; bool commit; } sim_end; /* an EndTxn that is still in the network */
 
 typedef struct sim_broker {
-  sim_topic topics[SIM_TOPICS];
+  sim_topic topics[SIM_TOPICS + SIM_DLQS];
   size_t topic_count;
   sim_txn *txns;
   size_t txn_count, txn_cap;
@@ -83,6 +84,9 @@ typedef struct sim_broker {
 
 typedef struct sim_verdict { uint8_t verdict; int32_t partition; int64_t place; bool expired; } sim_verdict;
 
+typedef enum sim_letter_state { LETTER_NONE = 0, LETTER_INTENT, LETTER_WAITS, LETTER_PUBLISHED } sim_letter_state;
+typedef struct sim_letter { uint64_t seq; sim_letter_state state; } sim_letter;
+
 typedef struct sim_book {
   delivery_state state;
   sl_lane cursor_lanes[SIM_TOPICS], intent_lanes[SIM_TOPICS], scratch[SL_LANES_MAX];
@@ -93,6 +97,9 @@ typedef struct sim_book {
   sim_verdict pending[SIM_LOG_MAX + 1];       /* of the intent */
   uint64_t touched[SIM_LOG_MAX];
   size_t touched_count;
+  sim_letter letters[SIM_LOG_MAX * 4 + 1];    /* by number: those of abandoned attempts leave holes */
+  uint64_t copies[SIM_LOG_MAX];               /* numbers that the intent publishes */
+  size_t copy_count;
 } sim_book;
 
 /* --- the agent --- */
@@ -101,15 +108,16 @@ typedef struct sim_wire { /* a record between librdkafka and the broker */
   uint64_t tag, seq;
   int topic, part;
   uint32_t size;
+  bool letter; /* the copy of a dead letter */
 } sim_wire;
 
 typedef struct sim_report { uint64_t tag; int32_t partition; int64_t offset; fault why; } sim_report;
 
 typedef struct sim_handle {
   bool exists, transactional, begun, dead, failed, mute;
-  bool part_failed[SIM_TOPICS + 1][SIM_PARTITIONS];
-  bool batch_failed[SIM_TOPICS + 1][SIM_PARTITIONS]; /* with the reason of a record that is still to come */
-  bool gap[SIM_TOPICS + 1][SIM_PARTITIONS]; /* of sequence numbers: an earlier transaction's batch was refused */
+  bool part_failed[SIM_MARKER_TOPIC + 1][SIM_PARTITIONS];
+  bool batch_failed[SIM_MARKER_TOPIC + 1][SIM_PARTITIONS]; /* with the reason of a record that is still to come */
+  bool gap[SIM_MARKER_TOPIC + 1][SIM_PARTITIONS]; /* of sequence numbers: an earlier transaction's batch was refused */
   int epoch;
   int64_t timeout_us, queue_bytes, waiting;
   sim_wire *wires;
@@ -205,6 +213,8 @@ bool broker_append_marker(sim *s, const sim_marker *m, int epoch, int64_t timeou
 const sim_marker *broker_marker(const sim *s, bool *undecided); /* the newest committed one; NULL: none */
 bool broker_committed(const sim *s, uint32_t txn);
 bool broker_takes(const sim *s, const sim_event *e); /* it is no poison, of whatever kind */
+bool broker_takes_wire(const sim *s, const sim_wire *w);
+int sim_dlq_of(const sim *s, uint64_t seq); /* the dead-letter topic of the event's topic */
 /* Exactly once (or at least once), in order per key; NULL: holds. `complete`: every event that must be there is. */
 void broker_audit(sim *s, const sim_book *book, bool exactly_once, bool complete);
 
@@ -218,6 +228,7 @@ bool book_abandon(sim *s, sim_book *b);
 /* The conservation law, and that every receipt is true. */
 void book_audit(sim *s, const sim_book *b);
 uint64_t book_pending(const sim *s, const sim_book *b);
+bool book_letters_wait(const sim *s, const sim_book *b); /* for topics that can be written */
 
 /* sim_agent.c */
 void agent_start(sim *s, sim_agent *a, bool drain);

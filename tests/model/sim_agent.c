@@ -54,8 +54,10 @@ static bool batch_is_poisoned(sim *s, const sim_handle *h, size_t head, unsigned
   const sim_wire *first = &h->wires[head];
   for (size_t i = head; i < h->wire_count && batch > 0; i++) {
     if (h->wires[i].topic != first->topic || h->wires[i].part != first->part) continue;
-    const sim_event *e = &s->log[h->wires[i].seq - 1];
-    if (e->poison == POISON_BROKER || (e->poison == POISON_NONE && !broker_takes(s, e))) return true;
+    const sim_wire *w = &h->wires[i];
+    const sim_event *e = &s->log[w->seq - 1];
+    if (w->letter ? !broker_takes_wire(s, w)
+                  : e->poison == POISON_BROKER || (e->poison == POISON_NONE && !broker_takes(s, e))) return true;
     batch--;
   }
   return false;
@@ -77,7 +79,7 @@ void agent_wire(sim *s, sim_agent *a) {
   }
   if (h->batch_failed[w.topic][w.part]) {
     fail_wire(s, h, i, &big);
-    h->batch_failed[w.topic][w.part] = broker_takes(s, &s->log[w.seq - 1]);
+    h->batch_failed[w.topic][w.part] = broker_takes_wire(s, &w);
     return;
   }
   if (h->part_failed[w.topic][w.part] || h->mute || (h->failed && h->transactional && sim_below(s, 2))) {
@@ -128,10 +130,10 @@ void agent_wire(sim *s, sim_agent *a) {
   }
   if (batch_is_poisoned(s, h, i, 1 + (unsigned)sim_below(s, 4))) {
     fail_wire(s, h, i, &big);
-    h->batch_failed[w.topic][w.part] = broker_takes(s, e);
+    h->batch_failed[w.topic][w.part] = broker_takes_wire(s, &w);
     return;
   }
-  if (e->poison == POISON_FLAKY && sim_below(s, 4)) {
+  if (!w.letter && e->poison == POISON_FLAKY && sim_below(s, 4)) {
     fault flaky = sim_fault_of(SCOPE_RECORD, CLASS_RETRYABLE_TRANSIENT, "INVALID_RECORD");
     fail_wire(s, h, i, &flaky);
     return;
@@ -165,7 +167,7 @@ void ghost_move(sim *s, size_t i) {
   for (size_t k = 0; k < g->count; k++) {
     sim_wire w = g->wires[k];
     if (w.topic == SIM_MARKER_TOPIC || s->broker.topics[w.topic].rights != RIGHTS_ALL) break;
-    if (!broker_takes(s, &s->log[w.seq - 1]) || sim_below(s, 8) == 0) break;
+    if (!broker_takes_wire(s, &w) || sim_below(s, 8) == 0) break;
     /* An open transaction of this epoch takes it; without one nobody would end it. */
     if (g->transactional && (g->epoch != s->broker.epoch || !s->broker.open)) break;
     broker_append(s, &w, g->epoch, g->transactional, 0);
@@ -211,25 +213,54 @@ static fault begin(sim *s, sim_agent *a) {
   return (fault){0};
 }
 
-static fault produce(sim *s, sim_agent *a, uint64_t seq, uint64_t tag, bool *full) {
+/* `letter`: the size of a dead letter's copy; 0: it is the event itself. */
+static fault produce(sim *s, sim_agent *a, uint64_t seq, uint64_t tag, uint32_t letter, bool *full) {
   sim_handle *h = &a->handle;
   const sim_event *e = &s->log[seq - 1];
+  const uint32_t size = letter ? letter : e->size;
+  const int topic = letter ? sim_dlq_of(s, seq) : e->topic;
   *full = false;
   if (h->dead || (h->failed && sim_below(s, 4) == 0)) {
     fault f = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, h->dead ? "_FATAL" : "_STATE");
     f.fatal = h->dead;
     return f;
   }
-  if (h->waiting + e->size > h->queue_bytes) {
+  if (h->waiting + size > h->queue_bytes) {
     *full = true;
     return (fault){0};
   }
-  if (e->poison == POISON_LOCAL) return sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "MSG_SIZE_TOO_LARGE");
-  sim_rights rights = s->broker.topics[e->topic].rights;
+  if (letter > 50000 || (!letter && e->poison == POISON_LOCAL)) return sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "MSG_SIZE_TOO_LARGE");
+  sim_rights rights = s->broker.topics[topic].rights;
   if ((rights == RIGHTS_NO_LOOKUP || rights == RIGHTS_NO_WRITE) && sim_below(s, 3) == 0)
     return sim_fault_of(SCOPE_TOPIC, CLASS_RETRYABLE_DEPENDENCY, "_UNKNOWN_TOPIC");
-  wire_push(h, (sim_wire){tag, seq, e->topic, e->key % s->broker.topics[e->topic].partitions, e->size});
+  wire_push(h, (sim_wire){tag, seq, topic, e->key % s->broker.topics[topic].partitions, size, letter > 0});
   return (fault){0};
+}
+
+/* Offers a dead letter; false: the FILL has ended. */
+static bool fill_letter(sim *s, sim_agent *a, uint64_t number) {
+  const sim_letter *l = &a->book.letters[number];
+  if (l->state != LETTER_WAITS) return true;
+  const sl_slice topic = sl_slice_of(s->broker.topics[sim_dlq_of(s, l->seq)].name);
+  uint32_t size = s->log[l->seq - 1].size + 200;
+  uint64_t tag = 0;
+  bool slim = false, full = false;
+  core_offer_result r = core_letter_ready(a->core, topic, s->now_us);
+  if (r == OFFER_PRODUCE) r = core_offer_letter(a->core, number, topic, size, s->now_us, &slim, &tag);
+  if (r == OFFER_SETTLED) return true;
+  fault why = {0};
+  if (r == OFFER_PRODUCE) {
+    if (slim) size = 200;
+    if (a->exactly_once && !core_txn_begun(a->core)) why = begin(s, a);
+    if (fault_is_ok(&why)) why = produce(s, a, l->seq, tag, size, &full);
+    if (full && core_queue_full(a->core, size)) {
+      a->fill_waiting = true;
+      return false;
+    }
+    if (!full && (fault_is_ok(&why) || core_refused(a->core, tag, &why, s->now_us))) return true;
+  }
+  done(s, a, (core_event){.fill_end = FILL_STOPPED});
+  return false;
 }
 
 /* Offers some records; ends the operation where fill.c would. */
@@ -241,6 +272,15 @@ static void fill(sim *s, sim_agent *a) {
   }
   for (uint64_t n = 1 + sim_below(s, 12); n > 0; n--) {
     uint64_t seq = a->fill_at;
+    if (a->action.letters) {
+      if (seq > a->action.to) {
+        done(s, a, (core_event){.fill_end = FILL_END_OF_LOG});
+        return;
+      }
+      if (!fill_letter(s, a, seq)) return;
+      a->fill_at = seq + 1;
+      continue;
+    }
     if (a->action.topic)
       while (seq <= a->action.to && strcmp(s->broker.topics[s->log[seq - 1].topic].name, a->topic) != 0) seq++;
     if (seq > a->action.to || seq > s->last) {
@@ -260,7 +300,7 @@ static void fill(sim *s, sim_agent *a) {
       fault why = {0};
       bool full = false;
       if (a->exactly_once && !core_txn_begun(a->core)) why = begin(s, a);
-      if (fault_is_ok(&why)) why = produce(s, a, seq, tag, &full);
+      if (fault_is_ok(&why)) why = produce(s, a, seq, tag, 0, &full);
       if (full) {
         if (core_queue_full(a->core, e->size)) {
           if (h->wire_count == 0 && h->report_count == 0)
@@ -411,8 +451,9 @@ static void look_up(sim *s, sim_agent *a) {
   if (a->topic_count == 0) sim_break(s, "a look-up of nothing");
   for (size_t n = 0; n < a->topic_count; n++) {
     const sim_topic *t = NULL;
-    for (size_t i = 0; i < s->broker.topic_count; i++)
-      if (strcmp(s->broker.topics[i].name, a->topics[n]) == 0) t = &s->broker.topics[i];
+    for (size_t i = 0; i < SIM_TOPICS + SIM_DLQS; i++)
+      if ((i < s->broker.topic_count || i >= SIM_TOPICS) && strcmp(s->broker.topics[i].name, a->topics[n]) == 0)
+        t = &s->broker.topics[i];
     if (!t) {
       sim_break(s, "a topic that nobody asked for");
       return;

@@ -16,6 +16,9 @@ static void refresh(sim_book *b) {
   b->state.intent = (sl_progress){0};
   b->state.has_intent = b->intent.len > 0;
   if (b->intent.len) progress_take(&b->intent, &b->state.intent, b->intent_lanes, b->lane_names[1], b->scratch);
+  b->state.letters_wait = false;
+  for (uint64_t i = 1; i <= b->state.last_letter; i++)
+    if (b->letters[i].state == LETTER_INTENT || b->letters[i].state == LETTER_WAITS) b->state.letters_wait = true;
   b->state.cursor_bytes = sl_buf_slice(&b->cursor);
   b->state.intent_bytes = sl_buf_slice(&b->intent);
   b->state.marker_bytes = sl_buf_slice(&b->marker);
@@ -73,6 +76,8 @@ static bool pend(sim *s, sim_book *b, const delivery_verdict *v, bool lane) {
     sim_break(s, "event %llu has half a letter", (unsigned long long)v->seq);
     return false;
   }
+  if (v->verdict == SL_VERDICT_DEAD)
+    b->letters[++b->state.last_letter] = (sim_letter){v->seq, LETTER_INTENT};
   if (v->verdict == SL_VERDICT_DEAD && sl_slice_eq(v->letter->error_code, sl_slice_of("LANE_TOO_OLD"))) {
     const sim_event *e = &s->log[v->seq - 1];
     if (!s->broker.topics[e->topic].ever_sick || s->lane_max_age_us == 0 || s->now_us - e->appended_us <= s->lane_max_age_us) {
@@ -86,6 +91,19 @@ static bool pend(sim *s, sim_book *b, const delivery_verdict *v, bool lane) {
   b->pending[v->seq] = (sim_verdict){v->verdict, v->partition, v->place, expired};
   b->touched[b->touched_count++] = v->seq;
   return true;
+}
+
+static bool copies_hold(sim *s, sim_book *b, const delivery_attempt *a) {
+  b->copy_count = 0;
+  for (size_t i = 0; i < a->copy_count; i++) {
+    const uint64_t number = a->copies[i].number;
+    if (i > 0 && number <= a->copies[i - 1].number) sim_break(s, "I7: copies ascend");
+    if (b->letters[number].state != LETTER_WAITS || a->copies[i].gone)
+      sim_break(s, "I7: letter %llu does not wait", (unsigned long long)number);
+    b->copies[b->copy_count++] = number;
+  }
+  if (a->progress.dlq_no != b->state.cursor.dlq_no + a->copy_count) sim_break(s, "I7: dlq_no does not count the copies");
+  return !s->broken;
 }
 
 static bool lanes_hold(sim *s, const sl_progress *before, const sl_progress *after) {
@@ -122,7 +140,7 @@ bool book_intent(sim *s, sim_book *b, const delivery_attempt *a) {
   else if (after->attempt != b->state.last_attempt + 1) sim_break(s, "I2: attempt numbers ascend by one");
   else if (after->seq < before->seq) sim_break(s, "progress steps back");
   else if (after->seq > s->indexed) sim_break(s, "I5: beyond the index");
-  if (s->broken || !lanes_hold(s, before, after)) return false;
+  if (s->broken || !lanes_hold(s, before, after) || !copies_hold(s, b, a)) return false;
   size_t next = 0;
   for (uint64_t seq = before->seq + 1; seq <= after->seq; seq++, next++) {
     if (next >= a->count || a->verdicts[next].seq != seq) {
@@ -166,6 +184,10 @@ bool book_settle(sim *s, sim_book *b) {
     default: break;
     }
   }
+  for (uint64_t i = 1; i <= b->state.last_letter; i++)
+    if (b->letters[i].state == LETTER_INTENT) b->letters[i].state = LETTER_WAITS;
+  for (size_t i = 0; i < b->copy_count; i++) b->letters[b->copies[i]].state = LETTER_PUBLISHED;
+  b->copy_count = 0;
   set(&b->cursor, &b->intent);
   if (b->intent_marked) set(&b->marker, &b->intent);
   sl_buf_reset(&b->intent);
@@ -179,10 +201,19 @@ bool book_abandon(sim *s, sim_book *b) {
     sim_break(s, "there is no intent to abandon");
     return false;
   }
-  b->touched_count = 0;
+  b->touched_count = b->copy_count = 0;
+  for (uint64_t i = 1; i <= b->state.last_letter; i++)
+    if (b->letters[i].state == LETTER_INTENT) b->letters[i].state = LETTER_NONE;
   sl_buf_reset(&b->intent);
   refresh(b);
   return true;
+}
+
+bool book_letters_wait(const sim *s, const sim_book *b) {
+  for (uint64_t i = 1; i <= b->state.last_letter; i++)
+    if (b->letters[i].state == LETTER_WAITS && s->broker.topics[sim_dlq_of(s, b->letters[i].seq)].rights == RIGHTS_ALL)
+      return true;
+  return false;
 }
 
 uint64_t book_pending(const sim *s, const sim_book *b) {

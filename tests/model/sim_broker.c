@@ -1,4 +1,5 @@
 #include "sim.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 void broker_init(sim *s) {
@@ -11,6 +12,12 @@ void broker_init(sim *s) {
     t->partitions = 1 + (int)sim_below(s, SIM_PARTITIONS);
     t->max_bytes = sim_below(s, 4) == 0 ? 5000 : sim_below(s, 3) == 0 ? -1 : 1000000;
   }
+  for (size_t i = 0; i < SIM_DLQS; i++) {
+    sim_topic *t = &b->topics[SIM_TOPICS + i];
+    snprintf(t->name, sizeof t->name, "dlq-%zu", i);
+    t->partitions = 1;
+    t->max_bytes = sim_below(s, 3) == 0 ? 400 : -1;
+  }
   b->epoch = 1;
   b->txn_count = 1; /* 0 means none */
   b->txns = calloc(1, sizeof *b->txns);
@@ -19,7 +26,7 @@ void broker_init(sim *s) {
 
 void broker_free(sim *s) {
   sim_broker *b = &s->broker;
-  for (size_t i = 0; i < SIM_TOPICS; i++)
+  for (size_t i = 0; i < SIM_TOPICS + SIM_DLQS; i++)
     for (size_t p = 0; p < SIM_PARTITIONS; p++) free(b->topics[i].parts[p].recs);
   free(b->txns);
   free(b->markers);
@@ -127,6 +134,34 @@ bool broker_takes(const sim *s, const sim_event *e) {
   return e->poison == POISON_NONE && (max < 0 || e->size <= max);
 }
 
+bool broker_takes_wire(const sim *s, const sim_wire *w) {
+  if (!w->letter) return broker_takes(s, &s->log[w->seq - 1]);
+  int64_t max = s->broker.topics[w->topic].max_bytes;
+  return max < 0 || w->size <= max;
+}
+
+int sim_dlq_of(const sim *s, uint64_t seq) { return SIM_TOPICS + s->log[seq - 1].topic % SIM_DLQS; }
+
+/* Each dead letter has one copy on its dead-letter topic, and nothing else has. */
+static void audit_letters(sim *s, const sim_book *book, bool exactly_once, bool complete) {
+  static unsigned seen[SIM_LOG_MAX + 1];
+  memset(seen, 0, sizeof seen);
+  for (int i = 0; i < SIM_DLQS; i++) {
+    const sim_part *part = &s->broker.topics[SIM_TOPICS + i].parts[0];
+    for (size_t k = 0; k < part->n && !s->broken; k++) {
+      if (!broker_committed(s, part->recs[k].txn)) continue;
+      const uint64_t seq = part->recs[k].seq;
+      if (sim_dlq_of(s, seq) != SIM_TOPICS + i) sim_break(s, "the letter of event %llu is on the wrong topic", (unsigned long long)seq);
+      if (seen[seq]++ && exactly_once) sim_break(s, "the letter of event %llu is there twice", (unsigned long long)seq);
+      if (exactly_once && !s->options.copies && book->verdicts[seq].verdict != SL_VERDICT_DEAD)
+        sim_break(s, "event %llu has a letter and is not dead", (unsigned long long)seq);
+    }
+  }
+  for (uint64_t seq = 1; seq <= s->last && complete && s->config.letters && !s->broken; seq++)
+    if (book->verdicts[seq].verdict == SL_VERDICT_DEAD && seen[seq] == 0)
+      sim_break(s, "the letter of event %llu was never published", (unsigned long long)seq);
+}
+
 static bool must_arrive(const sim *s, const sim_book *book, uint64_t seq) {
   return !s->log[seq - 1].duplicate_of && book->verdicts[seq].verdict != SL_VERDICT_DEAD;
 }
@@ -135,6 +170,7 @@ void broker_audit(sim *s, const sim_book *book, bool exactly_once, bool complete
   sim_broker *b = &s->broker;
   static unsigned seen[SIM_LOG_MAX + 1];
   memset(seen, 0, sizeof seen);
+  audit_letters(s, book, exactly_once, complete);
   for (size_t i = 0; i < b->topic_count && !s->broken; i++)
     for (int p = 0; p < b->topics[i].partitions; p++) {
       const sim_part *part = &b->topics[i].parts[p];

@@ -82,6 +82,7 @@ sim *sim_new(const sim_options *options) {
                             .txn_start_bytes = sim_below(s, 2) ? 0 : 20000, .txn_timeout_us = 15000000,
                             .doubt_us = 5000000, .probe_us = 30000000,
                             .latency_budget_us = sim_below(s, 3) ? 0 : 2000000,
+                            .letters = sim_below(s, 4) > 0,
                             .flow_bytes_per_s = sim_below(s, 4) ? 0 : 20000,
                             .flow_events_per_s = sim_below(s, 4) ? 0 : 200};
   static const int64_t ages[] = {0, 0, 60000000, 400000000};
@@ -125,6 +126,11 @@ static void append(sim *s) {
   }
 }
 
+static sim_topic *any_topic(sim *s) {
+  uint64_t i = sim_below(s, s->broker.topic_count + SIM_DLQS);
+  return &s->broker.topics[i < s->broker.topic_count ? i : SIM_TOPICS + i - s->broker.topic_count];
+}
+
 static void random_trouble(sim *s, sim_agent *a) {
   sim_broker *b = &s->broker;
   switch (sim_below(s, 13)) {
@@ -132,7 +138,7 @@ static void random_trouble(sim *s, sim_agent *a) {
   case 1: agent_kill(s, a); break;
   case 2: b->down = true; break;
   case 3: {
-    sim_topic *t = &b->topics[sim_below(s, b->topic_count)];
+    sim_topic *t = any_topic(s);
     t->rights = (sim_rights)sim_below(s, 4);
     t->ever_sick = t->ever_sick || t->rights != RIGHTS_ALL;
     sim_trace(s, "broker: topic %s has rights %d", t->name, t->rights);
@@ -172,7 +178,7 @@ static void heal_some(sim *s) {
   if (sim_below(s, 6) == 0) b->down = false;
   if (sim_below(s, 10) == 0) s->store_full = false;
   if (sim_below(s, 10) == 0) b->refuses = false;
-  if (sim_below(s, 40) == 0) b->topics[sim_below(s, b->topic_count)].rights = RIGHTS_ALL;
+  if (sim_below(s, 40) == 0) any_topic(s)->rights = RIGHTS_ALL;
 }
 
 static bool network(sim *s) {
@@ -234,6 +240,7 @@ static bool settled(const sim *s, const sim_agent *a) {
   const sl_progress *cursor = &a->book.state.cursor;
   for (size_t i = 0; i < cursor->lane_count; i++)
     if (!is_sick(s, cursor->lanes[i].topic)) return false;
+  if (s->config.letters && book_letters_wait(s, &a->book)) return false;
   return cursor->seq == s->last && !a->book.state.has_intent;
 }
 
@@ -317,7 +324,7 @@ bool sim_run(sim *s) {
     if (winner->book.state.last_attempt == 0 || !settle(s, winner, false)) sim_break(s, "nobody drains");
   }
   /* So far sick topics were waited for in their lanes; now they recover. */
-  for (size_t i = 0; i < s->broker.topic_count; i++) s->broker.topics[i].rights = RIGHTS_ALL;
+  for (size_t i = 0; i < SIM_TOPICS + SIM_DLQS; i++) s->broker.topics[i].rights = RIGHTS_ALL;
   if (!s->broken) settle(s, winner, sim_below(s, 2));
   if (!s->broken) book_audit(s, &winner->book);
   if (!s->broken) broker_audit(s, &winner->book, exactly_once, true);
