@@ -1,0 +1,236 @@
+/* Secrets in a copy. JSON is checked by yajl and then walked token by token, so that only the tokens that hold a secret
+ * get new bytes: regular expressions over serialised JSON break it, and miss "token":"x". */
+#include "redact.h"
+
+#include "redact_shapes.h"
+
+#include <ctype.h>
+#include <sidelog/dead.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <yajl/yajl_parse.h>
+
+/* ---- text ---- */
+
+static bool is_name(unsigned char c) { return isalnum(c) || c == '_' || c == '-'; }
+
+/* NAME=VALUE, NAME: VALUE, "NAME":"VALUE" in text, where NAME begins at `at` and says that VALUE is a secret. Returns the
+ * length up to the end of the value, *keep up to its beginning. */
+static size_t assignment_at(sl_slice text, size_t at, size_t *keep) {
+  const unsigned char *p = text.data;
+  size_t i = at;
+  if (!is_name(p[at]) || (at > 0 && is_name(p[at - 1]))) return 0;
+  while (i < text.len && is_name(p[i])) i++;
+  const size_t name = i - at;
+  while (i < text.len && (p[i] == '\\' || p[i] == '"' || p[i] == '\'' || p[i] == ' ')) i++;
+  if (i >= text.len || (p[i] != '=' && p[i] != ':') || !redact_name(SL_BYTES(p + at, name))) return 0;
+  i++;
+  while (i < text.len && (p[i] == ' ' || p[i] == '\\' || p[i] == '=')) i++;
+  char quote = 0;
+  if (i < text.len && (p[i] == '"' || p[i] == '\'')) quote = (char)p[i++];
+  *keep = i - at;
+  const size_t from = i;
+  if (quote) while (i < text.len && p[i] != (unsigned char)quote && p[i] != '\\') i++;
+  else while (i < text.len && !strchr(" \t\r\n,;&\"'}])", p[i])) i++;
+  size_t word, shape = from < text.len ? shape_at(text, from, &word) : 0; /* "Bearer X": the value has two words */
+  if (from + shape > i) i = from + shape;
+  return i > from ? i - at : 0;
+}
+
+/* Appends the text with its secrets masked. True: there were some. */
+static bool mask_text(sl_slice text, sl_buf *out) {
+  const unsigned char *p = text.data;
+  bool any = false;
+  size_t done = 0;
+  for (size_t at = 0; at < text.len;) {
+    size_t keep = 0, len = shape_at(text, at, &keep);
+    if (len == 0) len = assignment_at(text, at, &keep);
+    if (len == 0) {
+      at++;
+      continue;
+    }
+    sl_buf_append(out, p + done, at + keep - done);
+    sl_buf_append(out, REDACTED, sizeof REDACTED - 1);
+    at += len;
+    done = at;
+    any = true;
+  }
+  sl_buf_append(out, p + done, text.len - done);
+  return any;
+}
+
+/* ---- JSON ---- */
+
+typedef struct scan {
+  const unsigned char *p;
+  size_t len, at;
+  sl_buf *out, plain, masked;
+} scan;
+
+static void blanks(scan *s) {
+  while (s->at < s->len && strchr(" \t\r\n", s->p[s->at])) s->at++;
+}
+
+static void put_utf8(sl_buf *b, uint32_t c) {
+  uint8_t u[4];
+  size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+  if (n == 1) u[0] = (uint8_t)c;
+  else {
+    for (size_t i = n; i-- > 1; c >>= 6) u[i] = (uint8_t)(0x80 | (c & 0x3f));
+    u[0] = (uint8_t)((n == 2 ? 0xc0 : n == 3 ? 0xe0 : 0xf0) | c);
+  }
+  sl_buf_append(b, u, n);
+}
+
+static uint32_t hex4(const unsigned char *p) {
+  char text[5] = {(char)p[0], (char)p[1], (char)p[2], (char)p[3], 0};
+  return (uint32_t)strtoul(text, NULL, 16);
+}
+
+/* Reads the string token at s->at, decoded into s->plain; returns its length in bytes, quotes included. */
+static size_t read_string(scan *s) {
+  static const char letters[] = "bfnrt", means[] = "\b\f\n\r\t";
+  size_t i = s->at + 1;
+  sl_buf_reset(&s->plain);
+  while (i < s->len && s->p[i] != '"') {
+    if (s->p[i] != '\\' || i + 1 >= s->len) {
+      sl_buf_append(&s->plain, &s->p[i++], 1);
+      continue;
+    }
+    const unsigned char c = s->p[i + 1];
+    const char *letter = memchr(letters, c, sizeof letters - 1);
+    if (c == 'u' && i + 6 <= s->len) {
+      uint32_t u = hex4(s->p + i + 2);
+      i += 6;
+      const bool pair = u >= 0xd800 && u < 0xdc00 && i + 6 <= s->len && s->p[i] == '\\' && s->p[i + 1] == 'u';
+      const uint32_t low = pair ? hex4(s->p + i + 2) : 0;
+      if (low >= 0xdc00 && low < 0xe000) {
+        u = 0x10000 + ((u - 0xd800) << 10) + (low - 0xdc00);
+        i += 6;
+      }
+      put_utf8(&s->plain, u >= 0xd800 && u < 0xe000 ? 0xfffd : u); /* half a character is none */
+    } else {
+      sl_buf_append(&s->plain, letter ? &means[letter - letters] : (const char *)&c, 1);
+      i += 2;
+    }
+  }
+  return i + 1 - s->at;
+}
+
+static void put_string(sl_buf *out, sl_slice text) {
+  const unsigned char *p = text.data;
+  char escape[8];
+  sl_buf_append(out, "\"", 1);
+  for (size_t i = 0; i < text.len; i++) {
+    if (p[i] == '"' || p[i] == '\\') sl_buf_append(out, "\\", 1);
+    if (p[i] >= 0x20) sl_buf_append(out, &p[i], 1);
+    else sl_buf_append(out, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", p[i]));
+  }
+  sl_buf_append(out, "\"", 1);
+}
+
+static void copy(scan *s, size_t len) {
+  sl_buf_append(s->out, s->p + s->at, len);
+  s->at += len;
+}
+
+static void string_value(scan *s, bool secret) {
+  const size_t len = read_string(s);
+  sl_buf_reset(&s->masked);
+  if (secret && s->plain.len > 0) {
+    put_string(s->out, SL_STR(REDACTED));
+    s->at += len;
+  } else if (mask_text(sl_buf_slice(&s->plain), &s->masked)) {
+    put_string(s->out, sl_buf_slice(&s->masked));
+    s->at += len;
+  } else {
+    copy(s, len);
+  }
+}
+
+static void other_value(scan *s, bool secret) { /* a number, true, false, null */
+  const size_t from = s->at;
+  size_t end = from;
+  while (end < s->len && !strchr(",]} \t\r\n", s->p[end])) end++;
+  if (secret && s->p[from] != 'n') {
+    put_string(s->out, SL_STR(REDACTED));
+    s->at = end;
+  } else {
+    copy(s, end - from);
+  }
+}
+
+/* Walks JSON that is known to be valid. One bit a level, for any depth: is it an object? is its content secret? */
+static void walk(scan *s) {
+  sl_buf levels = {0}; /* one byte each: 1 object, 2 secret */
+  bool secret = false, name = false;
+  while (s->at < s->len && !s->out->failed && !levels.failed) {
+    const size_t blank = s->at;
+    blanks(s);
+    sl_buf_append(s->out, s->p + blank, s->at - blank);
+    if (s->at >= s->len) break;
+    const unsigned char c = s->p[s->at];
+    const uint8_t level = levels.len ? levels.data[levels.len - 1] : 0;
+    if (c == '{' || c == '[') {
+      const uint8_t next = (uint8_t)((c == '{') | (secret || (level & 2) ? 2 : 0));
+      sl_buf_append(&levels, &next, 1);
+      name = c == '{';
+      secret = false;
+      copy(s, 1);
+    } else if (c == '}' || c == ']') {
+      if (levels.len) levels.len--;
+      name = secret = false;
+      copy(s, 1);
+    } else if (c == ',') {
+      name = level & 1;
+      secret = false;
+      copy(s, 1);
+    } else if (c == ':') {
+      name = false;
+      copy(s, 1);
+    } else if (c == '"' && name) {
+      const size_t len = read_string(s);
+      secret = redact_name(sl_buf_slice(&s->plain));
+      copy(s, len);
+    } else if (c == '"') {
+      string_value(s, secret || (level & 2));
+    } else {
+      other_value(s, secret || (level & 2));
+    }
+  }
+  if (levels.failed) s->out->failed = true;
+  sl_buf_free(&levels);
+}
+
+static bool is_json(sl_slice text) {
+  if (text.len == 0) return false;
+  yajl_handle y = yajl_alloc(NULL, NULL, NULL);
+  if (!y) return false;
+  const bool ok = yajl_parse(y, text.data, text.len) == yajl_status_ok && yajl_complete_parse(y) == yajl_status_ok;
+  yajl_free(y);
+  return ok && !memchr(text.data, 0x0b, text.len) && !memchr(text.data, 0x0c, text.len); /* blanks to yajl alone */
+}
+
+bool redact(sl_slice text, sl_buf *out, bool *json) {
+  const bool is = is_json(text);
+  if (json) *json = is;
+  if (is) {
+    scan s = {.p = text.data, .len = text.len, .out = out};
+    walk(&s);
+    if (s.plain.failed || s.masked.failed) out->failed = true;
+    sl_buf_free(&s.plain);
+    sl_buf_free(&s.masked);
+  } else {
+    mask_text(text, out);
+  }
+  return !out->failed;
+}
+
+sl_status sl_redact(sl_slice text, sl_redacted_fn *fn, void *arg) {
+  if (!fn || (text.len > 0 && !text.data)) return sl_fail(SL_E_INVALID, "fn is NULL, or a text has a length but no data");
+  sl_buf out = {0};
+  const bool ok = redact(text, &out, NULL);
+  if (ok) fn(arg, sl_buf_slice(&out));
+  sl_buf_free(&out);
+  return ok ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");
+}

@@ -1,0 +1,8 @@
+/* What a secret looks like. */
+#ifndef SL_ENVELOPE_REDACT_SHAPES_H
+#define SL_ENVELOPE_REDACT_SHAPES_H
+#include "redact.h"
+
+/* Length of the secret's shape that begins at `at`, 0: none does. The first *keep bytes of it are not secret. */
+size_t shape_at(sl_slice text, size_t at, size_t *keep);
+#endif

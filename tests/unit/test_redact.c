@@ -1,0 +1,111 @@
+/* Secrets in copies: each well-known shape goes, wherever it stands and however it is escaped; what is no secret stays byte
+ * for byte, and JSON stays JSON. */
+#include "unit.h"
+
+#include "envelope/redact.h"
+
+#include <stdio.h>
+#include <sidelog/dead.h>
+#include <yajl/yajl_parse.h>
+
+static void keep(void *arg, sl_slice text) { snprintf(arg, 4096, "%.*s", (int)text.len, (const char *)text.data); }
+
+static void assert_redacted(const char *in, const char *out) {
+  char got[4096];
+  assert_ok(sl_redact(sl_slice_of(in), keep, got));
+  assert_string_equal(got, out);
+}
+
+/* Pieces, so that no scanner of this repository takes an example for a secret. */
+static const struct { const char *kind, *head, *tail; } shapes[] = {
+  {"OpenAI", "sk-", "proj-abcdefghijklmnopqrstuvwx"},
+  {"Anthropic", "sk-", "ant-api03-abcdefghijklmnopqrstu"},
+  {"Google", "AIza", "SyA1234567890abcdefghijklmnopqrstuv"},
+  {"Z.ai", "0123456789abcdef", "0123456789abcdef.ABCDEFGHIJKLMNOP"},
+  {"AWS", "AKIA", "ABCDEFGHIJKLMNOP"},
+  {"GitHub", "ghp_", "abcdefghijklmnopqrstuvwxyzABCDEF0123"},
+  {"GitHub fine-grained", "github_pat_", "11ABCDEFG0abcdefghijkl_mnopq"},
+  {"GitLab", "glpat-", "abcdefghij-klmnopqrst"},
+  {"Slack", "xoxb-", "123456789012-abcdefghijkl"},
+  {"Stripe", "sk_live_", "abcdefghijklmnopqrstuvwx"},
+  {"JWT", "eyJhbGciOiJIUzI1NiJ9", ".eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl"},
+  {"PEM", "-----BEGIN RSA PRIVATE ", "KEY-----MIIEowIBAAKCAQEA-----END RSA PRIVATE KEY-----"},
+};
+
+static void test_shapes(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    char in[512], out[512];
+    static const char *const around[] = {"%s%s", "see %s%s, please", "{\"note\":\"before %s%s after\",\"n\":1}",
+                                         "[\"%s%s\"]", "nested {\\\"x\\\":\\\"%s%s\\\"}"};
+    static const char *const then[] = {"[redacted]", "see [redacted], please",
+                                       "{\"note\":\"before [redacted] after\",\"n\":1}", "[\"[redacted]\"]",
+                                       "nested {\\\"x\\\":\\\"[redacted]\\\"}"};
+    for (size_t k = 0; k < sizeof around / sizeof *around; k++) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+      snprintf(in, sizeof in, around[k], shapes[i].head, shapes[i].tail);
+#pragma GCC diagnostic pop
+      snprintf(out, sizeof out, "%s", then[k]);
+      char got[4096];
+      assert_ok(sl_redact(sl_slice_of(in), keep, got));
+      if (strcmp(got, out) != 0) fail_msg("%s: %s became %s", shapes[i].kind, in, got);
+    }
+  }
+}
+
+static void test_fields(void **state) {
+  (void)state;
+  assert_redacted("{\"token\":\"x\"}", "{\"token\":\"[redacted]\"}");
+  assert_redacted("{ \"DB_PASSWORD\" : 1234 , \"a\": 1e400 }", "{ \"DB_PASSWORD\" : \"[redacted]\" , \"a\": 1e400 }");
+  assert_redacted("{\"openai_api_key\":null,\"clientSecret\":[\"a\",{\"b\":true}]}",
+                  "{\"openai_api_key\":null,\"clientSecret\":[\"[redacted]\",{\"b\":\"[redacted]\"}]}");
+  assert_redacted("{\"to\\u006ben\":\"x\",\"next\":2}", "{\"to\\u006ben\":\"[redacted]\",\"next\":2}");
+  assert_redacted("{\"x\":\"password=hunter2&a=1\"}", "{\"x\":\"password=[redacted]&a=1\"}");
+  assert_redacted("{\"x\":\"{\\\"token\\\":\\\"x\\\"}\"}", "{\"x\":\"{\\\"token\\\":\\\"[redacted]\\\"}\"}");
+  assert_redacted("API_KEY=abc def", "API_KEY=[redacted] def");
+  assert_redacted("Authorization: Bearer abcdefghijkl", "Authorization: [redacted]");
+  assert_redacted("say Bearer abcdefghijkl!", "say Bearer [redacted]!");
+  assert_redacted("postgresql://me:se@cret@db:5432/x", "postgresql://me:[redacted]@db:5432/x");
+}
+
+static void test_the_rest_stays(void **state) {
+  (void)state;
+  static const char *const same[] = {
+    "", "plain", "{}", "[1,2.50,1e400,12345678901234567890,\"\\u00e9\\/\",true,null]", "{\"max_tokens\":4096}",
+    "{\"key\":\"k\",\"tokens\":[1,2],\"password_hint\":\"none\"}", "sk-short", "ask-me-anything-about-all-of-this",
+    "https://example.org/a:b@c", "{\"a\" :\t[ {\"b\":\"\\\"\"} ] }\n", "\"alone\"", "{broken", "task-abcdefghijklmnopqrstuvwxyz",
+    "token counts are 3", "-----", "eyJ",
+  };
+  for (size_t i = 0; i < sizeof same / sizeof *same; i++) assert_redacted(same[i], same[i]);
+}
+
+/* Whatever the bytes: no byte outside, and JSON in is JSON out. */
+static void test_random(void **state) {
+  (void)state;
+  static const char *const bits[] = {"{", "}", "[", "]", ",", ":", "\"", "\\", "\"token\"", "\"a\"", "1", "null", "sk-",
+                                     "abcdefghijklmnopqrst", "\\u006b", "\\ud83d\\ude00", " ", "eyJ", ".", "://u:p@h",
+                                     "-----BEGIN ", "password=", "\xff", "\x01", "Bearer "};
+  random_seed();
+  for (int i = 0; i < 20000; i++) {
+    sl_buf in = {0}, out = {0};
+    for (size_t n = random_below(14); n > 0; n--) {
+      const char *bit = bits[random_below(sizeof bits / sizeof *bits)];
+      sl_buf_append(&in, bit, strlen(bit));
+    }
+    bool json = false, still = false;
+    assert_true(redact(sl_buf_slice(&in), &out, &json));
+    sl_buf again = {0};
+    assert_true(redact(sl_buf_slice(&out), &again, &still));
+    if (json) assert_true(still);
+    sl_buf_free(&in);
+    sl_buf_free(&out);
+    sl_buf_free(&again);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_fields),
+                                     cmocka_unit_test(test_the_rest_stays), cmocka_unit_test(test_random)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
