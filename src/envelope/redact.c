@@ -202,13 +202,35 @@ static void walk(scan *s) {
   sl_buf_free(&levels);
 }
 
+/* yajl overlooks a string that begins behind the value and never ends, and takes two more characters for blanks. */
+static bool ends_whole(sl_slice text) {
+  const unsigned char *p = text.data;
+  size_t depth = 0, values = 0;
+  for (size_t i = 0; i < text.len; i++) {
+    const unsigned char c = p[i];
+    if (c == 0x0b || c == 0x0c) return false;
+    if (depth == 0 && !strchr(" \t\r\n", c) && ++values > 1) return false;
+    if (c == '"') {
+      for (i++; i < text.len && p[i] != '"'; i++) i += p[i] == '\\';
+      if (i >= text.len) return false;
+    } else if (c == '{' || c == '[') {
+      depth++;
+    } else if (c == '}' || c == ']') {
+      depth--;
+    } else if (depth == 0 && values == 1 && !strchr(" \t\r\n", c)) { /* a number or a word */
+      while (i + 1 < text.len && !strchr(" \t\r\n\"", p[i + 1])) i++;
+    }
+  }
+  return depth == 0;
+}
+
 static bool is_json(sl_slice text) {
   if (text.len == 0) return false;
   yajl_handle y = yajl_alloc(NULL, NULL, NULL);
   if (!y) return false;
   const bool ok = yajl_parse(y, text.data, text.len) == yajl_status_ok && yajl_complete_parse(y) == yajl_status_ok;
   yajl_free(y);
-  return ok && !memchr(text.data, 0x0b, text.len) && !memchr(text.data, 0x0c, text.len); /* blanks to yajl alone */
+  return ok && ends_whole(text);
 }
 
 bool redact(sl_slice text, sl_buf *out, bool *json) {

@@ -23,6 +23,28 @@ core_offer_result core_offer_dropped(core *c, uint64_t seq, sl_slice name, sl_sl
   return result;
 }
 
+core_offer_result core_letter_ready(core *c, sl_slice name, int64_t now_us) {
+  history_letter(c->history, CALL_LETTER_READY, 0, name, 0, now_us);
+  const core_offer_result result = txn_letter_ready(c, name, now_us);
+  history_result(c->history, result);
+  return result;
+}
+
+core_offer_result core_offer_letter(core *c, uint64_t number, sl_slice name, size_t size, int64_t now_us, bool *slim,
+                                    uint64_t *tag) {
+  history_letter(c->history, CALL_OFFER_LETTER, number, name, size, now_us);
+  const core_offer_result result = txn_offer_letter(c, number, name, size, now_us, slim, tag);
+  history_offer_end(c->history, result, result == OFFER_PRODUCE ? *tag : 0);
+  return result;
+}
+
+bool core_letter_gone(core *c, uint64_t number, sl_slice name) {
+  history_letter(c->history, CALL_LETTER_GONE, number, name, 0, c->now_us);
+  const bool on = txn_letter_gone(c, number, name);
+  history_result(c->history, on);
+  return on;
+}
+
 void core_begun(core *c) {
   history_begun(c->history);
   c->txn.begun = true;

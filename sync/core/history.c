@@ -134,6 +134,7 @@ static void put_book(history *h, const delivery_state *b) {
   put(h, b->last_attempt);
   put(h, b->delivered);
   put(h, b->dead);
+  put(h, b->last_letter << 1 | b->letters_wait);
 }
 
 void history_step(history *h, const core *c, const core_event *e) {
@@ -230,6 +231,14 @@ void history_dropped(history *h, uint64_t seq, sl_slice name, sl_slice class_, s
   put_slice(h, class_);
   put_slice(h, text);
   put_signed(h, dropped_us);
+}
+
+void history_letter(history *h, unsigned call, uint64_t number, sl_slice name, size_t size, int64_t now_us) {
+  if (!start(h, call)) return;
+  put_now(h, now_us);
+  put(h, number);
+  put_slice(h, name);
+  put(h, size);
 }
 
 void history_begun(history *h) {

@@ -5,7 +5,8 @@
 #include "core/inner.h"
 
 enum { /* the first byte of a record */
-  CALL_STEP = 1, CALL_OFFER, CALL_OFFER_DROPPED, CALL_BEGUN, CALL_QUEUE_FULL, CALL_REFUSED, CALL_DELIVERED
+  CALL_STEP = 1, CALL_OFFER, CALL_OFFER_DROPPED, CALL_BEGUN, CALL_QUEUE_FULL, CALL_REFUSED, CALL_DELIVERED,
+  CALL_LETTER_READY, CALL_OFFER_LETTER, CALL_LETTER_GONE
 };
 
 /* What the numbers of the next record are told against. */
@@ -36,6 +37,7 @@ void history_step_end(history *h, core *c, const core_actions *out);
 void history_offer(history *h, const core *c, const core_record *r, int64_t now_us);
 void history_offer_end(history *h, core_offer_result result, uint64_t tag);
 void history_dropped(history *h, uint64_t seq, sl_slice topic, sl_slice class_, sl_slice text, int64_t dropped_us);
+void history_letter(history *h, unsigned call, uint64_t number, sl_slice topic, size_t size, int64_t now_us);
 void history_begun(history *h);
 void history_queue_full(history *h, size_t size);
 void history_refused(history *h, uint64_t tag, const fault *why, int64_t wall_us);

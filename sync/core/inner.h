@@ -219,6 +219,10 @@ void core_take(core *c, const core_event *e, core_actions *out); /* core_step */
 core_offer_result txn_offer(core *c, const core_record *record, int64_t now_us, uint64_t *tag);
 core_offer_result txn_offer_dropped(core *c, uint64_t seq, sl_slice name, sl_slice class_, sl_slice text,
                                     int64_t dropped_us);
+core_offer_result txn_letter_ready(core *c, sl_slice name, int64_t now_us);
+core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size_t size, int64_t now_us, bool *slim,
+                                   uint64_t *tag);
+bool txn_letter_gone(core *c, uint64_t number, sl_slice name);
 bool txn_queue_full(core *c, size_t size);
 bool txn_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us);
 void txn_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, const fault *why);

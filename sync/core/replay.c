@@ -86,6 +86,9 @@ static bool get_book(replay *r, core_event *e) {
   b->last_attempt = get(in);
   b->delivered = get(in);
   b->dead = get(in);
+  const uint64_t letters = get(in);
+  b->last_letter = letters >> 1;
+  b->letters_wait = letters & 1;
   if (in->short_) return true;
   b->has_intent = b->intent_bytes.len > 0;
   e->book = b;
@@ -174,6 +177,22 @@ static bool call_dropped(replay *r) {
   return true;
 }
 
+static bool call_letter(replay *r, uint64_t kind) {
+  reader *in = &r->in;
+  const int64_t now_us = get_now(in, &r->base);
+  const uint64_t number = get(in);
+  const sl_slice name = get_slice(in);
+  const uint64_t size = get(in);
+  uint64_t tag = 0;
+  bool slim;
+  if (!in->short_ && kind == CALL_LETTER_READY) core_letter_ready(r->core, name, now_us);
+  if (!in->short_ && kind == CALL_LETTER_GONE) core_letter_gone(r->core, number, name);
+  if (!in->short_ && kind == CALL_OFFER_LETTER)
+    core_offer_letter(r->core, number, name, (size_t)size, now_us, &slim, &tag);
+  if (get(in) == OFFER_PRODUCE && kind == CALL_OFFER_LETTER) get_tag(in, &r->base);
+  return true;
+}
+
 /* One record. False: no such record can have been written. */
 static bool call(replay *r, uint64_t kind, core_event *e) {
   reader *in = &r->in;
@@ -181,6 +200,9 @@ static bool call(replay *r, uint64_t kind, core_event *e) {
   case CALL_STEP: return call_step(r, e);
   case CALL_OFFER: return call_offer(r);
   case CALL_OFFER_DROPPED: return call_dropped(r);
+  case CALL_LETTER_READY:
+  case CALL_OFFER_LETTER:
+  case CALL_LETTER_GONE: return call_letter(r, kind);
   case CALL_BEGUN: core_begun(r->core); return true;
   case CALL_QUEUE_FULL: {
     const uint64_t size = get(in);

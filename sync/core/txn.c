@@ -261,7 +261,7 @@ core_offer_result txn_offer_dropped(core *c, uint64_t seq, sl_slice name, sl_sli
 
 /* --- letters --- */
 
-core_offer_result core_letter_ready(core *c, sl_slice name, int64_t now_us) {
+core_offer_result txn_letter_ready(core *c, sl_slice name, int64_t now_us) {
   txn *t = &c->txn;
   if (!t->open || !t->copies || t->stop || c->phase != PHASE_FILL) return OFFER_STOP;
   topic *tp = topics_get(&c->topics, name);
@@ -276,10 +276,10 @@ core_offer_result core_letter_ready(core *c, sl_slice name, int64_t now_us) {
   return OFFER_SETTLED;
 }
 
-core_offer_result core_offer_letter(core *c, uint64_t number, sl_slice name, size_t size, int64_t now_us, bool *slim,
-                                    uint64_t *tag) {
+core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size_t size, int64_t now_us, bool *slim,
+                                   uint64_t *tag) {
   txn *t = &c->txn;
-  core_offer_result ready = core_letter_ready(c, name, now_us);
+  core_offer_result ready = txn_letter_ready(c, name, now_us);
   if (ready != OFFER_PRODUCE) return ready;
   topic *tp = topics_find(&c->topics, name);
   const bool tried = tp->letter_trial.seq == number;
@@ -300,7 +300,7 @@ core_offer_result core_offer_letter(core *c, uint64_t number, sl_slice name, siz
   return OFFER_PRODUCE;
 }
 
-bool core_letter_gone(core *c, uint64_t number, sl_slice name) {
+bool txn_letter_gone(core *c, uint64_t number, sl_slice name) {
   txn *t = &c->txn;
   if (!t->open || !t->copies || t->stop || c->phase != PHASE_FILL) return false;
   topic *tp = topics_get(&c->topics, name);
