@@ -459,6 +459,7 @@ static int64_t doubt_us(const settings *s) {
 
 static bool make_core(agent *a) {
   core_config config = {.exactly_once = a->settings.mode == MODE_EXACTLY_ONCE,
+                        .letters = a->settings.letters_publish,
                         .drain = a->settings.drain,
                         .latency_budget_us = a->settings.latency_budget_us,
                         .txn_max_events = a->settings.txn_max_events,
@@ -547,7 +548,7 @@ int agent_run(settings *taken, int argc, char **argv) {
     uv_run(&a->loop, UV_RUN_DEFAULT);
     uv_loop_close(&a->loop);
   }
-  free(a->fill.headers);
+  fill_free(a);
   sl_buf_free(&a->told_report);
   keep_end(a->keep);
   core_free(a->core);

@@ -15,6 +15,7 @@
 #include "hours.h"
 #include "keep.h"
 #include "kafka/kafka.h"
+#include "letter.h"
 #include "settings.h"
 #include "store/delivery.h"
 #include <uv.h>
@@ -44,6 +45,13 @@ typedef struct fill { /* OP_FILL: see fill.c */
   size_t headers_cap;
   bool active, waiting;
   core_event done;
+  /* of dead letters */
+  bool letters;
+  delivery_waiting *list;  /* those that wait, read in chunks */
+  size_t list_count, list_at;
+  uint64_t letters_to;     /* the last one to look at */
+  uint64_t list_from;      /* where the next chunk begins; 0: there is none */
+  letter letter;
 } fill;
 
 #define ERRORS_MAX 8
@@ -141,6 +149,7 @@ int32_t ops_marker_partition(const char *sender, int32_t partitions);
 
 /* fill.c */
 void fill_start(agent *a, const core_action *action);
+void fill_free(agent *a);
 void fill_resume(agent *a);       /* deliveries made room, or it shall end */
 #define TAG_MARKER UINT64_MAX
 fault fill_produce_marker(agent *a, sl_slice marker);

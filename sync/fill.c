@@ -25,6 +25,12 @@ static void fill_end(agent *a, core_fill_end end, const fault *why) {
   agent_event(a, done);
 }
 
+void fill_free(agent *a) {
+  free(a->fill.headers);
+  free(a->fill.list);
+  letter_free(&a->fill.letter);
+}
+
 static bool has_header(const sl_record *r, sl_slice name) {
   for (size_t i = 0; i < r->header_count; i++)
     if (sl_slice_eq(r->headers[i].name, name)) return true;
@@ -76,6 +82,15 @@ size_t fill_record_size(const sl_record *r) {
 
 typedef enum taken { TAKEN, PAUSED, ENDED } taken;
 
+/* Before the first record of a transaction. */
+static fault begin(agent *a) {
+  fault why = {0};
+  if (a->settings.mode != MODE_EXACTLY_ONCE || core_txn_begun(a->core)) return why;
+  why = kafka_begin(a->kafka);
+  if (fault_is_ok(&why)) core_begun(a->core);
+  return why;
+}
+
 static taken take(agent *a, const sl_record *r) {
   uint64_t tag;
   if (r->state == SL_DROPPED) { /* by a full store: nothing is left of it to send */
@@ -92,16 +107,132 @@ static taken take(agent *a, const sl_record *r) {
   case OFFER_STOP: return ENDED;
   case OFFER_PRODUCE: break;
   }
-  fault why = {0};
-  if (a->settings.mode == MODE_EXACTLY_ONCE && !core_txn_begun(a->core)) {
-    why = kafka_begin(a->kafka);
-    if (fault_is_ok(&why)) core_begun(a->core);
-  }
+  fault why = begin(a);
   if (fault_is_ok(&why)) why = produce(a, r, tag);
   if (fault_is_ok(&why)) return TAKEN;
   if (kafka_fault_is_queue_full(&why)) return core_queue_full(a->core, size) ? PAUSED : ENDED;
   return core_refused(a->core, tag, &why, sl_clock_wall_us()) ? TAKEN : ENDED;
 }
+
+/* --- dead letters --- */
+
+static fault store_fault(void) {
+  fault why = {.scope = SCOPE_AGENT, .class_ = CLASS_RETRYABLE_DEPENDENCY, .name = "STORE"};
+  snprintf(why.text, sizeof why.text, "%.250s", sl_last_detail());
+  return why;
+}
+
+static const fault no_memory = {.scope = SCOPE_AGENT, .name = "NO_MEMORY", .text = "no memory for a dead letter's copy"};
+
+/* The event of a letter, in state SL_DEAD; NULL: it is that no more, or trimmed. */
+static sl_status read_dead(agent *a, uint64_t seq, const sl_record **record) {
+  fill *f = &a->fill;
+  const sl_query query = {.first_seq = seq, .last_seq = seq, .states = SL_STATE_BIT(SL_DEAD)};
+  sl_iter_close(f->iter);
+  f->iter = NULL;
+  *record = NULL;
+  sl_status st = sl_iter_start(a->store, &query, &f->iter);
+  if (st == SL_OK) st = sl_iter_next(f->iter, record);
+  return st == SL_NOTFOUND ? SL_OK : st;
+}
+
+static taken take_letter(agent *a, const delivery_waiting *w, fault *why) {
+  char dlq[250];
+  const int64_t now = sl_clock_monotonic_us();
+  if (!settings_letter_topic(&a->settings, sl_slice_of(w->topic), dlq)) return TAKEN; /* it stays local */
+  core_offer_result ready = core_letter_ready(a->core, sl_slice_of(dlq), now);
+  if (ready != OFFER_PRODUCE) return ready == OFFER_STOP ? ENDED : TAKEN;
+  const sl_record *r;
+  if (read_dead(a, w->seq, &r) != SL_OK) {
+    *why = store_fault();
+    return ENDED;
+  }
+  if (!r) return core_letter_gone(a->core, w->number, sl_slice_of(dlq)) ? TAKEN : ENDED;
+  const topic_rule rule = settings_topic(&a->settings, r->topic);
+  letter_place place = {.topic = dlq, .store = a->store_id, .profile = (letter_profile)(rule.letter_profile - 1)};
+  letter *l = &a->fill.letter;
+  uint64_t tag;
+  bool slim = false;
+  if (!letter_make(l, r, &place)) {
+    *why = no_memory;
+    return ENDED;
+  }
+  const size_t size = letter_size(l);
+  ready = core_offer_letter(a->core, w->number, sl_slice_of(dlq), size, now, &slim, &tag);
+  if (ready != OFFER_PRODUCE) return ready == OFFER_STOP ? ENDED : TAKEN;
+  place.slim = slim;
+  fault no = begin(a);
+  if (fault_is_ok(&no) && slim && !letter_make(l, r, &place)) no = no_memory;
+  const kafka_record record = {.topic = dlq, .partition = -1, .key = l->key, .value = sl_buf_slice(&l->value),
+                               .headers = l->headers, .header_count = l->header_count};
+  if (fault_is_ok(&no)) no = kafka_produce(a->kafka, &record, tag);
+  if (fault_is_ok(&no)) return TAKEN;
+  if (kafka_fault_is_queue_full(&no)) return core_queue_full(a->core, size) ? PAUSED : ENDED;
+  return core_refused(a->core, tag, &no, sl_clock_wall_us()) ? TAKEN : ENDED;
+}
+
+#define LETTERS_CHUNK 256
+
+/* The next letter that waits, up to the last one that the core has heard of; NULL: none is left. */
+static sl_status next_letter(agent *a, uint64_t to, const delivery_waiting **out) {
+  fill *f = &a->fill;
+  *out = NULL;
+  if (f->list_at == f->list_count && f->list_from > 0) {
+    sl_status st = delivery_letters(a->delivery, f->list_from, f->list, LETTERS_CHUNK, &f->list_count);
+    if (st != SL_OK) return st;
+    f->list_at = 0;
+    f->list_from = f->list_count == LETTERS_CHUNK ? f->list[f->list_count - 1].number + 1 : 0;
+  }
+  if (f->list_at < f->list_count && f->list[f->list_at].number <= to) *out = &f->list[f->list_at];
+  return SL_OK;
+}
+
+static void letters_slice(uv_idle_t *idle) {
+  agent *a = idle->data;
+  fill *f = &a->fill;
+  int64_t until = sl_clock_monotonic_us() + SLICE_US;
+  do {
+    const delivery_waiting *w;
+    fault why = {0};
+    if (next_letter(a, f->letters_to, &w) != SL_OK) {
+      why = store_fault();
+      fill_end(a, FILL_STOPPED, &why);
+      return;
+    }
+    if (!w) {
+      fill_end(a, FILL_END_OF_LOG, NULL);
+      return;
+    }
+    switch (take_letter(a, w, &why)) {
+    case TAKEN: f->list_at++; break;
+    case ENDED: fill_end(a, FILL_STOPPED, fault_is_ok(&why) ? NULL : &why); return;
+    case PAUSED:
+      f->waiting = true;
+      uv_idle_stop(idle);
+      return;
+    }
+  } while (sl_clock_monotonic_us() < until);
+  agent_serve_kafka(a);
+}
+
+static void letters_start(agent *a, const core_action *action) {
+  fill *f = &a->fill;
+  if (!f->list) f->list = malloc(LETTERS_CHUNK * sizeof *f->list);
+  if (!f->list) {
+    f->done.why = no_memory;
+    ops_done(a, f->done);
+    return;
+  }
+  f->list_at = f->list_count = 0;
+  f->list_from = action->from;
+  f->letters_to = action->to;
+  f->active = true;
+  f->waiting = false;
+  f->idle.data = a;
+  uv_idle_start(&f->idle, letters_slice);
+}
+
+/* --- events --- */
 
 static void slice(uv_idle_t *idle) {
   agent *a = idle->data;
@@ -116,8 +247,7 @@ static void slice(uv_idle_t *idle) {
       return;
     }
     if (st != SL_OK) {
-      fault why = {.scope = SCOPE_AGENT, .class_ = CLASS_RETRYABLE_DEPENDENCY, .name = "STORE"};
-      snprintf(why.text, sizeof why.text, "%.250s", sl_last_detail());
+      fault why = store_fault();
       fill_end(a, FILL_STOPPED, &why);
       return;
     }
@@ -138,12 +268,17 @@ static void slice(uv_idle_t *idle) {
 void fill_resume(agent *a) {
   if (!a->fill.active || !a->fill.waiting) return;
   a->fill.waiting = false;
-  uv_idle_start(&a->fill.idle, slice);
+  uv_idle_start(&a->fill.idle, a->fill.letters ? letters_slice : slice);
 }
 
 void fill_start(agent *a, const core_action *action) {
   fill *f = &a->fill;
   f->done = (core_event){.kind = EVENT_DONE, .op = OP_FILL};
+  f->letters = action->letters;
+  if (f->letters) {
+    letters_start(a, action);
+    return;
+  }
   sl_query query = {.first_seq = action->from, .last_seq = action->to};
   char literal[512]; /* a topic's name has no glob characters but may contain none of * ? [ \ anyway */
   if (action->topic) {
@@ -151,8 +286,7 @@ void fill_start(agent *a, const core_action *action) {
     query.topic = SL_BYTES(literal, n);
   }
   if (sl_iter_start(a->store, &query, &f->iter) != SL_OK) {
-    f->done.why = (fault){.scope = SCOPE_AGENT, .class_ = CLASS_RETRYABLE_DEPENDENCY, .name = "STORE"};
-    snprintf(f->done.why.text, sizeof f->done.why.text, "%.250s", sl_last_detail());
+    f->done.why = store_fault();
     ops_done(a, f->done);
     return;
   }

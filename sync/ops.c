@@ -217,6 +217,7 @@ static bool open_handle(agent *a, fault *why) {
 }
 
 static void topic_specs(agent *a, op_request *r) {
+  const settings *s = &a->settings;
   r->spec = (kafka_topic_spec){.create = true, .partitions = a->settings.marker_partitions,
                                .replication = a->settings.marker_replication, .retention_ms = -1,
                                .compacted = true};
@@ -227,6 +228,10 @@ static void topic_specs(agent *a, op_request *r) {
         .topic = r->action.topics[i],
         .spec = {.create = a->settings.create_topics, .partitions = rule.partitions, .replication = rule.replication,
                  .retention_ms = for_ever ? -1 : rule.kafka_retention_us / 1000}};
+    if (settings_is_letter_topic(s, sl_slice_of(r->action.topics[i])))
+      r->agent->asks[i].spec = (kafka_topic_spec){
+          .create = s->create_topics, .partitions = s->letter_partitions, .replication = s->letter_replication,
+          .retention_ms = s->letter_retention_us == INT64_MAX ? -1 : s->letter_retention_us / 1000};
     r->agent->topics[i] = (core_topic_result){.lane_max_age_us = rule.lane_max_age_us};
   }
 }

@@ -126,6 +126,14 @@ static void put_lanes(yajl_gen g, const agent_report *r) {
   yajl_gen_array_close(g);
 }
 
+static void put_letters(yajl_gen g, const agent_report *r) {
+  key(g, "dead_letters");
+  yajl_gen_map_open(g);
+  put_count(g, "published", r->letters_published);
+  put_count(g, "waiting", r->letters_waiting);
+  yajl_gen_map_close(g);
+}
+
 static void put_parked(yajl_gen g, const agent_report *r) {
   key(g, "parked");
   if (!r->parked_reason) {
@@ -167,6 +175,7 @@ bool agent_report_json(const agent_report *r, sl_buf *out) {
   put_count(g, "lanes_expired", r->lanes_expired);
   put_count(g, "partition_changes", r->partition_changes);
   put_count(g, "topics_recreated", r->topics_recreated);
+  put_letters(g, r);
   put_parked(g, r);
   yajl_gen_map_close(g);
   const unsigned char *json = NULL;

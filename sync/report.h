@@ -53,6 +53,7 @@ typedef struct agent_report {
 
   uint64_t txn_events, txn_bytes; /* present target size of a transaction */
   double events_per_s, bytes_per_s;
+  uint64_t letters_published, letters_waiting; /* copies of dead letters */
   uint64_t transactions, aborts, handles; /* of this agent's life */
   int64_t commit_p50_us, commit_p95_us;   /* how long the last commits took on the broker */
 

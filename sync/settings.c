@@ -300,7 +300,10 @@ int settings_reload(const settings *now, settings *next, int argc, char **argv, 
 }
 
 static void free_lists(settings *s) {
-  for (size_t i = 0; i < s->topic_count; i++) free(s->topics[i].match);
+  for (size_t i = 0; i < s->topic_count; i++)
+    for (size_t k = 0; k < settings_topic_row_count; k++)
+      if (setting_is_text(&settings_topic_rows[k]))
+        free(*(char **)(void *)((char *)&s->topics[i] + settings_topic_rows[k].offset));
   for (size_t i = 0; i < s->kafka_count; i++) {
     free(s->kafka[i].name);
     free(s->kafka[i].value);
@@ -374,5 +377,36 @@ topic_rule settings_topic(const settings *s, sl_slice topic) {
   if (rule.kafka_retention_us == 0) rule.kafka_retention_us = s->topic_retention_us;
   if (rule.lane_max_age_us == 0) rule.lane_max_age_us = s->lane_max_age_us;
   if (rule.lane_max_age_us == INT64_MAX) rule.lane_max_age_us = 0;
+  if (!rule.letter_topic) rule.letter_topic = s->letter_topic;
+  if (rule.letter_profile == 0) rule.letter_profile = 1 + (int)s->letter_profile;
   return rule;
+}
+
+static bool fits_template(const char *form, sl_slice topic) {
+  if (!form || strcmp(form, SETTING_NO_TOPIC) == 0) return false;
+  const char *mark = strstr(form, SETTING_TOPIC_MARK);
+  if (!mark) return sl_slice_eq(topic, sl_slice_of(form));
+  const size_t lead = (size_t)(mark - form);
+  const sl_slice tail = sl_slice_of(mark + sizeof SETTING_TOPIC_MARK - 1);
+  const char *name = topic.data;
+  return topic.len > lead + tail.len && memcmp(name, form, lead) == 0 &&
+         memcmp(name + topic.len - tail.len, tail.data, tail.len) == 0;
+}
+
+bool settings_is_letter_topic(const settings *s, sl_slice topic) {
+  for (size_t i = 0; i < s->topic_count; i++)
+    if (fits_template(s->topics[i].letter_topic, topic)) return true;
+  return fits_template(s->letter_topic, topic);
+}
+
+bool settings_letter_topic(const settings *s, sl_slice topic, char out[250]) {
+  const topic_rule rule = settings_topic(s, topic);
+  if (!rule.letter_topic || strcmp(rule.letter_topic, SETTING_NO_TOPIC) == 0) return false;
+  if (settings_is_letter_topic(s, topic)) return false; /* or dead letters would have dead letters, for ever */
+  const char *mark = strstr(rule.letter_topic, SETTING_TOPIC_MARK);
+  const int lead = mark ? (int)(mark - rule.letter_topic) : (int)strlen(rule.letter_topic);
+  const int n = mark ? snprintf(out, 250, "%.*s%.*s%s", lead, rule.letter_topic, (int)topic.len, (const char *)topic.data,
+                                mark + sizeof SETTING_TOPIC_MARK - 1)
+                     : snprintf(out, 250, "%s", rule.letter_topic);
+  return n > 0 && n < 250 && !sl_slice_eq(topic, SL_BYTES(out, n));
 }

@@ -23,7 +23,11 @@ typedef struct topic_rule {
   int32_t replication;        /* 0: the default, -1: the broker's */
   int64_t kafka_retention_us; /* retention.ms of a created topic; 0: the default, INT64_MAX: for ever */
   int64_t lane_max_age_us;    /* of events that wait because the topic is refused; 0: the default, INT64_MAX: never */
+  char *letter_topic;         /* of its dead letters, as dead_letters.topic; NULL: the default */
+  int letter_profile;         /* 0: the default, else 1 and a letter_profile */
 } topic_rule;
+
+typedef enum letter_profile { PROFILE_INFRA = 0, PROFILE_BRIDGE, PROFILE_ARCHON } letter_profile;
 
 /* What the Kafka client says to a property of the `kafka:` map. */
 typedef enum kafka_property_verdict {
@@ -61,6 +65,13 @@ typedef struct settings {
   size_t topic_count;
   int64_t lane_max_age_us;     /* events of a refused topic become dead letters after so long; 0: never */
   int32_t lane_share;          /* percent of the quota that lanes may keep; 0: no limit */
+  /* dead letters */
+  bool letters_publish;
+  char *letter_topic;          /* template: {topic} stands for the event's */
+  letter_profile letter_profile;
+  int32_t letter_partitions;   /* of a created dead-letter topic */
+  int32_t letter_replication;  /* -1: the broker's default */
+  int64_t letter_retention_us; /* INT64_MAX: for ever */
   int64_t refused_retry_us;    /* lanes and PARK_REFUSED are tried again after so long */
   /* local retention */
   int64_t retention_us;        /* settled events stay so long; 0: for ever */
@@ -116,6 +127,12 @@ void settings_print(const settings *settings, FILE *out); /* effective values as
  * and lives as long as the settings. retention_us is 0 for "for ever" here, as sl_trim_policy wants it;
  * kafka_retention_us keeps INT64_MAX (as milliseconds still a legal retention.ms); lane_max_age_us is 0 for never. */
 topic_rule settings_topic(const settings *settings, sl_slice topic);
+
+/* The dead-letter topic of a topic, into `out`. False: it has none (it is one itself, or the configuration says none, or the
+ * name would be too long). */
+bool settings_letter_topic(const settings *settings, sl_slice topic, char out[250]);
+/* Is this a dead-letter topic, by what the configuration says? */
+bool settings_is_letter_topic(const settings *settings, sl_slice topic);
 
 /* How many settings differ and cannot change while running; their names go to `errors` (may be NULL), one
  * a line. Of the `kafka:` map only what settings_kafka_login names can. */

@@ -16,7 +16,8 @@ typedef enum setting_type {
   TYPE_PATH,     /* a leading ~/ is the home folder */
   TYPE_BROKERS,  /* host[:port][,...] */
   TYPE_TOPIC,    /* a legal topic name */
-  TYPE_HOURS     /* spans of the day: hours.h */
+  TYPE_HOURS,    /* spans of the day: hours.h */
+  TYPE_TEMPLATE  /* a topic name in which {topic} may stand once for another's, or none */
 } setting_type;
 
 enum {
@@ -77,6 +78,9 @@ void setting_range(const setting_row *row, char *out, size_t cap);
 bool setting_equal(const setting_row *row, const void *a, const void *b);
 const char *setting_type_text(const setting_row *row);
 bool setting_is_text(const setting_row *row);
+
+#define SETTING_NO_TOPIC "none"
+#define SETTING_TOPIC_MARK "{topic}"
 
 /* -------------------------------------------------------------- problems --- */
 

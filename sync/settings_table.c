@@ -16,6 +16,8 @@
 
 static const char *const mode_names[] = {"exactly-once", "at-least-once", NULL};
 static const char *const level_names[] = {"error", "warn", "info", "debug", NULL};
+static const char *const profile_names[] = {"infra", "bridge", "archon", NULL};
+static const char *const rule_profile_names[] = {"default", "infra", "bridge", "archon", NULL};
 static const char *const format_names[] = {"text", "json", NULL};
 
 const setting_row settings_rows[] = {
@@ -125,6 +127,32 @@ const setting_row settings_rows[] = {
    .text = "its retention.ms in Kafka",
    .more = "Created topics have cleanup.policy=delete."},
 
+  {.group = "Dead letters", .path = "dead_letters.publish", .type = TYPE_BOOL,
+   .offset = offsetof(settings, letters_publish), .preset = "true", .flags = SETTING_RESTART, .argument = "BOOL",
+   .text = "copy events that cannot be delivered to a dead-letter topic",
+   .more = "The event itself stays in the store either way, where `sidelog dlq` shows it. A copy that cannot be "
+           "written waits, and holds up nothing."},
+  {.group = "Dead letters", .path = "dead_letters.topic", .type = TYPE_TEMPLATE,
+   .offset = offsetof(settings, letter_topic), .min = 1, .max = 249, .preset = "{topic}.dlq", .flags = SETTING_RESTART,
+   .argument = "TOPIC",
+   .text = "where the copies go; {topic} is the event's topic",
+   .more = "none keeps them local. An event of a dead-letter topic has no dead-letter topic itself."},
+  {.group = "Dead letters", .path = "dead_letters.profile", .type = TYPE_ENUM,
+   .offset = offsetof(settings, letter_profile), .preset = "infra", .names = profile_names, .flags = SETTING_RESTART,
+   .argument = "PROFILE",
+   .text = "shape of a copy: infra, bridge or archon"},
+  {.group = "Dead letters", .path = "dead_letters.partitions", .type = TYPE_INT32,
+   .offset = offsetof(settings, letter_partitions), .min = 1, .max = 10000, .preset = "1", .argument = "N",
+   .text = "partitions of a created dead-letter topic"},
+  {.group = "Dead letters", .path = "dead_letters.replication", .type = TYPE_INT32,
+   .offset = offsetof(settings, letter_replication), .min = 1, .max = 100, .preset = "broker", .word = "broker",
+   .word_value = -1, .argument = "N",
+   .text = "its replicas; broker: the cluster's default"},
+  {.group = "Dead letters", .path = "dead_letters.retention", .type = TYPE_DURATION,
+   .offset = offsetof(settings, letter_retention_us), .min = 1 * SECOND, .max = 100 * YEAR, .preset = "30d",
+   .word = "forever", .word_value = INT64_MAX, .argument = "DURATION",
+   .text = "its retention.ms in Kafka"},
+
   {.group = "Refusals",
    .path = "refused_retry", .type = TYPE_DURATION, .offset = offsetof(settings, refused_retry_us),
    .min = 100 * MS, .max = 1 * HOUR, .preset = "30s", .flags = SETTING_RESTART, .argument = "DURATION",
@@ -212,10 +240,17 @@ const setting_row settings_topic_rows[] = {
   {.path = "lane_max_age", .type = TYPE_DURATION, .offset = offsetof(topic_rule, lane_max_age_us),
    .min = 1 * SECOND, .max = 100 * YEAR, .word = "never", .word_value = INT64_MAX, .argument = "DURATION",
    .text = "instead of lanes.max_age"},
+  {.path = "dead_letter_topic", .type = TYPE_TEMPLATE, .offset = offsetof(topic_rule, letter_topic), .min = 1, .max = 249,
+   .argument = "TOPIC",
+   .text = "instead of dead_letters.topic"},
+  {.path = "dead_letter_profile", .type = TYPE_ENUM, .offset = offsetof(topic_rule, letter_profile),
+   .names = rule_profile_names, .argument = "PROFILE",
+   .text = "instead of dead_letters.profile"},
 };
 const size_t settings_topic_row_count = sizeof settings_topic_rows / sizeof *settings_topic_rows;
 
-const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "lanes", "retention", "log", "debug",
+const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "dead_letters", "lanes", "retention",
+                                       "log", "debug",
                                        "topics", "kafka", NULL};
 
 const setting_option settings_options[] = {

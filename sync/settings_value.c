@@ -44,6 +44,7 @@ const char *setting_type_text(const setting_row *row) {
   case TYPE_BROKERS: return "list of host:port";
   case TYPE_TOPIC: return "topic name";
   case TYPE_HOURS: return "spans of the day";
+  case TYPE_TEMPLATE: return "topic name with {topic}, or none";
   }
   return "";
 }
@@ -112,6 +113,15 @@ static char *path_expand(const char *text) {
   return path;
 }
 
+static bool template_valid(const char *text) {
+  char name[512];
+  const char *mark = strstr(text, SETTING_TOPIC_MARK);
+  const int lead = mark ? (int)(mark - text) : (int)strlen(text);
+  int n = snprintf(name, sizeof name, "%.*s%s%s", lead, text, mark ? "x" : "", mark ? mark + sizeof SETTING_TOPIC_MARK - 1 : "");
+  if (mark && strcmp(text, SETTING_TOPIC_MARK) == 0) return false; /* its own dead-letter topic */
+  return n > 0 && (size_t)n < sizeof name && sl_topic_valid((sl_slice){name, (size_t)n});
+}
+
 static bool assign_text(const setting_row *row, char **field, const char *text, char *reason, size_t cap) {
   size_t len = strlen(text);
   if ((int64_t)len < row->min)
@@ -125,6 +135,8 @@ static bool assign_text(const setting_row *row, char **field, const char *text, 
   if (row->type == TYPE_BROKERS && !brokers_valid(text, reason, cap)) return false;
   if (row->type == TYPE_TOPIC && !sl_topic_valid((sl_slice){text, len}))
     return snprintf(reason, cap, "is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"), false;
+  if (row->type == TYPE_TEMPLATE && !template_valid(text))
+    return snprintf(reason, cap, "is no topic name in which {topic} stands at most once, and not none"), false;
   hours spans;
   if (row->type == TYPE_HOURS && !hours_parse(text, &spans, reason, cap)) return false;
   char *copy = row->type == TYPE_PATH ? path_expand(text) : strdup(text);

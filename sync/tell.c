@@ -12,6 +12,8 @@
 #define SAME_FAULT_US 60000000 /* an outage of days is told once a minute, not at each try */
 #define SAME_REPORT_US 4000000 /* a report with no news is written so seldom; its readers allow ten seconds */
 
+#define LETTERS_COUNTED 10000 /* more are told as so many: counting them takes time */
+
 typedef struct park_text { const char *reason, *text, *remedy; } park_text;
 
 static park_text text_of_park(core_park park) {
@@ -198,12 +200,14 @@ void tell_report(agent *a) {
       .last_seq = v.last_seq, .indexed_seq = v.indexed_seq,
       .txn_events = (uint64_t)a->settings.txn_max_events, .txn_bytes = v.txn_bytes, .bytes_per_s = v.bytes_per_s,
       .events_per_s = v.events_per_s,
-      .transactions = v.transactions, .aborts = v.aborts, .handles = v.handles, .lanes = lanes, .lane_count = n,
+      .letters_published = v.letters_published, .transactions = v.transactions, .aborts = v.aborts, .handles = v.handles, .lanes = lanes, .lane_count = n,
       .lanes_limit_bytes = a->lanes_limit, .lanes_expired = v.expired, .partition_changes = v.partition_changes,
       .topics_recreated = v.offsets_back,
       .parked_reason = park.reason, .parked_text = park.text, .parked_remedy = park.remedy};
 #undef WALL
   commit_times(a, &report);
+  if (delivery_state_get(a->delivery)->letters_wait)
+    (void)delivery_letters_count(a->delivery, LETTERS_COUNTED, &report.letters_waiting);
   char broker[160];
   if (a->kafka) {
     kafka_brokers(a->kafka, &report.brokers_up, &report.brokers_total);

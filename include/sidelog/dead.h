@@ -17,8 +17,8 @@ extern "C" {
 
 /* --------------------------------------------------------------- secrets --- */
 
-/* Is given the text without its secrets; it is valid during the call. */
-typedef void sl_redacted_fn(void *arg, sl_slice text);
+/* Is given the text without its secrets, valid during the call, and whether it is one JSON value. */
+typedef void sl_redacted_fn(void *arg, sl_slice text, int is_json);
 
 /* Copies `text` with every secret of a well-known shape replaced by [redacted], as copies of dead letters have it.
  * In JSON: the values of members whose name says so (ends in password, secret, token, api_key and the like), and such
@@ -26,6 +26,9 @@ typedef void sl_redacted_fn(void *arg, sl_slice text);
  * valid JSON. In other text: the shapes, NAME=VALUE and NAME: VALUE. docs/dead-letters.md lists them. It is a net, not a
  * wall: a secret that looks like a word passes. SL_E_NOMEM. */
 SL_API sl_status sl_redact(sl_slice text, sl_redacted_fn *fn, void *arg);
+
+/* 1: the name of a member, a header or a variable says that its value is a secret. Any thread. */
+SL_API int sl_secret_name(sl_slice name);
 
 #ifdef __cplusplus
 }

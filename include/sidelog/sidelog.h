@@ -291,6 +291,10 @@ typedef struct sl_record {
   sl_slice error_class;    /* SL_DEAD, SL_DROPPED: e.g. "NON_RETRYABLE_VALIDATION"; else empty */
   sl_slice error_code;     /* e.g. "MSG_SIZE_TOO_LARGE"; else empty */
   sl_slice error_text;     /* for people; else empty */
+  int32_t error_number;    /* SL_DEAD: librdkafka's number of the code, or 0 */
+  int64_t first_failure_us, last_failure_us; /* SL_DEAD; else 0 */
+  uint64_t replay_of;      /* this is a copy of that dead event, to be delivered in its place (sl_replay); 0: it is not */
+  sl_slice dropped_by, drop_reason; /* SL_DROPPED by a person (sl_dead_drop); else empty */
 } sl_record;
 
 /* ----------------------------------------------------------------- query --- */

@@ -251,8 +251,11 @@ bool redact(sl_slice text, sl_buf *out, bool *json) {
 sl_status sl_redact(sl_slice text, sl_redacted_fn *fn, void *arg) {
   if (!fn || (text.len > 0 && !text.data)) return sl_fail(SL_E_INVALID, "fn is NULL, or a text has a length but no data");
   sl_buf out = {0};
-  const bool ok = redact(text, &out, NULL);
-  if (ok) fn(arg, sl_buf_slice(&out));
+  bool json;
+  const bool ok = redact(text, &out, &json);
+  if (ok) fn(arg, sl_buf_slice(&out), json);
   sl_buf_free(&out);
   return ok ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");
 }
+
+int sl_secret_name(sl_slice name) { return redact_name(name); }

@@ -114,7 +114,8 @@ sl_status sl_receipt_at(const sl_receipt_block *block, uint64_t seq, sl_receipt 
 #define ERROR_TEXT_MAX 1024u
 
 sl_status sl_letter_encode(const sl_letter *letter, sl_buf *out) {
-  if (letter->error_class.len > 255 || letter->error_code.len > 255 || letter->topic.len > 255)
+  if (letter->error_class.len > 255 || letter->error_code.len > 255 || letter->topic.len > 255 ||
+      letter->dropped_by.len > 255 || letter->drop_reason.len > 255)
     return sl_fail(SL_E_INVALID, "dead letter of seq %llu: a class, code or topic of more than 255 bytes",
                    (unsigned long long)letter->seq);
   /* A letter is never refused for a long-winded broker: its text is cut, between characters. */
@@ -130,7 +131,7 @@ sl_status sl_letter_encode(const sl_letter *letter, sl_buf *out) {
   if (head) memset(head, 0, LETTER_HEAD);
   msgpack_packer pk;
   pack_init(&pk, out);
-  msgpack_pack_map(&pk, LETTER_KEYS);
+  msgpack_pack_map(&pk, letter->dropped_us ? LETTER_KEYS + 3 : LETTER_KEYS);
   pack_uint(&pk, 1);
   pack_uint(&pk, letter->seq);
   pack_uint(&pk, 2);
@@ -151,6 +152,14 @@ sl_status sl_letter_encode(const sl_letter *letter, sl_buf *out) {
   pack_text(&pk, text);
   pack_uint(&pk, 10);
   pack_text(&pk, letter->topic);
+  if (letter->dropped_us) {
+    pack_uint(&pk, 11);
+    pack_int(&pk, letter->dropped_us);
+    pack_uint(&pk, 12);
+    pack_text(&pk, letter->dropped_by);
+    pack_uint(&pk, 13);
+    pack_text(&pk, letter->drop_reason);
+  }
   if (out->failed) {
     out->len = start;
     return sl_fail(SL_E_NOMEM, "out of memory for the dead letter of seq %llu",
@@ -196,6 +205,9 @@ sl_status sl_letter_decode(sl_slice bytes, sl_letter *letter) {
       case 8: ok = unpack_text(&in, &l.error_code) && l.error_code.len <= 255; break;
       case 9: ok = unpack_text(&in, &l.error_text) && l.error_text.len <= ERROR_TEXT_MAX; break;
       case 10: ok = unpack_text(&in, &l.topic) && l.topic.len <= 255; break;
+      case 11: ok = unpack_int(&in, &l.dropped_us); break;
+      case 12: ok = unpack_text(&in, &l.dropped_by) && l.dropped_by.len <= 255; break;
+      case 13: ok = unpack_text(&in, &l.drop_reason) && l.drop_reason.len <= 255; break;
       default: ok = unpack_skip(&in); break;
     }
     if (!ok) return bad_letter("a field is not of its kind");

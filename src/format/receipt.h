@@ -51,6 +51,9 @@ typedef struct sl_letter {
   sl_slice error_code;       /* "MSG_SIZE_TOO_LARGE" ... */
   sl_slice error_text;       /* cut to 1,024 bytes by the encoder, between characters */
   sl_slice topic;
+  sl_slice dropped_by;       /* a dead letter that a person dropped: who, when and why; at most 255 bytes each */
+  sl_slice drop_reason;
+  int64_t dropped_us;        /* 0: nobody did */
 } sl_letter;
 /* SL_E_INVALID (a text too long), SL_E_NOMEM. */
 sl_status sl_letter_encode(const sl_letter *letter, sl_buf *out);

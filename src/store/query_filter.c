@@ -69,6 +69,11 @@ sl_status query_set_fate(sl_record *r, snapshot *snap, const book_fate *fate) {
     r->error_class = fate->letter.error_class;
     r->error_code = fate->letter.error_code;
     r->error_text = fate->letter.error_text;
+    r->error_number = fate->letter.code;
+    r->first_failure_us = fate->letter.first_failure_us;
+    r->last_failure_us = fate->letter.last_failure_us;
+    r->dropped_by = fate->letter.dropped_by;
+    r->drop_reason = fate->letter.drop_reason;
   }
   return fate->state == SL_PENDING ? index_view_duplicate_of(snap->index, r->seq, &r->duplicate_of) : SL_OK;
 }

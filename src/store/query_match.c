@@ -137,7 +137,8 @@ sl_status query_copy(sl_iter *it, snapshot *snap, uint64_t seq, const sl_parts *
   const sl_letter *letter = &fate->letter;
   const size_t len = p->topic.len + p->type.len + p->event_id.len + p->correlation_id.len +
                      p->causation_id.len + p->key.len + p->tenant.len + p->source.len + p->headers_raw.len +
-                     p->value.len + letter->error_class.len + letter->error_code.len + letter->error_text.len;
+                     p->value.len + letter->error_class.len + letter->error_code.len + letter->error_text.len +
+                     letter->dropped_by.len + letter->drop_reason.len;
   query_item *item = new_item(it);
   uint8_t *to = arena_take(&it->arena, len, 1);
   sl_header *headers = NULL;
@@ -169,11 +170,14 @@ sl_status query_copy(sl_iter *it, snapshot *snap, uint64_t seq, const sl_parts *
   r->headers = headers;
   r->header_count = p->header_count;
   r->value = copy_text(&to, p->value);
+  r->replay_of = p->flags & SL_RECORD_REPLAY ? p->origin_seq : 0;
   sl_status status = query_set_fate(r, snap, fate);
   if (status != SL_OK) return status;
   r->error_class = copy_text(&to, r->error_class);
   r->error_code = copy_text(&to, r->error_code);
   r->error_text = copy_text(&to, r->error_text);
+  r->dropped_by = copy_text(&to, r->dropped_by);
+  r->drop_reason = copy_text(&to, r->drop_reason);
   it->bytes += len + p->header_count * sizeof *headers;
   it->count++;
   return SL_OK;

@@ -8,7 +8,10 @@
 #include <sidelog/dead.h>
 #include <yajl/yajl_parse.h>
 
-static void keep(void *arg, sl_slice text) { snprintf(arg, 4096, "%.*s", (int)text.len, (const char *)text.data); }
+static void keep(void *arg, sl_slice text, int json) {
+  (void)json;
+  snprintf(arg, 4096, "%.*s", (int)text.len, (const char *)text.data);
+}
 
 static void assert_redacted(const char *in, const char *out) {
   char got[4096];

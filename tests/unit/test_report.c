@@ -27,7 +27,8 @@ static const agent_report full = {
   .txn_bytes = 1000000, .events_per_s = 1234.56, .bytes_per_s = 1e300, .transactions = 12, .aborts = 13,
   .handles = 14, .commit_p50_us = 7100, .commit_p95_us = 20300,
   .lanes = lanes, .lane_count = 2,
-  .lanes_limit_bytes = 19, .lanes_expired = 20, .partition_changes = 21, .topics_recreated = 22, .parked_reason = "marker-ahead",
+  .lanes_limit_bytes = 19, .lanes_expired = 20, .partition_changes = 21, .topics_recreated = 22,
+  .letters_published = 15, .letters_waiting = 16, .parked_reason = "marker-ahead",
       .parked_text = "1,041 > 981",
   .parked_remedy = "restored?"};
 
@@ -56,6 +57,7 @@ static void golden(void **state) {
     "\"code\":\"TOPIC_AUTHORIZATION_FAILED\",\"text\":\"not \\\"yours\\\"\"},"
     "{\"topic\":\"\",\"seq\":0,\"oldest_us\":null,\"refused_since_us\":null,\"max_age_us\":null,\"kept_bytes\":0,"
     "\"code\":null,\"text\":null}],\"lanes_limit_bytes\":19,\"lanes_expired\":20,\"partition_changes\":21,\"topics_recreated\":22,"
+    "\"dead_letters\":{\"published\":15,\"waiting\":16},"
     "\"parked\":{\"reason\":\"marker-ahead\",\"text\":\"1,041 > 981\",\"remedy\":\"restored?\"}}");
   free(json);
 }
