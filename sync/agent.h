@@ -37,6 +37,8 @@ typedef struct op_request { /* the operation under way, and what it will be DONE
   int64_t note_bytes;      /* SETTLE: the learned size, where it is to be noted; else 0 */
 } op_request;
 
+#define REPLAYS_MOST 1000 /* in one transaction */
+
 typedef struct fill { /* OP_FILL: see fill.c */
   uv_idle_t idle;
   sl_iter *iter;
@@ -45,6 +47,8 @@ typedef struct fill { /* OP_FILL: see fill.c */
   size_t headers_cap;
   bool active, waiting;
   core_event done;
+  uint64_t replays[REPLAYS_MOST]; /* originals of the copies that this transaction sends */
+  size_t replay_count;
   /* of dead letters */
   bool letters;
   delivery_waiting *list;  /* those that wait, read in chunks */

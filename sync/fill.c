@@ -10,7 +10,7 @@
 #define SLICE_RECORDS 2000
 #define SLICE_US 4000
 #define RECORD_OVERHEAD 90 /* of a record in a batch beside key, value and headers */
-#define OUR_HEADERS 7
+#define OUR_HEADERS 8
 
 static void fill_end(agent *a, core_fill_end end, const fault *why) {
   fill *f = &a->fill;
@@ -48,7 +48,7 @@ static sl_header *room_for_headers(fill *f, size_t count) {
 }
 
 static fault produce(agent *a, const sl_record *r, uint64_t tag) {
-  char topic[256], seq[24], dedup[520];
+  char topic[256], seq[24], origin[24], dedup[520];
   size_t n = r->header_count;
   sl_header *headers = room_for_headers(&a->fill, n + OUR_HEADERS);
   if (!headers) return (fault){.scope = SCOPE_AGENT, .name = "NO_MEMORY", .text = "no memory for a record's headers"};
@@ -56,13 +56,15 @@ static fault produce(agent *a, const sl_record *r, uint64_t tag) {
   topic[r->topic.len] = '\0';
   if (n > 0) memcpy(headers, r->headers, n * sizeof *headers);
   int seq_len = snprintf(seq, sizeof seq, "%llu", (unsigned long long)r->seq);
+  int origin_len = r->replay_of ? snprintf(origin, sizeof origin, "%llu", (unsigned long long)r->replay_of) : 0;
   int dedup_len = snprintf(dedup, sizeof dedup, "%s/%.*s", topic, (int)r->event_id.len,
                            (const char *)r->event_id.data);
   const sl_header ours[OUR_HEADERS] = {
       {SL_STR("x-correlation-id"), r->correlation_id}, {SL_STR("x-causation-id"), r->causation_id},
       {SL_STR("x-tenant"), r->tenant},                 {SL_STR("x-event-id"), r->event_id},
       {SL_STR("x-dedup-key"), SL_BYTES(dedup, dedup_len)},
-      {SL_STR("x-sidelog-store"), SL_BYTES(a->store_id, 36)}, {SL_STR("x-sidelog-seq"), SL_BYTES(seq, seq_len)}};
+      {SL_STR("x-sidelog-store"), SL_BYTES(a->store_id, 36)}, {SL_STR("x-sidelog-seq"), SL_BYTES(seq, seq_len)},
+      {SL_STR("x-sidelog-replay-of"), SL_BYTES(origin, origin_len)}};
   for (size_t i = 0; i < OUR_HEADERS; i++) /* a producer's own header of that name stands */
     if (ours[i].value.len > 0 && !has_header(r, ours[i].name)) headers[n++] = ours[i];
   /* An append dated in the future (a clock set to 2038) must not make the broker refuse the record. */
@@ -91,6 +93,23 @@ static fault begin(agent *a) {
   return why;
 }
 
+/* Is the copy of a dead event to be sent? Not if its original is dead no more, or goes with this transaction already: then
+ * it is settled as a duplicate of it (*instead). False: the store cannot be read. */
+static bool replay_wanted(agent *a, uint64_t origin, uint64_t *instead) {
+  const sl_query query = {.first_seq = origin, .last_seq = origin};
+  const sl_record *r;
+  sl_iter *it;
+  fill *f = &a->fill;
+  for (size_t i = 0; i < f->replay_count; i++)
+    if (f->replays[i] == origin) *instead = origin;
+  if (*instead) return true;
+  if (sl_iter_start(a->store, &query, &it) != SL_OK) return false;
+  const sl_status st = sl_iter_next(it, &r);
+  if (st == SL_OK && r->state != SL_DEAD) *instead = origin;
+  sl_iter_close(it);
+  return st == SL_OK || st == SL_NOTFOUND; /* trimmed: the copy is all there is of it */
+}
+
 static taken take(agent *a, const sl_record *r) {
   uint64_t tag;
   if (r->state == SL_DROPPED) { /* by a full store: nothing is left of it to send */
@@ -100,7 +119,10 @@ static taken take(agent *a, const sl_record *r) {
   }
   size_t size = fill_record_size(r);
   int64_t now = sl_clock_monotonic_us();
-  const core_record record = {.seq = r->seq, .topic = r->topic, .duplicate_of = r->duplicate_of, .size = size,
+  uint64_t instead = r->duplicate_of;
+  if (r->replay_of && a->fill.replay_count == REPLAYS_MOST) return ENDED; /* the next transaction looks afresh */
+  if (r->replay_of && !replay_wanted(a, r->replay_of, &instead)) return ENDED;
+  const core_record record = {.seq = r->seq, .topic = r->topic, .duplicate_of = instead, .size = size,
                               .appended_us = r->appended_at_us};
   switch (core_offer(a->core, &record, now, &tag)) {
   case OFFER_SETTLED: return TAKEN;
@@ -109,6 +131,7 @@ static taken take(agent *a, const sl_record *r) {
   }
   fault why = begin(a);
   if (fault_is_ok(&why)) why = produce(a, r, tag);
+  if (fault_is_ok(&why) && r->replay_of) a->fill.replays[a->fill.replay_count++] = r->replay_of;
   if (fault_is_ok(&why)) return TAKEN;
   if (kafka_fault_is_queue_full(&why)) return core_queue_full(a->core, size) ? PAUSED : ENDED;
   return core_refused(a->core, tag, &why, sl_clock_wall_us()) ? TAKEN : ENDED;
@@ -274,6 +297,7 @@ void fill_resume(agent *a) {
 void fill_start(agent *a, const core_action *action) {
   fill *f = &a->fill;
   f->done = (core_event){.kind = EVENT_DONE, .op = OP_FILL};
+  f->replay_count = 0;
   f->letters = action->letters;
   if (f->letters) {
     letters_start(a, action);

@@ -256,6 +256,16 @@ void json_record(json *j, const sl_record *r, int parts) {
     json_text(j, "error_text", r->error_text);
     json_u64(j, "attempts", r->attempts);
   }
+  if (r->last_failure_us) {
+    json_time(j, "first_failure_at", r->first_failure_us);
+    json_time(j, "last_failure_at", r->last_failure_us);
+  }
+  if (r->drop_reason.len) {
+    json_text(j, "dropped_by", r->dropped_by);
+    json_text(j, "drop_reason", r->drop_reason);
+  }
+  if (r->replay_of)
+    json_u64(j, "replay_of", r->replay_of);
   if (parts & JSON_HEADERS)
     put_headers(j, r);
   if (parts & JSON_VALUE)

@@ -59,6 +59,11 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_WHEN_FULL] = {"when-full", 0, "POLICY", "refuse or drop-delivered-early"},
   [OPT_DROP_OLDEST] = {"drop-oldest", 0, "TOPICS", "globs, by commas: drop their oldest undelivered; '': none"},
   [OPT_BALLAST] = {"ballast", 0, "SIZE", "keep so much of the disk for trim and agent; 0: none"},
+  [OPT_BY] = {"by", 0, "WHAT", "group by class, error, topic, type or time (the hour)"},
+  [OPT_ALL] = {"all", 0, NULL, "every dead letter"},
+  [OPT_DRY_RUN] = {"dry-run", 0, NULL, "say what would be done, and do nothing"},
+  [OPT_REASON] = {"reason", 0, "TEXT", "why; it stays with the event, with your name and the time"},
+  [OPT_MOST] = {"most", 0, "N", "replay a letter at most N times, ever (3)"},
   [OPT_MAN] = {"man", 0, NULL, "print the manual page"},
 };
 

@@ -30,6 +30,34 @@ SL_API sl_status sl_redact(sl_slice text, sl_redacted_fn *fn, void *arg);
 /* 1: the name of a member, a header or a variable says that its value is a secret. Any thread. */
 SL_API int sl_secret_name(sl_slice name);
 
+/* ---------------------------------------------------------------- replay --- */
+
+#define SL_REPLAY_VERSION 1u
+#define SL_REPLAYS_DEFAULT 3u
+
+typedef struct sl_replay_options {
+  uint32_t version;
+  uint32_t most;           /* at most so many copies of one letter, ever (a guard against loops); 0: SL_REPLAYS_DEFAULT */
+} sl_replay_options;
+
+/* Sends dead event `seq` again: appends a copy of it, as durable as an append, with its topic, type, ids, key, headers and
+ * value, which the indexer does not take for a duplicate. Where `seq` is such a copy itself, its original is meant.
+ * *copy_seq (may be NULL) is the copy's seq; sl_record.replay_of of the copy names the original.
+ * The copy is no event of its own: it counts neither as appended nor as pending. The original stays dead until the
+ * delivery of the copy is settled, which moves it to sent. A copy that fails leaves it dead. However often it is
+ * called, an event is sent once: a copy whose original is no longer dead when its turn comes is not sent.
+ * `options` may be NULL. SL_NOTFOUND: no such event. SL_E_INVALID: it is not dead (the detail says what became of it).
+ * SL_E_BUSY: a copy of it is on its way. SL_E_LIMIT: it was replayed as often as `most` allows. SL_E_FULL, SL_E_IO. */
+SL_API sl_status sl_replay(sl_store *store, uint64_t seq, const sl_replay_options *options, uint64_t *copy_seq);
+
+/* ------------------------------------------------------------------ drop --- */
+
+/* Gives dead event `seq` up: from dead to dropped, durably, with who (1 to 255 bytes of UTF-8) and why (the same), which
+ * stay with the event (sl_record.dropped_by, drop_reason), as does how it failed. It is not sent any more, nor is a copy
+ * that waits for its turn. SL_NOTFOUND: no such event. SL_E_INVALID: it is not dead, or a text breaks its rule. SL_E_BUSY:
+ * a copy of it is being sent at this moment; look again in a few seconds. SL_E_FULL, SL_E_IO. */
+SL_API sl_status sl_dead_drop(sl_store *store, uint64_t seq, sl_slice who, sl_slice why);
+
 #ifdef __cplusplus
 }
 #endif

@@ -75,7 +75,8 @@ typedef enum sl_status {
   SL_E_UNSUPPORTED = 14, /* this host or file system cannot hold a store (NFS, FUSE, big-endian ...) */
   SL_E_MISMATCH = 15,    /* the store's parts do not belong together (one was restored or replaced) */
   SL_E_NO_STORE = 16,    /* there is no store at that path (SL_OPEN_EXISTING) */
-  SL_E_AGAIN = 17        /* the queue of asynchronous appends is full; nothing was taken */
+  SL_E_AGAIN = 17,       /* the queue of asynchronous appends is full; nothing was taken */
+  SL_E_LIMIT = 18        /* a limit that guards against loops is met (sl_replay) */
 } sl_status;
 
 /* A short English name of a status ("store full"). Never NULL. Any thread. */

@@ -144,6 +144,35 @@ sl_status append_encode(sl_store *store, const sl_event *events, size_t count, s
   return SL_OK;
 }
 
+sl_status append_encode_copy(sl_store *store, const sl_parts *from, uint64_t origin, sl_buf *bytes, group_batch *batch) {
+  sl_parts parts = {
+    .flags = SL_RECORD_REPLAY, .origin_seq = origin, .appended_us = sl_clock_wall_us(), .occurred_us = from->occurred_us,
+    .topic = from->topic, .type = from->type, .event_id = from->event_id, .correlation_id = from->correlation_id,
+    .causation_id = from->causation_id, .key = from->key, .tenant = from->tenant, .source = from->source,
+    .header_count = from->header_count, .value = from->value,
+  };
+  sl_header *headers = NULL;
+  if (from->header_count) {
+    headers = malloc(from->header_count * sizeof *headers);
+    if (!headers) return sl_fail(SL_E_NOMEM, "out of memory");
+    sl_status status = sl_record_headers(from, headers);
+    if (status != SL_OK) {
+      free(headers);
+      return status;
+    }
+  }
+  parts.headers = headers;
+  parts.topic_id = dict_id(store->log->dict, parts.topic);
+  parts.type_id = dict_id(store->log->dict, parts.type);
+  *batch = (group_batch){.count = 1, .copies = 1, .now_us = parts.appended_us,
+                         .relaxed = store->options.durability == SL_RELAXED,
+                         .renumber = parts.topic_id == SL_NAME_INLINE || parts.type_id == SL_NAME_INLINE};
+  sl_status status = frame(&parts, bytes);
+  batch->records = sl_buf_slice(bytes);
+  free(headers);
+  return status;
+}
+
 /* ---------------------------------------------------------------- commit --- */
 
 /* Numbers that the names have since: another process may have committed for us. Best effort: a name that is not
@@ -164,10 +193,11 @@ static void learn_names(sl_store *store, const group_batch *batch) {
 }
 
 sl_status append_commit(sl_store *store, const group_batch *batch, uint64_t *first_seq) {
-  sl_status status = group_append(store, batch, first_seq);
+  sl_status (*const write)(sl_store *, const group_batch *, uint64_t *) = batch->copies ? group_append_alone : group_append;
+  sl_status status = write(store, batch, first_seq);
   space_tries tries = {0};
   while (status == SL_E_FULL && space_make_room(store, batch->records.len, &tries))
-    status = group_append(store, batch, first_seq);
+    status = write(store, batch, first_seq);
   if (status == SL_OK && batch->renumber) learn_names(store, batch);
   return status;
 }

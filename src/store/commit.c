@@ -165,6 +165,12 @@ static void set_durability(commit *c, const commit_unit *units, size_t count) {
   log_meta_write(c->txn, &c->meta);
 }
 
+static void count_copies(commit *c, const commit_unit *units, size_t count) {
+  const uint64_t before = c->meta.copies;
+  for (size_t i = 0; i < count; i++) c->meta.copies += units[i].batch.copies;
+  if (c->meta.copies != before) log_meta_write(c->txn, &c->meta);
+}
+
 sl_status commit_units(sl_store *store, db_txn *txn, commit_unit *units, size_t count, commit_stage *stage) {
   commit c = {.store = store, .txn = txn};
   sl_status status = log_meta_read(txn, &c.meta);
@@ -178,6 +184,7 @@ sl_status commit_units(sl_store *store, db_txn *txn, commit_unit *units, size_t 
   for (size_t i = 0; status == SL_OK && i < count; i++) status = put_unit(&c, &units[i]);
   if (status == SL_OK) {
     write_tickets(txn, units, count);
+    count_copies(&c, units, count);
     set_durability(&c, units, count);
   } else {
     db_txn_fail(txn, status);

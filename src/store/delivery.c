@@ -276,7 +276,12 @@ static sl_status plan_in(sl_delivery *d, db_txn *txn, const delivery_attempt *at
                          delivery_plan *plan) {
   uint64_t now = drops;
   sl_status status = read_drops(d->store, &now);
-  if (status != SL_OK || now == drops) return status;
+  /* A dead letter dropped by a person moves the totals: then, too, the plan is of another book. */
+  uint8_t before[BOOK_TOTALS_MOST];
+  sl_slice totals;
+  if (status == SL_OK) status = book_meta_get(txn, BOOK_KEY_TOTALS, &totals);
+  if (status != SL_OK) return status;
+  if (now == drops && sl_slice_eq(totals, SL_BYTES(before, book_totals_put(&plan->before, before)))) return status;
   delivery_plan_free(plan);
   status = delivery_plan_make(d->store, attempt, plan);
   if (status != SL_NOTFOUND) return status;

@@ -151,8 +151,16 @@ static sl_status tally_copy(walk *w, uint64_t origin, const delivery_verdict *v)
   sl_status status = book_receipt_find(w->book, origin, &receipt, &head);
   if (status == SL_NOTFOUND) return SL_OK; /* trimmed since */
   if (status != SL_OK) return status;
-  if (receipt.verdict != SL_VERDICT_DEAD || totals->dead == 0) return SL_OK;
-  totals->dead--;
+  if (receipt.verdict == SL_VERDICT_DROPPED && v->verdict == SL_VERDICT_SENT && !w->attempt->marked && totals->dropped > 0) {
+    totals->dropped--; /* it is on the broker already, whatever a person wanted meanwhile */
+  } else if (receipt.verdict != SL_VERDICT_DEAD && v->verdict == SL_VERDICT_SENT && w->attempt->marked) {
+    return sl_fail(SL_NOTFOUND, "event %" PRIu64 " is no longer dead, so its replay %" PRIu64 " must not be sent: abort it",
+                   origin, v->seq);
+  } else if (receipt.verdict != SL_VERDICT_DEAD || totals->dead == 0) {
+    return SL_OK;
+  } else {
+    totals->dead--;
+  }
   if (v->verdict == SL_VERDICT_SENT) totals->delivered++;
   else totals->dropped++;
   receipt = receipt_of(v);

@@ -171,7 +171,7 @@ static sl_status lead(waiter *w, slots *s, unsigned *served) {
   }
 }
 
-static sl_status append_without_slots(sl_store *store, const group_batch *batch, uint64_t *first_seq) {
+sl_status group_append_alone(sl_store *store, const group_batch *batch, uint64_t *first_seq) {
   commit_unit unit = {.batch = *batch, .slot = -1};
   commit_stage stage;
   db_txn *txn;
@@ -229,7 +229,7 @@ static void leave(waiter *w, slots *s) {
 
 sl_status group_append(sl_store *store, const group_batch *batch, uint64_t *first_seq) {
   slots *s = store->log->slots;
-  if (!s) return append_without_slots(store, batch, first_seq);
+  if (!s) return group_append_alone(store, batch, first_seq);
   waiter w = {.store = store, .batch = batch, .slot = -1};
   sl_status status = SL_OK;
   for (;;) {

@@ -9,6 +9,7 @@ typedef struct group_batch {
   uint32_t count;     /* at least 1 */
   int64_t now_us;     /* the append time of all of them */
   bool relaxed;       /* need not be flushed; a commit is as durable as the strictest append in it */
+  uint32_t copies;    /* how many of them are replays; such a batch commits alone (group_append_alone) */
   bool renumber;      /* some record carries a name that may get a number */
 } group_batch;
 
@@ -18,4 +19,6 @@ bool group_next(sl_slice *rest, sl_slice *record);
 /* Commits the batch, by itself, together with others', or by another's hand, and returns when that is decided.
  * *first_seq is the seq of its first record. Statuses as sl_append_many. Any thread. */
 sl_status group_append(sl_store *store, const group_batch *batch, uint64_t *first_seq);
+/* The same in a transaction of its own. */
+sl_status group_append_alone(sl_store *store, const group_batch *batch, uint64_t *first_seq);
 #endif

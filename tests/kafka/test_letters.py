@@ -151,6 +151,43 @@ class Letters(rig.Rig):
         check.assert_exact(self, store, self.cluster, [topic], gone=self.dead_of(store))
         store.verify()
 
+    def test_replay_brings_every_mended_event_home_once(self):
+        """The topic's limit shrinks under load and is raised again; the agent is killed while the replays go out, and the
+        replay is asked for twice. What is dropped stays away."""
+        store, topic = self.store(), self.topic("evt.mended.v1")
+        self.cluster.topic(topic, 2, max_message_bytes=4000)
+        lines = rig.numbered(60, rnd=self.random)
+        for at in (5, 20, 33, 34, 59):
+            lines[at] = json.dumps({"n": at, "correlation_id": f"k{at % 3}", "pad": f"{self.random.getrandbits(40000):x}"}).encode()
+        store.append_lines(lines, topic=topic)
+        agent = self.agent(store).start()
+        stats = store.wait_settled(90, agent)
+        self.assertEqual((stats["delivered"], stats["dead"]), (55, 5))
+        rig.wait_until("the copies", lambda: (self.letters_of(store) or {}).get("published") == 5, 30)
+        agent.kill()
+        store.call("dlq", "drop", "60", "--reason", "not wanted any more")
+        self.cluster.configure_topic(topic, max_message_bytes=1000000)
+        self.assertEqual(len(store.lines("dlq", "replay", "--all")), 4)
+        store.call("dlq", "replay", "--all", expect=(6,))  # all on their way
+        for turn in range(4):
+            agent.start()
+            if turn:
+                rig.wait_until("the agent to deliver", lambda: "delivering" in agent.log() or store.stats()["dead"] == 0, 30, 0.001)
+            agent.kill()
+        agent.start()
+        rig.wait_until("the replays to arrive", lambda: store.stats()["dead"] == 0, 60)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        stats = store.stats()
+        self.assertIsNone(check.law(stats))
+        self.assertEqual((stats["appended"], stats["delivered"], stats["dropped"]), (60, 59, 1))
+        store.verify()
+        by_id = {e.event_id: e for e in store.events}
+        seen = [r["headers"]["x-event-id"] for r in self.cluster.read(topic)]
+        self.assertEqual(sorted(seen), sorted(i for i, e in by_id.items() if e.seq != 60), "each once, the dropped one never")
+        for record in self.cluster.read(topic):
+            self.assertEqual(base64.b64decode(record["value"]), by_id[record["headers"]["x-event-id"]].value)
+        self.assert_copied_once(store, f"{topic}.dlq", [6, 21, 34, 35, 60])
+
     def test_at_least_once_publishes_too_and_a_drain_does_not_wait(self):
         store, topic = self.store(), self.topic("evt.loose.v1")
         store.append_lines([poison(1), *rig.numbered(10, rnd=self.random)], topic=topic)

@@ -1,0 +1,429 @@
+/* sidelog dlq: what a person does with dead letters. A copy that a replay made is no letter of its own: it is told with
+ * its original. */
+#include "tool.h"
+
+#include "when.h"
+
+#include <inttypes.h>
+#include <pwd.h>
+#include <sidelog/dead.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------- which ones --- */
+
+typedef void letter_fn(void *arg, const sl_record *r);
+
+typedef struct chosen {
+  letter_fn *fn;
+  void *arg;
+  uint64_t count;
+} chosen;
+
+static void originals_only(void *arg, const sl_record *r) {
+  chosen *c = arg;
+  if (r->replay_of)
+    return;
+  c->count++;
+  c->fn(c->arg, r);
+}
+
+/* The letters that the options name, or EVENT: a seq or an event id. EXIT_NOTHING: there are none. */
+static int each_letter(tool *t, letter_fn *fn, void *arg) {
+  sl_query query = SL_QUERY_INIT;
+  query_ids ids;
+  chosen c = {fn, arg, 0};
+  int code = tool_query(t, &query, &ids);
+  if (code != EXIT_DONE)
+    return code;
+  query.states = SL_STATE_BIT(SL_DEAD);
+  char id[SL_ID_MAX];
+  if (t->arg_count > 1) {
+    uint64_t seq;
+    if (number_parse(t->args[1], &seq) && seq > 0) {
+      query.first_seq = query.last_seq = seq;
+    } else {
+      code = tool_resolve(t, SL_ID_EVENT, t->args[1], id);
+      query.event_id = slice_of(id);
+    }
+  }
+  if (code == EXIT_DONE)
+    code = tool_each(t, &query, originals_only, &c, NULL);
+  if (code != EXIT_DONE || c.count > 0)
+    return code;
+  return t->json ? EXIT_NOTHING : tool_fail(t, EXIT_NOTHING, "no dead letter meets these conditions");
+}
+
+static bool names_some(const tool *t) {
+  static const option_id filters[] = {FILTER_OPTIONS, OPT_LIMIT, OPT_ALL};
+  for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
+    if (option_has(&t->given, filters[i]))
+      return true;
+  return t->arg_count > 1;
+}
+
+/* ------------------------------------------------------------------ list --- */
+
+typedef struct group {
+  char *name;
+  uint64_t count;
+  int64_t first_us, last_us;
+} group;
+
+typedef struct groups {
+  tool *t;
+  const char *by;
+  group *list;
+  size_t count, cap;
+  bool failed;
+} groups;
+
+static void name_of_group(const groups *g, const sl_record *r, char *out, size_t cap) {
+  char when[WHEN_MAX];
+  sl_slice name = r->error_class;
+  if (strcmp(g->by, "error") == 0) name = r->error_code;
+  if (strcmp(g->by, "topic") == 0) name = r->topic;
+  if (strcmp(g->by, "type") == 0) name = r->type;
+  if (strcmp(g->by, "time") == 0) {
+    when_local(r->last_failure_us, when, false);
+    name = (sl_slice){when, strlen(when) < 13 ? strlen(when) : 13}; /* the hour */
+  }
+  snprintf(out, cap, "%.*s", (int)name.len, (const char *)name.data);
+}
+
+static void add_to_group(void *arg, const sl_record *r) {
+  groups *g = arg;
+  char name[300];
+  size_t i = 0;
+  name_of_group(g, r, name, sizeof name);
+  while (i < g->count && strcmp(g->list[i].name, name) != 0)
+    i++;
+  if (i == g->cap) {
+    size_t cap = g->cap ? g->cap * 2 : 16;
+    group *more = realloc(g->list, cap * sizeof *more);
+    if (!more) {
+      g->failed = true;
+      return;
+    }
+    g->list = more;
+    g->cap = cap;
+  }
+  if (i == g->count) {
+    g->list[i] = (group){strdup(name), 0, r->last_failure_us, r->last_failure_us};
+    if (!g->list[i].name) {
+      g->failed = true;
+      return;
+    }
+    g->count++;
+  }
+  group *one = &g->list[i];
+  one->count++;
+  if (r->last_failure_us < one->first_us) one->first_us = r->last_failure_us;
+  if (r->last_failure_us > one->last_us) one->last_us = r->last_failure_us;
+}
+
+static int most_first(const void *a, const void *b) {
+  const group *x = a, *y = b;
+  return (x->count < y->count) - (x->count > y->count);
+}
+
+static void put_groups(groups *g) {
+  tool *t = g->t;
+  qsort(g->list, g->count, sizeof *g->list, most_first);
+  if (t->json) {
+    json *j = json_new(&t->out);
+    for (size_t i = 0; i < g->count; i++) {
+      json_open(j);
+      json_words(j, g->by, g->list[i].name);
+      json_u64(j, "letters", g->list[i].count);
+      json_time(j, "first_failure_at", g->list[i].first_us);
+      json_time(j, "last_failure_at", g->list[i].last_us);
+      json_close(j);
+    }
+    json_free(j);
+    return;
+  }
+  static const column columns[] = {{"LETTERS", true, CUT_RIGHT, 9, 9}, {"OF", false, CUT_LEFT, 20, 8},
+                                   {"FIRST", false, CUT_BARE, 0, 2},   {"LAST", false, CUT_BARE, 23, 5}};
+  table *table_ = table_new(&t->out, columns, 4);
+  for (size_t i = 0; i < g->count; i++) {
+    char count[24], first[WHEN_MAX], last[WHEN_MAX];
+    snprintf(count, sizeof count, "%" PRIu64, g->list[i].count);
+    when_local(g->list[i].first_us, first, false);
+    when_local(g->list[i].last_us, last, false);
+    table_cell(table_, STYLE_MAGENTA, slice_of(count));
+    table_cell(table_, STYLE_BOLD, slice_of(g->list[i].name));
+    table_cell(table_, STYLE_DIM, slice_of(first));
+    table_cell(table_, STYLE_DIM, slice_of(last));
+  }
+  table_free(table_);
+}
+
+typedef struct listing {
+  tool *t;
+  json *json;
+  table *table;
+} listing;
+
+static void put_letter(void *arg, const sl_record *r) {
+  listing *l = arg;
+  char when[WHEN_MAX], seq[24], tries[16];
+  if (l->json) {
+    json_record(l->json, r, 0);
+    return;
+  }
+  when_local(r->last_failure_us, when, false);
+  snprintf(seq, sizeof seq, "%" PRIu64, r->seq);
+  snprintf(tries, sizeof tries, "%" PRIu32, r->attempts);
+  table_cell(l->table, STYLE_DIM, slice_of(when));
+  table_cell(l->table, STYLE_PLAIN, slice_of(seq));
+  table_cell(l->table, STYLE_BOLD, r->error_code.len ? r->error_code : r->error_class);
+  table_cell(l->table, STYLE_PLAIN, slice_of(tries));
+  table_cell(l->table, STYLE_PLAIN, r->topic);
+  table_cell(l->table, STYLE_PLAIN, r->event_id);
+}
+
+static int list(tool *t) {
+  const char *by = option_text(&t->given, OPT_BY);
+  if (by) {
+    static const char *const known[] = {"class", "error", "topic", "type", "time"};
+    bool fine = false;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+      fine = fine || strcmp(by, known[i]) == 0;
+    if (!fine)
+      return tool_fail(t, EXIT_USAGE, "--by %s: write class, error, topic, type or time", by);
+    groups g = {.t = t, .by = by};
+    int code = each_letter(t, add_to_group, &g);
+    if (code == EXIT_DONE && g.failed)
+      code = tool_fail(t, EXIT_STORE, "out of memory");
+    if (code == EXIT_DONE)
+      put_groups(&g);
+    for (size_t i = 0; i < g.count; i++)
+      free(g.list[i].name);
+    free(g.list);
+    return code;
+  }
+  static const column columns[] = {{"FAILED", false, CUT_BARE, 23, 6},  {"SEQ", true, CUT_RIGHT, 20, 9},
+                                   {"ERROR", false, CUT_RIGHT, 12, 8},  {"TRIES", true, CUT_RIGHT, 0, 3},
+                                   {"TOPIC", false, CUT_LEFT, 10, 5},   {"EVENT", false, CUT_BARE, 13, 4}};
+  listing l = {.t = t};
+  if (t->json)
+    l.json = json_new(&t->out);
+  else
+    l.table = table_new(&t->out, columns, 6);
+  int code = each_letter(t, put_letter, &l);
+  table_free(l.table);
+  json_free(l.json);
+  return code;
+}
+
+/* ------------------------------------------------------------------ show --- */
+
+static void field(tool *t, const char *name, const char *words) {
+  out_cell(&t->out, STYLE_DIM, name, 13, false);
+  out_safe(&t->out, STYLE_PLAIN, slice_of(words));
+  out_puts(&t->out, "\n");
+}
+
+static void put_redacted(void *arg, sl_slice words, int is_json) {
+  tool *t = arg;
+  (void)is_json;
+  out_safe(&t->out, STYLE_PLAIN, words);
+}
+
+static void redacted(tool *t, const char *name, sl_slice words) {
+  out_cell(&t->out, STYLE_DIM, name, 13, false);
+  (void)sl_redact(words, put_redacted, t);
+  out_puts(&t->out, "\n");
+}
+
+static void moment(tool *t, int64_t us, const char *what, sl_slice more) {
+  char when[WHEN_MAX];
+  if (us <= 0)
+    return;
+  when_local(us, when, true);
+  out_printf(&t->out, "  %s  %s", when, what);
+  out_safe(&t->out, STYLE_PLAIN, more);
+  out_puts(&t->out, "\n");
+}
+
+typedef struct copies {
+  tool *t;
+  uint64_t origin;
+} copies;
+
+static void put_copy(void *arg, const sl_record *r) {
+  copies *c = arg;
+  char what[96];
+  if (r->replay_of != c->origin)
+    return;
+  snprintf(what, sizeof what, "replayed as %" PRIu64 ", %s ", r->seq, sl_state_text(r->state));
+  moment(c->t, r->appended_at_us, what, r->state == SL_DEAD ? r->error_code : slice_of(""));
+}
+
+static void show_letter(void *arg, const sl_record *r) {
+  tool *t = arg;
+  char number[32];
+  snprintf(number, sizeof number, "%" PRIu64, r->seq);
+  field(t, "seq", number);
+  redacted(t, "event", r->event_id);
+  redacted(t, "type", r->type);
+  redacted(t, "topic", r->topic);
+  redacted(t, "class", r->error_class);
+  redacted(t, "code", r->error_code);
+  redacted(t, "error", r->error_text);
+  if (r->key.data)
+    redacted(t, "key", r->key);
+  for (size_t i = 0; i < r->header_count; i++) {
+    out_cell(&t->out, STYLE_DIM, i ? "" : "headers", 13, false);
+    out_safe(&t->out, STYLE_PLAIN, r->headers[i].name);
+    out_puts(&t->out, ": ");
+    if (sl_secret_name(r->headers[i].name))
+      out_puts(&t->out, "[redacted]");
+    else
+      (void)sl_redact(r->headers[i].value, put_redacted, t);
+    out_puts(&t->out, "\n");
+  }
+  out_puts(&t->out, "history\n");
+  moment(t, r->appended_at_us, "appended", slice_of(""));
+  moment(t, r->first_failure_us, "failed first", slice_of(""));
+  snprintf(number, sizeof number, "failed last, try %" PRIu32, r->attempts);
+  moment(t, r->last_failure_us, number, slice_of(""));
+  moment(t, r->settled_at_us, "set aside", slice_of(""));
+  copies c = {t, r->seq};
+  const sl_query query = {.event_id = r->event_id, .topic = r->topic, .first_seq = r->seq + 1};
+  (void)tool_each(t, &query, put_copy, &c, NULL);
+  redacted(t, "value", r->value);
+  out_puts(&t->out, "\n");
+}
+
+static int show(tool *t) {
+  if (t->arg_count < 2)
+    return tool_fail(t, EXIT_USAGE, "dlq show needs EVENT: a seq or an event id");
+  if (!t->json)
+    return each_letter(t, show_letter, t);
+  listing l = {.t = t, .json = json_new(&t->out)};
+  int code = each_letter(t, put_letter, &l);
+  json_free(l.json);
+  return code;
+}
+
+/* -------------------------------------------------------- replay and drop --- */
+
+typedef struct deed {
+  tool *t;
+  bool dry, drop;
+  sl_replay_options options;
+  const char *who, *why;
+  uint64_t *seqs; /* gathered first: a replay appends to the log that is being read */
+  size_t count, cap;
+  bool failed;
+} deed;
+
+static void gather(void *arg, const sl_record *r) {
+  deed *d = arg;
+  if (d->count == d->cap) {
+    size_t cap = d->cap ? d->cap * 2 : 256;
+    uint64_t *more = realloc(d->seqs, cap * sizeof *more);
+    if (!more) {
+      d->failed = true;
+      return;
+    }
+    d->seqs = more;
+    d->cap = cap;
+  }
+  d->seqs[d->count++] = r->seq;
+}
+
+static void tell(deed *d, json *j, uint64_t seq, const char *what, uint64_t copy) {
+  if (j) {
+    json_open(j);
+    json_u64(j, "seq", seq);
+    json_words(j, "result", what);
+    if (copy)
+      json_u64(j, "copy", copy);
+    json_close(j);
+  } else if (copy) {
+    out_printf(&d->t->out, "%" PRIu64 " %s %" PRIu64 "\n", seq, what, copy);
+  } else {
+    out_printf(&d->t->out, "%" PRIu64 " %s\n", seq, what);
+  }
+}
+
+/* Each by itself: where it ends halfway, the same command goes on with what is left. */
+static int perform(deed *d) {
+  json *j = d->t->json ? json_new(&d->t->out) : NULL;
+  int code = EXIT_DONE;
+  for (size_t i = 0; i < d->count && !d->t->out.error; i++) {
+    uint64_t copy = 0;
+    sl_status st = SL_OK;
+    if (d->dry)
+      tell(d, j, d->seqs[i], d->drop ? "would be dropped" : "would be replayed", 0);
+    else if (d->drop)
+      st = sl_dead_drop(d->t->store, d->seqs[i], slice_of(d->who), slice_of(d->why));
+    else
+      st = sl_replay(d->t->store, d->seqs[i], &d->options, &copy);
+    if (st == SL_OK && !d->dry)
+      tell(d, j, d->seqs[i], d->drop ? "dropped" : "replayed as", copy);
+    if (st == SL_OK)
+      continue;
+    if (st != SL_E_BUSY && st != SL_E_LIMIT && st != SL_E_INVALID && st != SL_NOTFOUND) { /* no other will do better */
+      code = tool_fail_status(d->t, st, d->drop ? "cannot drop" : "cannot replay");
+      break;
+    }
+    tool_fail(d->t, EXIT_REJECTED, "%s", sl_last_detail());
+    code = EXIT_REJECTED;
+  }
+  json_free(j);
+  return code;
+}
+
+static int act(tool *t, bool drop) {
+  struct passwd *user = getpwuid(geteuid());
+  uint64_t most = 0;
+  char who[64];
+  snprintf(who, sizeof who, "%s", user ? user->pw_name : "unknown");
+  deed d = {.t = t, .drop = drop, .dry = option_has(&t->given, OPT_DRY_RUN), .who = who,
+            .why = option_text(&t->given, OPT_REASON)};
+  if (!names_some(t))
+    return tool_fail(t, EXIT_USAGE, "dlq %s needs EVENT, a condition, or --all", drop ? "drop" : "replay");
+  if (drop && !d.why)
+    return tool_fail(t, EXIT_USAGE, "dlq drop needs --reason TEXT: it stays with the event");
+  if (!tool_number(t, OPT_MOST, &most))
+    return EXIT_USAGE;
+  d.options.most = most > 1000000 ? 1000000 : (uint32_t)most;
+  int code = each_letter(t, gather, &d);
+  if (code == EXIT_DONE && d.failed)
+    code = tool_fail(t, EXIT_STORE, "out of memory");
+  if (code == EXIT_DONE)
+    code = perform(&d);
+  free(d.seqs);
+  return code;
+}
+
+/* ---------------------------------------------------------------- export --- */
+
+static void export_letter(void *arg, const sl_record *r) {
+  listing *l = arg;
+  json_record(l->json, r, JSON_VALUE | JSON_HEADERS);
+}
+
+static int export(tool *t) {
+  t->json = true;
+  listing l = {.t = t, .json = json_new(&t->out)};
+  int code = each_letter(t, export_letter, &l);
+  json_free(l.json);
+  return code;
+}
+
+int run_dlq(tool *t) {
+  const char *verb = t->args[0];
+  if (strcmp(verb, "list") == 0) return list(t);
+  if (strcmp(verb, "show") == 0) return show(t);
+  if (strcmp(verb, "replay") == 0) return act(t, false);
+  if (strcmp(verb, "drop") == 0) return act(t, true);
+  if (strcmp(verb, "export") == 0) return export(t);
+  return tool_fail(t, EXIT_USAGE, "dlq %s: write list, show, replay, drop or export", verb);
+}
