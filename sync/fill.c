@@ -82,7 +82,7 @@ size_t fill_record_size(const sl_record *r) {
   return size;
 }
 
-typedef enum taken { TAKEN, PAUSED, ENDED } taken;
+typedef enum taken { TAKEN, PAUSED, ENDED, AGAIN } taken;
 
 /* Before the first record of a transaction. */
 static fault begin(agent *a) {
@@ -191,7 +191,7 @@ static taken take_letter(agent *a, const delivery_waiting *w, fault *why) {
   if (fault_is_ok(&no)) no = kafka_produce(a->kafka, &record, tag);
   if (fault_is_ok(&no)) return TAKEN;
   if (kafka_fault_is_queue_full(&no)) return core_queue_full(a->core, size) ? PAUSED : ENDED;
-  return core_refused(a->core, tag, &no, sl_clock_wall_us()) ? TAKEN : ENDED;
+  return core_refused(a->core, tag, &no, sl_clock_wall_us()) ? AGAIN : ENDED;
 }
 
 #define LETTERS_CHUNK 256
@@ -228,6 +228,7 @@ static void letters_slice(uv_idle_t *idle) {
     }
     switch (take_letter(a, w, &why)) {
     case TAKEN: f->list_at++; break;
+    case AGAIN: break;
     case ENDED: fill_end(a, FILL_STOPPED, fault_is_ok(&why) ? NULL : &why); return;
     case PAUSED:
       f->waiting = true;
@@ -275,7 +276,8 @@ static void slice(uv_idle_t *idle) {
       return;
     }
     switch (take(a, r)) {
-    case TAKEN: break;
+    case TAKEN:
+    case AGAIN: break;
     case ENDED: fill_end(a, FILL_STOPPED, NULL); return;
     case PAUSED:
       f->held = r;

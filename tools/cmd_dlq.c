@@ -30,8 +30,8 @@ static void originals_only(void *arg, const sl_record *r) {
   c->fn(c->arg, r);
 }
 
-/* The letters that the options name, or EVENT: a seq or an event id. EXIT_NOTHING: there are none. */
-static int each_letter(tool *t, letter_fn *fn, void *arg) {
+/* The letters that options and conditions name, or EVENT: a seq or an event id; NULL: any. EXIT_NOTHING: none. */
+static int each_letter(tool *t, const char *event, letter_fn *fn, void *arg) {
   sl_query query = SL_QUERY_INIT;
   query_ids ids;
   chosen c = {fn, arg, 0};
@@ -40,12 +40,12 @@ static int each_letter(tool *t, letter_fn *fn, void *arg) {
     return code;
   query.states = SL_STATE_BIT(SL_DEAD);
   char id[SL_ID_MAX];
-  if (t->arg_count > 1) {
+  if (event) {
     uint64_t seq;
-    if (number_parse(t->args[1], &seq) && seq > 0) {
+    if (number_parse(event, &seq) && seq > 0) {
       query.first_seq = query.last_seq = seq;
     } else {
-      code = tool_resolve(t, SL_ID_EVENT, t->args[1], id);
+      code = tool_resolve(t, SL_ID_EVENT, event, id);
       query.event_id = slice_of(id);
     }
   }
@@ -56,12 +56,12 @@ static int each_letter(tool *t, letter_fn *fn, void *arg) {
   return t->json ? EXIT_NOTHING : tool_fail(t, EXIT_NOTHING, "no dead letter meets these conditions");
 }
 
-static bool names_some(const tool *t) {
+static bool names_some(const tool *t, const char *event) {
   static const option_id filters[] = {FILTER_OPTIONS, OPT_LIMIT, OPT_ALL};
   for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
     if (option_has(&t->given, filters[i]))
       return true;
-  return t->arg_count > 1;
+  return event || t->arg_count > 0;
 }
 
 /* ------------------------------------------------------------------ list --- */
@@ -185,7 +185,7 @@ static void put_letter(void *arg, const sl_record *r) {
   table_cell(l->table, STYLE_PLAIN, r->event_id);
 }
 
-static int list(tool *t) {
+static int list(tool *t, const char *event) {
   const char *by = option_text(&t->given, OPT_BY);
   if (by) {
     static const char *const known[] = {"class", "error", "topic", "type", "time"};
@@ -195,7 +195,7 @@ static int list(tool *t) {
     if (!fine)
       return tool_fail(t, EXIT_USAGE, "--by %s: write class, error, topic, type or time", by);
     groups g = {.t = t, .by = by};
-    int code = each_letter(t, add_to_group, &g);
+    int code = each_letter(t, event, add_to_group, &g);
     if (code == EXIT_DONE && g.failed)
       code = tool_fail(t, EXIT_STORE, "out of memory");
     if (code == EXIT_DONE)
@@ -213,7 +213,7 @@ static int list(tool *t) {
     l.json = json_new(&t->out);
   else
     l.table = table_new(&t->out, columns, 6);
-  int code = each_letter(t, put_letter, &l);
+  int code = each_letter(t, event, put_letter, &l);
   table_free(l.table);
   json_free(l.json);
   return code;
@@ -221,7 +221,7 @@ static int list(tool *t) {
 
 /* ------------------------------------------------------------------ show --- */
 
-static void field(tool *t, const char *name, const char *words) {
+static void put_field(tool *t, const char *name, const char *words) {
   out_cell(&t->out, STYLE_DIM, name, 13, false);
   out_safe(&t->out, STYLE_PLAIN, slice_of(words));
   out_puts(&t->out, "\n");
@@ -267,7 +267,7 @@ static void show_letter(void *arg, const sl_record *r) {
   tool *t = arg;
   char number[32];
   snprintf(number, sizeof number, "%" PRIu64, r->seq);
-  field(t, "seq", number);
+  put_field(t, "seq", number);
   redacted(t, "event", r->event_id);
   redacted(t, "type", r->type);
   redacted(t, "topic", r->topic);
@@ -299,13 +299,13 @@ static void show_letter(void *arg, const sl_record *r) {
   out_puts(&t->out, "\n");
 }
 
-static int show(tool *t) {
-  if (t->arg_count < 2)
+static int show(tool *t, const char *event) {
+  if (!event)
     return tool_fail(t, EXIT_USAGE, "dlq show needs EVENT: a seq or an event id");
   if (!t->json)
-    return each_letter(t, show_letter, t);
+    return each_letter(t, event, show_letter, t);
   listing l = {.t = t, .json = json_new(&t->out)};
-  int code = each_letter(t, put_letter, &l);
+  int code = each_letter(t, event, put_letter, &l);
   json_free(l.json);
   return code;
 }
@@ -380,21 +380,21 @@ static int perform(deed *d) {
   return code;
 }
 
-static int act(tool *t, bool drop) {
+static int act(tool *t, const char *event, bool drop) {
   struct passwd *user = getpwuid(geteuid());
   uint64_t most = 0;
   char who[64];
   snprintf(who, sizeof who, "%s", user ? user->pw_name : "unknown");
   deed d = {.t = t, .drop = drop, .dry = option_has(&t->given, OPT_DRY_RUN), .who = who,
             .why = option_text(&t->given, OPT_REASON)};
-  if (!names_some(t))
+  if (!names_some(t, event))
     return tool_fail(t, EXIT_USAGE, "dlq %s needs EVENT, a condition, or --all", drop ? "drop" : "replay");
   if (drop && !d.why)
     return tool_fail(t, EXIT_USAGE, "dlq drop needs --reason TEXT: it stays with the event");
   if (!tool_number(t, OPT_MOST, &most))
     return EXIT_USAGE;
   d.options.most = most > 1000000 ? 1000000 : (uint32_t)most;
-  int code = each_letter(t, gather, &d);
+  int code = each_letter(t, event, gather, &d);
   if (code == EXIT_DONE && d.failed)
     code = tool_fail(t, EXIT_STORE, "out of memory");
   if (code == EXIT_DONE)
@@ -410,20 +410,32 @@ static void export_letter(void *arg, const sl_record *r) {
   json_record(l->json, r, JSON_VALUE | JSON_HEADERS);
 }
 
-static int export(tool *t) {
+static int export_all(tool *t, const char *event) {
   t->json = true;
   listing l = {.t = t, .json = json_new(&t->out)};
-  int code = each_letter(t, export_letter, &l);
+  int code = each_letter(t, event, export_letter, &l);
   json_free(l.json);
   return code;
 }
 
 int run_dlq(tool *t) {
-  const char *verb = t->args[0];
-  if (strcmp(verb, "list") == 0) return list(t);
-  if (strcmp(verb, "show") == 0) return show(t);
-  if (strcmp(verb, "replay") == 0) return act(t, false);
-  if (strcmp(verb, "drop") == 0) return act(t, true);
-  if (strcmp(verb, "export") == 0) return export(t);
+  const char *verb = t->args[0], *event = NULL;
+  t->args++;
+  t->arg_count--;
+  if (t->arg_count > 0 && !strpbrk(t->args[0], "=<>!~")) { /* no condition */
+    event = t->args[0];
+    t->args++;
+    t->arg_count--;
+  }
+  if (strcmp(verb, "list") == 0)
+    return list(t, event);
+  if (strcmp(verb, "show") == 0)
+    return show(t, event);
+  if (strcmp(verb, "replay") == 0)
+    return act(t, event, false);
+  if (strcmp(verb, "drop") == 0)
+    return act(t, event, true);
+  if (strcmp(verb, "export") == 0)
+    return export_all(t, event);
   return tool_fail(t, EXIT_USAGE, "dlq %s: write list, show, replay, drop or export", verb);
 }

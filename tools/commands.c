@@ -121,7 +121,7 @@ const command command_table[] = {
    "sidelog status\n"
    "sidelog status --json || alert",
    NULL, 0, 0, NEED_STORE, run_status},
-  {"dlq", "list|show|replay|drop|export [EVENT]", "dead letters: see them, send them again, give them up",
+  {"dlq", "list|show|replay|drop|export [EVENT] [FIELD=VALUE]...", "dead letters: see them, send them again, give them up",
    "Dead letters are events that cannot be delivered as they are. EVENT is a seq or\n"
    "an event id (a unique prefix); conditions are those of `sidelog query`.\n"
    "\n"
@@ -138,7 +138,7 @@ const command command_table[] = {
    "sidelog dlq replay --topic 'orders.*' --dry-run\n"
    "sidelog dlq replay --all\n"
    "sidelog dlq drop 1041 --reason 'test data'",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_BY, OPT_ALL, OPT_DRY_RUN, OPT_REASON, OPT_MOST), 1, 2, NEED_STORE, run_dlq},
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_BY, OPT_ALL, OPT_DRY_RUN, OPT_REASON, OPT_MOST), 1, ANY_NUMBER, NEED_STORE, run_dlq},
   {"export", "[FIELD=VALUE]...", "whole events, as JSON lines or in other tools' formats",
    "Writes events with headers and value, one JSON object a line, in order of seq;\n"
    "conditions as in `sidelog query`. A value that is JSON stands under \"value\" as\n"

@@ -215,7 +215,7 @@ void core_begun(core *c);
 /* The producer's queue is full: takes the last offer back; offer the same record again after deliveries. True:
  * deliveries are outstanding, wait for them; false: none are, so the record does not fit the queue: end the FILL. */
 bool core_queue_full(core *c, size_t size);
-/* The handle refused the record just offered. True: go on offering. False: end the FILL. */
+/* The handle refused the record just offered. True: go on offering (a letter: with the same one). False: end the FILL. */
 bool core_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us);
 /* A delivery report. Reports of earlier transactions are ignored. */
 void core_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, const fault *why);

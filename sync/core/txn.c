@@ -285,7 +285,8 @@ core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size
   const bool tried = tp->letter_trial.seq == number;
   const size_t most = c->letters_narrow.events ? c->letters_narrow.events : (size_t)c->config.txn_max_events;
   const bool full = t->bytes + size > c->target_bytes || !flow_has_room(c, size);
-  if (t->produced > 0 && (tried || t->produced >= most || c->book_failures || full)) return stop(t, true);
+  const bool alone = tried && !tp->letter_trial.condemned; /* the broker refused it once: no other shall suffer */
+  if (t->produced > 0 && (alone || t->produced >= most || c->book_failures || full)) return stop(t, true);
   slot *s = add_slot(t, number, tp, SL_VERDICT_SENT);
   if (!s) return stop(t, true);
   *slim = tried || (tp->max_message_bytes > 0 && size > (uint64_t)tp->max_message_bytes);
@@ -296,7 +297,7 @@ core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size
   t->bytes += size;
   flow_take(c, size, 1);
   *tag = (uint64_t)t->number << 32 | (uint64_t)(t->count - 1);
-  if (tried) stop(t, true);
+  if (alone) stop(t, true);
   return OFFER_PRODUCE;
 }
 
@@ -353,8 +354,8 @@ bool txn_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us) {
     take_back(c, 0);
     if (why->scope == SCOPE_TOPIC) topic_sicken(c, tp, why);
     else blame_letter(c, tp, number, why);
-    stop(t, true); /* the next look begins with it */
-    return false;
+    if (tp->letter_trial.seq == number) tp->letter_trial.condemned = true; /* to go without its value, in company */
+    return true;
   }
   if (why->scope == SCOPE_RECORD && why->class_ != CLASS_NON_RETRYABLE_IDEMPOTENCY) {
     if (retry_rule_of(why->class_).budget == 0 && add_letter(c, index, why, 1, wall_us, wall_us)) {

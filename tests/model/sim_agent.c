@@ -257,7 +257,8 @@ static bool fill_letter(sim *s, sim_agent *a, uint64_t number) {
       a->fill_waiting = true;
       return false;
     }
-    if (!full && (fault_is_ok(&why) || core_refused(a->core, tag, &why, s->now_us))) return true;
+    if (!full && fault_is_ok(&why)) return true;
+    if (!full && core_refused(a->core, tag, &why, s->now_us)) return fill_letter(s, a, number);
   }
   done(s, a, (core_event){.fill_end = FILL_STOPPED});
   return false;
