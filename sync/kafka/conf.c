@@ -33,7 +33,7 @@ static const property common_defaults[] = {
   {"socket.keepalive.enable", "true"},
   {"socket.nagle.disable", "true"},
   {"reconnect.backoff.ms", "100"},
-  {"reconnect.backoff.max.ms", "2000"},
+  {"reconnect.backoff.max.ms", "1000"},
   {"message.max.bytes", "16908288"},
 };
 
