@@ -1,4 +1,4 @@
-#include "tool.h"
+#include "status_view.h"
 
 #include "health.h"
 #include "law.h"
@@ -40,7 +40,7 @@ static void note_dead(look *l, const sl_record *r, bool unicode) {
   text_add_safe(&l->newest_dead, topic_short(r->topic), unicode);
 }
 
-static sl_status look_around(tool *t, look *l, char **report) {
+sl_status status_look(tool *t, look *l, char **report) {
   sl_query dead = {.states = SL_STATE_BIT(SL_DEAD), .flags = SL_QUERY_NEWEST, .limit = 1};
   sl_status st = sl_stats_get(t->store, &l->stats);
   if (st != SL_OK)
@@ -112,7 +112,7 @@ static void head(tool *t, uint32_t troubles) {
   text_free(&verdict);
 }
 
-static void to_people(tool *t, const look *l, uint32_t troubles) {
+void status_people(tool *t, const look *l, uint32_t troubles) {
   output *o = &t->out;
   text words = {0};
   uint32_t agent = 1u << TROUBLE_NO_AGENT | 1u << TROUBLE_SILENT,
@@ -223,14 +223,14 @@ static void to_json(tool *t, const look *l, uint32_t troubles, const char *repor
 int run_status(tool *t) {
   look l = {.now_us = t->now_us};
   char *report = NULL;
-  sl_status st = look_around(t, &l, &report);
+  sl_status st = status_look(t, &l, &report);
   if (st != SL_OK)
     return tool_fail_status(t, st, "cannot read the books");
   uint32_t troubles = health_judge(&l);
   if (t->json)
     to_json(t, &l, troubles, report);
   else
-    to_people(t, &l, troubles);
+    status_people(t, &l, troubles);
   text_free(&l.newest_dead);
   free(report);
   return troubles ? EXIT_WRONG : EXIT_DONE;

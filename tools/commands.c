@@ -139,6 +139,13 @@ const command command_table[] = {
    "sidelog dlq replay --all\n"
    "sidelog dlq drop 1041 --reason 'test data'",
    OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_BY, OPT_ALL, OPT_DRY_RUN, OPT_REASON, OPT_MOST), 1, ANY_NUMBER, NEED_STORE, run_dlq},
+  {"top", "", "a live view: status, rates, the slowest steps",
+   "Shows every second what `sidelog status` says, how many events a second are\n"
+   "appended and delivered, and which steps from one event type to the next are the\n"
+   "slowest in the newest 5,000 events, until interrupted; then the terminal is as it\n"
+   "was. Without a terminal it looks once.",
+   "sidelog top",
+   NULL, 0, 0, NEED_STORE, run_top},
   {"export", "[FIELD=VALUE]...", "whole events, as JSON lines or in other tools' formats",
    "Writes events with headers and value, one JSON object a line, in order of seq;\n"
    "conditions as in `sidelog query`. A value that is JSON stands under \"value\" as\n"

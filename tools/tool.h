@@ -149,6 +149,7 @@ int run_export(tool *t);
 int run_status(tool *t);
 int run_help(tool *t);
 int run_check(tool *t);
+int run_top(tool *t);
 int run_diff(tool *t);
 int run_completion(tool *t);
 int run_stats_hops(tool *t); /* stats --hops */
