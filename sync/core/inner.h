@@ -24,7 +24,11 @@ typedef struct trial {
 
 /* Narrowing down what breaks the transactions of one reader: at most so many records a transaction, doubling
  * with each success, until the reader has passed what was in the transaction that failed. */
-typedef struct narrow { size_t events; uint64_t to; } narrow; /* events 0: off */
+typedef struct narrow {
+  size_t events;           /* 0: off */
+  uint64_t to;
+  uint32_t mute;           /* its transactions in a row that failed and did not say why */
+} narrow;
 
 typedef struct topic {
   char *name;              /* NUL-terminated, owned */
@@ -172,7 +176,6 @@ struct core {
   bool letters_last;       /* they had the last turn */
 
   narrow narrow, letters_narrow; /* of the main reader, and of letters; lanes have their own */
-  uint32_t mute, letters_mute; /* transactions in a row that failed and did not say why */
 
   flow flow;
   int64_t closed_us;       /* no transaction for so long: not the time of day; 0: now */

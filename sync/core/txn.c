@@ -558,7 +558,7 @@ static void blame_topic(core *c) {
  * the abort is fatal (seen). Once is bad luck; again, it is looked for as any other culprit. */
 static void blame_mute(core *c) {
   txn *t = &c->txn;
-  uint32_t *mute = t->copies ? &c->letters_mute : &c->mute;
+  uint32_t *mute = &narrow_of(c)->mute;
   if (t->failed == 0 || t->named || c->stale || ++*mute < 2) return;
   if (!only_topic(t)) narrow_down(c);
   else if (*mute >= 4) topic_sicken(c, only_topic(t), &c->last_fault);
@@ -667,9 +667,9 @@ void txn_settled(core *c) {
       tp->refused_us = tp->refused_at_us = tp->refused_wall_us = 0;
     }
   narrow *n = narrow_of(c);
+  n->mute = c->refusals = 0;
   if (n->events && t->produced >= n->events && t->failed == 0) n->events *= 2;
   if (t->looked_to >= n->to) *n = (narrow){0};
-  *(t->copies ? &c->letters_mute : &c->mute) = c->refusals = 0;
   c->failures = 0; /* not for a claim: it says nothing of the transactions that failed before it */
 }
 
