@@ -68,6 +68,8 @@ static void status_field(tool *t, const sl_record *r) {
       text_printf(&words, " at offset %" PRId64, r->offset);
     else
       text_puts(&words, ", offset not told by the broker");
+    if (r->topic_recreated)
+      text_puts(&words, " of a topic since deleted and created again");
   } else if (r->state == SL_DEAD || r->state == SL_DROPPED) {
     text_puts(&words, ": ");
     text_add_safe(&words, r->error_code, t->out.term.unicode);

@@ -237,6 +237,8 @@ void json_record(json *j, const sl_record *r, int parts) {
       json_i64(j, "offset", r->offset);
     else
       json_null(j, "offset");
+    if (r->topic_recreated)
+      json_bool(j, "topic_recreated", true);
   }
   if (r->occurred_at_us)
     json_time(j, "occurred_at", r->occurred_at_us);

@@ -137,6 +137,8 @@ void record_place(text *out, const sl_record *r, bool with_offset, bool unicode)
       text_printf(out, "[%" PRId32 "]@%" PRId64, r->partition, r->offset);
     else if (with_offset && r->partition >= 0)
       text_printf(out, "[%" PRId32 "]", r->partition);
+    if (with_offset && r->topic_recreated)
+      text_puts(out, " (of a topic since deleted)");
     break;
   case SL_DUPLICATE: text_printf(out, "of %" PRIu64, r->duplicate_of); break;
   case SL_DEAD:

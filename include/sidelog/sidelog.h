@@ -296,6 +296,8 @@ typedef struct sl_record {
   int64_t first_failure_us, last_failure_us; /* SL_DEAD; else 0 */
   uint64_t replay_of;      /* this is a copy of that dead event, to be delivered in its place (sl_replay); 0: it is not */
   sl_slice dropped_by, drop_reason; /* SL_DROPPED by a person (sl_dead_drop); else empty */
+  int topic_recreated;     /* 1: SL_SENT, to a topic of this name that was deleted and created again since: what lies
+                              at its partition and offset now, if anything, is another record */
 } sl_record;
 
 /* ----------------------------------------------------------------- query --- */

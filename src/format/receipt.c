@@ -218,3 +218,36 @@ sl_status sl_letter_decode(sl_slice bytes, sl_letter *letter) {
   *letter = l;
   return SL_OK;
 }
+
+/* ----------------------------------------------------------- recreations --- */
+
+enum { RECREATION_HEAD = 32 };
+
+size_t sl_recreation_encode(const sl_recreation *mark, uint8_t out[SL_RECREATION_MOST]) {
+  const size_t len = RECREATION_HEAD + mark->topic.len;
+  if (mark->topic.len == 0 || len > SL_RECREATION_MOST) return 0;
+  memset(out, 0, RECREATION_HEAD);
+  sl_put_u64(out + 8, mark->attempt);
+  sl_put_u64(out + 16, mark->seq);
+  sl_put_u64(out + 24, (uint64_t)mark->noticed_us);
+  memcpy(out + RECREATION_HEAD, mark->topic.data, mark->topic.len);
+  frame_seal(out, len, VERSION);
+  return len;
+}
+
+sl_status sl_recreation_decode(sl_slice bytes, sl_recreation *mark) {
+  static const char what[] = "note of a recreated topic";
+  const uint8_t *p = bytes.data;
+  sl_status status = frame_check(bytes, RECREATION_HEAD, true, VERSION, what);
+  if (status != SL_OK) return status;
+  if (p[1] | p[2] | p[3]) return frame_damaged(what, "a field of its header is out of range");
+  if (bytes.len == RECREATION_HEAD || bytes.len > SL_RECREATION_MOST)
+    return frame_damaged(what, "its topic has not 1 to 255 bytes");
+  *mark = (sl_recreation){.attempt = sl_get_u64(p + 8), .seq = sl_get_u64(p + 16), .noticed_us = (int64_t)sl_get_u64(p + 24),
+                          .topic = SL_BYTES(p + RECREATION_HEAD, bytes.len - RECREATION_HEAD)};
+  return SL_OK;
+}
+
+bool sl_recreation_covers(const sl_recreation *mark, uint64_t attempt, uint64_t seq) {
+  return attempt < mark->attempt || (attempt == mark->attempt && seq < mark->seq);
+}

@@ -59,4 +59,17 @@ typedef struct sl_letter {
 sl_status sl_letter_encode(const sl_letter *letter, sl_buf *out);
 /* Slices point into bytes. SL_E_CORRUPT, SL_E_VERSION. */
 sl_status sl_letter_decode(sl_slice bytes, sl_letter *letter);
+
+/* A topic was deleted and created again: what was sent before lies no longer where its receipts say. */
+typedef struct sl_recreation {
+  uint64_t attempt, seq;     /* receipts of attempts below it, and those of itself below seq, are of the topic that is gone */
+  int64_t noticed_us;        /* wall clock */
+  sl_slice topic;            /* 1 to 255 bytes */
+} sl_recreation;
+#define SL_RECREATION_MOST (32u + 255u)
+/* Writes it to `out` and says how many bytes that are; 0: the topic's name is empty or too long. */
+size_t sl_recreation_encode(const sl_recreation *mark, uint8_t out[SL_RECREATION_MOST]);
+/* The topic points into bytes. SL_E_CORRUPT, SL_E_VERSION. */
+sl_status sl_recreation_decode(sl_slice bytes, sl_recreation *mark);
+bool sl_recreation_covers(const sl_recreation *mark, uint64_t attempt, uint64_t seq);
 #endif

@@ -351,7 +351,7 @@ sl_status book_view_fate(book_view *view, uint64_t seq, sl_slice topic, book_fat
     fate->state = SL_SENT;
     fate->partition = receipt.partition;
     fate->offset = receipt.place;
-    return SL_OK;
+    return book_recreated(view, topic, head.attempt, seq, &fate->topic_recreated);
   case SL_VERDICT_DUPLICATE:
     fate->state = SL_DUPLICATE;
     fate->duplicate_of = (uint64_t)receipt.place;

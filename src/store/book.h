@@ -34,6 +34,7 @@ typedef struct book_fate {
   int64_t settled_us;
   int32_t partition;
   int64_t offset;
+  bool topic_recreated;  /* SENT: to a topic of that name that was deleted since */
   uint64_t duplicate_of;
   sl_letter letter;      /* DEAD, DROPPED; slices valid until the view closes */
 } book_fate;

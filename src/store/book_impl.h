@@ -29,6 +29,10 @@ enum { BOOK_META, BOOK_RECEIPTS, BOOK_SPARSE, BOOK_DEAD, BOOK_CURSORS, BOOK_NOTE
 #define BOOK_TOTALS_SIZE 40u
 #define BOOK_TOTALS_MOST 48u
 
+/* Notes of topics that were deleted and created again (recreated.c). */
+#define BOOK_RECREATED_PREFIX "recreated-"
+#define BOOK_RECREATED_NAME_LEN 26u
+
 struct sl_book {
   sl_store *store;
   db_env *env;
@@ -44,6 +48,7 @@ struct book_view {
   bool has_intent;
   uint64_t intent_seq, intent_attempt;
   book_totals totals;
+  int recreated_known;       /* are there notes of recreated topics? 0: not looked yet, 1: no, 2: yes */
   sl_lane lanes[SL_LANES_MAX];
 };
 
@@ -71,5 +76,12 @@ sl_status book_lane_each(book_view *view, uint64_t last, book_lane_fn *fn, void 
  * counted in *damaged (with its detail set) and passed over. */
 sl_status book_scan(book_view *view, uint64_t *from, uint64_t max, book_receipt_fn *fn, void *arg,
                     uint64_t *damaged);
+
+bool book_recreated_is(sl_slice name); /* is it the name of such a note? */
+/* Decodes it and compares its name. SL_E_CORRUPT, SL_E_VERSION. */
+sl_status book_recreated_check(sl_slice name, sl_slice value, sl_recreation *mark);
+sl_status book_recreated_put(db_txn *txn, const sl_recreation *mark);
+/* Does the receipt that the attempt wrote for the event point into a topic that is gone? */
+sl_status book_recreated(book_view *view, sl_slice topic, uint64_t attempt, uint64_t seq, bool *covered);
 
 #endif

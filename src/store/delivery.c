@@ -196,6 +196,10 @@ static void write_intent(db_txn *txn, const sl_delivery *d, const delivery_attem
   const uint64_t number = attempt->progress.attempt;
   write_plan(txn, d, plan);
   outbox_intend(txn, attempt);
+  for (size_t i = 0; i < attempt->recreated_count; i++) {
+    const delivery_recreated *r = &attempt->recreated[i];
+    book_recreated_put(txn, &(sl_recreation){number, r->seq, sl_clock_wall_us(), r->topic});
+  }
   book_meta_put(txn, BOOK_KEY_INTENT, sl_buf_slice(&plan->progress));
   book_meta_put(txn, BOOK_KEY_INTENT_TOTALS, (sl_slice){totals, len + 1});
   book_meta_put(txn, BOOK_KEY_ATTEMPT, db_u64(&number));

@@ -78,6 +78,11 @@ typedef struct delivery_copy { /* of a dead letter, on its dead-letter topic */
   bool gone;                 /* it was not published: there is nothing to publish any more */
 } delivery_copy;
 
+typedef struct delivery_recreated { /* a topic that was deleted and created again, as the attempt knows by now */
+  sl_slice topic;
+  uint64_t seq;              /* its events of this attempt below it, and all of earlier ones, went to the old one */
+} delivery_recreated;
+
 typedef struct delivery_attempt {
   sl_progress progress;      /* attempt = last_attempt + 1 */
   const delivery_verdict *verdicts;      /* of (cursor, progress.seq], ascending, one for every record */
@@ -86,6 +91,8 @@ typedef struct delivery_attempt {
   size_t lane_count;
   const delivery_copy *copies;           /* ascending; dlq_no is the cursor's and one more for each not gone */
   size_t copy_count;
+  const delivery_recreated *recreated;   /* noted with the intent, and true also if the attempt comes to nothing */
+  size_t recreated_count;
   bool marked;               /* the progress is written to the broker as a marker (exactly-once) */
 } delivery_attempt;
 

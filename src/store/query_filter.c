@@ -63,6 +63,7 @@ sl_status query_set_fate(sl_record *r, snapshot *snap, const book_fate *fate) {
   r->settled_at_us = fate->settled_us;
   r->partition = fate->state == SL_SENT ? fate->partition : -1;
   r->offset = fate->state == SL_SENT ? fate->offset : -1;
+  r->topic_recreated = fate->state == SL_SENT && fate->topic_recreated;
   r->duplicate_of = fate->duplicate_of;
   if (fate->state == SL_DEAD || fate->state == SL_DROPPED) {
     r->attempts = fate->letter.attempts;

@@ -58,6 +58,13 @@ static void copy_cursors(settler *s, uint64_t last_seq) {
 static void copy_notes(settler *s) {
   for (size_t i = 0; i < s->r->book.notes.count; i++) {
     const repair_pair *p = &s->r->book.notes.list[i];
+    const sl_slice name = sl_slice_of(p->key);
+    sl_recreation mark;
+    if (book_recreated_is(name) && book_recreated_check(name, sl_buf_slice(&p->value), &mark) == SL_E_CORRUPT) {
+      repair_tell(s->r, SL_REPAIR_DELIVERY, 0, 0, "a note of a topic that was deleted and created again is damaged "
+                  "and left out: receipts from before no longer say so");
+      continue;
+    }
     if (*p->key && strlen(p->key) <= 64 && p->value.len <= 4096)
       db_put(s->txn, BOOK_NOTES, sl_slice_of(p->key), sl_buf_slice(&p->value));
   }

@@ -256,6 +256,26 @@ static sl_status check_cursors(verifier *v) {
   return status;
 }
 
+static sl_status check_recreated(verifier *v) {
+  book_view *book;
+  db_cur *cur = NULL;
+  sl_slice key = sl_slice_of(BOOK_RECREATED_PREFIX), value;
+  sl_status status = book_view_open(v->store, &book);
+  if (status != SL_OK) return status;
+  status = db_cur_open(book->txn, BOOK_NOTES, &cur);
+  if (status == SL_OK) status = db_cur_move(cur, DB_SEEK, &key, &value);
+  for (; status == SL_OK && book_recreated_is(key); status = db_cur_move(cur, DB_NEXT, &key, &value)) {
+    sl_recreation mark;
+    const sl_status form = book_recreated_check(key, value, &mark);
+    if (form != SL_OK && form != SL_E_CORRUPT) status = form;
+    if (form == SL_E_CORRUPT) verify_problem(v, &v->report.receipt_errors, "%s", sl_last_detail());
+    if (status != SL_OK) break;
+  }
+  db_cur_close(cur);
+  book_view_close(book);
+  return status == SL_NOTFOUND ? SL_OK : status;
+}
+
 sl_status verify_book(verifier *v) {
   log_view *log;
   sl_status status = each_entry(v, BOOK_RECEIPTS, check_block, 0);
@@ -265,5 +285,6 @@ sl_status verify_book(verifier *v) {
   const uint64_t first_seq = log_view_head(log)->first_seq;
   log_view_close(log);
   status = each_entry(v, BOOK_DEAD, check_letter, first_seq);
+  if (status == SL_OK) status = check_recreated(v);
   return status == SL_OK ? check_cursors(v) : status;
 }

@@ -48,6 +48,7 @@ void core_free(core *c) {
   txn_free(c);
   free(c->lanes);
   free(c->copies);
+  free(c->recreated);
   sl_buf_free(&c->cursor_bytes);
   sl_buf_free(&c->intent_bytes);
   sl_buf_free(&c->marker_bytes);
@@ -146,6 +147,11 @@ static void do_flush(core *c, core_actions *out) {
   }
   core_action *a = act(c, out, PHASE_FLUSH, OP_FLUSH);
   if (c->config.exactly_once) a->marker = sl_buf_slice(&c->marker);
+}
+
+static void do_intent(core *c, core_actions *out) {
+  txn_note_recreated(c);
+  act(c, out, PHASE_INTENT, OP_INTENT);
 }
 
 static void do_fill(core *c, core_actions *out, topic *lane) {
@@ -352,7 +358,7 @@ static void fail(core *c, core_actions *out, const fault *why) {
     txn_cut_at_failure(c);
     c->destroy_after_settle = true; /* later records must not pass the failed one */
     if (scope == SCOPE_CLUSTER) c->park = PARK_REFUSED;
-    if (t->count > 0 && txn_seal(c)) act(c, out, PHASE_INTENT, OP_INTENT);
+    if (t->count > 0 && txn_seal(c)) do_intent(c, out);
     else do_destroy(c, out, c->park ? PHASE_PARKED : PHASE_BACKOFF);
   } else if (scope == SCOPE_CLUSTER) {
     do_park(c, out, PARK_REFUSED);
@@ -533,7 +539,7 @@ static void done_flush(core *c, const core_event *e, core_actions *out) {
                         .name = "FLUSH_TIMED_OUT", .text = "not every record was acknowledged in time"};
     fail(c, out, &late);
   } else {
-    act(c, out, PHASE_INTENT, OP_INTENT);
+    do_intent(c, out);
   }
 }
 
@@ -575,6 +581,7 @@ static void done_intent(core *c, const core_event *e, core_actions *out) {
     return;
   }
   c->book_failures = 0;
+  txn_noted(c);
   if (!c->config.exactly_once) {
     finish(c, out);
     return;

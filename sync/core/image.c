@@ -28,7 +28,8 @@ bool core_image_save(const core *c, sl_buf *out) {
   plain.attempt = (delivery_attempt){0}; /* of a transaction that is over */
   plain.lanes = NULL;
   plain.copies = NULL;
-  plain.lane_cap = plain.copy_cap = 0;
+  plain.recreated = NULL;
+  plain.lane_cap = plain.copy_cap = plain.recreated_cap = 0;
   plain.cursor_bytes = plain.intent_bytes = plain.marker_bytes = plain.marker_there = plain.marker = (sl_buf){0};
   plain.history = NULL;
   save_bytes(out, &plain, sizeof plain);

@@ -30,6 +30,8 @@ typedef struct narrow {
   uint32_t mute;           /* its transactions in a row that failed and did not say why */
 } narrow;
 
+#define SEEN_PLACES 12 /* as many partitions are watched at once, in each topic */
+
 typedef struct topic {
   char *name;              /* NUL-terminated, owned */
   size_t len;
@@ -52,8 +54,12 @@ typedef struct topic {
   int64_t refused_wall_us; /* the first of them */
   int64_t refused_at_us;   /* the last of them, monotonic; 0: the brokers were away since */
   int64_t refused_us;      /* the time between them, as far as it counts */
-  int32_t seen_partition;  /* one of those it has delivered to, plus one (0: none), and the last offset there: offsets */
-  int64_t seen_offset;     /* that go back are those of another topic by the same name */
+  /* The last offsets of partitions that it was delivered to, by number modulo SEEN_PLACES: offsets that go back are
+     those of another topic by the same name. */
+  struct { int32_t partition; /* plus one; 0: none */ int64_t offset; } seen[SEEN_PLACES];
+  bool back;               /* they went back, and the book does not say so yet: */
+  uint32_t back_txn;       /* in the transaction of this number, */
+  uint64_t back_seq;       /* from this seq on */
   bool expire;             /* the oldest events of its lane are to be set aside now */
   trial letter_trial;      /* of a dead letter's copy, where this is a dead-letter topic; seq: its number */
   /* Lane as the transaction in hand would leave it. */
@@ -121,6 +127,7 @@ typedef struct txn {
   size_t why_slot;
   size_t named;            /* failures that say more than _PURGE */
   bool transport;          /* a transport error since the commit or abort began */
+  bool watched;            /* its offsets have been looked at */
   int64_t op_us;           /* when that began */
 } txn;
 
@@ -163,6 +170,8 @@ struct core {
   delivery_attempt attempt;
   delivery_copy *copies;   /* of the attempt */
   size_t copy_cap;
+  delivery_recreated *recreated; /* of the attempt */
+  size_t recreated_cap;
   sl_lane *lanes;          /* of the attempt, sorted */
   size_t lane_cap;
   sl_buf marker;           /* the attempt's progress, encoded */
@@ -239,6 +248,11 @@ void txn_reset(core *c);
 void txn_free(core *c);
 /* Turns the transaction into c->attempt and c->marker. False: out of memory. */
 bool txn_seal(core *c);
+/* Before the intent, when it is known where everything lies: adds to the attempt which topics were created again. That
+ * stays until the book has it. */
+void txn_note_recreated(core *c);
+/* The book has the attempt, with what it says of topics that were created again. */
+void txn_noted(core *c);
 /* Its events go to a lane from here on; it is tried again in probe_us. */
 void topic_sicken(core *c, topic *tp, const fault *why);
 /* The brokers were away, or the host slept: the time since the last refusal does not count. */

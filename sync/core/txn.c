@@ -428,6 +428,56 @@ static bool seal_copies(core *c) {
   return true;
 }
 
+/* Offsets of a partition only ascend. Where they do not, the topic was deleted and created again since (or a broker lost
+ * records that it had acknowledged): receipts from before tell of places that are gone. */
+static void watch_offset(core *c, topic *tp, const delivery_verdict *v) {
+  const size_t at = (size_t)v->partition % SEEN_PLACES;
+  if (tp->seen[at].partition == v->partition + 1 && v->place <= tp->seen[at].offset) {
+    c->offsets_back++;
+    c->back_topic = tp->index;
+    c->back_from = tp->seen[at].offset;
+    c->back_to = v->place;
+    memset(tp->seen, 0, sizeof tp->seen); /* of its other partitions too: they would tell it again */
+    if (!c->txn.copies) {
+      tp->back = true;
+      tp->back_txn = c->txn.number;
+      tp->back_seq = v->seq;
+    }
+  }
+  tp->seen[at].partition = v->partition + 1;
+  tp->seen[at].offset = v->place;
+}
+
+/* Events of a later transaction were sent when the topic was a new one already, all of them. */
+void txn_note_recreated(core *c) {
+  txn *t = &c->txn;
+  for (size_t i = 0; i < t->count && !t->watched; i++)
+    if (t->verdicts[i].verdict == SL_VERDICT_SENT && t->verdicts[i].place >= 0 && t->verdicts[i].partition >= 0)
+      watch_offset(c, t->slots[i].topic, &t->verdicts[i]);
+  t->watched = true;
+  size_t count = 0;
+  for (size_t i = 0; i < c->topics.count; i++) count += c->topics.list[i]->back;
+  if (count > c->recreated_cap) {
+    delivery_recreated *list = realloc(c->recreated, count * sizeof *list);
+    if (!list) return; /* with the next attempt, then */
+    c->recreated = list;
+    c->recreated_cap = count;
+  }
+  count = 0;
+  for (size_t i = 0; i < c->topics.count; i++) {
+    const topic *tp = c->topics.list[i];
+    if (!tp->back) continue;
+    c->recreated[count++] = (delivery_recreated){{tp->name, tp->len}, tp->back_txn == t->number ? tp->back_seq : 0};
+  }
+  c->attempt.recreated = c->recreated;
+  c->attempt.recreated_count = count;
+}
+
+void txn_noted(core *c) {
+  if (c->attempt.recreated_count == 0) return;
+  for (size_t i = 0; i < c->topics.count; i++) c->topics.list[i]->back = false;
+}
+
 bool txn_seal(core *c) {
   txn *t = &c->txn;
   if (t->lane) {
@@ -630,33 +680,12 @@ static void learn_pace(core *c) {
   c->timeouts = 0;
 }
 
-/* Offsets of a partition only ascend. Where they do not, the topic was deleted and created again since (or a broker lost
- * records that it had acknowledged): receipts from before tell of places that are gone. */
-static void watch_offsets(core *c) {
-  const txn *t = &c->txn;
-  for (size_t i = 0; i < t->count; i++) {
-    const delivery_verdict *v = &t->verdicts[i];
-    topic *tp = t->slots[i].topic;
-    if (v->verdict != SL_VERDICT_SENT || v->place < 0) continue;
-    if (tp->seen_partition == 0) tp->seen_partition = v->partition + 1;
-    else if (tp->seen_partition != v->partition + 1) continue;
-    else if (v->place <= tp->seen_offset) {
-      c->offsets_back++;
-      c->back_topic = tp->index;
-      c->back_from = tp->seen_offset;
-      c->back_to = v->place;
-    }
-    tp->seen_offset = v->place;
-  }
-}
-
 void txn_settled(core *c) {
   txn *t = &c->txn;
   if (t->failed == 0) learn_pace(c);
   c->transactions++;
   c->last_commit_us = c->now_us;
   if (t->claim) return;
-  watch_offsets(c);
   if (t->expire) c->expired += t->letter_count;
   if (t->copies) c->letters_from = t->looked_to + 1;
   if (t->lane && t->lane->health == TOPIC_READY) t->lane->lane_try_us = c->now_us; /* it goes well: on */

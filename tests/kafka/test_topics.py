@@ -96,6 +96,15 @@ class Changes(rig.Rig):
         seen = collections.Counter(int(r["headers"]["x-sidelog-seq"]) for r in records)
         self.assertEqual((seen[large.seq], seen[dies.seq], seen[lives.seq]), (1, 0, 1))
 
+    def assert_receipts_know(self, store, topic, after):
+        """Every receipt names a place where its event was read, but those that say that their topic is gone; and those are
+        exactly the ones from before."""
+        read = {int(r["headers"]["x-sidelog-seq"]): (r["partition"], r["offset"]) for r in self.cluster.read(topic)}
+        self.assertEqual(sorted(read), [e.seq for e in after])
+        told = store.query("--topic", topic)
+        self.assertEqual({o["seq"]: (o["partition"], o["offset"]) for o in told if not o.get("topic_recreated")}, read)
+        self.assertEqual(len(told), len(store.events))
+
     def test_a_topic_created_again_is_noticed(self):
         store, topic = self.store(), self.topic()
         agent = self.agent(store, "--set", "new_topics.partitions=1").start()
@@ -108,7 +117,7 @@ class Changes(rig.Rig):
         rig.wait_until("the agent to notice", lambda: "topic-recreated" in agent.log(), 20)
         rig.wait_until("the report to count it", lambda: store.status()[1]["agent"]["report"]["topics_recreated"] == 1, 20, 0.2)
         self.assertEqual(agent.terminate(), 0, agent.log())
-        self.assertEqual(sorted(int(r["headers"]["x-sidelog-seq"]) for r in self.cluster.read(topic)), [e.seq for e in after])
+        self.assert_receipts_know(store, topic, after)
 
     def test_a_hundred_new_topics_are_prepared_together(self):
         store = self.store()

@@ -249,6 +249,9 @@ static void test_offsets_that_go_back(void **state) {
     assert_int_equal(fill(r), 1);
     core_delivered(r->core, r->tags[0], 0, offsets[i], &none);
     ok(r, OP_FLUSH);
+    const delivery_attempt *attempt = core_attempt(r->core);
+    assert_int_equal(attempt->recreated_count, i == 3); /* once, with the intent of the event that lies behind */
+    if (i == 3) assert_int_equal(attempt->recreated[0].seq, attempt->verdicts[0].seq);
     ok(r, OP_INTENT);
     ok(r, OP_COMMIT);
     assert_int_equal(r->act.op, OP_SETTLE);

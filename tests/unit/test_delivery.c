@@ -271,6 +271,29 @@ static void test_large_attempts_span_blocks(void **state) {
   delivery_close(d);
 }
 
+static void test_receipts_of_a_topic_created_again(void **state) {
+  kit *k = *state;
+  sl_delivery *d = open_filled(k, 6); /* a b a b a b */
+  const delivery_verdict v[] = {sent(1, 70), sent(2, 40), sent(3, 71), sent(4, 41), sent(5, 0), sent(6, 42)};
+  delivery_attempt a = attempt_to(d, 2, v, 2);
+  assert_ok(delivery_record(d, &a));
+  const delivery_recreated back = {SL_STR("a"), 5};
+  a = attempt_to(d, 6, v + 2, 4);
+  a.recreated = &back;
+  a.recreated_count = 1;
+  assert_ok(delivery_intent(d, &a));
+  assert_int_equal(record_of(k, 1).topic_recreated, 1); /* whatever becomes of the attempt: it has been seen */
+  assert_ok(delivery_settle(d));
+  const int gone[] = {1, 0, 1, 0, 0, 0};
+  for (uint64_t seq = 1; seq <= 6; seq++) assert_int_equal(record_of(k, seq).topic_recreated, gone[seq - 1]);
+  assert_int_equal(record_of(k, 3).offset, 71); /* it still says where it was */
+  delivery_close(d);
+  kit_reopen(k);
+  assert_int_equal(record_of(k, 1).topic_recreated, 1);
+  assert_int_equal(record_of(k, 5).topic_recreated, 0);
+  record_of(k, 0);
+}
+
 static void test_markers_and_cluster(void **state) {
   kit *k = *state;
   sl_delivery *d = open_filled(k, 2);
@@ -446,6 +469,7 @@ int main(void) {
       WITH_STORE(test_a_stale_block_answers_for_nothing),
       WITH_STORE(test_a_lane_waits_and_rejoins),
       WITH_STORE(test_large_attempts_span_blocks),
+      WITH_STORE(test_receipts_of_a_topic_created_again),
       WITH_STORE(test_markers_and_cluster),
       WITH_STORE(test_notes),
       WITH_STORE(test_one_agent),

@@ -212,6 +212,24 @@ static void letters(void **state) {
   sl_buf_free(&golden);
 }
 
+static void recreations(void **state) {
+  (void)state;
+  const sl_recreation mark = {
+    .attempt = 9, .seq = 1004, .noticed_us = INT64_C(1709210096789000), .topic = SL_STR("orders.v1")};
+  uint8_t bytes[SL_RECREATION_MOST];
+  sl_buf made = {0}, golden = {0};
+  sl_buf_append(&made, bytes, sl_recreation_encode(&mark, bytes));
+  hold("recreation", &made, &golden);
+  sl_recreation back;
+  assert_ok(sl_recreation_decode(sl_buf_slice(&golden), &back));
+  assert_int_equal(back.attempt, 9);
+  assert_int_equal(back.seq, 1004);
+  assert_int_equal(back.noticed_us, mark.noticed_us);
+  assert_slice(back.topic, "orders.v1");
+  sl_buf_free(&made);
+  sl_buf_free(&golden);
+}
+
 static void progress_one(const char *name, const sl_progress *progress) {
   static sl_lane lanes[SL_LANES_MAX];
   sl_buf made = {0}, golden = {0};
@@ -249,6 +267,7 @@ int main(void) {
     cmocka_unit_test(a_record_of_a_newer_version),
     cmocka_unit_test(receipts),
     cmocka_unit_test(letters),
+    cmocka_unit_test(recreations),
     cmocka_unit_test(progress)};
   return cmocka_run_group_tests_name("golden files", tests, NULL, NULL);
 }

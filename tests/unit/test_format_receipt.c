@@ -1,6 +1,7 @@
 #include "unit.h"
 
 #include "base/text.h"
+#include "format/frame.h"
 #include "format/receipt.h"
 
 static sl_buf buf;
@@ -161,6 +162,35 @@ static void a_long_error_text_is_cut_between_characters(void **state) {
   assert_fails(sl_letter_encode(&letter, &buf), SL_E_INVALID, "more than 255 bytes");
 }
 
+static void every_bit_of_a_recreation_counts(void **state) {
+  (void)state;
+  uint8_t bytes[SL_RECREATION_MOST];
+  char longest[256];
+  memset(longest, 't', sizeof longest);
+  sl_recreation mark = {.attempt = 9, .seq = 70, .noticed_us = -5, .topic = SL_STR("orders.v1")}, back;
+  const size_t len = sl_recreation_encode(&mark, bytes);
+  assert_ok(sl_recreation_decode(SL_BYTES(bytes, len), &back));
+  assert_int_equal(back.noticed_us, -5);
+  assert_slice(back.topic, "orders.v1");
+  assert_true(sl_recreation_covers(&back, 8, 1000) && sl_recreation_covers(&back, 9, 69));
+  assert_false(sl_recreation_covers(&back, 9, 70) || sl_recreation_covers(&back, 10, 1));
+  for (size_t bit = 0; bit < len * 8; bit++) {
+    bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    assert_int_equal(sl_recreation_decode(SL_BYTES(bytes, len), &back), SL_E_CORRUPT);
+    bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+  }
+  for (size_t cut = 0; cut < len; cut++)
+    assert_int_equal(sl_recreation_decode(SL_BYTES(bytes, cut), &back), SL_E_CORRUPT);
+  frame_seal(bytes, len, 2);
+  assert_int_equal(sl_recreation_decode(SL_BYTES(bytes, len), &back), SL_E_VERSION);
+  mark.topic = (sl_slice){0};
+  assert_int_equal(sl_recreation_encode(&mark, bytes), 0);
+  mark.topic = SL_BYTES(longest, 256);
+  assert_int_equal(sl_recreation_encode(&mark, bytes), 0);
+  mark.topic.len = 255;
+  assert_ok(sl_recreation_decode(SL_BYTES(bytes, sl_recreation_encode(&mark, bytes)), &back));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(blocks_of_every_size_come_back),
@@ -168,6 +198,7 @@ int main(void) {
     cmocka_unit_test(nonsense_is_not_written),
     cmocka_unit_test(every_bit_of_a_block_counts),
     cmocka_unit_test(every_bit_of_a_letter_counts),
+    cmocka_unit_test(every_bit_of_a_recreation_counts),
     cmocka_unit_test(a_long_error_text_is_cut_between_characters)};
   return cmocka_run_group_tests_name("receipts and letters", tests, NULL, tear_down);
 }

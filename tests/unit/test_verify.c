@@ -327,6 +327,17 @@ static void test_a_cursor_beyond_the_log(void **state) {
   plant(k, k->store->book->env, BOOK_CURSORS, SL_STR("reader"), db_u64(&seq), "cursor reader stands beyond the log");
 }
 
+static void test_a_damaged_note_of_a_recreated_topic(void **state) {
+  kit *k = *state;
+  uint8_t bytes[SL_RECREATION_MOST];
+  const sl_recreation mark = {.attempt = 1, .topic = SL_STR("elsewhere")};
+  const size_t len = sl_recreation_encode(&mark, bytes);
+  const sl_slice name = SL_STR("recreated-0000000000000000");
+  plant(k, k->store->book->env, BOOK_NOTES, name, SL_BYTES(bytes, len), "it is that of another topic");
+  bytes[len - 1] ^= 1;
+  plant(k, k->store->book->env, BOOK_NOTES, name, SL_BYTES(bytes, len), "its checksum does not hold");
+}
+
 #define WITH_STORE(name) cmocka_unit_test_setup_teardown(name, setup, kit_teardown)
 
 int main(void) {
@@ -340,7 +351,7 @@ int main(void) {
       WITH_STORE(test_a_wrong_duplicate),   WITH_STORE(test_a_block_across_the_cursor),
       WITH_STORE(test_receipts_of_nobody),  WITH_STORE(test_a_sparse_receipt_of_nobody),
       WITH_STORE(test_a_letter_without_a_receipt), WITH_STORE(test_a_receipt_without_a_letter),
-      WITH_STORE(test_a_cursor_beyond_the_log),
+      WITH_STORE(test_a_cursor_beyond_the_log), WITH_STORE(test_a_damaged_note_of_a_recreated_topic),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
