@@ -47,18 +47,30 @@ static sl_header *room_for_headers(fill *f, size_t count) {
   return f->headers;
 }
 
+/* For each event: snprintf took a twentieth of this thread's time. */
+static size_t decimal(uint64_t value, char out[24]) {
+  char *p = out + 24;
+  do *--p = (char)('0' + value % 10);
+  while ((value /= 10) > 0);
+  const size_t len = (size_t)(out + 24 - p);
+  memmove(out, p, len);
+  return len;
+}
+
 static fault produce(agent *a, const sl_record *r, uint64_t tag) {
   char topic[256], seq[24], origin[24], dedup[520];
+  const sl_slice id = r->event_id;
   size_t n = r->header_count;
   sl_header *headers = room_for_headers(&a->fill, n + OUR_HEADERS);
   if (!headers) return (fault){.scope = SCOPE_AGENT, .name = "NO_MEMORY", .text = "no memory for a record's headers"};
   memcpy(topic, r->topic.data, r->topic.len);
   topic[r->topic.len] = '\0';
   if (n > 0) memcpy(headers, r->headers, n * sizeof *headers);
-  int seq_len = snprintf(seq, sizeof seq, "%llu", (unsigned long long)r->seq);
-  int origin_len = r->replay_of ? snprintf(origin, sizeof origin, "%llu", (unsigned long long)r->replay_of) : 0;
-  int dedup_len = snprintf(dedup, sizeof dedup, "%s/%.*s", topic, (int)r->event_id.len,
-                           (const char *)r->event_id.data);
+  const size_t seq_len = decimal(r->seq, seq), origin_len = r->replay_of ? decimal(r->replay_of, origin) : 0;
+  memcpy(dedup, topic, r->topic.len);
+  dedup[r->topic.len] = '/';
+  if (id.len) memcpy(dedup + r->topic.len + 1, id.data, id.len);
+  const size_t dedup_len = r->topic.len + 1 + id.len;
   const sl_header ours[OUR_HEADERS] = {
       {SL_STR("x-correlation-id"), r->correlation_id}, {SL_STR("x-causation-id"), r->causation_id},
       {SL_STR("x-tenant"), r->tenant},                 {SL_STR("x-event-id"), r->event_id},

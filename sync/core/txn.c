@@ -673,7 +673,8 @@ static void learn_pace(core *c) {
   c->events_per_s = c->events_per_s > 0 ? c->events_per_s * 0.7 + events * 0.3 : events;
   uint64_t max = (uint64_t)c->config.txn_max_bytes;
   if (took <= c->timeout_us / 3 && t->cut && t->bytes >= c->target_bytes / 2) {
-    c->target_bytes = c->target_bytes * 2 < max ? c->target_bytes * 2 : max;
+    const uint64_t more = c->target_bytes * (took <= c->timeout_us / 12 ? 4 : 2); /* the next one, too, ends in time */
+    c->target_bytes = more < max ? more : max;
   } else if (took > c->timeout_us / 3 * 2) {
     c->target_bytes = c->target_bytes / 2 > TARGET_MIN ? c->target_bytes / 2 : TARGET_MIN;
   }

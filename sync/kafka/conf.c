@@ -13,7 +13,9 @@ typedef struct property { const char *name, *value; } property;
 static const property producer_defaults[] = {
   {"compression.type", "lz4"},
   {"partitioner", "murmur2_random"},
-  {"linger.ms", "5"},
+  /* Only while a transaction fills: its end is a flush, which sends at once. With 5 ms a backlog went in batches of a
+   * tenth of a megabyte, and the broker took half as much processor again for it. */
+  {"linger.ms", "50"},
   {"batch.num.messages", "100000"},
   {"max.in.flight.requests.per.connection", "5"},
   /* A metadata request of ours must not create a topic with the broker's defaults. */

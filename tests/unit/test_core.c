@@ -210,6 +210,30 @@ static void slow_link(void **state) {
   rig_free(r);
 }
 
+/* However large the backlog, a few transactions lead to the size that the link carries; one that was slow does not grow. */
+static void size_grows_with_the_pace(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 4000);
+  start(r);
+  ready(r);
+  const int64_t timeout = core_txn_timeout_us(r->core);
+  const struct { int64_t took; uint64_t times_2; } steps[] = {
+      {timeout / 12, 8}, {timeout / 13, 8}, {timeout / 12 + 10000, 4}, {timeout / 3, 4}, {timeout / 2, 2}, {timeout * 3 / 4, 1}};
+  tell_log(r);
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    core_view before, after;
+    core_view_get(r->core, &before);
+    fill_sized(r, 8000);
+    r->now += steps[i].took;
+    all_delivered(r);
+    commit(r);
+    core_view_get(r->core, &after);
+    assert_int_equal(after.txn_bytes, before.txn_bytes * steps[i].times_2 / 2);
+  }
+  rig_free(r);
+}
+
 static void single_event_that_cannot_cross_in_time(void **state) {
   (void)state;
   rig *r = rig_new(true);
@@ -764,6 +788,7 @@ int main(void) {
       cmocka_unit_test(held_end_txn), cmocka_unit_test(abort_in_doubt), cmocka_unit_test(larger_marker),
       cmocka_unit_test(claim_of_a_copy), cmocka_unit_test(foreign_cluster),
       cmocka_unit_test(intent_left_to_at_least_once), cmocka_unit_test(outage_of_days), cmocka_unit_test(slow_link),
+      cmocka_unit_test(size_grows_with_the_pace),
       cmocka_unit_test(single_event_that_cannot_cross_in_time),
       cmocka_unit_test(oversize_record_in_a_batch), cmocka_unit_test(oversize_record_known_before),
       cmocka_unit_test(mute_topic), cmocka_unit_test(marker_refused), cmocka_unit_test(lane_drains_at_once),
