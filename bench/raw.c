@@ -19,7 +19,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { QUEUE = 32 << 20, TXN_TIMEOUT_MS = 15000, WAIT_MS = 60000 };
+enum { QUEUE = 24 << 20, TXN_TIMEOUT_MS = 15000, WAIT_MS = 60000 };
 static const char store_id[] = "0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f"; /* as long as one */
 
 static uint64_t acknowledged;

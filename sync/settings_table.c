@@ -66,7 +66,7 @@ const setting_row settings_rows[] = {
            "and ten seconds more. The cluster's transaction.max.timeout.ms (15 minutes unless changed) "
            "bounds it."},
   {.group = "Transactions", .path = "transactions.queue", .type = TYPE_SIZE,
-   .offset = offsetof(settings, queue_bytes), .min = 1 * MIB, .max = 1 * GIB, .preset = "32MiB",
+   .offset = offsetof(settings, queue_bytes), .min = 1 * MIB, .max = 1 * GIB, .preset = "24MiB",
    .flags = SETTING_RESTART, .argument = "SIZE",
    .text = "memory for events on their way to the broker",
    .more = "This, not the size of a transaction, bounds the agent's memory. An event larger than the queue "

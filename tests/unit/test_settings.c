@@ -92,7 +92,7 @@ static void defaults_are_the_measured_ones(void **state) {
   assert_int_equal(p.s.latency_budget_us, 0);
   assert_int_equal(p.s.txn_max_events, 100000);
   assert_int_equal(p.s.txn_timeout_us, 15000000);
-  assert_int_equal(p.s.queue_bytes, 32 << 20);
+  assert_int_equal(p.s.queue_bytes, 24 << 20);
   assert_null(p.s.transactional_id);
   assert_string_equal(p.s.marker_topic, "__sidelog_progress");
   assert_int_equal(p.s.marker_partitions, 50);
