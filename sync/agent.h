@@ -78,6 +78,7 @@ struct agent {
   bool op_running;
   kafka_topic_ask asks[CORE_TOPICS_MAX]; /* of the OP_TOPIC under way */
   core_topic_result topics[CORE_TOPICS_MAX];
+  fault_rules rules[CORE_TOPICS_MAX]; /* of theirs */
   kafka_word errors[ERRORS_MAX]; /* what the handle complained of while it was polled */
   size_t error_count;
   core_event pending;      /* an operation that was done at once */

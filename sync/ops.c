@@ -232,7 +232,8 @@ static void topic_specs(agent *a, op_request *r) {
       r->agent->asks[i].spec = (kafka_topic_spec){
           .create = s->create_topics, .partitions = s->letter_partitions, .replication = s->letter_replication,
           .retention_ms = s->letter_retention_us == INT64_MAX ? -1 : s->letter_retention_us / 1000};
-    r->agent->topics[i] = (core_topic_result){.lane_max_age_us = rule.lane_max_age_us};
+    settings_rules(s, sl_slice_of(r->action.topics[i]), &r->agent->rules[i]);
+    r->agent->topics[i] = (core_topic_result){.lane_max_age_us = rule.lane_max_age_us, .rules = &r->agent->rules[i]};
   }
 }
 

@@ -3,6 +3,7 @@
  * docs/configuration.md. Precedence: defaults < environment ($SIDELOG_STORE) < file < command line. */
 #ifndef SYNC_SETTINGS_H
 #define SYNC_SETTINGS_H
+#include "core/fault.h"
 #include <sidelog/sidelog.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,6 +16,9 @@ typedef enum log_format { FORMAT_TEXT = 0, FORMAT_JSON = 1 } log_format;
 
 typedef struct kv { char *name; char *value; } kv;
 
+/* The classes whose budget can be set: from RETRYABLE_TRANSIENT to NON_RETRYABLE_POLICY. The others have none. */
+enum { TAXONOMY_CLASSES = CLASS_NON_RETRYABLE_POLICY - CLASS_RETRYABLE_TRANSIENT + 1 };
+
 /* A topic rule: the first whose glob fits a topic decides; its fields left 0/NULL fall to the default. */
 typedef struct topic_rule {
   char *match;                /* glob over topic names */
@@ -25,6 +29,8 @@ typedef struct topic_rule {
   int64_t lane_max_age_us;    /* of events that wait because the topic is refused; 0: the default, INT64_MAX: never */
   char *letter_topic;         /* of its dead letters, as dead_letters.topic; NULL: the default */
   int letter_profile;         /* 0: the default, else 1 and a letter_profile */
+  char *taxonomy[TAXONOMY_CLASSES]; /* as in settings; NULL: the default */
+  char *taxonomy_codes;       /* on top of the default's */
 } topic_rule;
 
 typedef enum letter_profile { PROFILE_INFRA = 0, PROFILE_BRIDGE, PROFILE_ARCHON } letter_profile;
@@ -72,6 +78,8 @@ typedef struct settings {
   int32_t letter_partitions;   /* of a created dead-letter topic */
   int32_t letter_replication;  /* -1: the broker's default */
   int64_t letter_retention_us; /* INT64_MAX: for ever */
+  char *taxonomy[TAXONOMY_CLASSES]; /* "6 retries, 100ms..5s"; in the order of fault_class */
+  char *taxonomy_codes;        /* "MSG_SIZE_TOO_LARGE=lane, ..."; NULL: none */
   int64_t refused_retry_us;    /* lanes and PARK_REFUSED are tried again after so long */
   /* local retention */
   int64_t retention_us;        /* settled events stay so long; 0: for ever */
@@ -127,6 +135,9 @@ void settings_print(const settings *settings, FILE *out); /* effective values as
  * and lives as long as the settings. retention_us is 0 for "for ever" here, as sl_trim_policy wants it;
  * kafka_retention_us keeps INT64_MAX (as milliseconds still a legal retention.ms); lane_max_age_us is 0 for never. */
 topic_rule settings_topic(const settings *settings, sl_slice topic);
+
+/* What the records of a topic may spend when they fail by their own fault. */
+void settings_rules(const settings *settings, sl_slice topic, fault_rules *out);
 
 /* The dead-letter topic of a topic, into `out`. False: it has none (it is one itself, or the configuration says none, or the
  * name would be too long). */

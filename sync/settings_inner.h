@@ -17,7 +17,9 @@ typedef enum setting_type {
   TYPE_BROKERS,  /* host[:port][,...] */
   TYPE_TOPIC,    /* a legal topic name */
   TYPE_HOURS,    /* spans of the day: hours.h */
-  TYPE_TEMPLATE  /* a topic name in which {topic} may stand once for another's, or none */
+  TYPE_TEMPLATE, /* a topic name in which {topic} may stand once for another's, or none */
+  TYPE_RETRIES,  /* taxonomy_rule */
+  TYPE_CODES     /* taxonomy_codes; in the file a map */
 } setting_type;
 
 enum {
@@ -78,6 +80,13 @@ void setting_range(const setting_row *row, char *out, size_t cap);
 bool setting_equal(const setting_row *row, const void *a, const void *b);
 const char *setting_type_text(const setting_row *row);
 bool setting_is_text(const setting_row *row);
+
+bool setting_duration(const char *text, int64_t *us); /* 500ms, 1h30m; 0 needs no unit */
+
+/* "6 retries, 100ms..5s": what it leaves out stays as it is in *out. "A=lane, B=retry" for some of fault_record_codes. On
+ * failure `reason` says why and nothing changes. */
+bool taxonomy_rule(const char *text, retry_rule *out, char *reason, size_t cap);
+bool taxonomy_codes(const char *text, uint8_t codes[FAULT_RECORD_CODES], char *reason, size_t cap);
 
 #define SETTING_NO_TOPIC "none"
 #define SETTING_TOPIC_MARK "{topic}"

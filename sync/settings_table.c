@@ -20,6 +20,15 @@ static const char *const profile_names[] = {"infra", "bridge", "archon", NULL};
 static const char *const rule_profile_names[] = {"default", "infra", "bridge", "archon", NULL};
 static const char *const format_names[] = {"text", "json", NULL};
 
+#define TAXONOMY_AT(owner, class_) (offsetof(owner, taxonomy) + (class_ - CLASS_RETRYABLE_TRANSIENT) * sizeof(char *))
+#define TAXONOMY(class_, preset_, text_)                                                                                   \
+  {.group = "Events that fail by themselves", .path = "taxonomy." #class_, .type = TYPE_RETRIES,                           \
+   .offset = TAXONOMY_AT(settings, CLASS_##class_), .min = 1, .max = 100, .preset = preset_, .argument = "RETRIES",        \
+   .text = text_}
+#define TOPIC_TAXONOMY(class_)                                                                                             \
+  {.path = "taxonomy." #class_, .type = TYPE_RETRIES, .offset = TAXONOMY_AT(topic_rule, CLASS_##class_), .min = 1,         \
+   .max = 100, .argument = "RETRIES", .text = "instead of the one for all topics"}
+
 const setting_row settings_rows[] = {
   {.group = "What and where", .path = "store", .flag = "--store", .type = TYPE_PATH,
    .offset = offsetof(settings, store), .min = 1, .max = 4000, .flags = SETTING_RESTART, .argument = "DIR",
@@ -153,6 +162,17 @@ const setting_row settings_rows[] = {
    .word = "forever", .word_value = INT64_MAX, .argument = "DURATION",
    .text = "its retention.ms in Kafka"},
 
+  TAXONOMY(RETRYABLE_TRANSIENT, "6 retries, 100ms..5s", "what a record of this class may spend"),
+  TAXONOMY(RETRYABLE_DEPENDENCY, "3 retries, 500ms..10s", "likewise"),
+  TAXONOMY(NON_RETRYABLE_VALIDATION, "0 retries", "likewise; 0: a dead letter at once"),
+  TAXONOMY(NON_RETRYABLE_POLICY, "0 retries", "likewise"),
+  {.group = "Events that fail by themselves", .path = "taxonomy.codes", .type = TYPE_CODES,
+   .offset = offsetof(settings, taxonomy_codes), .min = 1, .max = 1000, .argument = "CODE=TREATMENT[,...]",
+   .text = "single codes: dead-letter, lane, retry, or a class",
+   .more = "Only codes that tell of one record can be given. lane: nothing is set aside, the record's topic waits in order, "
+           "as one that is refused. What tells of a topic, the producer, the connection or the cluster costs no event its "
+           "budget, and cannot be made to. Taken when a topic is looked up next, after five minutes at most."},
+
   {.group = "Refusals",
    .path = "refused_retry", .type = TYPE_DURATION, .offset = offsetof(settings, refused_retry_us),
    .min = 100 * MS, .max = 1 * HOUR, .preset = "30s", .flags = SETTING_RESTART, .argument = "DURATION",
@@ -246,10 +266,17 @@ const setting_row settings_topic_rows[] = {
   {.path = "dead_letter_profile", .type = TYPE_ENUM, .offset = offsetof(topic_rule, letter_profile),
    .names = rule_profile_names, .argument = "PROFILE",
    .text = "instead of dead_letters.profile"},
+  TOPIC_TAXONOMY(RETRYABLE_TRANSIENT),
+  TOPIC_TAXONOMY(RETRYABLE_DEPENDENCY),
+  TOPIC_TAXONOMY(NON_RETRYABLE_VALIDATION),
+  TOPIC_TAXONOMY(NON_RETRYABLE_POLICY),
+  {.path = "taxonomy.codes", .type = TYPE_CODES, .offset = offsetof(topic_rule, taxonomy_codes), .min = 1, .max = 1000,
+   .argument = "CODE=TREATMENT[,...]",
+   .text = "on top of those for all topics; default: as if not given"},
 };
 const size_t settings_topic_row_count = sizeof settings_topic_rows / sizeof *settings_topic_rows;
 
-const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "dead_letters", "lanes", "retention",
+const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "dead_letters", "taxonomy", "lanes", "retention",
                                        "log", "debug",
                                        "topics", "kafka", NULL};
 

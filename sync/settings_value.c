@@ -44,6 +44,8 @@ const char *setting_type_text(const setting_row *row) {
   case TYPE_BROKERS: return "list of host:port";
   case TYPE_TOPIC: return "topic name";
   case TYPE_HOURS: return "spans of the day";
+  case TYPE_RETRIES: return "N retries, SHORTEST..LONGEST pause";
+  case TYPE_CODES: return "map of codes";
   case TYPE_TEMPLATE: return "topic name with {topic}, or none";
   }
   return "";
@@ -137,6 +139,10 @@ static bool assign_text(const setting_row *row, char **field, const char *text, 
     return snprintf(reason, cap, "is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"), false;
   if (row->type == TYPE_TEMPLATE && !template_valid(text))
     return snprintf(reason, cap, "is no topic name in which {topic} stands at most once, and not none"), false;
+  retry_rule rule = {0};
+  if (row->type == TYPE_RETRIES && !taxonomy_rule(text, &rule, reason, cap)) return false;
+  uint8_t codes[FAULT_RECORD_CODES] = {0};
+  if (row->type == TYPE_CODES && !taxonomy_codes(text, codes, reason, cap)) return false;
   hours spans;
   if (row->type == TYPE_HOURS && !hours_parse(text, &spans, reason, cap)) return false;
   char *copy = row->type == TYPE_PATH ? path_expand(text) : strdup(text);
@@ -220,6 +226,10 @@ static bool read_quantity(const char *text, const unit *units, size_t count, boo
   }
   *value = total;
   return true;
+}
+
+bool setting_duration(const char *text, int64_t *us) {
+  return read_quantity(text, duration_units, DURATION_UNITS, false, true, 0, us);
 }
 
 static bool read_number(const setting_row *row, const char *text, int64_t *value, char *reason, size_t cap) {

@@ -177,7 +177,10 @@ static void unknown_key(reader *r, const setting_row *rows, size_t count, const 
   const char *nearest = settings_nearest(rows, count, path);
   settings *s = r->settings;
   char reason[256];
-  if (nearest)
+  if (strstr(path, "NON_RETRYABLE_SECURITY") || strstr(path, "NON_RETRYABLE_IDEMPOTENCY"))
+    problem(r->problems, place_of(r, mark), "%s cannot be set: it never costs an event its budget, and never makes it a dead "
+            "letter", quoted);
+  else if (nearest)
     problem(r->problems, place_of(r, mark), "%s is no setting; the nearest is %s", quoted, nearest);
   else if (s->kafka_check && s->kafka_check(path, "", reason, sizeof reason) != KAFKA_PROPERTY_UNKNOWN)
     problem(r->problems, place_of(r, mark), "%s is a librdkafka property; put it under kafka:", quoted);
@@ -186,8 +189,42 @@ static void unknown_key(reader *r, const setting_row *rows, size_t count, const 
   skip(r);
 }
 
+/* A map of codes becomes the text that the command line takes. */
+static void assign_codes(reader *r, const setting_row *row, void *base, const char *path) {
+  char text[PATH_CAP * 2] = "", prefix[PATH_CAP], full[PATH_CAP], reason[512];
+  uint8_t codes[FAULT_RECORD_CODES] = {0};
+  bool good = true;
+  size_t n = 0;
+  yaml_mark_t mark;
+  const setting_place start = here(r);
+  snprintf(prefix, sizeof prefix, "%.100s.", path);
+  for (key_result key; (key = read_key(r, prefix, full, &mark)) != KEY_END;) {
+    char pair[PATH_CAP * 2];
+    if (key == KEY_SKIPPED || !first_time(r, full, mark) || !single_value(r, full)) {
+      good = false;
+      if (key != KEY_SKIPPED) skip(r);
+      continue;
+    }
+    snprintf(pair, sizeof pair, "%.200s=%.200s", full + strlen(prefix), scalar(r));
+    if (taxonomy_codes(pair, codes, reason, sizeof reason)) {
+      n += (size_t)snprintf(text + n, n < sizeof text ? sizeof text - n : 0, "%s%s", n ? ", " : "", pair);
+    } else {
+      problem(r->problems, place_of(r, mark), "%s %s", path, reason);
+      good = false;
+    }
+  }
+  if (!good || r->stop) return;
+  if (n >= sizeof text) problem(r->problems, start, "%s is too long", path);
+  else if (setting_assign(row, base, text, reason, sizeof reason)) r->settings->file_settings++;
+  else problem(r->problems, start, "%s %s", path, reason);
+}
+
 static void assign(reader *r, const setting_row *row, void *base, const char *path) {
   char reason[512];
+  if (row->type == TYPE_CODES && r->event.type == YAML_MAPPING_START_EVENT) {
+    assign_codes(r, row, base, path);
+    return;
+  }
   if (!single_value(r, path)) return;
   if (setting_assign(row, base, scalar(r), reason, sizeof reason)) r->settings->file_settings++;
   else problem(r->problems, here(r), "%s %s", path, reason);
@@ -226,6 +263,29 @@ static const setting_row *topic_row(const char *name) {
   return NULL;
 }
 
+/* What stands in an entry of topics, behind the first `lead` characters of `prefix`; calls itself once for a group. */
+static void read_rule(reader *r, topic_rule *rule, const char *prefix, size_t lead) {
+  char path[PATH_CAP];
+  yaml_mark_t mark;
+  for (key_result key; (key = read_key(r, prefix, path, &mark)) != KEY_END;) {
+    if (key == KEY_SKIPPED) continue;
+    const char *name = path + lead;
+    const setting_row *row = topic_row(name);
+    const bool group = !row && strcmp(name, "taxonomy") == 0;
+    if (!row && !group) unknown_key(r, settings_topic_rows, settings_topic_row_count, name, mark);
+    else if (!first_time(r, path, mark)) skip(r);
+    else if (row) assign(r, row, rule, path);
+    else if (r->event.type != YAML_MAPPING_START_EVENT) {
+      problem(r->problems, here(r), "%s takes a map of settings, not %s", path, kind_text(r));
+      skip(r);
+    } else {
+      char inner[PATH_CAP + 1];
+      snprintf(inner, sizeof inner, "%s.", path);
+      read_rule(r, rule, inner, lead);
+    }
+  }
+}
+
 static void read_topic(reader *r) {
   settings *s = r->settings;
   if (!plain_yaml(r)) {
@@ -248,17 +308,9 @@ static void read_topic(reader *r) {
   s->topics = topics;
   topic_rule *rule = &topics[s->topic_count++];
   *rule = (topic_rule){0};
-  char prefix[40], path[PATH_CAP];
+  char prefix[40];
   snprintf(prefix, sizeof prefix, "topics[%zu].", s->topic_count - 1);
-  yaml_mark_t mark;
-  for (key_result key; (key = read_key(r, prefix, path, &mark)) != KEY_END;) {
-    if (key == KEY_SKIPPED) continue;
-    const char *name = path + strlen(prefix);
-    const setting_row *row = topic_row(name);
-    if (!row) unknown_key(r, settings_topic_rows, settings_topic_row_count, name, mark);
-    else if (!first_time(r, path, mark)) skip(r);
-    else assign(r, row, rule, path);
-  }
+  read_rule(r, rule, prefix, strlen(prefix));
   if (!rule->match && !r->stop) problem(r->problems, start, "an entry of topics lacks match: GLOB");
 }
 

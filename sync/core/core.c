@@ -463,6 +463,7 @@ static void note_partitions(core *c, topic *tp, int32_t now) {
 /* False: the fault is not this topic's own. */
 static bool take_topic(core *c, topic *tp, const core_topic_result *r) {
   tp->max_age_us = r->lane_max_age_us;
+  tp->rules = r->rules ? *r->rules : fault_rules_default;
   if (fault_is_ok(&r->why)) {
     tp->health = TOPIC_READY;
     note_partitions(c, tp, r->partitions);

@@ -129,6 +129,7 @@ typedef struct core_topic_result { /* of one topic that was looked up */
   int32_t partitions;
   int64_t max_message_bytes;    /* -1: unknown */
   int64_t lane_max_age_us;      /* how long its events may wait in a lane; 0: for ever. Also with a fault */
+  const fault_rules *rules;     /* of its records; NULL: the default. Read within the step; also with a fault */
 } core_topic_result;
 
 typedef struct core_event {

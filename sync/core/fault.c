@@ -1,5 +1,6 @@
 #include "fault.h"
 #include <stddef.h>
+#include <string.h>
 
 static const char *const class_texts[] = {
   [CLASS_NONE] = "NONE",
@@ -26,3 +27,26 @@ const char *fault_scope_text(fault_scope scope) {
   size_t i = (size_t)scope;
   return i < sizeof scope_texts / sizeof *scope_texts ? scope_texts[i] : "?";
 }
+
+const char *const fault_record_codes[FAULT_RECORD_CODES + 1] = {
+  "MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_TIMESTAMP", "_UNKNOWN_PARTITION",
+  "_KEY_SERIALIZATION", "_VALUE_SERIALIZATION", "_KEY_DESERIALIZATION", "_VALUE_DESERIALIZATION", NULL,
+};
+
+int fault_record_code(const char *name) {
+  for (int i = 0; i < FAULT_RECORD_CODES; i++)
+    if (strcmp(fault_record_codes[i], name) == 0) return i;
+  return -1;
+}
+
+/* The budgets and back-offs of docs/delivery.md. They count faults of a record; an outage consumes none. */
+#define NO_RETRY {0, 100000, 2000000}
+const fault_rules fault_rules_default = {.of = {
+  [CLASS_NONE] = NO_RETRY,
+  [CLASS_RETRYABLE_TRANSIENT] = {6, 100000, 5000000},
+  [CLASS_RETRYABLE_DEPENDENCY] = {3, 500000, 10000000},
+  [CLASS_NON_RETRYABLE_VALIDATION] = NO_RETRY,
+  [CLASS_NON_RETRYABLE_POLICY] = NO_RETRY,
+  [CLASS_NON_RETRYABLE_SECURITY] = NO_RETRY,
+  [CLASS_NON_RETRYABLE_IDEMPOTENCY] = NO_RETRY,
+}};

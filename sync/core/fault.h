@@ -37,6 +37,32 @@ typedef struct fault {
   char text[256];      /* for people, with topic and broker where known */
 } fault;
 
+enum { FAULT_CLASSES = CLASS_NON_RETRYABLE_IDEMPOTENCY + 1 };
+
+/* How often a record that failed by its own fault is tried again, and the bounds of the pause between. */
+typedef struct retry_rule { uint32_t budget; int64_t base_us, cap_us; } retry_rule;
+
+/* The codes that tell of a single record, NULL at the end: those alone may be treated otherwise than classify.c says.
+ * What tells of a topic, a producer, a connection or a cluster must not be laid at one record's door: events would be
+ * set aside by an outage, or pass those that wait. DUPLICATE_SEQUENCE_NUMBER is a record's, and never a reason to bury it. */
+enum { FAULT_RECORD_CODES = 9 };
+extern const char *const fault_record_codes[FAULT_RECORD_CODES + 1];
+int fault_record_code(const char *name); /* its place there, or -1 */
+
+typedef enum fault_treatment {
+  TREAT_BY_CLASS = 0,
+  TREAT_DEAD_LETTER, /* at once, whatever the class's budget */
+  TREAT_LANE,        /* not set aside: its topic waits, in order, until the record is taken */
+  TREAT_AS           /* plus a fault_class: that one's budget */
+} fault_treatment;
+
+/* What a topic's records may spend. The core takes one for each topic; the configuration makes it. */
+typedef struct fault_rules {
+  retry_rule of[FAULT_CLASSES];
+  uint8_t codes[FAULT_RECORD_CODES]; /* fault_treatment, or TREAT_AS + a class */
+} fault_rules;
+extern const fault_rules fault_rules_default;
+
 static inline bool fault_is_ok(const fault *f) { return f->scope == SCOPE_NONE; }
 const char *fault_class_text(fault_class class_); /* "NON_RETRYABLE_VALIDATION", ... */
 const char *fault_scope_text(fault_scope scope);

@@ -137,6 +137,17 @@ static void put_book(history *h, const delivery_state *b) {
   put(h, b->last_letter << 1 | b->letters_wait);
 }
 
+static void put_rules(history *h, const fault_rules *rules) {
+  put(h, rules != NULL);
+  if (!rules) return;
+  for (size_t i = 0; i < FAULT_CLASSES; i++) {
+    put(h, rules->of[i].budget);
+    put_signed(h, rules->of[i].base_us);
+    put_signed(h, rules->of[i].cap_us);
+  }
+  for (size_t i = 0; i < FAULT_RECORD_CODES; i++) put(h, rules->codes[i]);
+}
+
 void history_step(history *h, const core *c, const core_event *e) {
   if (!start(h, CALL_STEP)) return;
   put_now(h, e->now_us);
@@ -156,6 +167,7 @@ void history_step(history *h, const core *c, const core_event *e) {
     put_signed(h, e->topics[i].partitions);
     put_signed(h, e->topics[i].max_message_bytes);
     put_signed(h, e->topics[i].lane_max_age_us);
+    put_rules(h, e->topics[i].rules);
   }
   put(h, e->lanes_full_to);
   put_slice(h, e->marker);

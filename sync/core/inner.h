@@ -41,6 +41,7 @@ typedef struct topic {
   fault sick_of;           /* why it was SICK last */
   int64_t max_message_bytes; /* -1: unknown */
   int32_t partitions;
+  fault_rules rules;
   /* Its lane, if it has one. */
   bool has_lane;
   uint64_t lane_seq;       /* every event of the topic up to here is settled */
@@ -80,8 +81,9 @@ void topics_free(topic_table *t);
 
 /* --- retries (retry.c) --- */
 
-typedef struct retry_rule { uint32_t budget; int64_t base_us, cap_us; } retry_rule;
-retry_rule retry_rule_of(fault_class class_);
+/* What becomes of a record that failed by its own fault, by the rules of its topic. */
+typedef struct ruling { fault_class class_; retry_rule retry; bool lane; } ruling;
+ruling rule_on(const topic *tp, const fault *why);
 /* Full jitter (uniform in [0, min(cap, base * 2^n)]), never below 1 ms. */
 int64_t retry_delay(uint64_t *seed, retry_rule rule, uint32_t failures);
 

@@ -65,6 +65,7 @@ typedef struct replay {
   history_base base;
   core_actions actions;            /* of the last step */
   core_topic_result topics[CORE_TOPICS_MAX];
+  fault_rules rules[CORE_TOPICS_MAX];
   delivery_state book;
   sl_lane lanes[2][SL_LANES_MAX];
   sl_buf again;                    /* what the new recorder wrote of this call */
@@ -111,6 +112,18 @@ static void skip_results(reader *in) {
   }
 }
 
+static const fault_rules *get_rules(reader *in, fault_rules *to) {
+  if (!get(in)) return NULL;
+  *to = fault_rules_default;
+  for (size_t i = 0; i < FAULT_CLASSES; i++) {
+    to->of[i].budget = (uint32_t)get(in);
+    to->of[i].base_us = get_signed(in);
+    to->of[i].cap_us = get_signed(in);
+  }
+  for (size_t i = 0; i < FAULT_RECORD_CODES; i++) to->codes[i] = (uint8_t)get(in);
+  return to;
+}
+
 static bool call_step(replay *r, core_event *e) {
   reader *in = &r->in;
   *e = (core_event){0};
@@ -136,6 +149,7 @@ static bool call_step(replay *r, core_event *e) {
     r->topics[i].partitions = (int32_t)get_signed(in);
     r->topics[i].max_message_bytes = get_signed(in);
     r->topics[i].lane_max_age_us = get_signed(in);
+    r->topics[i].rules = get_rules(in, &r->rules[i]);
   }
   if (topics) e->topics = r->topics;
   if (e->kind == EVENT_DONE && e->op == OP_TOPIC && fault_is_ok(&e->why) && topics < r->core->wanted_count) return false;

@@ -1,17 +1,12 @@
 #include "core/inner.h"
 
-/* The budgets and back-offs of docs/delivery.md. They count faults of a record; an outage consumes none. */
-retry_rule retry_rule_of(fault_class class_) {
-  switch (class_) {
-  case CLASS_RETRYABLE_TRANSIENT: return (retry_rule){6, 100000, 5000000};
-  case CLASS_RETRYABLE_DEPENDENCY: return (retry_rule){3, 500000, 10000000};
-  case CLASS_NONE:
-  case CLASS_NON_RETRYABLE_VALIDATION:
-  case CLASS_NON_RETRYABLE_POLICY:
-  case CLASS_NON_RETRYABLE_SECURITY:
-  case CLASS_NON_RETRYABLE_IDEMPOTENCY: break;
-  }
-  return (retry_rule){0, 100000, 2000000};
+ruling rule_on(const topic *tp, const fault *why) {
+  const int code = why->scope == SCOPE_RECORD ? fault_record_code(why->name) : -1;
+  const unsigned treatment = code < 0 ? TREAT_BY_CLASS : tp->rules.codes[code];
+  const fault_class class_ = treatment >= TREAT_AS ? (fault_class)(treatment - TREAT_AS) : why->class_;
+  ruling r = {.class_ = class_, .retry = tp->rules.of[class_], .lane = treatment == TREAT_LANE};
+  if (treatment == TREAT_LANE || treatment == TREAT_DEAD_LETTER) r.retry.budget = 0;
+  return r;
 }
 
 static uint64_t next_random(uint64_t *seed) { /* splitmix64: Steele, Lea, Flood, OOPSLA 2014 */

@@ -49,6 +49,7 @@ topic *topics_get(topic_table *t, sl_slice name) {
   add->name[name.len] = '\0';
   add->len = name.len;
   add->max_message_bytes = -1;
+  add->rules = fault_rules_default;
   add->index = (uint32_t)t->count;
   t->list[t->count] = add;
   t->hash[place(t, name)] = (uint32_t)++t->count;

@@ -312,7 +312,7 @@ bool txn_letter_gone(core *c, uint64_t number, sl_slice name) {
 static void blame_letter(core *c, topic *tp, uint64_t number, const fault *why) {
   trial *tr = &tp->letter_trial;
   if (tr->seq != number) *tr = (trial){.seq = number, .first_us = c->wall_us};
-  const retry_rule rule = retry_rule_of(why->class_);
+  const retry_rule rule = rule_on(tp, why).retry;
   if (tr->attempts++ <= rule.budget) {
     if (rule.budget > 0) c->letters_try_us = c->now_us + retry_delay(&c->config.seed, rule, tr->attempts - 1);
     return;
@@ -342,13 +342,18 @@ bool txn_queue_full(core *c, size_t size) {
   return false;
 }
 
-bool txn_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us) {
+bool txn_refused(core *c, uint64_t tag, const fault *refusal, int64_t wall_us) {
   txn *t = &c->txn;
   size_t index = (size_t)(tag & UINT32_MAX);
   if (index + 1 != t->count) return false;
-  core_fault(c, why);
+  core_fault(c, refusal);
   slot *s = &t->slots[index];
   topic *tp = s->topic;
+  const ruling rule = rule_on(tp, refusal);
+  fault f = *refusal;
+  const fault *why = &f;
+  f.class_ = rule.class_;
+  if (rule.lane && !t->copies) f.scope = SCOPE_TOPIC;
   if (t->copies && (why->scope == SCOPE_RECORD || why->scope == SCOPE_TOPIC)) {
     const uint64_t number = t->verdicts[index].seq;
     take_back(c, 0);
@@ -358,7 +363,7 @@ bool txn_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us) {
     return true;
   }
   if (why->scope == SCOPE_RECORD && why->class_ != CLASS_NON_RETRYABLE_IDEMPOTENCY) {
-    if (retry_rule_of(why->class_).budget == 0 && add_letter(c, index, why, 1, wall_us, wall_us)) {
+    if (rule.retry.budget == 0 && add_letter(c, index, why, 1, wall_us, wall_us)) {
       s->produced = false;
       t->produced--;
       t->outstanding--;
@@ -573,15 +578,21 @@ static void blame_record(core *c, const fault *why) {
     blame_letter(c, t->slots[at].topic, t->verdicts[at].seq, why);
     return;
   }
-  trial *tr = &t->slots[at].topic->trial;
+  topic *tp = t->slots[at].topic;
+  trial *tr = &tp->trial;
   if (tr->seq != t->verdicts[at].seq) *tr = (trial){.seq = t->verdicts[at].seq, .first_us = c->wall_us};
   tr->attempts++;
   tr->last_us = c->wall_us;
+  const ruling rule = rule_on(tp, why);
   tr->why = *why;
-  retry_rule rule = retry_rule_of(why->class_);
-  tr->condemned = tr->attempts > rule.budget;
+  tr->why.class_ = rule.class_;
+  if (rule.lane) {
+    topic_sicken(c, tp, why);
+    return;
+  }
+  tr->condemned = tr->attempts > rule.retry.budget;
   if (tr->condemned) return;
-  int64_t again = c->now_us + retry_delay(&c->config.seed, rule, tr->attempts - 1);
+  int64_t again = c->now_us + retry_delay(&c->config.seed, rule.retry, tr->attempts - 1);
   if (t->lane) t->lane->lane_try_us = again;
   else c->hold_us = again;
 }

@@ -460,7 +460,8 @@ static void look_up(sim *s, sim_agent *a) {
       return;
     }
     a->topic_results[n] = (core_topic_result){.partitions = t->partitions, .max_message_bytes = t->max_bytes,
-                                              .lane_max_age_us = s->lane_max_age_us};
+                                              .lane_max_age_us = s->lane_max_age_us,
+                                              .rules = s->config.letters ? &fault_rules_default : NULL};
     if (t->rights == RIGHTS_NO_LOOKUP)
       a->topic_results[n].why = sim_fault_of(SCOPE_TOPIC, CLASS_RETRYABLE_DEPENDENCY, "UNKNOWN_TOPIC_OR_PART");
     else if (sim_fault(s, 2)) /* one of many is in the middle of an election */

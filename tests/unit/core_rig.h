@@ -21,6 +21,10 @@ typedef struct rig {
   int64_t max_bytes;    /* of every topic */
   int32_t partitions;   /* 0: 3 */
   int64_t lane_max_age_us;
+  const fault_rules *rules; /* of topic-1 */
+  uint64_t seqs[2000];      /* of the tags */
+  uint64_t refuse_seq;      /* the client refuses it; 0: none */
+  fault refuse_why;
 } rig;
 
 static inline void give(rig *r, core_event e) {
@@ -55,6 +59,7 @@ static inline void ok(rig *r, core_op op) {
   for (size_t i = 0; i < r->act.topic_count && op == OP_TOPIC; i++) {
     topics[i] = (core_topic_result){.partitions = r->partitions ? r->partitions : 3, .max_message_bytes = r->max_bytes,
                                     .lane_max_age_us = r->lane_max_age_us};
+    if (strcmp(r->act.topics[i], "topic-1") == 0) topics[i].rules = r->rules;
     if (r->sick && strcmp(r->sick, r->act.topics[i]) == 0)
       topics[i].why = sim_fault_of(SCOPE_TOPIC, CLASS_NON_RETRYABLE_SECURITY, "TOPIC_AUTHORIZATION_FAILED");
   }
@@ -174,7 +179,15 @@ static inline size_t fill_sized(rig *r, uint32_t size) {
       const core_record record = {.seq = seq, .topic = sl_slice_of(name), .duplicate_of = e->duplicate_of,
                                   .size = size ? size : e->size, .appended_us = e->appended_us};
       switch (core_offer(r->core, &record, r->now, &tag)) {
-      case OFFER_PRODUCE: begun(r); r->tags[r->tag_count++] = tag; break;
+      case OFFER_PRODUCE:
+        begun(r);
+        if (seq == r->refuse_seq) {
+          if (!core_refused(r->core, tag, &r->refuse_why, r->now)) end = FILL_STOPPED;
+          break;
+        }
+        r->seqs[r->tag_count] = seq;
+        r->tags[r->tag_count++] = tag;
+        break;
       case OFFER_SETTLED: break;
       case OFFER_STOP: end = FILL_STOPPED; break;
       }

@@ -378,6 +378,50 @@ static void actions(void **state) {
   parsed_free(&p);
 }
 
+/* What a topic's records may spend: the defaults are the core's, a topic's rule goes before the one for all, what it leaves
+ * out stays; and what is printed reads back as the same. */
+static void budgets_for_topics(void **state) {
+  (void)state;
+  fault_rules rules;
+  parsed p = parse(NULL, "--brokers b", NULL);
+  settings_rules(&p.s, SL_STR("any"), &rules);
+  assert_memory_equal(&rules, &fault_rules_default, sizeof rules);
+  parsed_free(&p);
+  p = parse("brokers: b\ntaxonomy:\n  RETRYABLE_TRANSIENT: 9 retries, 50ms..2s\n"
+            "  codes: {MSG_SIZE_TOO_LARGE: lane, INVALID_RECORD: NON_RETRYABLE_POLICY}\n"
+            "topics:\n- match: a\n  taxonomy:\n    RETRYABLE_TRANSIENT: 1 retry\n    NON_RETRYABLE_VALIDATION: 2 retries\n"
+            "    codes: {MSG_SIZE_TOO_LARGE: default, INVALID_TIMESTAMP: dead-letter}\n", "", NULL);
+  assert_string_equal(p.said, "");
+  settings_rules(&p.s, SL_STR("b"), &rules);
+  const retry_rule *t = &rules.of[CLASS_RETRYABLE_TRANSIENT];
+  assert_true(t->budget == 9 && t->base_us == 50000 && t->cap_us == 2000000);
+  assert_int_equal(rules.codes[fault_record_code("MSG_SIZE_TOO_LARGE")], TREAT_LANE);
+  assert_int_equal(rules.codes[fault_record_code("INVALID_RECORD")], TREAT_AS + CLASS_NON_RETRYABLE_POLICY);
+  settings_rules(&p.s, SL_STR("a"), &rules);
+  assert_true(t->budget == 1 && t->base_us == 50000 && t->cap_us == 2000000);
+  assert_int_equal(rules.of[CLASS_NON_RETRYABLE_VALIDATION].budget, 2);
+  assert_int_equal(rules.codes[fault_record_code("MSG_SIZE_TOO_LARGE")], TREAT_BY_CLASS);
+  assert_int_equal(rules.codes[fault_record_code("INVALID_TIMESTAMP")], TREAT_DEAD_LETTER);
+  char *text;
+  size_t size;
+  FILE *out = open_memstream(&text, &size);
+  settings_print(&p.s, out);
+  fclose(out);
+  parsed again = parse(text, "", NULL);
+  assert_string_equal(again.said, "");
+  fault_rules same;
+  settings_rules(&again.s, SL_STR("a"), &same);
+  assert_memory_equal(&same, &rules, sizeof same);
+  free(text);
+  parsed_free(&again);
+  parsed_free(&p);
+  p = parse(NULL, "--brokers b --set taxonomy.codes=INVALID_RECORD=retry,_UNKNOWN_PARTITION=lane", NULL);
+  settings_rules(&p.s, SL_STR("a"), &rules);
+  assert_int_equal(rules.codes[fault_record_code("INVALID_RECORD")], TREAT_AS + CLASS_RETRYABLE_TRANSIENT);
+  assert_int_equal(rules.codes[fault_record_code("_UNKNOWN_PARTITION")], TREAT_LANE);
+  parsed_free(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(rows_are_sound),
@@ -389,7 +433,7 @@ int main(void) {
     cmocka_unit_test(a_store_is_needed),
     cmocka_unit_test(drain_and_timeout),
     cmocka_unit_test(units),
-    cmocka_unit_test(rules_for_topics),
+    cmocka_unit_test(rules_for_topics), cmocka_unit_test(budgets_for_topics),
     cmocka_unit_test(reload), cmocka_unit_test(reload_of_credentials),
     cmocka_unit_test(printed_settings_read_back),
     cmocka_unit_test(actions),

@@ -52,7 +52,25 @@ static const golden cases[] = {
   {"brokers: ''\n", "", F "1:10: brokers is empty\n"},
   {"brokers:\nmode: at-least-once\n", "", F "1:9: brokers has no value: give it one, or remove the line\n"},
   {"brokers: ~\n", "", F "1:10: brokers has no value: give it one, or remove the line\n"},
+  /* budgets: nothing that could break exactness or order */
+  {"taxonomy: {codes: {_TRANSPORT: dead-letter}}\n", "",
+   F "1:20: taxonomy.codes '_TRANSPORT' does not tell of a single record, so it is treated alike for all, "
+   "or exactness and order would break; those that do: MSG_SIZE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_RECORD, INVALID_TIMESTAMP, _UNKNOWN_PARTITION, "
+   "_KEY_SERIALIZATION, _VALUE_SERIALIZATION, _KEY_DESERIALIZATION, _VALUE_DESERIALIZATION\n"},
+  {"taxonomy: {codes: {INVALID_RECORD: NON_RETRYABLE_IDEMPOTENCY}}\n", "",
+   F "1:20: taxonomy.codes NON_RETRYABLE_IDEMPOTENCY is never a single record's; write dead-letter, lane or retry\n"},
+  {"taxonomy: {codes: {INVALID_RECORD: skip}}\n", "",
+   F "1:20: taxonomy.codes 'skip' is none of dead-letter, lane, retry, default, or a class such as "
+   "RETRYABLE_DEPENDENCY\n"},
+  {"taxonomy: {NON_RETRYABLE_SECURITY: 3 retries}\n", "",
+   F "1:12: taxonomy.NON_RETRYABLE_SECURITY cannot be set: it never costs an event its budget, and never makes it "
+   "a dead letter\n"},
+  {"taxonomy: {RETRYABLE_TRANSIENT: '3 retries, 1s..2h'}\n", "",
+   F "1:33: taxonomy.RETRYABLE_TRANSIENT '3 retries, 1s..2h' is not of the form 6 retries, 100ms..5s (0..100 retries, "
+   "pauses of 1ms..1m)\n"},
   /* shapes */
+  {"topics: [{match: a, taxonomy: soon}]\n", "",
+   F "1:31: topics[0].taxonomy takes a map of settings, not a single value\n"},
   {"brokers: [a, b]\n", "", F "1:10: brokers takes a single value, not a list\n"},
   {"brokers: {a: b}\n", "", F "1:10: brokers takes a single value, not a map\n"},
   {"retention: 7d\n", "", F "1:12: retention takes a map of settings, not a single value\n"},
