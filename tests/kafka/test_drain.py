@@ -43,8 +43,11 @@ class Plain(rig.Rig):
         store.append_lines(rig.numbered(6000, size=900, rnd=self.random), topic=topic)
         agent = self.agent(store).start()
         store.wait_settled(60, agent)
-        learned = store.status()[1]["agent"]["report"]["transactions"]["target_bytes"]
-        self.assertGreater(learned, 1 << 20, "it grows with a backlog")
+
+        def grown():  # the agent writes its report once a second
+            target = store.status()[1]["agent"]["report"]["transactions"]["target_bytes"]
+            return target > 1 << 20 and target
+        learned = rig.wait_until("the size to grow with a backlog", grown, 30)
         agent.kill()
         again = self.agent(store, brokers="127.0.0.1:9").start()  # nobody there: nothing new can be learned
 

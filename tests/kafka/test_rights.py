@@ -62,9 +62,9 @@ class Rights(rig.Rig):
         self.assertEqual(len(self.cluster.read(free)), 400)
         code, status = store.status()
         self.assertEqual(code, 4, f"a waiting lane is not well: {status}")
-        words = store.call("status", expect=(4,)).stdout.decode()
-        for topic in (unseen, readonly):
-            self.assertIn(f"{topic} cannot be written", words.replace("\n         ", " "))
+        for topic in (unseen, readonly):  # the agent writes its report once a second
+            rig.wait_until(f"the status to name {topic}", lambda: f"{topic} cannot be written" in store.call(
+                "status", expect=(4,)).stdout.decode().replace("\n         ", " "), 30)
         # What comes now goes the same ways, also over a restart, which has only the book to go by.
         agent.kill()
         agent.start()
