@@ -47,6 +47,7 @@ static void bash(output *o) {
   out_puts(o, ") ;;\n    --status) words='pending sent dead duplicate dropped' ;;\n"
               "    --color) words='auto always never' ;;\n"
               "    --format) words='jsonl csv cloudevents otlp jaeger dot mermaid' ;;\n"
+              "    --out) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
               "    --store|--into) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n"
               "  esac\n"
               "  if [[ -z $words ]]; then case $command in\n    '') words='");

@@ -1,6 +1,6 @@
 #include "story_ids.h"
 
-#include "trace_draw.h"
+#include "trace_notes.h"
 #include "trace_walk.h"
 
 #include <inttypes.h>
@@ -103,43 +103,11 @@ static void trace_free(trace *tr) {
   free(tr->rows);
 }
 
-/* Where is a cause that is not in this trace? */
-static char *cause_note(trace *tr, sl_slice cause) {
-  sl_query query = {.event_id = cause, .limit = 1};
-  sl_iter *iter = NULL;
-  const sl_record *r;
-  bool unicode = tr->tool->out.term.unicode;
-  text words = {0};
-  sl_status st = sl_iter_start(tr->tool->store, &query, &iter);
-  if (st == SL_OK && sl_iter_next(iter, &r) == SL_OK) {
-    text_printf(&words, "caused by seq %" PRIu64 " of ", r->seq);
-    text_puts(&words, r->correlation_id.len ? "correlation " : "no correlation");
-    text_add_safe(&words, r->correlation_id, unicode);
-  } else {
-    text_puts(&words, "its cause ");
-    text_add_safe(&words, cause, unicode);
-    text_puts(&words, " is not in this store");
-  }
-  sl_iter_close(iter);
-  return words.data;
-}
-
 static void add_notes(trace *tr) {
-  enum { MOST_LOOKUPS = 200 };
-  size_t looked = 0;
-  for (size_t i = 0; i < tr->count; i++) {
-    trace_node *n = &tr->nodes[i];
-    if (n->origin == TRACE_CYCLE)
-      tr->rows[i].note = tool_copy("its causes form a circle", 24);
-    else if (n->origin == TRACE_ELSEWHERE && looked++ < MOST_LOOKUPS)
-      tr->rows[i].note = cause_note(tr, n->causation_id);
-    else if (n->parent != TRACE_NONE && n->at_us < tr->nodes[n->parent].at_us) {
-      text words = {0};
-      text_span(&words, tr->nodes[n->parent].at_us - n->at_us);
-      text_puts(&words, " before its cause: clocks differ");
-      tr->rows[i].note = words.data;
-    }
-    if (tr->walked && !tr->rows[i].note && tr->correlations.count > 1 && n->correlation_id.len &&
+  trace_notes(tr->tool, tr->nodes, tr->rows, tr->count);
+  for (size_t i = 0; i < tr->count && tr->walked; i++) {
+    const trace_node *n = &tr->nodes[i];
+    if (!tr->rows[i].note && tr->correlations.count > 1 && n->correlation_id.len &&
         (n->parent == TRACE_NONE || !slice_eq(n->correlation_id, tr->nodes[n->parent].correlation_id))) {
       text words = {0};
       text_puts(&words, "of correlation ");

@@ -156,6 +156,15 @@ const command command_table[] = {
    "sidelog export --correlation 0190a6c2-7c1e --since -1d\n"
    "sidelog export --correlation 0190a6c2-7c1e --format dot | dot -Tsvg > story.svg",
    OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FORMAT), 0, ANY_NUMBER, NEED_STORE, run_export},
+  {"bundle", "CORRELATION", "a story as a web page, for somebody else",
+   "Writes one correlation as a page that needs nothing else: what caused what and\n"
+   "when, what became of each event, and every field and value. It opens without a\n"
+   "network, loads nothing and runs no script. Beside it go the events as JSON lines,\n"
+   "as `sidelog export` writes them. Secrets of well-known shapes are masked in both\n"
+   "unless --no-redact. Only you can read the files.",
+   "sidelog bundle 0190a6c2-7c1e\n"
+   "sidelog bundle 0190a6c2-7c1e --out incident.html",
+   OPTIONS(OPT_OUT, OPT_NO_REDACT), 1, 1, NEED_STORE, run_bundle},
   {"verify", "", "read everything and check it",
    "Reads every record's checksum, both directions of the index, every receipt,\n"
    "and counts the law anew, in a second process that damage may end. Safe while\n"

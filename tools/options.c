@@ -64,6 +64,8 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_DRY_RUN] = {"dry-run", 0, NULL, "say what would be done, and do nothing"},
   [OPT_REASON] = {"reason", 0, "TEXT", "why; it stays with the event, with your name and the time"},
   [OPT_MOST] = {"most", 0, "N", "replay a letter at most N times, ever (3)"},
+  [OPT_OUT] = {"out", 0, "FILE.html", "the page; the events go beside it, into FILE.jsonl"},
+  [OPT_NO_REDACT] = {"no-redact", 0, NULL, "leave secrets in"},
   [OPT_MAN] = {"man", 0, NULL, "print the manual page"},
 };
 

@@ -146,6 +146,7 @@ int run_dlq(tool *t);
 int run_full(tool *t);
 int run_compact(tool *t);
 int run_export(tool *t);
+int run_bundle(tool *t);
 int run_status(tool *t);
 int run_help(tool *t);
 int run_check(tool *t);

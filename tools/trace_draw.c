@@ -241,6 +241,10 @@ static void draw_row(output *o, const plan *p, const trace_node *nodes, const tr
   text_free(&when);
 }
 
+void trace_tree(text *out, const trace_node *nodes, size_t at, bool unicode) {
+  add_tree(out, nodes, at, unicode ? &unicode_signs : &ascii_signs);
+}
+
 void trace_draw(output *o, const trace_node *nodes, const trace_row *rows, size_t count,
                 const trace_shape *shape) {
   plan p = make_plan(o, nodes, rows, count, shape);
