@@ -104,6 +104,7 @@ class Changes(rig.Rig):
         told = store.query("--topic", topic)
         self.assertEqual({o["seq"]: (o["partition"], o["offset"]) for o in told if not o.get("topic_recreated")}, read)
         self.assertEqual(len(told), len(store.events))
+        self.assertIn("of a topic since deleted and created again", store.call("show", str(store.events[0].seq)).stdout.decode())
 
     def test_a_topic_created_again_is_noticed(self):
         store, topic = self.store(), self.topic()

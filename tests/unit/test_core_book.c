@@ -79,6 +79,33 @@ static void full_disk_at_least_once(void **state) {
   rig_free(r);
 }
 
+/* That a topic is a new one must not be forgotten with the attempt that noticed it. */
+static void full_disk_when_a_topic_was_created_again(void **state) {
+  (void)state;
+  static const fault none = {0};
+  rig *r = rig_new(true);
+  append(r, 0, 2);
+  start(r);
+  ready(r);
+  tell_log(r);
+  assert_int_equal(fill(r), 2);
+  core_delivered(r->core, r->tags[0], 0, 40, &none);
+  core_delivered(r->core, r->tags[1], 0, 3, &none);
+  ok(r, OP_FLUSH);
+  assert_int_equal(core_attempt(r->core)->recreated_count, 1);
+  assert_int_equal(core_attempt(r->core)->recreated[0].seq, core_attempt(r->core)->verdicts[1].seq);
+  bad(r, OP_INTENT, disk_full());
+  ok(r, OP_ABORT);
+  wake(r);
+  assert_int_equal(fill(r), 1);
+  core_delivered(r->core, r->tags[0], 0, 7, &none);
+  ok(r, OP_FLUSH);
+  assert_int_equal(core_attempt(r->core)->recreated_count, 1);
+  assert_int_equal(core_attempt(r->core)->recreated[0].seq, 0); /* all of this attempt lies in the new one */
+  ok(r, OP_INTENT);
+  rig_free(r);
+}
+
 /* The book is fine, the attempt no longer is: an event of it was dropped from a full store meanwhile. This was taken
  * for a full disk: a pause, then events one by one. */
 static void dropped_while_in_hand(void **state) {
@@ -191,6 +218,7 @@ int main(void) {
       cmocka_unit_test(full_disk_for_hours),
       cmocka_unit_test(full_disk_at_the_claim),
       cmocka_unit_test(full_disk_at_least_once),
+      cmocka_unit_test(full_disk_when_a_topic_was_created_again),
       cmocka_unit_test(dropped_while_in_hand),
       cmocka_unit_test(dropped_while_in_hand_at_least_once),
       cmocka_unit_test(dropped_from_a_prefix),
