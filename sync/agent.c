@@ -376,7 +376,7 @@ static uint64_t report_ms(const agent *a) { return (uint64_t)(a->settings.report
 
 void agent_reload_if_due(agent *a) {
   /* Workers read the settings: they are swapped while none runs. */
-  if (!a->reload_due || a->op_running || a->house_busy) return;
+  if (!a->reload_due || a->op_running || a->house_busy || monitor_busy(a->monitor)) return;
   a->reload_due = false;
   settings next;
   if (settings_reload(&a->settings, &next, a->argc, a->argv, stderr) != 0) {
@@ -393,6 +393,7 @@ void agent_reload_if_due(agent *a) {
       log_line(LEVEL_INFO, "reloaded", "configuration read again%s%s",
                login ? "; connecting anew with its credentials once nothing is in hand" : "",
                waiting ? "; the settings named above change at the next start" : "");
+    monitor_reloaded(a->monitor, login);
     if (taken && login) agent_event(a, (core_event){.kind = EVENT_LOGIN});
   }
   notify_ready();
@@ -419,6 +420,7 @@ static bool setup_loop(agent *a) {
   uv_timer_init(loop, &a->pause);
   uv_timer_init(loop, &a->deadline);
   uv_timer_init(loop, &a->stop_look);
+  uv_timer_init(loop, &a->monitor_timer);
   uv_idle_init(loop, &a->fill.idle);
   uv_fs_event_init(loop, &a->watch);
   uv_signal_init(loop, &a->term);
@@ -508,6 +510,7 @@ int agent_run(settings *taken, int argc, char **argv) {
   a->marker_offset = a->settled_marker_offset = -1;
   a->suspend_us = suspended_us();
   log_setup(a->settings.level, a->settings.format);
+  bool left = false;
   int status = open_store(a);
   if (status == 0) a->told_dead = delivery_state_get(a->delivery)->dead;
   sl_stats stats;
@@ -536,6 +539,7 @@ int agent_run(settings *taken, int argc, char **argv) {
                      (uint64_t)(a->settings.drain_timeout_us + a->settings.shutdown_timeout_us) / 1000, 0);
     log_line(LEVEL_INFO, "started", "store %s (%s), brokers %s, %s", a->settings.store, a->store_id,
              a->settings.brokers, a->settings.mode == MODE_EXACTLY_ONCE ? "exactly-once" : "at-least-once");
+    monitor_start(a);
     notify_ready(); /* the store, not the broker: producers depend on nothing else */
     agent_event(a, (core_event){.kind = EVENT_START});
     index_more(a);
@@ -544,9 +548,12 @@ int agent_run(settings *taken, int argc, char **argv) {
     status = a->exit_status;
     remember(a);
     tell_report(a);
-    uv_walk(&a->loop, close_handle, NULL);
-    uv_run(&a->loop, UV_RUN_DEFAULT);
-    uv_loop_close(&a->loop);
+    left = !monitor_end(a);
+    if (!left) {
+      uv_walk(&a->loop, close_handle, NULL);
+      uv_run(&a->loop, UV_RUN_DEFAULT);
+      uv_loop_close(&a->loop);
+    }
   }
   fill_free(a);
   sl_buf_free(&a->told_report);
@@ -554,6 +561,7 @@ int agent_run(settings *taken, int argc, char **argv) {
   core_free(a->core);
   delivery_close(a->delivery);
   sl_close(a->store);
+  if (left) _exit(status); /* a worker still waits for somebody: see monitor_end */
   settings_free(&a->settings);
   free(a);
   return status;

@@ -4,8 +4,9 @@
  *   ops.c      one function per operation of the core; blocking ones on worker threads, one at a time
  *   fill.c     reads records, offers them to the core, produces them
  *   tell.c     log lines and the status report
+ *   monitor.c  watches dead-letter topics
  *
- * Threads: everything belongs to the loop's thread, except inside the worker callbacks of ops.c and of the
+ * Threads: everything belongs to the loop's thread, except inside the worker callbacks of ops.c, monitor.c and the
  * housekeeping in agent.c, which touch only their own request and the thread-safe sl_store. sl_delivery is
  * used by the operation under way, or by the loop while none is; its report alone may be set at any time.
  * A handle that is being destroyed belongs to that operation: agent.kafka is NULL from its first moment. */
@@ -16,6 +17,7 @@
 #include "keep.h"
 #include "kafka/kafka.h"
 #include "letter.h"
+#include "monitor.h"
 #include "settings.h"
 #include "store/delivery.h"
 #include <uv.h>
@@ -92,6 +94,8 @@ struct agent {
   int64_t noted_bytes, noted_us; /* the learned size of a transaction: what the book has of it, and since when */
   uint32_t commits_us[COMMITS_KEPT]; /* how long the last ones took; a ring */
   size_t commits_count;
+  monitor *monitor;        /* of dead-letter topics; NULL: there is none */
+  uv_timer_t monitor_timer; /* its own */
   hours hours;             /* of delivery */
   char store_id[37];       /* its sender's, as records and marker carry it */
   char transactional_id[256], cluster_id[64];

@@ -134,6 +134,25 @@ static void put_letters(yajl_gen g, const agent_report *r) {
   yajl_gen_map_close(g);
 }
 
+static void put_monitor(yajl_gen g, const report_monitor *m) {
+  key(g, "dlq_monitor");
+  if (!m) {
+    yajl_gen_null(g);
+    return;
+  }
+  yajl_gen_map_open(g);
+  put_count(g, "topics", m->topics);
+  put_time(g, "looked_us", m->looked_us);
+  put_count(g, "looks_failed", m->failed);
+  put_count(g, "new", m->fresh);
+  put_count(g, "alerts", m->alerts);
+  put_count(g, "webhooks_sent", m->webhooks_sent);
+  put_count(g, "webhooks_failed", m->webhooks_failed);
+  put_count(g, "webhooks_lost", m->webhooks_lost);
+  put_count(g, "webhooks_waiting", m->webhooks_waiting);
+  yajl_gen_map_close(g);
+}
+
 static void put_parked(yajl_gen g, const agent_report *r) {
   key(g, "parked");
   if (!r->parked_reason) {
@@ -176,6 +195,7 @@ bool agent_report_json(const agent_report *r, sl_buf *out) {
   put_count(g, "partition_changes", r->partition_changes);
   put_count(g, "topics_recreated", r->topics_recreated);
   put_letters(g, r);
+  put_monitor(g, r->monitor);
   put_parked(g, r);
   yajl_gen_map_close(g);
   const unsigned char *json = NULL;

@@ -25,6 +25,15 @@ typedef struct report_lane {
   const char *code, *text; /* why it cannot be written; NULL: not known */
 } report_lane;
 
+typedef struct report_monitor { /* of dead-letter topics; of this agent's life but `topics` and `webhooks_waiting` */
+  uint64_t topics;     /* watched */
+  int64_t looked_us;   /* the last look that saw all of them */
+  uint64_t failed;     /* looks that did not */
+  uint64_t fresh;      /* dead letters counted */
+  uint64_t alerts;
+  uint64_t webhooks_sent, webhooks_failed, webhooks_lost, webhooks_waiting; /* failed: tries; lost: alerts given up */
+} report_monitor;
+
 /* All times are wall clock, since the epoch; 0 or NULL where there is nothing to say: null in the JSON.
  * Texts are borrowed for the call. */
 typedef struct agent_report {
@@ -54,6 +63,7 @@ typedef struct agent_report {
   uint64_t txn_events, txn_bytes; /* present target size of a transaction */
   double events_per_s, bytes_per_s;
   uint64_t letters_published, letters_waiting; /* copies of dead letters */
+  const report_monitor *monitor; /* NULL: there is none */
   uint64_t transactions, aborts, handles; /* of this agent's life */
   int64_t commit_p50_us, commit_p95_us;   /* how long the last commits took on the broker */
 

@@ -173,6 +173,10 @@ static void line_read(line *l, problems *p, int argc, char **argv) {
   }
 }
 
+static void warn_of_the_line(problems *p, setting_place place) {
+  warning(p, place, "other users can read it in the list of processes; a file of mode 0600 is safer");
+}
+
 static void line_apply(const line *l, problems *p, settings *out) {
   char reason[512];
   for (size_t i = 0; i < l->count; i++) {
@@ -183,9 +187,11 @@ static void line_apply(const line *l, problems *p, settings *out) {
       settings_kafka_set(out, p, on_line(strncmp(one->option, "-X", 2) == 0 ? "-X" : "--set"), one->name,
                          one->value);
       if (settings_kafka_secret(one->name))
-        warning(p, place, "other users can read it in the list of processes; a file of mode 0600 is safer");
+        warn_of_the_line(p, place);
     } else if (!setting_assign(one->row, out, one->value, reason, sizeof reason)) {
       problem(p, place, "%s", reason);
+    } else if (one->row->flags & SETTING_SECRET) {
+      warn_of_the_line(p, place);
     }
     out->line_settings += before == p->errors + p->warnings;
   }
@@ -223,13 +229,20 @@ static void set_environment(settings *out, problems *p) {
 }
 
 static void warn_of_readable_secrets(const settings *s, problems *p, setting_place place, FILE *file) {
+  static const char readable[] = "holds %s and every user can read it: chmod o-r";
   struct stat st;
   if (fstat(fileno(file), &st) != 0 || !S_ISREG(st.st_mode) || !(st.st_mode & S_IROTH)) return;
   for (size_t i = 0; i < s->kafka_count; i++)
     if (settings_kafka_secret(s->kafka[i].name)) {
-      warning(p, place, "holds %s and every user can read it: chmod o-r", s->kafka[i].name);
+      warning(p, place, readable, s->kafka[i].name);
       return;
     }
+  for (size_t i = 0; i < settings_row_count; i++) {
+    const setting_row *row = &settings_rows[i];
+    if (!(row->flags & SETTING_SECRET) || !*(char *const *)(const void *)((const char *)s + row->offset)) continue;
+    warning(p, place, readable, row->path);
+    return;
+  }
 }
 
 static void read_file(settings *out, problems *p, const char *path) {
@@ -253,12 +266,24 @@ static void read_file(settings *out, problems *p, const char *path) {
   fclose(file);
 }
 
+static void finish_webhook(const settings *s, problems *p, setting_place place) {
+  const char *url = s->monitor_webhook, *header = s->monitor_header, *colon = header ? strchr(header, ':') : NULL;
+  if (url && strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
+    problem(p, place, "dlq_monitor.webhook_url begins with neither https:// nor http://");
+  if (header && (!colon || colon == header || strcspn(header, " ") < (size_t)(colon - header)))
+    problem(p, place, "dlq_monitor.webhook_header is no \"Name: value\"");
+#ifndef SIDELOG_WEBHOOK
+  if (url) problem(p, place, "dlq_monitor.webhook_url: this sidelogd was built without libcurl and can call no webhook");
+#endif
+}
+
 static void finish(const settings *s, problems *p) {
   setting_place place = {.file = s->config_path};
   if (!s->store)
     problem(p, place, "no store: give --store DIR (neither SIDELOG_STORE, XDG_STATE_HOME nor HOME is set)");
   if (!s->brokers) problem(p, place, "no brokers: give --brokers HOST:PORT, or brokers: in the file");
   if (s->drain_timeout_us && !s->drain) problem(p, on_line("--timeout"), "goes with --drain");
+  finish_webhook(s, p, place);
   settings_kafka_finish(s, p, place);
 }
 
@@ -409,4 +434,16 @@ bool settings_letter_topic(const settings *s, sl_slice topic, char out[250]) {
                                 mark + sizeof SETTING_TOPIC_MARK - 1)
                      : snprintf(out, 250, "%s", rule.letter_topic);
   return n > 0 && n < 250 && !sl_slice_eq(topic, SL_BYTES(out, n));
+}
+
+bool settings_monitors(const settings *s, sl_slice topic) {
+  for (const char *at = s->monitor_topics; at && *at; at += *at == ',') {
+    while (*at == ' ') at++;
+    size_t len = strcspn(at, ",");
+    const char *glob = at;
+    at += len;
+    while (len > 0 && glob[len - 1] == ' ') len--;
+    if (len > 0 && sl_glob_match(SL_BYTES(glob, len), topic)) return true;
+  }
+  return settings_is_letter_topic(s, topic);
 }

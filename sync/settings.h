@@ -80,6 +80,14 @@ typedef struct settings {
   int64_t letter_retention_us; /* INT64_MAX: for ever */
   char *taxonomy[TAXONOMY_CLASSES]; /* "6 retries, 100ms..5s"; in the order of fault_class */
   char *taxonomy_codes;        /* "MSG_SIZE_TOO_LARGE=lane, ..."; NULL: none */
+  /* the monitor of dead-letter topics */
+  bool monitor_enabled;
+  char *monitor_topics;        /* globs, separated by commas; the configured dead-letter topics besides */
+  int64_t monitor_interval_us;
+  int64_t monitor_threshold;
+  int64_t monitor_cooldown_us;
+  char *monitor_webhook;       /* URL, http or https; NULL: none. A secret, as is the header */
+  char *monitor_header;        /* "Name: value"; NULL: none */
   int64_t refused_retry_us;    /* lanes and PARK_REFUSED are tried again after so long */
   /* local retention */
   int64_t retention_us;        /* settled events stay so long; 0: for ever */
@@ -144,6 +152,8 @@ void settings_rules(const settings *settings, sl_slice topic, fault_rules *out);
 bool settings_letter_topic(const settings *settings, sl_slice topic, char out[250]);
 /* Is this a dead-letter topic, by what the configuration says? */
 bool settings_is_letter_topic(const settings *settings, sl_slice topic);
+/* Does dlq_monitor watch this topic? */
+bool settings_monitors(const settings *settings, sl_slice topic);
 
 /* How many settings differ and cannot change while running; their names go to `errors` (may be NULL), one
  * a line. Of the `kafka:` map only what settings_kafka_login names can. */

@@ -308,7 +308,7 @@ static void print_row(FILE *out, const setting_row *row, const settings *s) {
     return;
   }
   fprintf(out, "%s%s: ", dot ? "  " : "", dot ? dot + 1 : row->path);
-  yaml_text(out, text);
+  yaml_text(out, row->flags & SETTING_SECRET ? "********" : text);
   snprintf(preset, sizeof preset, "%s", row->preset ? row->preset : "");
   fputs(row->preset && strcmp(text, preset) == 0 ? "  # default\n" : "\n", out);
 }

@@ -26,7 +26,8 @@ enum {
   SETTING_RESTART = 1,    /* cannot change while running */
   SETTING_LINE_ONLY = 2,  /* has no place in the file (path is NULL) */
   SETTING_SECONDS = 4,    /* a duration whose bare number means seconds */
-  SETTING_REQUIRED = 8    /* of a topic rule */
+  SETTING_REQUIRED = 8,   /* of a topic rule */
+  SETTING_SECRET = 16     /* its value is never shown */
 };
 
 typedef struct setting_row {

@@ -173,6 +173,37 @@ const setting_row settings_rows[] = {
            "as one that is refused. What tells of a topic, the producer, the connection or the cluster costs no event its "
            "budget, and cannot be made to. Taken when a topic is looked up next, after five minutes at most."},
 
+  {.group = "Watching dead letters", .path = "dlq_monitor.enabled", .type = TYPE_BOOL,
+   .offset = offsetof(settings, monitor_enabled), .preset = "false", .flags = SETTING_RESTART, .argument = "BOOL",
+   .text = "watch the cluster's dead-letter topics and raise alerts",
+   .more = "Of letters from anybody. One agent a cluster is enough: each that watches raises its own alerts. It costs a "
+           "connection, about 7 MB and a list of all topics each interval. Not with --drain."},
+  {.group = "Watching dead letters", .path = "dlq_monitor.topics", .type = TYPE_TEXT,
+   .offset = offsetof(settings, monitor_topics), .min = 1, .max = 4000, .preset = "*.dlq", .argument = "GLOB[,...]",
+   .text = "topics to watch, besides the configured dead-letter topics"},
+  {.group = "Watching dead letters", .path = "dlq_monitor.interval", .type = TYPE_DURATION,
+   .offset = offsetof(settings, monitor_interval_us), .min = 1 * SECOND, .max = 1 * DAY, .preset = "1m",
+   .argument = "DURATION",
+   .text = "how often to look"},
+  {.group = "Watching dead letters", .path = "dlq_monitor.threshold", .type = TYPE_INT64,
+   .offset = offsetof(settings, monitor_threshold), .min = 1, .max = 1000000000, .preset = "10", .argument = "N",
+   .text = "new letters in a topic that raise an alert",
+   .more = "Since its last alert, or since it was first seen. Counted by offsets: a transaction takes one more, so "
+           "letters that come one by one from a transactional producer count twice."},
+  {.group = "Watching dead letters", .path = "dlq_monitor.cooldown", .type = TYPE_DURATION,
+   .offset = offsetof(settings, monitor_cooldown_us), .min = 0, .max = 30 * DAY, .preset = "15m",
+   .argument = "DURATION",
+   .text = "no second alert for a topic within so long",
+   .more = "What comes meanwhile counts for the next."},
+  {.group = "Watching dead letters", .path = "dlq_monitor.webhook_url", .type = TYPE_TEXT,
+   .offset = offsetof(settings, monitor_webhook), .min = 1, .max = 2000, .flags = SETTING_SECRET, .argument = "URL",
+   .text = "where each alert is POSTed as JSON; default: nowhere",
+   .more = "http:// or https://, with the certificates that libcurl trusts. Treated as a secret."},
+  {.group = "Watching dead letters", .path = "dlq_monitor.webhook_header", .type = TYPE_TEXT,
+   .offset = offsetof(settings, monitor_header), .min = 3, .max = 4000, .flags = SETTING_SECRET, .argument = "HEADER",
+   .text = "a header of that request, as \"Authorization: Bearer ...\"",
+   .more = "Treated as a secret."},
+
   {.group = "Refusals",
    .path = "refused_retry", .type = TYPE_DURATION, .offset = offsetof(settings, refused_retry_us),
    .min = 100 * MS, .max = 1 * HOUR, .preset = "30s", .flags = SETTING_RESTART, .argument = "DURATION",
@@ -276,7 +307,8 @@ const setting_row settings_topic_rows[] = {
 };
 const size_t settings_topic_row_count = sizeof settings_topic_rows / sizeof *settings_topic_rows;
 
-const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "dead_letters", "taxonomy", "lanes", "retention",
+const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "dead_letters", "taxonomy",
+                                       "dlq_monitor", "lanes", "retention",
                                        "log", "debug",
                                        "topics", "kafka", NULL};
 

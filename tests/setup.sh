@@ -35,6 +35,7 @@ need libmsgpack-dev lib msgpack
 need libxxhash-dev lib libxxhash
 need libyajl-dev lib yajl
 need libyaml-dev lib yaml-0.1
+need libcurl4-openssl-dev lib libcurl
 need libcmocka-dev lib cmocka
 need python3 has python3
 if [[ -n $broker ]]; then

@@ -187,3 +187,8 @@ void conf_log(int level, const char *facility, const char *text) {
   if (strstr(text, "enable.gapless.guarantee is experimental")) ours = LEVEL_DEBUG;
   log_line(ours, "librdkafka", "%s: %s", facility, text);
 }
+
+void conf_reader_log(const rd_kafka_t *rk, int level, const char *facility, const char *text) {
+  (void)rk;
+  if (strcmp(facility, "CONFWARN") != 0) conf_log(level, facility, text);
+}

@@ -16,6 +16,8 @@ bool conf_options_copy(kafka_options *to, const kafka_options *from);
 void conf_options_free(kafka_options *options);
 /* One line of librdkafka's to our log, levelled down where the error event says the same. */
 void conf_log(int level, const char *facility, const char *text);
+/* The same as a callback of consumers: a producer's properties are no concern of theirs. */
+void conf_reader_log(const rd_kafka_t *rk, int level, const char *facility, const char *text);
 
 /* ---- wire.c: what interceptors see of the connections, on librdkafka's threads ---- */
 typedef struct wire wire;

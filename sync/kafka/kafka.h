@@ -134,6 +134,23 @@ typedef struct kafka_marker {
 fault kafka_read_marker(kafka *k, const char *topic, int32_t partition, sl_slice key, int64_t from_offset,
                         int timeout_ms, kafka_marker *out);
 
+/* --- how far topics have grown, whoever writes them: a handle of its own, used by one worker at a time --- */
+
+typedef struct kafka_watch kafka_watch;
+/* Of the options only brokers and properties count. False with *why: SCOPE_AGENT. `timeout_ms` bounds single requests. */
+bool kafka_watch_new(const kafka_options *options, int timeout_ms, kafka_watch **out, fault *why);
+void kafka_watch_free(kafka_watch *w); /* [worker] NULL is fine */
+
+typedef struct kafka_watch_sink {
+  void *arg;
+  bool (*wants)(void *arg, const char *topic);
+  void (*end)(void *arg, const char *topic, int32_t partitions, int32_t partition, int64_t end); /* high watermark */
+} kafka_watch_sink;
+/* [worker] Lists the topics that this user may describe and tells the end of each partition of those that are wanted; one
+ * without a leader is left out. Reads no record, writes nothing. After a fault some ends may be missing; *listed says that
+ * every topic was seen. */
+fault kafka_watch_look(kafka_watch *w, int timeout_ms, const kafka_watch_sink *sink, bool *listed);
+
 /* --- for programs without a loop (--check, --adopt): they serve the handle's events themselves --- */
 
 /* [worker] As kafka_connect. Where nobody answers the fault is what the connection said last: a TLS handshake that

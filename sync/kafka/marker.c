@@ -13,12 +13,6 @@ typedef struct reader {
   bool started;
 } reader;
 
-static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text) {
-  (void)rk;
-  /* A producer's properties are no concern of this reader. */
-  if (strcmp(facility, "CONFWARN") != 0) conf_log(level, facility, text);
-}
-
 static void reader_close(reader *r) {
   if (r->started) rd_kafka_consume_stop(r->rkt, r->partition);
   if (r->queue) rd_kafka_queue_destroy(r->queue);
@@ -34,7 +28,7 @@ static fault reader_open(kafka *k, reader *r, kafka_role role, const char *topic
   memset(r, 0, sizeof *r);
   rd_kafka_conf_t *conf = conf_new(role, &k->options, timeout_ms, &why);
   if (!conf) return why;
-  rd_kafka_conf_set_log_cb(conf, on_log);
+  rd_kafka_conf_set_log_cb(conf, conf_reader_log);
   r->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, sizeof error);
   if (!r->rk) {
     rd_kafka_conf_destroy(conf);

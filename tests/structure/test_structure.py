@@ -26,6 +26,7 @@ MAY = {
 ONLY = {
     "lmdb.h": {"src/store/db.c"},
     "librdkafka/": {"sync/kafka/"},
+    "curl/": {"sync/hook.c"},
     "uv.h": {"sync/agent.h", "sync/agent.c", "sync/ops.c", "sync/fill.c", "sync/tell.c"},
     "yaml.h": {"sync/"},
     "yajl/": {"src/envelope/", "sync/", "tools/"},

@@ -28,7 +28,10 @@ static const agent_report full = {
   .handles = 14, .commit_p50_us = 7100, .commit_p95_us = 20300,
   .lanes = lanes, .lane_count = 2,
   .lanes_limit_bytes = 19, .lanes_expired = 20, .partition_changes = 21, .topics_recreated = 22,
-  .letters_published = 15, .letters_waiting = 16, .parked_reason = "marker-ahead",
+  .letters_published = 15, .letters_waiting = 16,
+  .monitor = &(const report_monitor){.topics = 23, .looked_us = 24, .failed = 25, .fresh = 26, .alerts = 27, .webhooks_sent = 28,
+                                     .webhooks_failed = 29, .webhooks_lost = 30, .webhooks_waiting = 31},
+  .parked_reason = "marker-ahead",
       .parked_text = "1,041 > 981",
   .parked_remedy = "restored?"};
 
@@ -58,6 +61,8 @@ static void golden(void **state) {
     "{\"topic\":\"\",\"seq\":0,\"oldest_us\":null,\"refused_since_us\":null,\"max_age_us\":null,\"kept_bytes\":0,"
     "\"code\":null,\"text\":null}],\"lanes_limit_bytes\":19,\"lanes_expired\":20,\"partition_changes\":21,\"topics_recreated\":22,"
     "\"dead_letters\":{\"published\":15,\"waiting\":16},"
+    "\"dlq_monitor\":{\"topics\":23,\"looked_us\":24,\"looks_failed\":25,\"new\":26,\"alerts\":27,\"webhooks_sent\":28,"
+    "\"webhooks_failed\":29,\"webhooks_lost\":30,\"webhooks_waiting\":31},"
     "\"parked\":{\"reason\":\"marker-ahead\",\"text\":\"1,041 > 981\",\"remedy\":\"restored?\"}}");
   free(json);
 }
@@ -68,6 +73,7 @@ static void nothing_to_say_is_null(void **state) {
   assert_non_null(strstr(json, "\"state\":\"starting\""));
   assert_non_null(strstr(json, "\"error\":null"));
   assert_non_null(strstr(json, "\"parked\":null"));
+  assert_non_null(strstr(json, "\"dlq_monitor\":null"));
   assert_non_null(strstr(json, "\"last_commit_us\":null"));
   assert_non_null(strstr(json, "\"lanes\":[]"));
   yajl_val tree = yajl_tree_parse(json, NULL, 0);
