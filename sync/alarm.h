@@ -1,9 +1,9 @@
-/* Which dead-letter topics grow so fast that somebody should know: ends of partitions come in, alerts go out. Pure; time is
- * an argument.
+/* Which dead-letter topics grow so fast that somebody should know: ends of partitions come in, alerts go out.
+ * Pure; time is an argument.
  *
- * Counted are offsets, so everything that a producer leaves in a partition: records, and of a transactional producer one
- * more for each transaction. What was there when a topic is first seen is old and counts not; a topic that appears after
- * a whole list was seen without it is new with all that it holds. */
+ * Counted are offsets, so everything that a producer leaves in a partition: records, and of a transactional
+ * producer one more for each transaction. What was there when a topic is first seen is old and counts not; a
+ * topic that appears after a whole list was seen without it is new with all that it holds. */
 #ifndef SYNC_ALARM_H
 #define SYNC_ALARM_H
 #include <stdbool.h>
@@ -41,8 +41,8 @@ typedef struct alert {
   uint64_t fresh;
   int64_t span_us;     /* in which they came */
 } alert;
-/* The next topic with at least `threshold` new ones whose last alert is `cooldown_us` old. It has been told then; false:
- * there is none. */
+/* The next topic with at least `threshold` new ones whose last alert is `cooldown_us` old. It has been told then;
+ * false: there is none. */
 bool alarms_next(alarms *a, uint64_t threshold, int64_t cooldown_us, int64_t now_us, alert *out);
 void alarms_free(alarms *a); /* leaves it empty */
 #endif

@@ -25,13 +25,15 @@ void hook_end(void) { curl_global_cleanup(); }
 
 static struct curl_slist *headers_of(const char *header) {
   struct curl_slist *list = curl_slist_append(NULL, "Content-Type: application/json");
-  struct curl_slist *more = list ? curl_slist_append(list, "Expect:") : NULL; /* or servers are waited for a second */
+  /* An Expect of curl's would make it wait a second for some servers. */
+  struct curl_slist *more = list ? curl_slist_append(list, "Expect:") : NULL;
   if (more && header) more = curl_slist_append(more, header);
   if (!more) curl_slist_free_all(list);
   return more;
 }
 
-bool hook_post(const char *url, const char *header, sl_slice body, const atomic_bool *stop, char *why, size_t cap) {
+bool hook_post(const char *url, const char *header, sl_slice body, const atomic_bool *stop, char *why,
+               size_t cap) {
   char error[CURL_ERROR_SIZE] = "";
   long status = 0;
   CURL *c = curl_easy_init();
@@ -75,7 +77,8 @@ bool hook_setup(void) { return true; }
 
 void hook_end(void) {}
 
-bool hook_post(const char *url, const char *header, sl_slice body, const atomic_bool *stop, char *why, size_t cap) {
+bool hook_post(const char *url, const char *header, sl_slice body, const atomic_bool *stop, char *why,
+               size_t cap) {
   (void)url, (void)header, (void)body, (void)stop;
   snprintf(why, cap, "this sidelogd was built without libcurl");
   return false;

@@ -1,6 +1,6 @@
-/* A timer looks what is due and gives it to a worker: a look at the cluster, one POST. Whatever fails is tried again: a look
- * after the interval, on a new handle; a POST after a pause that doubles, POST_TRIES times. The worker has the monitor for
- * itself while `busy`; the loop copies what the report needs when it is done. */
+/* A timer looks what is due and gives it to a worker: a look at the cluster, one POST. Whatever fails is tried
+ * again: a look after the interval, on a new handle; a POST after a pause that doubles, POST_TRIES times. The
+ * worker has the monitor for itself while `busy`; the loop copies what the report needs when it is done. */
 #include "monitor.h"
 #include "agent.h"
 #include "alarm.h"
@@ -87,7 +87,8 @@ static bool body_of(const monitor *m, const alert *one, sl_buf *out) {
 static void raise_alert(monitor *m, const alert *one, int64_t now_us) {
   const settings *s = &m->agent->settings;
   m->counts.alerts++;
-  log_with(LEVEL_WARN, "dlq-alert", LOG_FIELDS(log_text("topic", one->topic), log_number("new", (int64_t)one->fresh)),
+  log_with(LEVEL_WARN, "dlq-alert", LOG_FIELDS(log_text("topic", one->topic),
+           log_number("new", (int64_t)one->fresh)),
            "%llu new dead letters in %s within %lld s", (unsigned long long)one->fresh, one->topic,
            (long long)(one->span_us / 1000000));
   if (!s->monitor_webhook) return;
@@ -132,7 +133,8 @@ static void look(monitor *m) {
   if (!fault_is_ok(&f)) {
     m->anew = true;
     m->counts.failed++;
-    log_line(strcmp(f.name, m->failed) == 0 ? LEVEL_DEBUG : LEVEL_WARN, "dlq-monitor-failed", "%s: %s", f.name, f.text);
+    const bool again_so = strcmp(f.name, m->failed) == 0;
+    log_line(again_so ? LEVEL_DEBUG : LEVEL_WARN, "dlq-monitor-failed", "%s: %s", f.name, f.text);
   }
   snprintf(m->failed, sizeof m->failed, "%s", f.name);
   for (alert one; alarms_next(&m->alarms, (uint64_t)s->monitor_threshold, s->monitor_cooldown_us, now_us, &one);)
@@ -170,13 +172,14 @@ static void send_one(monitor *m) {
   if (atomic_load(&m->stop)) return;
   m->counts.webhooks_failed++;
   if (++p->tries < POST_TRIES) {
-    log_line(p->tries == 1 ? LEVEL_WARN : LEVEL_DEBUG, "webhook-failed", "%s; it is tried again, %d times in all", why, POST_TRIES);
+    log_line(p->tries == 1 ? LEVEL_WARN : LEVEL_DEBUG, "webhook-failed", "%s; it is tried again, %d times in all",
+             why, POST_TRIES);
     p->due_us = sl_clock_monotonic_us() + ((int64_t)POST_PAUSE_US << (p->tries - 1));
     return;
   }
   m->counts.webhooks_lost++;
-  log_line(LEVEL_ERROR, "webhook-lost", "an alert was given up after %d tries: %s; it is in this log as dlq-alert", POST_TRIES,
-           why);
+  log_line(LEVEL_ERROR, "webhook-lost", "an alert was given up after %d tries: %s; it is in this log as dlq-alert",
+           POST_TRIES, why);
   remove_post(m, p);
 }
 

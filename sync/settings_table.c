@@ -308,8 +308,7 @@ const setting_row settings_topic_rows[] = {
 const size_t settings_topic_row_count = sizeof settings_topic_rows / sizeof *settings_topic_rows;
 
 const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "dead_letters", "taxonomy",
-                                       "dlq_monitor", "lanes", "retention",
-                                       "log", "debug",
+                                       "dlq_monitor", "lanes", "retention", "log", "debug",
                                        "topics", "kafka", NULL};
 
 const setting_option settings_options[] = {

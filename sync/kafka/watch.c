@@ -1,5 +1,5 @@
-/* How far topics have grown, on a consumer handle of its own: the producer's must not wait for the answers of a cluster
- * with many topics, and a monitor that is refused must not park an agent that may write. */
+/* How far topics have grown, on a consumer handle of its own: the producer's must not wait for the answers of a
+ * cluster with many topics, and a monitor that is refused must not park an agent that may write. */
 #include "handle.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +28,8 @@ void kafka_watch_free(kafka_watch *w) {
   free(w);
 }
 
-static rd_kafka_topic_partition_list_t *partitions_of(const struct rd_kafka_metadata *md, const kafka_watch_sink *sink) {
+static rd_kafka_topic_partition_list_t *partitions_of(const struct rd_kafka_metadata *md,
+                                                      const kafka_watch_sink *sink) {
   rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(64);
   for (int i = 0; i < md->topic_cnt; i++) {
     const struct rd_kafka_metadata_topic *t = &md->topics[i];

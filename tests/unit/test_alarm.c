@@ -122,7 +122,8 @@ static void many_topics(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(old_letters_raise_none), cmocka_unit_test(cooldown_is_of_one_topic),
-    cmocka_unit_test(a_topic_created_again_counts_from_its_start), cmocka_unit_test(a_topic_that_appears_later_is_new),
+    cmocka_unit_test(a_topic_created_again_counts_from_its_start),
+    cmocka_unit_test(a_topic_that_appears_later_is_new),
     cmocka_unit_test(partitions_count_together), cmocka_unit_test(many_topics)};
   return cmocka_run_group_tests_name("alarm", tests, NULL, NULL);
 }
