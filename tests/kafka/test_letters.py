@@ -2,6 +2,7 @@
 whatever is killed when; a dead-letter topic that cannot be written holds up nothing and is tried again."""
 import base64
 import json
+import threading
 import unittest
 
 import check
@@ -187,6 +188,54 @@ class Letters(rig.Rig):
         for record in self.cluster.read(topic):
             self.assertEqual(base64.b64decode(record["value"]), by_id[record["headers"]["x-event-id"]].value)
         self.assert_copied_once(store, f"{topic}.dlq", [6, 21, 34, 35, 60])
+
+    def test_a_limit_that_shrinks_under_load(self):
+        """max.message.bytes of a topic shrinks while events go there: what is too large becomes a dead letter, nothing else does.
+        The limit is raised again, and a replay brings each home once; the others' order within their keys stays."""
+        store, topic = self.store(), self.topic("evt.shrunk.v1")
+        self.cluster.topic(topic, 2, max_message_bytes=100000)
+        large, turns, enough = set(), [], threading.Event()
+
+        def append_some():
+            n = len(turns) * 100
+            turns.append(n)
+            added = store.append_lines([*rig.numbered(30, n, rnd=self.random), *rig.numbered(1, n + 50, size=8000, rnd=self.random),
+                                        *rig.numbered(30, n + 60, rnd=self.random)], topic=topic)
+            large.add(added[30].seq)
+
+        def load():
+            while not enough.is_set():
+                append_some()
+
+        agent = self.agent(store, *rig.txn_events(100)).start()
+        append_some()
+        store.wait_settled(30, agent)
+        loader = threading.Thread(target=load)
+        loader.start()
+        try:
+            self.cluster.configure_topic(topic, max_message_bytes=4000)
+        finally:
+            enough.set()
+            loader.join()
+        append_some()
+        stats = store.wait_settled(90, agent)
+        dead = self.dead_of(store)
+        self.assertIsNone(check.law(stats))
+        self.assertIn(max(large), dead)
+        self.assertNotIn(min(large), dead)
+        self.assertLessEqual(dead, large, "an innocent was harmed")
+        check.assert_exact(self, store, self.cluster, [topic], gone=dead)
+        rig.wait_until("the copies", lambda: self.letters_of(store) == {"published": len(dead), "waiting": 0}, 30)
+        self.assert_copied_once(store, f"{topic}.dlq", dead)
+        self.cluster.configure_topic(topic, max_message_bytes=100000)
+        self.assertEqual(len(store.lines("dlq", "replay", "--all")), len(dead))
+        rig.wait_until("the replays to arrive", lambda: store.stats()["dead"] == 0, 60)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        stats = store.stats()
+        self.assertIsNone(check.law(stats))
+        self.assertEqual((stats["appended"], stats["delivered"]), (len(store.events), len(store.events)))
+        seen = [r["headers"]["x-event-id"] for r in self.cluster.read(topic)]
+        self.assertEqual(sorted(seen), sorted(e.event_id for e in store.events), "each once")
 
     def test_at_least_once_publishes_too_and_a_drain_does_not_wait(self):
         store, topic = self.store(), self.topic("evt.loose.v1")

@@ -116,6 +116,38 @@ class Rights(rig.Rig):
         check.assert_exact(self, store, self.cluster, gone={e.seq for e in old})
         self.assertEqual(len(self.cluster.read(denied)), len(young))
 
+    def test_a_denied_dead_letter_topic_keeps_its_letters_here(self):
+        # They stay, counted; events and other letters go on. Once the right is given each is published, once.
+        sick, well = self.topic("evt.sick.v1"), self.topic("evt.well.v1")
+        for topic in (sick, well, f"{sick}.dlq", f"{well}.dlq"):
+            self.cluster.topic(topic, 1)
+        self.allow("Write", "Describe", "DescribeConfigs", topic=[sick, well, f"{well}.dlq"])
+        self.allow("Describe", "DescribeConfigs", topic=f"{sick}.dlq")
+        store = self.store()
+        for turn in range(3):
+            for topic in (sick, well):
+                store.append_lines([*rig.numbered(20, turn * 50, rnd=self.random), *rig.numbered(1, turn * 50 + 30, size=4000)], topic=topic)
+        agent = self.agent_of(store, "-X", "message.max.bytes=3000").start()
+
+        def letters():
+            return (store.status()[1]["agent"]["report"] or {}).get("dead_letters")
+
+        stats = store.wait_settled(60, agent)
+        self.assertEqual((stats["delivered"], stats["dead"]), (120, 6))
+        rig.wait_until("the others' letters", lambda: letters() == {"published": 3, "waiting": 3}, 40)
+        store.append_lines(rig.numbered(10, 200, rnd=self.random), topic=sick)
+        stats = store.wait_settled(30, agent)
+        self.assertEqual((stats["delivered"], stats["dead"]), (130, 6))
+        self.assertEqual(letters(), {"published": 3, "waiting": 3})
+        self.allow("Write", topic=f"{sick}.dlq")
+        rig.wait_until("the rest", lambda: letters() == {"published": 6, "waiting": 0}, 60)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        dead = store.query("--status", "dead")
+        for topic in (sick, well):
+            copied = [int(c["headers"]["x-sidelog-seq"]) for c in self.cluster.read(f"{topic}.dlq")]
+            self.assertEqual(sorted(copied), sorted(e["seq"] for e in dead if e["topic"] == topic))
+        check.assert_exact(self, store, self.cluster, [sick, well], gone={e["seq"] for e in dead})
+
     def test_a_right_withdrawn_in_the_middle(self):
         free, lost = self.topic("evt.free.v1"), self.topic("evt.lost.v1")
         for topic in (free, lost):
