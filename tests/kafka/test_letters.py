@@ -237,6 +237,26 @@ class Letters(rig.Rig):
         seen = [r["headers"]["x-event-id"] for r in self.cluster.read(topic)]
         self.assertEqual(sorted(seen), sorted(e.event_id for e in store.events), "each once")
 
+    def test_a_topic_whose_rule_is_to_wait(self):
+        """Of two topics with the same small limit one has the rule that what is too large waits: none of its events is set
+        aside, the others pass, and all arrive in order once the limit is raised."""
+        store, waits, drops = self.store(), self.topic("evt.waits.v1"), self.topic("evt.drops.v1")
+        for topic in (waits, drops):
+            self.cluster.topic(topic, 2, max_message_bytes=4000)
+            store.append_lines([*rig.numbered(20, rnd=self.random), *rig.numbered(1, 20, size=8000, rnd=self.random),
+                                *rig.numbered(20, 21, rnd=self.random)], topic=topic)
+        rule = {"match": waits, "taxonomy": {"codes": {"MSG_SIZE_TOO_LARGE": "lane"}}}
+        agent = self.agent(store, config={"refused_retry": "500ms", "topics": [rule]}).start()
+        rig.wait_until("all but what waits", lambda: store.stats()["pending"] <= 21, 60)
+        rig.wait_until("the lane and its reason", lambda: "MSG_SIZE_TOO_LARGE" in json.dumps(store.status()[1]["agent"]["report"]), 30)
+        stats = store.stats()
+        self.assertEqual((stats["delivered"], stats["dead"], stats["pending"]), (60, 1, 21))
+        self.cluster.configure_topic(waits, max_message_bytes=100000)
+        stats = store.wait_settled(60, agent)
+        self.assertEqual((stats["delivered"], stats["dead"]), (81, 1))
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster, [waits, drops], gone=self.dead_of(store))
+
     def test_at_least_once_publishes_too_and_a_drain_does_not_wait(self):
         store, topic = self.store(), self.topic("evt.loose.v1")
         store.append_lines([poison(1), *rig.numbered(10, rnd=self.random)], topic=topic)
