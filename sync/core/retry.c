@@ -3,7 +3,8 @@
 ruling rule_on(const topic *tp, const fault *why) {
   const int code = why->scope == SCOPE_RECORD ? fault_record_code(why->name) : -1;
   const unsigned treatment = code < 0 ? TREAT_BY_CLASS : tp->rules.codes[code];
-  const fault_class class_ = treatment >= TREAT_AS ? (fault_class)(treatment - TREAT_AS) : why->class_;
+  const unsigned ruled = treatment >= TREAT_AS ? treatment - TREAT_AS : (unsigned)why->class_;
+  const fault_class class_ = ruled < FAULT_CLASSES ? (fault_class)ruled : CLASS_NONE; /* a damaged history can say anything */
   ruling r = {.class_ = class_, .retry = tp->rules.of[class_], .lane = treatment == TREAT_LANE};
   if (treatment == TREAT_LANE || treatment == TREAT_DEAD_LETTER) r.retry.budget = 0;
   return r;
