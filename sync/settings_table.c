@@ -177,7 +177,7 @@ const setting_row settings_rows[] = {
    .offset = offsetof(settings, monitor_enabled), .preset = "false", .flags = SETTING_RESTART, .argument = "BOOL",
    .text = "watch the cluster's dead-letter topics and raise alerts",
    .more = "Of letters from anybody. One agent a cluster is enough: each that watches raises its own alerts. It costs a "
-           "connection, about 7 MB and a list of all topics each interval. Not with --drain."},
+           "connection, some 2 MB and a list of all topics each interval. Not with --drain."},
   {.group = "Watching dead letters", .path = "dlq_monitor.topics", .type = TYPE_TEXT,
    .offset = offsetof(settings, monitor_topics), .min = 1, .max = 4000, .preset = "*.dlq", .argument = "GLOB[,...]",
    .text = "topics to watch, besides the configured dead-letter topics"},
