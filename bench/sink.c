@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TXN_EVENTS = 100000, QUEUE = 32 << 20 };
+enum { TXN_EVENTS = 100000, QUEUE = 24 << 20 };
 
 uint64_t sink_deliver(sl_store *store, sl_delivery *delivery, uint64_t indexed, unsigned commit_us) {
   static delivery_verdict verdicts[TXN_EVENTS];

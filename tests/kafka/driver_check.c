@@ -137,7 +137,7 @@ static fault prepare(host *h, const char *topic, const kafka_topic_spec *spec, k
 static host *host_with(const char *id, int txn_timeout_ms, const kv *properties, size_t count) {
   host *h = calloc(1, sizeof *h);
   kafka_options o = {.brokers = bootstrap, .transactional_id = id, .txn_timeout_ms = txn_timeout_ms,
-                     .queue_bytes = 32 << 20, .properties = properties, .property_count = count};
+                     .queue_bytes = 24 << 20, .properties = properties, .property_count = count};
   fault why;
   if (!h || !kafka_new(&o, &h->k, &why)) {
     printf("kafka_new: %s\n", why.text);
