@@ -5,11 +5,11 @@
  * once, the others wait.
  */
 #include "faults.h"
+#include "tree.h"
 
 #include "adopt_cover.h"
 #include "base/base.h"
 
-#include <ftw.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -34,11 +34,7 @@ static char folder[4096], path[4200], what[128];
     }                                                                                          \
   } while (0)
 
-static int remove_one(const char *p, const struct stat *st, int flag, struct FTW *ftw) {
-  (void)st, (void)flag, (void)ftw;
-  return remove(p);
-}
-static void clean(void) { nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+static void clean(void) { remove_tree(path); }
 
 static bool is_sick(uint64_t seq) { return seq % 3 == 0; }
 

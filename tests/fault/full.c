@@ -7,12 +7,13 @@
  *
  *   full      exits with 77 (skipped) where nothing can be mounted. SIDELOG_LONG=1: ext4, too, block by block
  */
+#include "tree.h"
+
 #include "base/base.h"
 #include "store/delivery.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
@@ -41,11 +42,7 @@ static int failures;
     }                                                                                          \
   } while (0)
 
-static int remove_one(const char *p, const struct stat *st, int flag, struct FTW *ftw) {
-  (void)st, (void)flag, (void)ftw;
-  return remove(p);
-}
-static void remove_store(void) { nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+static void remove_store(void) { remove_tree(path); }
 
 /* --------------------------------------------------------------- the store --- */
 
@@ -285,6 +282,6 @@ int main(void) {
     else fill_disk("ext4", all ? BLOCK : 4 * BLOCK), umount(mounted);
     code = failures ? 1 : 0;
   }
-  nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  remove_tree(folder);
   return code;
 }

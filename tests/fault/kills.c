@@ -10,11 +10,12 @@
  *
  *   kills [KILLS [FOLDER]]     400 kills in memory; 20000 take some minutes
  */
+#include "tree.h"
+
 #include "base/base.h"
 #include <sidelog/sidelog.h>
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
@@ -227,11 +228,7 @@ static void kill_one(void) {
 
 /* ------------------------------------------------------------------- judging --- */
 
-static int remove_one(const char *p, const struct stat *st, int flag, struct FTW *ftw) {
-  (void)st, (void)flag, (void)ftw;
-  return remove(p);
-}
-static void remove_store(void) { nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+static void remove_store(void) { remove_tree(path); }
 
 static void problem(void *arg, const char *text) {
   (void)arg;

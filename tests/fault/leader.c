@@ -10,12 +10,13 @@
  *
  *   leader       N goes on by 59, by 7 with SIDELOG_LONG=1. Exits with 77 (skipped) where no process can be traced
  */
+#include "tree.h"
+
 #include "base/base.h"
 #include "store/log_inner.h"
 #include <sidelog/sidelog.h>
 
 #include <errno.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -284,14 +285,9 @@ static void sweep_heirs(long length, int places, long by) {
   printf("heir: killed in %ld lives, behind leaders killed at %d\n", lives, places - 1);
 }
 
-static int remove_one(const char *p, const struct stat *st, int flag, struct FTW *ftw) {
-  (void)st, (void)flag, (void)ftw;
-  return remove(p);
-}
-
 static pid_t owner;
 static void clean(void) {
-  if (getpid() == owner) nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  if (getpid() == owner) remove_tree(folder);
 }
 
 static bool can_trace(void) {

@@ -15,12 +15,12 @@
  *                                writes or flushes of folders that do nothing
  */
 #include "record.h"
+#include "tree.h"
 #include "replay.h"
 
 #include "base/base.h"
 #include "store/delivery.h"
 
-#include <ftw.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -46,11 +46,6 @@ enum note {
 
 static char folder[4096], path[4200];
 
-static int remove_one(const char *p, const struct stat *st, int flag, struct FTW *ftw) {
-  (void)st, (void)flag, (void)ftw;
-  return remove(p);
-}
-static void remove_tree(const char *p) { nftw(p, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
 
 #define TRY(call)                                                                              \
   do {                                                                                         \

@@ -4,10 +4,10 @@
  * of the process is open. Afterwards each acknowledged event is there with its value, and no other.
  */
 #include "faults.h"
+#include "tree.h"
 
 #include "base/base.h"
 
-#include <ftw.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -66,11 +66,6 @@ static void *read_all(void *arg) {
     sl_iter_close(iter);
   }
   return NULL;
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
-  (void)st, (void)flag, (void)ftw;
-  return remove(path);
 }
 
 static void judge(void) {
@@ -142,6 +137,6 @@ int main(void) {
   status = sl_open(path, &options, &store);
   if (status != SL_OK) say("reopen", status);
   else judge(), sl_close(store);
-  nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  remove_tree(folder);
   return atomic_load(&wrong) ? 1 : 0;
 }

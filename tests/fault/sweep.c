@@ -12,13 +12,13 @@
  *   sweep [KIND]      SIDELOG_LONG=1: every N; else the later ones in growing steps
  */
 #include "faults.h"
+#include "tree.h"
 
 #include "base/base.h"
 #include "store/delivery.h"
 #include "store/index_impl.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -209,11 +209,6 @@ static void judge(const char *said, uint64_t under_way) {
   sl_close(store);
 }
 
-static int remove_one(const char *p, const struct stat *st, int flag, struct FTW *ftw) {
-  (void)st, (void)flag, (void)ftw;
-  return remove(p);
-}
-
 /* One life. True: the fault never struck, the sweep is over. */
 static bool one(long nth) {
   static char said[PIPE_MAX];
@@ -239,7 +234,7 @@ static bool one(long nth) {
     failures++;
   }
   judge(said, killed ? BATCH : 0);
-  nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  remove_tree(path);
   return WIFEXITED(code) && WEXITSTATUS(code) == 0;
 }
 

@@ -8,13 +8,13 @@
  *     failed, the others that it cannot be told. The store goes on.
  */
 #include "faults.h"
+#include "tree.h"
 
 #include "base/base.h"
 #include "store/commit.h"
 #include "store/log_inner.h"
 #include "store/slots.h"
 
-#include <ftw.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
@@ -30,11 +30,7 @@
 static char folder[4096], path[4200];
 static char what[128];
 
-static int remove_one(const char *p, const struct stat *st, int flag, struct FTW *ftw) {
-  (void)st, (void)flag, (void)ftw;
-  return remove(p);
-}
-static void clean(void) { nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+static void clean(void) { remove_tree(path); }
 
 #define MUST(condition, ...)                                                                   \
   do {                                                                                         \
