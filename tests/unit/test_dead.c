@@ -127,21 +127,28 @@ static void test_a_drop_says_who_and_why(void **state) {
   delivery_close(d);
 }
 
+/* An agent's attempt that sends a new copy of event 1. */
+static delivery_attempt replay_in_hand(kit *k, sl_delivery *d, delivery_verdict *sent) {
+  uint64_t copy;
+  assert_ok(sl_replay(k->store, 1, NULL, &copy));
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  *sent = (delivery_verdict){.seq = copy, .verdict = SL_VERDICT_SENT, .place = 5};
+  delivery_attempt a = {.progress = delivery_state_get(d)->cursor, .verdicts = sent, .count = 1, .marked = true};
+  a.progress.seq = copy;
+  a.progress.attempt = delivery_state_get(d)->last_attempt + 1;
+  return a;
+}
+
 /* A person drops an event whose copy an agent has in hand: before the intent the drop stands and the copy must not go;
  * behind it the copy stands. */
 static void test_a_drop_and_a_replay_meet(void **state) {
   kit *k = *state;
   sl_delivery *d = two_dead(k);
-  uint64_t copy;
-  assert_ok(sl_replay(k->store, 1, NULL, &copy));
-  assert_ok(sl_index_advance(k->store, 0, NULL));
-  const delivery_verdict sent = {.seq = copy, .verdict = SL_VERDICT_SENT, .place = 5};
-  delivery_attempt a = {.progress = delivery_state_get(d)->cursor, .verdicts = &sent, .count = 1, .marked = true};
-  a.progress.seq = copy;
-  a.progress.attempt = delivery_state_get(d)->last_attempt + 1;
+  delivery_verdict sent;
+  delivery_attempt a = replay_in_hand(k, d, &sent);
   assert_ok(sl_dead_drop(k->store, 1, SL_STR("me"), SL_STR("no")));
   assert_fails(delivery_intent(d, &a), SL_NOTFOUND, "must not be sent");
-  const delivery_verdict passed = {.seq = copy, .verdict = SL_VERDICT_DUPLICATE, .place = 1};
+  const delivery_verdict passed = {.seq = sent.seq, .verdict = SL_VERDICT_DUPLICATE, .place = 1};
   a.verdicts = &passed;
   a.progress.attempt = delivery_state_get(d)->last_attempt + 1;
   assert_ok(delivery_intent(d, &a));
@@ -154,13 +161,8 @@ static void test_a_drop_and_a_replay_meet(void **state) {
 static void test_what_is_being_sent_is_not_dropped(void **state) {
   kit *k = *state;
   sl_delivery *d = two_dead(k);
-  uint64_t copy;
-  assert_ok(sl_replay(k->store, 1, NULL, &copy));
-  assert_ok(sl_index_advance(k->store, 0, NULL));
-  const delivery_verdict sent = {.seq = copy, .verdict = SL_VERDICT_SENT, .place = 5};
-  delivery_attempt a = {.progress = delivery_state_get(d)->cursor, .verdicts = &sent, .count = 1, .marked = true};
-  a.progress.seq = copy;
-  a.progress.attempt = delivery_state_get(d)->last_attempt + 1;
+  delivery_verdict sent;
+  delivery_attempt a = replay_in_hand(k, d, &sent);
   assert_ok(delivery_intent(d, &a));
   assert_fails(sl_dead_drop(k->store, 1, SL_STR("me"), SL_STR("no")), SL_E_BUSY, "being sent");
   assert_ok(delivery_abandon(d));
