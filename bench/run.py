@@ -22,13 +22,14 @@ COMMIT_MS = "10"  # what the null sink takes for a broker's commit; a Kafka on t
 SIZES = {
     "full": dict(rounds=4000, prefill=200_000, slices=5, seconds=2, events=5_000_000, warm=4000, cold=8, rebuild=3,
                  gib=10, opens=5, written=64_000, backlog=500_000, turns=2, memory=(100_000, 500_000, 2_000_000), lone=150,
-                 steady=60, link=12_000, hosts=200, fleet_seconds=20),
+                 steady=60, link=12_000, hosts=200, fleet_seconds=20,
+                 lone_lines=100, bursts=10),
     "quick": dict(rounds=400, prefill=10_000, slices=3, seconds=0.5, events=200_000, warm=500, cold=1, rebuild=2,
                   gib=0.2, opens=2, written=6400, backlog=50_000, turns=1, memory=(50_000,), lone=50, steady=5, link=2000,
-                  hosts=20, fleet_seconds=5),
+                  hosts=20, fleet_seconds=5, lone_lines=30, bursts=3),
     "smoke": dict(rounds=20, prefill=1000, slices=1, seconds=0.2, events=20_000, warm=20, cold=1, rebuild=1,
                   gib=0.01, opens=1, written=640, backlog=2000, turns=1, memory=(2000,), lone=3, steady=1, link=200, hosts=2,
-                  fleet_seconds=1),
+                  fleet_seconds=1, lone_lines=3, bursts=1),
 }
 
 
@@ -113,6 +114,10 @@ def run_bytes(folder, size, series):
     series.read(program("bytes", folder / "bytes", size["prefill"], size["written"]))
 
 
+def run_tail(folder, size, series):
+    series.read(program("tail", folder / "tail", BUILD / "tools" / "sidelog", size["lone_lines"], size["bursts"]))
+
+
 def delivery(part):
     def run_part(folder, size, series):
         import uplink  # wants a broker's jars, which the other parts do without
@@ -122,7 +127,7 @@ def delivery(part):
 
 DELIVERY = {part: delivery(part) for part in ("uplink", "rest", "memory", "link", "fleet")}
 PARTS = {"append": run_append, "many": run_many, "beside": run_beside, "kafka": run_kafka, "lookup": run_lookup,
-         "open": run_open, "bytes": run_bytes, **DELIVERY}
+         "open": run_open, "bytes": run_bytes, "tail": run_tail, **DELIVERY}
 
 # ---------------------------------------------------------------- the table
 
@@ -143,6 +148,7 @@ MANY = ["rate", "p50_us", "p99_us", "fairness"]
 WARM = (["p50_us", "p99_us"], ("p50_us", "sqlite", "p50 of SQLite's"))
 COLD = (["p50_us", "p99_us", "all_p50_us"], ("p50_us", "sqlite", "p50 of SQLite's"))
 BACKLOG = (["rate", "rate_delivering", "cpu_s"], ("rate", "raw", "rate of raw's"))
+LINES = ["p50_us", "p95_us", "p99_us", "max_us"]
 # Place in docs/performance.md, case, title, columns (units), and what a ratio is taken of: unit, side, heading.
 TABLES = [
     ("append", "append/1", "1 event of 1 KB a commit", *COMMIT),
@@ -168,9 +174,11 @@ TABLES = [
     ("fleet", "fleet", "Agents with an event a second each", ["txn_rate", "wait_p50", "wait_p95", "commit_p50",
                                                               "commit_p95", "broker_ms", "agent_ms", "marker_bytes", "state_bytes",
                                                               "own_mib"], None),
+    ("tail", "tail/alone", "`tail -f`: an event now and then, until its line is in the pipe", LINES, None),
+    ("tail", "tail/burst", "`tail -f`: bursts of 400 events from 8 threads", LINES, None),
     ("space", "written", "Written to the device, bytes an event with a value of 200 bytes", ["device"], None),
 ]
-HEADINGS = {"p50_us": "p50 us", "p99_us": "p99 us", "rate": "events/s", "fairness": "slowest/fastest",
+HEADINGS = {"p50_us": "p50 us", "p95_us": "p95 us", "p99_us": "p99 us", "max_us": "max us", "rate": "events/s", "fairness": "slowest/fastest",
             "all_p50_us": "with the opening", "bytes": "bytes", "device": "bytes",
             "rate_delivering": "without the start", "cpu_s": "CPU s per million", "p50_ms": "p50 ms", "p95_ms": "p95 ms",
             "p99_ms": "p99 ms", "first_ms": "ms", "anonymous_mib": "RssAnon MiB", "own_mib": "own MiB",
@@ -218,6 +226,8 @@ BARS = [
     ("the same with nothing in memory, us", lambda s: s.get("lookup/correlation-cold/sidelog", "p50_us"), "<=", 5000),
     ("one event by its id, warm, us", lambda s: s.get("lookup/event-warm/sidelog", "p50_us"), "<=", 10),
     ("index built again, events/s", lambda s: s.get("index/rebuild/sidelog", "rate"), ">=", 150_000),
+    ("tail -f, from the call of the append to the line, p99 us", lambda s: s.get("tail/alone/from-call", "p99_us"), "<=", 20_000),
+    ("the same in a burst", lambda s: s.get("tail/burst/from-call", "p99_us"), "<=", 20_000),
     ("opening 10 GiB with nothing in memory, us", lambda s: s.get("open/10-gib/cold", "p50_us"), "<=", 100_000),
 ]
 

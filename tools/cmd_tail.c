@@ -62,11 +62,25 @@ static void show(void *shown_, const sl_record *r) {
   s->last = r->seq;
 }
 
+/* What the follower could not show. *said: how many were told of before. */
+static void say_trimmed(tool *t, const sl_iter *iter, uint64_t *said) {
+  const uint64_t now = sl_iter_trimmed(iter);
+  if (now == *said)
+    return;
+  text words = {0};
+  text_counted(&words, now - *said, "event was", "events were");
+  tool_note(t, "%s trimmed before they could be looked at", text_str(&words));
+  text_free(&words);
+  *said = now;
+}
+
 /* New events as they become durable. A wait is short, so that an interrupt or a reader of stdout that has
  * gone away ends it soon. */
 static int follow(tool *t, sl_query *query, shown *s, bookmark *mark, uint64_t after) {
-  enum { WAIT_MS = 200 };
+  enum { WAIT_MS = 200, LATE_US = 5000 };
   sl_iter *iter = NULL;
+  uint64_t trimmed = 0;
+  int64_t flushed_us = 0;
   const sl_record *record;
   struct sigaction action = {.sa_handler = on_signal};
   query->flags = SL_QUERY_FOLLOW;
@@ -82,8 +96,14 @@ static int follow(tool *t, sl_query *query, shown *s, bookmark *mark, uint64_t a
     return tool_fail_status(t, st, "cannot follow the store");
   while (!interrupted && !out_abandoned(&t->out)) {
     st = sl_iter_next(iter, &record);
+    say_trimmed(t, iter, &trimmed);
     if (st == SL_OK) {
       show(s, record);
+      /* The next match may be a long scan away; without conditions it follows at once. */
+      if (t->conditions.count || clock_monotonic_us() - flushed_us > LATE_US) {
+        lister_flush(s->lister);
+        flushed_us = clock_monotonic_us();
+      }
       st = bookmark_save(mark, record->seq, false);
       if (st == SL_OK)
         continue;

@@ -375,6 +375,9 @@ SL_API int sl_glob_fits(sl_slice glob, sl_slice text);
 
 /* How many events this iteration has looked at in the log so far (matched or not). */
 SL_API uint64_t sl_iter_scanned(const sl_iter *iter);
+/* How many events, from the query's first_seq (0: from what was there at the first look) on, were trimmed before this
+ * iteration came to them. Not with SL_QUERY_NEWEST. */
+SL_API uint64_t sl_iter_trimmed(const sl_iter *iter);
 
 SL_API void sl_iter_close(sl_iter *iter);
 

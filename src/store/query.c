@@ -129,6 +129,8 @@ void sl_iter_close(sl_iter *it) {
 
 uint64_t sl_iter_scanned(const sl_iter *it) { return it ? it->scanned : 0; }
 
+uint64_t sl_iter_trimmed(const sl_iter *it) { return it ? it->trimmed : 0; }
+
 /* ----------------------------------------------------------------- chunk --- */
 
 sl_status query_ranges(const sl_iter *it, snapshot *snap, uint64_t end, log_range *ranges, size_t *count) {
@@ -236,7 +238,11 @@ static sl_status run_ranges(sl_iter *it, snapshot *snap) {
     it->end = end; /* what is appended from now on is not awaited: the iteration ends while producers run */
     it->bounded = true;
   }
-  if (it->next < head->first_seq) it->next = head->first_seq;
+  if (it->next < head->first_seq) {
+    if (it->looked || it->query.first_seq) it->trimmed += head->first_seq - it->next;
+    it->next = head->first_seq;
+  }
+  it->looked = true;
   log_range ranges[QUERY_RANGES];
   size_t count = 0;
   sl_status status = it->next <= end ? query_ranges(it, snap, end, ranges, &count) : SL_OK;

@@ -39,7 +39,8 @@ struct sl_iter {
   bool helped;
   uint64_t next;        /* the first seq not yet looked at */
   uint64_t end;         /* the last one to look at, once bounded */
-  uint64_t scanned, returned;
+  uint64_t scanned, returned, trimmed;
+  bool looked;          /* there was a snapshot: what is missing in front of `next` from now on was trimmed unseen */
 
   query_item *items;    /* copied out, waiting to be returned */
   size_t count, cap, pos;

@@ -28,6 +28,7 @@
 
 #define KEPT_MAX 4
 #define SLEEP_MAX_US 1000000
+#define REPORT_FIRST_US 25
 #define POLL_FIRST_US 200
 #define POLL_MAX_US 20000
 
@@ -87,13 +88,17 @@ static void drain(int fd) {
 
 /* Sleeps at most `us`. True if the kernel reported a write. */
 static bool sleep_on(int fd, int64_t us) {
+  const struct timespec ts = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
   if (fd < 0) {
-    struct timespec ts = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
     nanosleep(&ts, NULL);
     return false;
   }
+#if defined(__linux__)
   struct pollfd p = {.fd = fd, .events = POLLIN};
-  return poll(&p, 1, (int)((us + 999) / 1000)) > 0;
+  return ppoll(&p, 1, &ts, NULL) > 0;
+#else
+  return false;
+#endif
 }
 
 sl_status sl_wait(sl_store *store, uint64_t after, int timeout_ms, uint64_t *last_seq) {
@@ -110,7 +115,7 @@ sl_status sl_wait(sl_store *store, uint64_t after, int timeout_ms, uint64_t *las
       status = log_last_seq(store, &last);
       int64_t left = end - sl_clock_monotonic_us();
       if (status != SL_OK || last > after || left <= 0) break;
-      if (sleep_on(fd, nap < left ? nap : left)) nap = POLL_FIRST_US; /* in case the look comes too early */
+      if (sleep_on(fd, nap < left ? nap : left)) nap = REPORT_FIRST_US; /* in case the look comes too early */
       else if (fd < 0) nap = nap * 2 < POLL_MAX_US ? nap * 2 : POLL_MAX_US;
       else nap = nap * 2 < SLEEP_MAX_US ? nap * 2 : SLEEP_MAX_US;
     }

@@ -291,6 +291,23 @@ class Pipes(cli.Case):
         self.assertEqual([json.loads(line)["seq"] for line in done.stdout.splitlines()], [48, 49, 50, 51])
         self.assertIn("6 events behind cursor me (seq 41) were trimmed unseen", done.err)
 
+    def test_what_trim_takes_from_a_follower_is_said(self):
+        store = self.told()
+        tail = self.follow(store, "-n", "1")
+        self.assertEqual(json.loads(tail.stdout.readline())["seq"], 7)
+        store.append("t", b"{}")
+        self.assertEqual(json.loads(tail.stdout.readline())["seq"], 8)
+        tail.send_signal(signal.SIGSTOP)
+        store.append_lines([b'{"a":1}'] * 900, topic="t")
+        store.call("reindex")
+        cli.settle(store, "sent 0 1\n" * 902)
+        store.call("trim", "--max-events", "4")
+        tail.send_signal(signal.SIGCONT)
+        self.assertEqual([json.loads(tail.stdout.readline())["seq"] for _ in range(4)], [905, 906, 907, 908])
+        tail.send_signal(signal.SIGTERM)
+        self.assertEqual(tail.wait(5), 0)
+        self.assertEqual(tail.stderr.read(), b"sidelog: 896 events were trimmed before they could be looked at\n")
+
     def test_following_ends_with_its_reader(self):
         tail = self.follow(self.told(), "-n", "1")
         tail.stdout.readline()
