@@ -145,6 +145,13 @@ class Headers(unittest.TestCase):
 
 
 class Repository(unittest.TestCase):
+    def test_what_the_thread_sanitizer_is_spared_has_no_threads(self):
+        folder = ROOT / "tests" / "unit"
+        names = re.search(r"one_thread = \[(.*?)\]", (folder / "meson.build").read_text(), re.S)[1]
+        for name in re.findall(r"'(\w+)'", names):
+            text = (folder / f"test_{name}.c").read_text()
+            self.assertIsNone(re.search(r"thrd_create|pthread_create|sl_async", text), name)
+
     def test_no_file_grows_beyond_one_room(self):
         large = [f"{f.relative_to(ROOT)}: {n} lines" for folder in ("src", "sync", "tools")
                  for f in sources(folder) if (n := len(f.read_text().splitlines())) > 1000]

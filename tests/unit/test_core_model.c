@@ -8,7 +8,7 @@
  *   - every fourth is recorded call by call (core/history.h), and the recording replays to the same results.
  *
  * SIDELOG_SEED          another base seed
- * SIDELOG_MODEL_STEPS   how many steps of the core (default 5,000,000)
+ * SIDELOG_MODEL_STEPS   how many steps of the core (default 5,000,000; under ASan a fifth)
  * SIDELOG_MODEL_RUN     only this history of the seed, traced
  * A failure prints its seed, and a short history that still fails.
  *
@@ -29,6 +29,12 @@
 #include "model/sim.h"
 
 #include <time.h>
+
+#ifdef __SANITIZE_ADDRESS__
+#define STEPS 1000000
+#else
+#define STEPS 5000000
+#endif
 
 static sim_options options_of(uint64_t base, uint64_t run) {
   sim_options o = {.seed = base * UINT64_C(1000003) + run * UINT64_C(7919)};
@@ -100,7 +106,7 @@ static sim_options shrink(sim_options o) {
 static void test_model(void **state) {
   (void)state;
   const char *text = getenv("SIDELOG_MODEL_STEPS"), *only = getenv("SIDELOG_MODEL_RUN");
-  uint64_t base = random_seed(), wanted = text ? strtoull(text, NULL, 0) : 5000000, steps = 0, run = 0;
+  uint64_t base = random_seed(), wanted = text ? strtoull(text, NULL, 0) : STEPS, steps = 0, run = 0;
   clock_t begun = clock();
   for (run = only ? strtoull(only, NULL, 0) : 0; steps < wanted; run++) {
     bool broken;
