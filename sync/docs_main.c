@@ -1,5 +1,5 @@
 /* Build tool: documents made from the table of settings.
- *   sidelogd-docs man | help | markdown     writes to standard output
+ *   sidelogd-docs man | man-yaml | help | markdown     writes to standard output
  *   sidelogd-docs update FILE               replaces what stands between the two marks in FILE */
 #include "settings.h"
 
@@ -40,9 +40,10 @@ static int update(const char *path) {
 
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "man") == 0) return settings_man(stdout), 0;
+  if (argc == 2 && strcmp(argv[1], "man-yaml") == 0) return settings_man_yaml(stdout), 0;
   if (argc == 2 && strcmp(argv[1], "help") == 0) return settings_help(stdout), 0;
   if (argc == 2 && strcmp(argv[1], "markdown") == 0) return settings_markdown(stdout), 0;
   if (argc == 3 && strcmp(argv[1], "update") == 0) return update(argv[2]);
-  fputs("usage: sidelogd-docs man | help | markdown | update FILE\n", stderr);
+  fputs("usage: sidelogd-docs man | man-yaml | help | markdown | update FILE\n", stderr);
   return 2;
 }

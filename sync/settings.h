@@ -136,6 +136,7 @@ int settings_act(settings_action action, const settings *settings, FILE *out);
 
 void settings_help(FILE *out);
 void settings_man(FILE *out);                             /* roff of sidelogd(8) */
+void settings_man_yaml(FILE *out);                        /* roff of sidelogd.yaml(5) */
 void settings_markdown(FILE *out);                        /* the tables of docs/configuration.md */
 void settings_print(const settings *settings, FILE *out); /* effective values as YAML, secrets masked */
 

@@ -227,9 +227,11 @@ const command command_table[] = {
    "sidelog completion fish | source",
    NULL, 1, 1, NEED_NOTHING, run_completion},
   {"help", "[COMMAND]", "explain a command",
-   "Explains a command, or lists them. --man prints the manual page.",
+   "Explains a command, or lists them. --man prints the manual page; the one that is\n"
+   "installed (man sidelog-trace) has more.",
    "sidelog help append\n"
-   "sidelog help --man | man -l -",
+   "man sidelog-append\n"
+   "sidelog help append --man | man -l -",
    OPTIONS(OPT_MAN), 0, 1, NEED_NOTHING, run_help},
 };
 

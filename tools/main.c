@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static int unknown_command(tool *t, const char *name) {
+int unknown_command(tool *t, const char *name) {
   const char *names[32];
   for (size_t i = 0; i < command_count; i++)
     names[i] = command_table[i].name;

@@ -129,7 +129,11 @@ void record_place(text *out, const sl_record *r, bool with_offset, bool unicode)
 
 void usage_print(tool *t);                /* sidelog --help */
 void command_help(tool *t, const command *c);
-void manual_print(tool *t);               /* sidelog(1) as roff */
+void option_words(text *words, option_id id); /* "-n, --limit N" */
+/* manual.c: sidelog(1) as roff, or (c is not NULL) the page of a command. A line `.\" docs` stands where tools/manual.py
+ * adds what docs/cli.md says. */
+void manual_print(tool *t, const command *c);
+int unknown_command(tool *t, const char *name); /* says which one is near */
 
 int run_append(tool *t);
 int run_append_lines(tool *t); /* append --jsonl */

@@ -67,6 +67,10 @@ class Usage(cli.Case):
     def test_version(self):
         self.assertRegex(self.run_it("--version").stdout, rb"^sidelog \d+\.\d+\.\d+\n$")
 
+    def test_a_wrong_command_is_told_which_one_is_near(self):
+        for args in (["querry"], ["help", "querry"], ["help", "--man", "querry"]):
+            self.assertIn("did you mean query?", self.run_it(*args, expect=(2,)).err)
+
     def test_the_manual_page_is_in_step(self):
         page = (rig.ROOT / "docs" / "sidelog.1").read_bytes()
         self.assertEqual(self.run_it("help", "--man").stdout, page, "renew it: sidelog help --man > docs/sidelog.1")

@@ -32,26 +32,30 @@ static char *plain(char *roff) {
   return roff;
 }
 
-static void every_setting_is_in_the_man_page(void **state) {
+static void wanted(const char *page, const char *name) {
+  char item[100];
+  snprintf(item, sizeof item, ".TP\n\\fB%s\\fR", name);
+  if (!strstr(page, item)) fail_msg("the man page lacks %s", name);
+}
+
+static void every_setting_is_in_the_man_pages(void **state) {
   (void)state;
-  char *man = plain(made(settings_man));
+  char *agent = plain(made(settings_man)), *yaml = plain(made(settings_man_yaml));
   for (size_t i = 0; i < settings_row_count; i++) {
-    const setting_row *row = &settings_rows[i];
-    char item[100];
-    snprintf(item, sizeof item, ".TP\n\\fB%s\\fR", row->path ? row->path : row->flag);
-    if (!strstr(man, item)) fail_msg("the man page lacks %s", item);
-    snprintf(item, sizeof item, ".TP\n\\fB%s\\fR", row->flag ? row->flag : row->path);
-    if (!strstr(man, item)) fail_msg("the man page lacks %s", item);
+    if (settings_rows[i].path) wanted(yaml, settings_rows[i].path);
+    if (settings_rows[i].flag) wanted(agent, settings_rows[i].flag);
   }
-  free(man);
+  for (size_t i = 0; i < settings_topic_row_count; i++) wanted(yaml, settings_topic_rows[i].path);
+  for (size_t i = 0; i < settings_option_count; i++) wanted(agent, settings_options[i].flag);
+  free(agent);
+  free(yaml);
 }
 
 /* roff control lines are only those we write: a text that begins with a dot would vanish. */
-static void the_man_page_is_roff(void **state) {
-  (void)state;
-  static const char *const known[] = {".TH ", ".SH ", ".SS ", ".TP", ".PP", ".B ", ".br", ".nf", ".fi",
+static void roff_is_good(void (*page)(FILE *)) {
+  static const char *const known[] = {".TH ", ".SH ", ".SS ", ".TP", ".PP", ".B ", ".BR ", ".br", ".nf", ".fi",
       ".RS", ".RE"};
-  char *man = made(settings_man);
+  char *man = made(page);
   for (char *line = strtok(man, "\n"); line; line = strtok(NULL, "\n")) {
     bool good = line[0] != '.' && line[0] != '\'';
     for (size_t i = 0; i < sizeof known / sizeof *known && !good; i++)
@@ -59,6 +63,12 @@ static void the_man_page_is_roff(void **state) {
     if (!good) fail_msg("not a macro of ours: %s", line);
   }
   free(man);
+}
+
+static void the_man_pages_are_roff(void **state) {
+  (void)state;
+  roff_is_good(settings_man);
+  roff_is_good(settings_man_yaml);
 }
 
 static void configuration_md_is_up_to_date(void **state) {
@@ -156,8 +166,8 @@ static void the_unit_starts_what_there_is(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_setting_is_in_help),
-    cmocka_unit_test(every_setting_is_in_the_man_page),
-    cmocka_unit_test(the_man_page_is_roff),
+    cmocka_unit_test(every_setting_is_in_the_man_pages),
+    cmocka_unit_test(the_man_pages_are_roff),
     cmocka_unit_test(configuration_md_is_up_to_date),
     cmocka_unit_test(driver_defaults_are_documented),
     cmocka_unit_test(the_example_files_are_fine),
