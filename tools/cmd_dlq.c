@@ -427,6 +427,8 @@ int run_dlq(tool *t) {
     t->args++;
     t->arg_count--;
   }
+  if (strcmp(verb, "list") == 0 || strcmp(verb, "show") == 0)
+    tool_page(t);
   if (strcmp(verb, "list") == 0)
     return list(t, event);
   if (strcmp(verb, "show") == 0)

@@ -46,7 +46,7 @@ const command command_table[] = {
    "sidelog query --since -1h --group-by event_type\n"
    "sidelog query --order -size -n 10",
    OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_VALUE, OPT_COUNT, OPT_GROUP_BY, OPT_ORDER), 0, ANY_NUMBER, NEED_STORE,
-   run_query},
+   run_query, true},
   {"show", "EVENT", "show one event whole",
    "Shows everything about an event: ids, times, what became of it, headers and\n"
    "value. EVENT is an event id, a unique prefix of one, or a seq. --raw writes\n"
@@ -55,7 +55,7 @@ const command command_table[] = {
    "sidelog show 0190a6c2-7c1e-7d5b\n"
    "sidelog show 1041\n"
    "sidelog show 1041 --raw | jq .payload",
-   OPTIONS(OPT_RAW), 1, 1, NEED_STORE, run_show},
+   OPTIONS(OPT_RAW), 1, 1, NEED_STORE, run_show, true},
   {"trace", "[CORRELATION]", "the story of one correlation id",
    "Tells what happened under a correlation id: when, with the gaps between events\n"
    "and the largest marked; what caused what, as a tree; and what became of each\n"
@@ -70,7 +70,7 @@ const command command_table[] = {
    "sidelog trace --cause 0190a6c2-7c1e-7000-8000-000000000004\n"
    "sidelog trace --path 0190a6c2-7c1e-7000 0190a6c2-7c1f-7000\n"
    "sidelog trace 0190a6c2-7c1e --json",
-   OPTIONS(OPT_CAUSE, OPT_EFFECTS, OPT_PATH, OPT_TIMES, OPT_VALUE), 0, 1, NEED_STORE, run_trace},
+   OPTIONS(OPT_CAUSE, OPT_EFFECTS, OPT_PATH, OPT_TIMES, OPT_VALUE), 0, 1, NEED_STORE, run_trace, true},
   {"check", "[CORRELATION]", "what is wrong with a story, or with all since a time",
    "Looks for what is out of the ordinary: an orphan (its cause is not in this\n"
    "store), a cycle of causes, an effect before its cause (clocks differ), a\n"
@@ -81,14 +81,14 @@ const command command_table[] = {
    "none. CORRELATION may be a prefix, or an event of the story.",
    "sidelog check 0190a6c2-7c1e\n"
    "sidelog check --since -1h --json",
-   OPTIONS(OPT_SINCE), 0, 1, NEED_STORE, run_check},
+   OPTIONS(OPT_SINCE), 0, 1, NEED_STORE, run_check, true},
   {"diff", "A B", "two stories side by side",
    "Shows what one correlation did and the other did not, and where time differs:\n"
    "when each event came after the first of its story, and how much longer, or\n"
    "shorter, the step from the common event before it took in B. Events are the same\n"
    "when type and topic are, the first with the first, the second with the second.",
    "sidelog diff 0190a6c2-7c1e 0190a6b0-0000",
-   NULL, 2, 2, NEED_STORE, run_diff},
+   NULL, 2, 2, NEED_STORE, run_diff, true},
   {"tail", "[FIELD=VALUE]...", "the newest events; -f follows",
    "Lists the newest events (10, or -n N) that meet the conditions of `sidelog\n"
    "query`. With -f it goes on with new ones as they become durable, from whatever\n"
@@ -109,7 +109,7 @@ const command command_table[] = {
    "sidelog stats\n"
    "sidelog stats --json | jq .pending\n"
    "sidelog stats --hops --since -1d",
-   OPTIONS(OPT_HOPS, OPT_SINCE, OPT_UNTIL, OPT_LIMIT), 0, 0, NEED_STORE, run_stats},
+   OPTIONS(OPT_HOPS, OPT_SINCE, OPT_UNTIL, OPT_LIMIT), 0, 0, NEED_STORE, run_stats, true},
   {"status", "", "is everything all right?",
    "One look: the agent, its connection, the backlog, dead letters, the disk, the\n"
    "law. The first line says whether all is well; the exit status is 0 when it is\n"
@@ -155,7 +155,7 @@ const command command_table[] = {
    "sidelog export > events.jsonl\n"
    "sidelog export --correlation 0190a6c2-7c1e --since -1d\n"
    "sidelog export --correlation 0190a6c2-7c1e --format dot | dot -Tsvg > story.svg",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FORMAT), 0, ANY_NUMBER, NEED_STORE, run_export},
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FORMAT), 0, ANY_NUMBER, NEED_STORE, run_export, true},
   {"bundle", "CORRELATION", "a story as a web page, for somebody else",
    "Writes one correlation as a page that needs nothing else: what caused what and\n"
    "when, what became of each event, and every field and value. It opens without a\n"
@@ -232,7 +232,7 @@ const command command_table[] = {
    "sidelog help append\n"
    "man sidelog-append\n"
    "sidelog help append --man | man -l -",
-   OPTIONS(OPT_MAN), 0, 1, NEED_NOTHING, run_help},
+   OPTIONS(OPT_MAN), 0, 1, NEED_NOTHING, run_help, true},
 };
 
 const size_t command_count = sizeof command_table / sizeof *command_table;

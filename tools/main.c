@@ -1,4 +1,5 @@
 #include "conditions.h"
+#include "pager.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -34,6 +35,8 @@ static int check_usage(tool *t) {
 
 static int run_command(tool *t) {
   int code = check_usage(t);
+  if (code == EXIT_DONE && t->command->paged && !option_has(&t->given, OPT_RAW))
+    tool_page(t);
   if (code == EXIT_DONE && t->command->need != NEED_NOTHING)
     code = tool_open(t, t->command->need == NEED_STORE ? SL_OPEN_EXISTING : 0);
   return code == EXIT_DONE ? t->command->run(t) : code;
@@ -67,7 +70,7 @@ static int dispatch(tool *t, const char *colour) {
 /* A reader that closed its end has seen enough; anything else that keeps stdout from being written is a
  * failure. */
 static int finish_output(tool *t, int code) {
-  out_flush(&t->out);
+  pager_finish(&t->out);
   if (t->out.error == 0 && close(STDOUT_FILENO) != 0 && errno != EBADF)
     t->out.error = errno;
   if (t->out.error == 0 || t->out.error == EPIPE)

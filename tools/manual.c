@@ -130,6 +130,7 @@ static void overview_page(output *o) {
               ".TP\n.B SIDELOG_STORE\nthe store\\(aqs folder, where \\-\\-store does not name it\n"
               ".TP\n.B XDG_STATE_HOME\nelse the store is sidelog/default in this folder\n"
               ".TP\n.B COLUMNS\nwidth of the output; without it the terminal\\(aqs, and no limit in a pipe\n"
+              ".TP\n.B SIDELOG_PAGER, PAGER\nthe pager, where stdout is a terminal; empty: none\n"
               ".TP\n.B NO_COLOR\nno colour\n.TP\n.B TZ\nthe time zone of times for people\n"
               ".SH SEE ALSO\n.BR sidelog\\-output (5),\n.BR sidelogd (8),\n.BR sidelogd.yaml (5)\n");
 }

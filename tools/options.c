@@ -10,6 +10,7 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_UTC] = {"utc", 0, NULL, "times are UTC: those that are read and those for people"},
   [OPT_COLOR] = {"color", 0, "WHEN", "auto (a terminal without NO_COLOR), always or never"},
   [OPT_VERBOSE] = {"verbose", 'v', NULL, "say more on stderr"},
+  [OPT_NO_PAGER] = {"no-pager", 0, NULL, "no pager for what is longer than the screen"},
   [OPT_HELP] = {"help", 'h', NULL, "explain the command"},
   [OPT_VERSION] = {"version", 0, NULL, "print the version"},
   [OPT_TOPIC] = {"topic", 0, "TOPIC", "the topic; a glob where events are looked for"},

@@ -41,6 +41,10 @@ void out_init(output *o, term t) { *o = (output){.term = t, .fd = STDOUT_FILENO}
 
 void out_flush(output *o) {
   size_t done = 0;
+  if (o->begin && o->pending.len < HELD_BYTES)
+    return;
+  if (o->begin)
+    o->begin(o);
   while (!o->error && done < o->pending.len) {
     ssize_t n = write(o->fd, o->pending.data + done, o->pending.len - done);
     if (n >= 0)
@@ -59,7 +63,7 @@ void out_add(output *o, const void *data, size_t len) {
   if (o->error)
     return;
   text_add(&o->pending, data, len);
-  if (o->pending.len >= 64 << 10)
+  if (o->pending.len >= HELD_BYTES)
     out_flush(o);
 }
 

@@ -34,7 +34,11 @@ typedef struct output {
   int fd;
   int error;
   text pending;
+  /* Not NULL: nothing is written until it is more than HELD_BYTES. Then this is called; it sets itself NULL, and may set
+   * fd: for a pager. Who ends with less writes it by pager_finish. */
+  void (*begin)(struct output *o);
 } output;
+enum { HELD_BYTES = 64 << 10 };
 
 void out_init(output *o, term t);
 void out_flush(output *o);

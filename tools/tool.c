@@ -1,5 +1,6 @@
 #include "tool.h"
 
+#include "pager.h"
 #include "when.h"
 
 #include <errno.h>
@@ -56,9 +57,14 @@ static void say(tool *t, const text *words) {
   text_puts(&safe, "sidelog: ");
   text_add_safe(&safe, (sl_slice){text_str(words), words->len}, t->out.term.unicode);
   text_puts(&safe, "\n");
-  out_flush(&t->out);
-  fwrite(safe.data, 1, safe.len, stderr);
-  fflush(stderr);
+  const bool paged = t->out.begin || t->out.fd != STDOUT_FILENO; /* the screen is the pager's */
+  if (paged && isatty(STDERR_FILENO) == 1) {
+    out_add(&t->out, safe.data, safe.len);
+  } else {
+    out_flush(&t->out);
+    fwrite(safe.data, 1, safe.len, stderr);
+    fflush(stderr);
+  }
   text_free(&safe);
 }
 
@@ -151,6 +157,11 @@ char *path_brief(const char *path) {
   else
     text_puts(&brief, path);
   return brief.data;
+}
+
+void tool_page(tool *t) {
+  if (!option_has(&t->given, OPT_NO_PAGER))
+    pager_offer(&t->out);
 }
 
 int tool_open(tool *t, uint32_t flags) {

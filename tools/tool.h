@@ -53,6 +53,7 @@ typedef struct command {
   size_t least_args, most_args;
   need need;
   int (*run)(tool *t); /* returns the exit status; opens nothing that main does not close */
+  bool paged; /* what it prints is read, so it may go to a pager */
 } command;
 
 #define ANY_NUMBER SIZE_MAX /* of arguments */
@@ -60,7 +61,7 @@ extern const command command_table[];
 extern const size_t command_count;
 const command *command_find(const char *name);
 /* Options that stand before or after any command. */
-#define COMMON_OPTIONS OPT_STORE, OPT_JSON, OPT_UTC, OPT_COLOR, OPT_VERBOSE, OPT_HELP
+#define COMMON_OPTIONS OPT_STORE, OPT_JSON, OPT_UTC, OPT_COLOR, OPT_VERBOSE, OPT_NO_PAGER, OPT_HELP
 
 /* Writes "sidelog: ..." to stderr, one line, made safe for a terminal, stdout flushed before. */
 int tool_fail(tool *t, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -76,6 +77,10 @@ char *find_store_path(const char *option);
 char *path_brief(const char *path);
 /* Opens t->store. 0, or an exit status after saying why. */
 int tool_open(tool *t, uint32_t flags);
+
+/* What is printed from now on is read by a person: to the pager with what does not fit the screen (pager.h), unless
+ * --no-pager. Of commands with `paged` main calls it. */
+void tool_page(tool *t);
 
 int64_t clock_us(void);           /* wall clock */
 int64_t clock_monotonic_us(void);

@@ -9,7 +9,6 @@ import select
 import struct
 import fcntl
 import termios
-import subprocess
 import time
 
 import rig
@@ -58,8 +57,8 @@ def settle(store, fates):
 
 
 def environment(columns=None, unicode=True, **more):
-    env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "LC_ALL", "LANG", "SIDELOG_STORE")}
-    env |= {"LC_ALL": "C.UTF-8" if unicode else "C", "TZ": "UTC", "TERM": "xterm-256color"} | more
+    env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "LC_ALL", "LANG", "SIDELOG_STORE", "PAGER", "LESS")}
+    env |= {"LC_ALL": "C.UTF-8" if unicode else "C", "TZ": "UTC", "TERM": "xterm-256color", "SIDELOG_PAGER": ""} | more
     if columns:
         env["COLUMNS"] = str(columns)
     return env
@@ -89,6 +88,11 @@ class Case(rig.Rig):
         settle(store, FATES)
         return store
 
+    def terminal(self, store, *args, **more):
+        terminal = Terminal(store.argv(*args), **more)
+        self.addCleanup(terminal.close)
+        return terminal
+
     def say(self, store, *args, columns=None, unicode=True, expect=(0,), stdin=None, **env):
         done = rig.run(store.argv(*args), expect=expect, stdin=stdin, env=environment(columns, unicode, **env))
         return done.stdout.decode("utf-8", "strict" if unicode else "replace")
@@ -106,26 +110,83 @@ class Case(rig.Rig):
                 difflib.unified_diff(expected.splitlines(True), text.splitlines(True), "golden", "now")))
 
 
+class Terminal:
+    """A command on a terminal of its own, which is its controlling one: keys and Ctrl-C reach it as they do a person's."""
+
+    def __init__(self, argv, rows=24, columns=80, env=None, seconds=20):
+        self.out, self.end = b"", time.monotonic() + seconds
+        self.master, self.slave = pty.openpty()
+        self.resize_fd(self.slave, rows, columns)
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.setsid()
+                fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
+                for fd in range(3):
+                    os.dup2(self.slave, fd)
+                os.closerange(3, 256)
+                os.execvpe(argv[0], list(map(str, argv)), env or environment())
+            finally:
+                os._exit(127)
+
+    @staticmethod
+    def resize_fd(fd, rows, columns):
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def resize(self, rows, columns):
+        self.resize_fd(self.master, rows, columns)
+
+    def modes(self):
+        return termios.tcgetattr(self.slave)
+
+    def read(self, seconds=0.05):
+        while select.select([self.master], [], [], seconds)[0]:
+            self.out += os.read(self.master, 65536)
+            seconds = 0
+
+    def until(self, done, what="what was awaited"):
+        """Reads until done() holds."""
+        while not done():
+            if time.monotonic() > self.end:
+                raise AssertionError(f"{what} did not come; the terminal has {self.out[-2000:]!r}")
+            self.read()
+        return self.out
+
+    def until_text(self, text, since=0):
+        return self.until(lambda: text in self.out[since:], text)
+
+    def send(self, keys):
+        os.write(self.master, keys)
+
+    def ended(self):
+        if self.pid:
+            pid, self.status = os.waitpid(self.pid, os.WNOHANG)
+            self.pid = 0 if pid else self.pid
+        return not self.pid
+
+    def wait(self):
+        """The exit status (of a shell: 128 and a signal), once it has ended; everything that it wrote is in out."""
+        self.until(self.ended, "its end")
+        self.read(0)
+        code = os.waitstatus_to_exitcode(self.status)
+        return code if code >= 0 else 128 - code
+
+    def text(self):
+        return self.out.replace(b"\r\n", b"\n")
+
+    def close(self):
+        if not self.ended():
+            os.kill(self.pid, 9)
+            os.waitpid(self.pid, 0)
+        os.close(self.master)
+        os.close(self.slave)  # held until now: with its last holder what it has to say would be lost
+
+
 def on_terminal(argv, columns=80, seconds=20, env=None):
     """Runs a command on a terminal of its own; what it wrote, as bytes, and its exit status."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env or environment(), start_new_session=True)
-    os.close(slave)
-    out, end = b"", time.monotonic() + seconds
-    while time.monotonic() < end:
-        ended = process.poll() is not None  # before the look: what it wrote last is then there to be read
-        if select.select([master], [], [], 0.05)[0]:
-            try:
-                data = os.read(master, 65536)
-            except OSError:
-                break
-            if not data:
-                break
-            out += data
-        elif ended:
-            break
-    os.close(master)
-    if process.poll() is None:
-        process.wait(2)
-    return out.replace(b"\r\n", b"\n"), process.wait()
+    terminal = Terminal(argv, columns=columns, seconds=seconds, env=env)
+    try:
+        code = terminal.wait()
+        return terminal.text(), code
+    finally:
+        terminal.close()
