@@ -311,7 +311,7 @@ static sl_status drop_early(sl_reader *r) {
     if (status != SL_OK) return status;
     sl_map_take(&r->early, it->e.seq);
     reader_settle(r, it);
-    i = (size_t)-1; /* others may have moved up */
+    i--; /* another one may have moved up */
   }
   return SL_OK;
 }

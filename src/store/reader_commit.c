@@ -284,7 +284,7 @@ static sl_status miss_trimmed(sl_reader *r, uint64_t first_seq) {
     if (!it || it->e.seq >= first_seq) continue;
     sl_status status = reader_miss(r, it);
     if (status != SL_OK) return status;
-    i = (size_t)-1; /* others may have moved up */
+    i--; /* another one may have moved up */
   }
   return SL_OK;
 }
