@@ -121,7 +121,7 @@ const command command_table[] = {
    "sidelog status\n"
    "sidelog status --json || alert",
    NULL, 0, 0, NEED_STORE, run_status},
-  {"dlq", "list|show|replay|drop|export [EVENT] [FIELD=VALUE]...", "dead letters: see them, send them again, give them up",
+  {"dlq", "list|show|replay|drop|export|audit [EVENT] [FIELD=VALUE]...", "dead letters: see them, send them again, give them up",
    "Dead letters are events that cannot be delivered as they are. EVENT is a seq or\n"
    "an event id (a unique prefix); conditions are those of `sidelog query`.\n"
    "\n"
@@ -131,14 +131,32 @@ const command command_table[] = {
    "        same key, headers and event id. However often it is asked for, an event\n"
    "        is delivered once; stopped halfway, the same command goes on. A letter\n"
    "        that fails again stays dead, and is replayed at most --most times\n"
-   "drop    gives letters up; --reason is kept with the event\n"
-   "export  whole, as `sidelog export` writes events; nothing is masked",
+   "drop    gives letters up, with a --reason\n"
+   "export  whole, as `sidelog export` writes events; nothing is masked\n"
+   "audit   what was dropped, by whom and why; it is kept when the event is trimmed\n"
+   "\n"
+   "With --reader NAME the same of a local reader (`sidelog readers`); there replay\n"
+   "hands a letter to that reader again, once.",
    "sidelog dlq list --by error\n"
    "sidelog dlq show 1041\n"
    "sidelog dlq replay --topic 'orders.*' --dry-run\n"
    "sidelog dlq replay --all\n"
-   "sidelog dlq drop 1041 --reason 'test data'",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_BY, OPT_ALL, OPT_DRY_RUN, OPT_REASON, OPT_MOST), 1, ANY_NUMBER, NEED_STORE, run_dlq},
+   "sidelog dlq drop 1041 --reason 'test data'\n"
+   "sidelog dlq list --reader billing",
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_BY, OPT_ALL, OPT_DRY_RUN, OPT_REASON, OPT_MOST, OPT_READER), 1, ANY_NUMBER, NEED_STORE, run_dlq},
+  {"readers", "[forget] [NAME]", "local readers: where they are, and what they left",
+   "Readers are programs on this host that process the events (sidelog/reader.h). Of\n"
+   "each: the process that has it open, how many events lie ahead of it, how many are\n"
+   "in hand or wait for another try, its dead letters, and how many events were\n"
+   "trimmed before it came to them. Its law, seen = acked + dead + dropped + missed +\n"
+   "open, holds at every commit; the exit status is 4 when one does not.\n"
+   "\n"
+   "forget NAME removes a reader that is not open, with its place and dead letters.",
+   "sidelog readers\n"
+   "sidelog readers billing --json\n"
+   "sidelog dlq list --reader billing\n"
+   "sidelog readers forget billing",
+   NULL, 0, 2, NEED_STORE, run_readers},
   {"top", "", "a live view: status, rates, the slowest steps",
    "Shows every second what `sidelog status` says, how many events a second are\n"
    "appended and delivered, and which steps from one event type to the next are the\n"

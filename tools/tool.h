@@ -152,6 +152,7 @@ int run_repair(tool *t);
 int run_reindex(tool *t);
 int run_trim(tool *t);
 int run_dlq(tool *t);
+int run_readers(tool *t);
 int run_full(tool *t);
 int run_compact(tool *t);
 int run_export(tool *t);

@@ -177,8 +177,9 @@ typedef struct sl_reader_info {
   uint64_t held_seq;       /* SL_READER_HOLD_TRIM: trim stops behind this one; else 0 */
 } sl_reader_info;
 
-/* Reader `name`. `fn` is called once. SL_NOTFOUND: there is no such reader. */
 typedef void sl_reader_info_fn(void *arg, const sl_reader_info *info);
+
+/* Tells of reader `name`, in one call of `fn`. SL_NOTFOUND: there is no such reader. */
 SL_API sl_status sl_reader_info_get(sl_store *store, const char *name, sl_reader_info_fn *fn, void *arg);
 
 /* All readers of the store, by name. `fn` may call other functions of this library. */
