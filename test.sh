@@ -70,6 +70,13 @@ broken() { # NAME LOG: something that is no test failed; it counts as one
 
 if wanted kafka || wanted fault; then tests/setup.sh; else tests/setup.sh --no-broker; fi
 
+# While it builds: what is had by then is used.
+validators=''
+if wanted unit; then
+  tests/setup.sh --validators >"$work/validators.log" 2>&1 </dev/null &
+  validators=$!
+fi
+
 if [[ -n ${SIDELOG_TEST_BUILD:-} ]]; then base=$SIDELOG_TEST_BUILD/build; else base=$PWD/build; fi
 
 build() { # NAME FOLDER OPTIONS...
@@ -119,6 +126,8 @@ if wanted unit || wanted kafka || wanted fault; then
 fi
 if [[ -n $plain ]] && wanted unit; then
   unit plain "$base" 2
+  wait "$validators" || true
+  cat "$work/validators.log"
   say "structure and command line"
   python_tests "$base" 2 tests/structure/test_*.py tests/cli/test_*.py
 fi

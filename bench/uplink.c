@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LOOK_US = 200, PATIENCE_US = 60000000 };
+enum { LOOK_US = 200, WATCH_US = 5000, PATIENCE_US = 60000000 }; /* each look takes processor from the agent */
 
 static sl_event event_on(const char *topic, const event *e) {
   sl_event out = event_for_sidelog(e);
@@ -82,7 +82,7 @@ static void await(sl_store *store, uint64_t seq, double patience_us, unsigned lo
 
 static void watch(const char *path, uint64_t seq) {
   sl_store *store = open_store(path, 0);
-  await(store, seq, 10 * (double)PATIENCE_US, 1000);
+  await(store, seq, 10 * (double)PATIENCE_US, WATCH_US);
   printf("%.0f\n", now_us());
   sl_close(store);
 }

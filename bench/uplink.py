@@ -138,18 +138,19 @@ class Bench:
             shutil.rmtree(self.shm, ignore_errors=True)
 
 
-def drain(bench, topic, count, size, indexed=True, edge=False):
+def drain(bench, topic, count, size, indexed=True, edge=False, watch=False):
     """One agent from its start on a full backlog to the last receipt: (seconds, the same without the start,
-    processor seconds, Watched)."""
+    processor seconds, Watched). Watching its memory takes processor from it: None unless it is asked for."""
     with bench.store(topic, count, size, indexed) as store:
         agent = rig.Agent(store, bench.brokers, *(["--config", str(EDGE)] if edge else []))
         begun = time.monotonic()
         agent.start()
-        watched = Watched(agent.process.pid)
+        watched = Watched(agent.process.pid) if watch else None
         try:
             end = float(tool("uplink", "watch", store.path, count)) / 1e6
             used = processor(agent.process.pid)
-            watched.end()
+            if watched:
+                watched.end()
             if agent.terminate() != 0:
                 raise SystemExit(agent.log())
         finally:
@@ -195,7 +196,7 @@ def backlog(bench, series, case, count, size, parts):
 def memory(bench, series, counts):
     for profile in ("default", "edge"):
         for count in counts:
-            _, _, _, watched = drain(bench, bench.topic(), count, 1024, edge=profile == "edge")
+            _, _, _, watched = drain(bench, bench.topic(), count, 1024, edge=profile == "edge", watch=True)
             told(series, f"memory/{profile}/{count:,}-events", "anonymous_mib", [watched.anonymous / MIB])
             told(series, f"memory/{profile}/{count:,}-events", "own_mib", [watched.own / MIB])
 

@@ -4,6 +4,7 @@
  *   ops.c      one function per operation of the core; blocking ones on worker threads, one at a time
  *   fill.c     reads records, offers them to the core, produces them
  *   tell.c     log lines and the status report
+ *   places.c   compares receipts with where partitions end
  *   monitor.c  watches dead-letter topics
  *
  * Threads: everything belongs to the loop's thread, except inside the worker callbacks of ops.c, monitor.c and the
@@ -48,6 +49,7 @@ typedef struct fill { /* OP_FILL: see fill.c */
   sl_header *headers;      /* of one record, while it is produced */
   size_t headers_cap;
   bool active, waiting;
+  int64_t now_us, wall_us; /* looked at now and then: asking for each event took a thirtieth of this thread's time */
   core_event done;
   uint64_t replays[REPLAYS_MOST]; /* originals of the copies that this transaction sends */
   size_t replay_count;
@@ -80,6 +82,7 @@ struct agent {
   bool op_running;
   kafka_topic_ask asks[CORE_TOPICS_MAX]; /* of the OP_TOPIC under way */
   core_topic_result topics[CORE_TOPICS_MAX];
+  bool fresh[CORE_TOPICS_MAX]; /* not prepared before in this agent's life */
   fault_rules rules[CORE_TOPICS_MAX]; /* of theirs */
   kafka_word errors[ERRORS_MAX]; /* what the handle complained of while it was polled */
   size_t error_count;

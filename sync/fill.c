@@ -80,7 +80,7 @@ static fault produce(agent *a, const sl_record *r, uint64_t tag) {
   for (size_t i = 0; i < OUR_HEADERS; i++) /* a producer's own header of that name stands */
     if (ours[i].value.len > 0 && !has_header(r, ours[i].name)) headers[n++] = ours[i];
   /* An append dated in the future (a clock set to 2038) must not make the broker refuse the record. */
-  int64_t at = r->appended_at_us <= sl_clock_wall_us() && r->appended_at_us > 0 ? r->appended_at_us / 1000 : 0;
+  int64_t at = r->appended_at_us <= a->fill.wall_us && r->appended_at_us > 0 ? r->appended_at_us / 1000 : 0;
   kafka_record record = {.topic = topic, .partition = -1, .key = r->key,
                          .value = r->value.data ? r->value : SL_BYTES("", 0),
                          .headers = headers, .header_count = n, .timestamp_ms = at};
@@ -130,13 +130,12 @@ static taken take(agent *a, const sl_record *r) {
     return dropped == OFFER_STOP ? ENDED : TAKEN;
   }
   size_t size = fill_record_size(r);
-  int64_t now = sl_clock_monotonic_us();
   uint64_t instead = r->duplicate_of;
   if (r->replay_of && a->fill.replay_count == REPLAYS_MOST) return ENDED; /* the next transaction looks afresh */
   if (r->replay_of && !replay_wanted(a, r->replay_of, &instead)) return ENDED;
   const core_record record = {.seq = r->seq, .topic = r->topic, .duplicate_of = instead, .size = size,
                               .appended_us = r->appended_at_us};
-  switch (core_offer(a->core, &record, now, &tag)) {
+  switch (core_offer(a->core, &record, a->fill.now_us, &tag)) {
   case OFFER_SETTLED: return TAKEN;
   case OFFER_STOP: return ENDED;
   case OFFER_PRODUCE: break;
@@ -270,10 +269,16 @@ static void letters_start(agent *a, const core_action *action) {
 
 /* --- events --- */
 
+static void look_at_clocks(fill *f) {
+  f->now_us = sl_clock_monotonic_us();
+  f->wall_us = sl_clock_wall_us();
+}
+
 static void slice(uv_idle_t *idle) {
   agent *a = idle->data;
   fill *f = &a->fill;
-  int64_t until = sl_clock_monotonic_us() + SLICE_US;
+  look_at_clocks(f);
+  const int64_t until = f->now_us + SLICE_US;
   for (int i = 0; i < SLICE_RECORDS; i++) {
     const sl_record *r = f->held;
     f->held = NULL;
@@ -297,7 +302,9 @@ static void slice(uv_idle_t *idle) {
       uv_idle_stop(idle);
       return;
     }
-    if ((i & 63) == 63 && sl_clock_monotonic_us() >= until) break;
+    if ((i & 63) != 63) continue;
+    look_at_clocks(f);
+    if (f->now_us >= until) break;
   }
   agent_serve_kafka(a);
 }

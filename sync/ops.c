@@ -3,6 +3,7 @@
 #include "agent.h"
 #include "base/clock.h"
 #include "log.h"
+#include "places.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -112,6 +113,7 @@ static void work_topics(op_request *r) {
              (int)ask->info.partitions);
   }
   if (created > 0 && count > 4) log_line(LEVEL_INFO, "topics-created", "%zu topics", created);
+  if (fault_is_ok(&r->done.why)) places_look(r->agent, r->kafka, count, within(r->agent, TOPIC_TIMEOUT_MS));
   r->done.topics = r->agent->topics;
 }
 
@@ -233,6 +235,7 @@ static void topic_specs(agent *a, op_request *r) {
           .create = s->create_topics, .partitions = s->letter_partitions, .replication = s->letter_replication,
           .retention_ms = s->letter_retention_us == INT64_MAX ? -1 : s->letter_retention_us / 1000};
     settings_rules(s, sl_slice_of(r->action.topics[i]), &r->agent->rules[i]);
+    r->agent->fresh[i] = core_topic_is_new(a->core, sl_slice_of(r->action.topics[i]));
     r->agent->topics[i] = (core_topic_result){.lane_max_age_us = rule.lane_max_age_us, .rules = &r->agent->rules[i]};
   }
 }

@@ -2,9 +2,13 @@
 # Makes sure that everything is there to build sidelog and to run its tests and demo; installs what is missing.
 #
 #   tests/setup.sh [--no-broker]
+#   tests/setup.sh --validators
 #
 # Installs with apt-get, as root or through sudo, and says what. Where everything is there it prints nothing, so it
 # also serves on systems without apt. --no-broker leaves out what only the Kafka broker needs.
+#
+# --validators: instead, programs and Python packages by which others judge what sidelog writes (Graphviz, a browser, the
+# CloudEvents SDK ...). The tests that use them are skipped without, so this says what cannot be had, and never fails.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,6 +18,38 @@ broker=1
 has() { command -v "$1" >/dev/null 2>&1; }
 lib() { has pkg-config && pkg-config --exists "$1"; }
 java17() { has java && [[ $(java -XX:-UsePerfData -version 2>&1 | sed -n 's/^[^"]*version "\([0-9]*\).*/\1/p') -ge 17 ]]; }
+
+# What the tests import (tests/lib/rig.py), beside whatever the machine has.
+validators() {
+  local missing=() as_root=() log packages
+  log=$(mktemp)
+  packages=${XDG_CACHE_HOME:-$HOME/.cache}/sidelog/python-$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  has dot || missing+=(graphviz)
+  has less || missing+=(less)
+  has mandoc || missing+=(mandoc)
+  has chromium || has chromium-browser || has google-chrome || missing+=(chromium)
+  python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+  ((EUID == 0)) || as_root=(sudo -n)
+  if ((${#missing[@]})) && ! { "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+    printf 'these Debian packages cannot be had here, their tests are skipped: %s\n' "${missing[*]}"
+  fi
+  if ! PYTHONPATH=$packages python3 -c 'import cloudevents, jsonschema, opentelemetry.proto.trace.v1.trace_pb2' 2>/dev/null; then
+    rm -rf "$packages.new"
+    if python3 -m pip install --quiet --disable-pip-version-check --no-input --retries 1 --timeout 15 --target "$packages.new" \
+      cloudevents jsonschema opentelemetry-proto >"$log" 2>&1 </dev/null; then
+      rm -rf "$packages"
+      mv "$packages.new" "$packages"
+    else
+      printf 'pip cannot get cloudevents, jsonschema and opentelemetry-proto here, their tests are skipped\n'
+    fi
+  fi
+  rm -rf "$log" "$packages.new"
+}
+if [[ ${1:-} == --validators ]]; then
+  validators
+  exit 0
+fi
 
 missing=()
 need() { # PACKAGE CHECK...

@@ -1,6 +1,6 @@
 /* sidelog dlq: what a person does with dead letters. A copy that a replay made is no letter of its own: it is told with
  * its original. */
-#include "tool.h"
+#include "dlq.h"
 
 #include "when.h"
 
@@ -11,50 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* ------------------------------------------------------------- which ones --- */
-
-typedef void letter_fn(void *arg, const sl_record *r);
-
-typedef struct chosen {
-  letter_fn *fn;
-  void *arg;
-  uint64_t count;
-} chosen;
-
-static void originals_only(void *arg, const sl_record *r) {
-  chosen *c = arg;
-  if (r->replay_of)
-    return;
-  c->count++;
-  c->fn(c->arg, r);
-}
-
-/* The letters that options and conditions name, or EVENT: a seq or an event id; NULL: any. EXIT_NOTHING: none. */
-static int each_letter(tool *t, const char *event, letter_fn *fn, void *arg) {
-  sl_query query = SL_QUERY_INIT;
-  query_ids ids;
-  chosen c = {fn, arg, 0};
-  int code = tool_query(t, &query, &ids);
-  if (code != EXIT_DONE)
-    return code;
-  query.states = SL_STATE_BIT(SL_DEAD);
-  char id[SL_ID_MAX];
-  if (event) {
-    uint64_t seq;
-    if (number_parse(event, &seq) && seq > 0) {
-      query.first_seq = query.last_seq = seq;
-    } else {
-      code = tool_resolve(t, SL_ID_EVENT, event, id);
-      query.event_id = slice_of(id);
-    }
-  }
-  if (code == EXIT_DONE)
-    code = tool_each(t, &query, originals_only, &c, NULL);
-  if (code != EXIT_DONE || c.count > 0)
-    return code;
-  return t->json ? EXIT_NOTHING : tool_fail(t, EXIT_NOTHING, "no dead letter meets these conditions");
-}
 
 static bool names_some(const tool *t, const char *event) {
   static const option_id filters[] = {FILTER_OPTIONS, OPT_LIMIT, OPT_ALL};
@@ -195,7 +151,7 @@ static int list(tool *t, const char *event) {
     if (!fine)
       return tool_fail(t, EXIT_USAGE, "--by %s: write class, error, topic, type or time", by);
     groups g = {.t = t, .by = by};
-    int code = each_letter(t, event, add_to_group, &g);
+    int code = dlq_each(t, event, add_to_group, &g);
     if (code == EXIT_DONE && g.failed)
       code = tool_fail(t, EXIT_STORE, "out of memory");
     if (code == EXIT_DONE)
@@ -213,7 +169,7 @@ static int list(tool *t, const char *event) {
     l.json = json_new(&t->out);
   else
     l.table = table_new(&t->out, columns, 6);
-  int code = each_letter(t, event, put_letter, &l);
+  int code = dlq_each(t, event, put_letter, &l);
   table_free(l.table);
   json_free(l.json);
   return code;
@@ -292,6 +248,11 @@ static void show_letter(void *arg, const sl_record *r) {
   snprintf(number, sizeof number, "failed last, try %" PRIu32, r->attempts);
   moment(t, r->last_failure_us, number, slice_of(""));
   moment(t, r->settled_at_us, "set aside", slice_of(""));
+  const uint32_t replays = dlq_replays(t, r->seq);
+  if (replays) {
+    snprintf(number, sizeof number, "%" PRIu32, replays);
+    put_field(t, "replays", number);
+  }
   copies c = {t, r->seq};
   const sl_query query = {.event_id = r->event_id, .topic = r->topic, .first_seq = r->seq + 1};
   (void)tool_each(t, &query, put_copy, &c, NULL);
@@ -303,9 +264,9 @@ static int show(tool *t, const char *event) {
   if (!event)
     return tool_fail(t, EXIT_USAGE, "dlq show needs EVENT: a seq or an event id");
   if (!t->json)
-    return each_letter(t, event, show_letter, t);
+    return dlq_each(t, event, show_letter, t);
   listing l = {.t = t, .json = json_new(&t->out)};
-  int code = each_letter(t, event, put_letter, &l);
+  int code = dlq_each(t, event, put_letter, &l);
   json_free(l.json);
   return code;
 }
@@ -316,7 +277,7 @@ typedef struct deed {
   tool *t;
   bool dry, drop;
   sl_replay_options options;
-  const char *who, *why;
+  const char *who, *why, *reader;
   uint64_t *seqs; /* gathered first: a replay appends to the log that is being read */
   size_t count, cap;
   bool failed;
@@ -352,6 +313,15 @@ static void tell(deed *d, json *j, uint64_t seq, const char *what, uint64_t copy
   }
 }
 
+static sl_status perform_one(deed *d, uint64_t seq, uint64_t *copy) {
+  sl_store *store = d->t->store;
+  if (d->reader)
+    return d->drop ? sl_reader_drop(store, d->reader, seq, slice_of(d->who), slice_of(d->why))
+                   : sl_reader_replay(store, d->reader, seq, &d->options);
+  return d->drop ? sl_dead_drop(store, seq, slice_of(d->who), slice_of(d->why))
+                 : sl_replay(store, seq, &d->options, copy);
+}
+
 /* Each by itself: where it ends halfway, the same command goes on with what is left. */
 static int perform(deed *d) {
   json *j = d->t->json ? json_new(&d->t->out) : NULL;
@@ -361,12 +331,10 @@ static int perform(deed *d) {
     sl_status st = SL_OK;
     if (d->dry)
       tell(d, j, d->seqs[i], d->drop ? "would be dropped" : "would be replayed", 0);
-    else if (d->drop)
-      st = sl_dead_drop(d->t->store, d->seqs[i], slice_of(d->who), slice_of(d->why));
     else
-      st = sl_replay(d->t->store, d->seqs[i], &d->options, &copy);
+      st = perform_one(d, d->seqs[i], &copy);
     if (st == SL_OK && !d->dry)
-      tell(d, j, d->seqs[i], d->drop ? "dropped" : "replayed as", copy);
+      tell(d, j, d->seqs[i], d->drop ? "dropped" : d->reader ? "replayed" : "replayed as", copy);
     if (st == SL_OK)
       continue;
     if (st != SL_E_BUSY && st != SL_E_LIMIT && st != SL_E_INVALID && st != SL_NOTFOUND) { /* no other will do better */
@@ -386,15 +354,15 @@ static int act(tool *t, const char *event, bool drop) {
   char who[64];
   snprintf(who, sizeof who, "%s", user ? user->pw_name : "unknown");
   deed d = {.t = t, .drop = drop, .dry = option_has(&t->given, OPT_DRY_RUN), .who = who,
-            .why = option_text(&t->given, OPT_REASON)};
+            .why = option_text(&t->given, OPT_REASON), .reader = option_text(&t->given, OPT_READER)};
   if (!names_some(t, event))
     return tool_fail(t, EXIT_USAGE, "dlq %s needs EVENT, a condition, or --all", drop ? "drop" : "replay");
   if (drop && !d.why)
-    return tool_fail(t, EXIT_USAGE, "dlq drop needs --reason TEXT: it stays with the event");
+    return tool_fail(t, EXIT_USAGE, "dlq drop needs --reason TEXT: it is kept");
   if (!tool_number(t, OPT_MOST, &most))
     return EXIT_USAGE;
   d.options.most = most > 1000000 ? 1000000 : (uint32_t)most;
-  int code = each_letter(t, event, gather, &d);
+  int code = dlq_each(t, event, gather, &d);
   if (code == EXIT_DONE && d.failed)
     code = tool_fail(t, EXIT_STORE, "out of memory");
   if (code == EXIT_DONE)
@@ -413,7 +381,7 @@ static void export_letter(void *arg, const sl_record *r) {
 static int export_all(tool *t, const char *event) {
   t->json = true;
   listing l = {.t = t, .json = json_new(&t->out)};
-  int code = each_letter(t, event, export_letter, &l);
+  int code = dlq_each(t, event, export_letter, &l);
   json_free(l.json);
   return code;
 }
@@ -439,5 +407,7 @@ int run_dlq(tool *t) {
     return act(t, event, true);
   if (strcmp(verb, "export") == 0)
     return export_all(t, event);
-  return tool_fail(t, EXIT_USAGE, "dlq %s: write list, show, replay, drop or export", verb);
+  if (strcmp(verb, "audit") == 0)
+    return dlq_audit(t, event);
+  return tool_fail(t, EXIT_USAGE, "dlq %s: write list, show, replay, drop, export or audit", verb);
 }

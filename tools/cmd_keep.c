@@ -2,6 +2,8 @@
 #include "tool.h"
 
 #include <inttypes.h>
+#include <sidelog/reader.h>
+#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -73,10 +75,26 @@ int run_reindex(tool *t) {
   return EXIT_DONE;
 }
 
+typedef struct holder {
+  char name[SL_READER_NAME_MAX + 1];
+  uint64_t seq;
+} holder;
+
+static void first_holder(void *arg, const sl_reader_info *i) {
+  holder *h = arg;
+  if (!(i->flags & SL_READER_HOLD_TRIM) || (h->name[0] && i->held_seq >= h->seq))
+    return;
+  snprintf(h->name, sizeof h->name, "%s", i->name);
+  h->seq = i->held_seq;
+}
+
 /* What keeps trim from going on. */
-static void add_holder(text *words, const sl_stats *s, uint64_t first_seq) {
+static void add_holder(text *words, sl_store *store, const sl_stats *s, uint64_t first_seq) {
+  holder h = {.seq = 0};
   text_printf(words, "; held at seq %" PRIu64 ": ", first_seq);
-  if (s->pending && (s->lanes || s->delivery_seq <= first_seq)) {
+  if (sl_readers_each(store, first_holder, &h) == SL_OK && h.name[0] && h.seq < first_seq) {
+    text_printf(words, "reader %s holds trim back (`sidelog readers`)", h.name);
+  } else if (s->pending && (s->lanes || s->delivery_seq <= first_seq)) {
     text_counted(words, s->pending, "event is", "events are");
     text_puts(words, s->lanes ? " pending, some in a topic that waits apart" : " pending");
   } else if (s->indexed_seq <= first_seq) {
@@ -131,7 +149,7 @@ int run_trim(tool *t) {
   text_puts(&words, " kept in ");
   text_bytes(&words, stats.bytes_used);
   if (result.held)
-    add_holder(&words, &stats, result.first_seq);
+    add_holder(&words, t->store, &stats, result.first_seq);
   out_printf(&t->out, "%s\n", text_str(&words));
   text_free(&words);
   return EXIT_DONE;

@@ -45,7 +45,7 @@ const command command_table[] = {
    "sidelog query event_type~failed header.x-tenant=acme --count\n"
    "sidelog query --since -1h --group-by event_type\n"
    "sidelog query --order -size -n 10",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_VALUE, OPT_COUNT, OPT_GROUP_BY, OPT_ORDER), 0, ANY_NUMBER, NEED_STORES,
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_VALUE, OPT_COUNT, OPT_GROUP_BY, OPT_ORDER), 0, ANY_NUMBER, NEED_STORE,
    run_query, true},
   {"show", "EVENT", "show one event whole",
    "Shows everything about an event: ids, times, what became of it, headers and\n"
@@ -55,7 +55,7 @@ const command command_table[] = {
    "sidelog show 0190a6c2-7c1e-7d5b\n"
    "sidelog show 1041\n"
    "sidelog show 1041 --raw | jq .payload",
-   OPTIONS(OPT_RAW), 1, 1, NEED_STORES, run_show, true},
+   OPTIONS(OPT_RAW), 1, 1, NEED_STORE, run_show, true},
   {"trace", "[CORRELATION]", "the story of one correlation id",
    "Tells what happened under a correlation id: when, with the gaps between events\n"
    "and the largest marked; what caused what, as a tree; and what became of each\n"
@@ -64,18 +64,13 @@ const command command_table[] = {
    "story that the event is part of; other correlations that it led to are named.\n"
    "--cause, --effects and --path follow causes through all correlations. --times is\n"
    "a table: when an event occurred, how long after its cause, after the event before\n"
-   "it, from there to its append, and from that to the broker's acknowledgement.\n"
-   "\n"
-   "Several --store are one story, a bundle's .jsonl among them; --store NAME=DIR\n"
-   "names one. How their clocks differ is told by causes and effects, said, and\n"
-   "taken out of the times, which are then marked ~ (--no-skew: they stay).",
+   "it, from there to its append, and from that to the broker's acknowledgement.",
    "sidelog trace 0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f\n"
    "sidelog trace 0190a6c2-7c1e --times\n"
    "sidelog trace --cause 0190a6c2-7c1e-7000-8000-000000000004\n"
    "sidelog trace --path 0190a6c2-7c1e-7000 0190a6c2-7c1f-7000\n"
-   "sidelog trace 0190a6c2-7c1e --json\n"
-   "sidelog trace 0190a6c2-7c1e --store ./orders --store colleague.jsonl",
-   OPTIONS(OPT_CAUSE, OPT_EFFECTS, OPT_PATH, OPT_TIMES, OPT_NO_SKEW, OPT_VALUE), 0, 1, NEED_STORES, run_trace, true},
+   "sidelog trace 0190a6c2-7c1e --json",
+   OPTIONS(OPT_CAUSE, OPT_EFFECTS, OPT_PATH, OPT_TIMES, OPT_VALUE), 0, 1, NEED_STORE, run_trace, true},
   {"check", "[CORRELATION]", "what is wrong with a story, or with all since a time",
    "Looks for what is out of the ordinary: an orphan (its cause is not in this\n"
    "store), a cycle of causes, an effect before its cause (clocks differ), a\n"
@@ -86,14 +81,14 @@ const command command_table[] = {
    "none. CORRELATION may be a prefix, or an event of the story.",
    "sidelog check 0190a6c2-7c1e\n"
    "sidelog check --since -1h --json",
-   OPTIONS(OPT_SINCE, OPT_NO_SKEW), 0, 1, NEED_STORES, run_check, true},
+   OPTIONS(OPT_SINCE), 0, 1, NEED_STORE, run_check, true},
   {"diff", "A B", "two stories side by side",
    "Shows what one correlation did and the other did not, and where time differs:\n"
    "when each event came after the first of its story, and how much longer, or\n"
    "shorter, the step from the common event before it took in B. Events are the same\n"
    "when type and topic are, the first with the first, the second with the second.",
    "sidelog diff 0190a6c2-7c1e 0190a6b0-0000",
-   OPTIONS(OPT_NO_SKEW), 2, 2, NEED_STORES, run_diff, true},
+   NULL, 2, 2, NEED_STORE, run_diff, true},
   {"tail", "[FIELD=VALUE]...", "the newest events; -f follows",
    "Lists the newest events (10, or -n N) that meet the conditions of `sidelog\n"
    "query`. With -f it goes on with new ones as they become durable, from whatever\n"
@@ -114,7 +109,7 @@ const command command_table[] = {
    "sidelog stats\n"
    "sidelog stats --json | jq .pending\n"
    "sidelog stats --hops --since -1d",
-   OPTIONS(OPT_HOPS, OPT_SINCE, OPT_UNTIL, OPT_LIMIT), 0, 0, NEED_STORES, run_stats, true},
+   OPTIONS(OPT_HOPS, OPT_SINCE, OPT_UNTIL, OPT_LIMIT), 0, 0, NEED_STORE, run_stats, true},
   {"status", "", "is everything all right?",
    "One look: the agent, its connection, the backlog, dead letters, the disk, the\n"
    "law. The first line says whether all is well; the exit status is 0 when it is\n"
@@ -126,7 +121,7 @@ const command command_table[] = {
    "sidelog status\n"
    "sidelog status --json || alert",
    NULL, 0, 0, NEED_STORE, run_status},
-  {"dlq", "list|show|replay|drop|export [EVENT] [FIELD=VALUE]...", "dead letters: see them, send them again, give them up",
+  {"dlq", "list|show|replay|drop|export|audit [EVENT] [FIELD=VALUE]...", "dead letters: see them, send them again, give them up",
    "Dead letters are events that cannot be delivered as they are. EVENT is a seq or\n"
    "an event id (a unique prefix); conditions are those of `sidelog query`.\n"
    "\n"
@@ -136,14 +131,32 @@ const command command_table[] = {
    "        same key, headers and event id. However often it is asked for, an event\n"
    "        is delivered once; stopped halfway, the same command goes on. A letter\n"
    "        that fails again stays dead, and is replayed at most --most times\n"
-   "drop    gives letters up; --reason is kept with the event\n"
-   "export  whole, as `sidelog export` writes events; nothing is masked",
+   "drop    gives letters up, with a --reason\n"
+   "export  whole, as `sidelog export` writes events; nothing is masked\n"
+   "audit   what was dropped, by whom and why; it is kept when the event is trimmed\n"
+   "\n"
+   "With --reader NAME the same of a local reader (`sidelog readers`); there replay\n"
+   "hands a letter to that reader again, once.",
    "sidelog dlq list --by error\n"
    "sidelog dlq show 1041\n"
    "sidelog dlq replay --topic 'orders.*' --dry-run\n"
    "sidelog dlq replay --all\n"
-   "sidelog dlq drop 1041 --reason 'test data'",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_BY, OPT_ALL, OPT_DRY_RUN, OPT_REASON, OPT_MOST), 1, ANY_NUMBER, NEED_STORE, run_dlq},
+   "sidelog dlq drop 1041 --reason 'test data'\n"
+   "sidelog dlq list --reader billing",
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_BY, OPT_ALL, OPT_DRY_RUN, OPT_REASON, OPT_MOST, OPT_READER), 1, ANY_NUMBER, NEED_STORE, run_dlq},
+  {"readers", "[forget] [NAME]", "local readers: where they are, and what they left",
+   "Readers are programs on this host that process the events (sidelog/reader.h). Of\n"
+   "each: the process that has it open, how many events lie ahead of it, how many are\n"
+   "in hand or wait for another try, its dead letters, and how many events were\n"
+   "trimmed before it came to them. Its law, seen = acked + dead + dropped + missed +\n"
+   "open, holds at every commit; the exit status is 4 when one does not.\n"
+   "\n"
+   "forget NAME removes a reader that is not open, with its place and dead letters.",
+   "sidelog readers\n"
+   "sidelog readers billing --json\n"
+   "sidelog dlq list --reader billing\n"
+   "sidelog readers forget billing",
+   NULL, 0, 2, NEED_STORE, run_readers},
   {"top", "", "a live view: status, rates, the slowest steps",
    "Shows every second what `sidelog status` says, how many events a second are\n"
    "appended and delivered, and which steps from one event type to the next are the\n"
@@ -160,7 +173,7 @@ const command command_table[] = {
    "sidelog export > events.jsonl\n"
    "sidelog export --correlation 0190a6c2-7c1e --since -1d\n"
    "sidelog export --correlation 0190a6c2-7c1e --format dot | dot -Tsvg > story.svg",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FORMAT), 0, ANY_NUMBER, NEED_STORES, run_export, true},
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FORMAT), 0, ANY_NUMBER, NEED_STORE, run_export, true},
   {"bundle", "CORRELATION", "a story as a web page, for somebody else",
    "Writes one correlation as a page that needs nothing else: what caused what and\n"
    "when, what became of each event, and every field and value. It opens without a\n"
@@ -169,7 +182,7 @@ const command command_table[] = {
    "unless --no-redact. Only you can read the files.",
    "sidelog bundle 0190a6c2-7c1e\n"
    "sidelog bundle 0190a6c2-7c1e --out incident.html",
-   OPTIONS(OPT_OUT, OPT_NO_REDACT, OPT_NO_SKEW), 1, 1, NEED_STORES, run_bundle},
+   OPTIONS(OPT_OUT, OPT_NO_REDACT), 1, 1, NEED_STORE, run_bundle},
   {"verify", "", "read everything and check it",
    "Reads every record's checksum, both directions of the index, every receipt,\n"
    "and counts the law anew, in a second process that damage may end. Safe while\n"

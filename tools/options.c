@@ -5,7 +5,7 @@
 #include <string.h>
 
 const option_spec option_table[OPTION_COUNT] = {
-  [OPT_STORE] = {"store", 0, "DIR", "the store's folder; some commands take several, and bundles"},
+  [OPT_STORE] = {"store", 0, "DIR", "the store's folder"},
   [OPT_JSON] = {"json", 0, NULL, "one JSON object a line, keys as in docs/cli.md"},
   [OPT_UTC] = {"utc", 0, NULL, "times are UTC: those that are read and those for people"},
   [OPT_COLOR] = {"color", 0, "WHEN", "auto (a terminal without NO_COLOR), always or never"},
@@ -63,11 +63,11 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_BY] = {"by", 0, "WHAT", "group by class, error, topic, type or time (the hour)"},
   [OPT_ALL] = {"all", 0, NULL, "every dead letter"},
   [OPT_DRY_RUN] = {"dry-run", 0, NULL, "say what would be done, and do nothing"},
-  [OPT_REASON] = {"reason", 0, "TEXT", "why; it stays with the event, with your name and the time"},
+  [OPT_REASON] = {"reason", 0, "TEXT", "why; it is kept, with your name and the time"},
   [OPT_MOST] = {"most", 0, "N", "replay a letter at most N times, ever (3)"},
+  [OPT_READER] = {"reader", 0, "NAME", "dead letters of this local reader, not those of delivery"},
   [OPT_OUT] = {"out", 0, "FILE.html", "the page; the events go beside it, into FILE.jsonl"},
   [OPT_NO_REDACT] = {"no-redact", 0, NULL, "leave secrets in"},
-  [OPT_NO_SKEW] = {"no-skew", 0, NULL, "of several stores: times as each clock had them"},
   [OPT_MAN] = {"man", 0, NULL, "print the manual page"},
 };
 

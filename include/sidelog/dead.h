@@ -58,6 +58,28 @@ SL_API sl_status sl_replay(sl_store *store, uint64_t seq, const sl_replay_option
  * a copy of it is being sent at this moment; look again in a few seconds. SL_E_FULL, SL_E_IO. */
 SL_API sl_status sl_dead_drop(sl_store *store, uint64_t seq, sl_slice who, sl_slice why);
 
+/* ----------------------------------------------------------------- audit --- */
+
+#define SL_DROPS_MOST 100000u    /* of delivery, and of all readers together: older ones go, */
+#define SL_DROPS_DAYS 400u       /* and those from so long ago */
+
+/* What a person gave up. It is kept when the event and its letter are trimmed. */
+typedef struct sl_drop {
+  uint64_t number;               /* ascending, never reused */
+  int64_t dropped_us;
+  uint64_t seq;                  /* of the event */
+  sl_slice reader;               /* whose dead letter it was; empty: delivery's. Slices are valid during the call */
+  sl_slice event_id, topic, type;
+  sl_slice error_class, error_code;
+  sl_slice who, why;
+} sl_drop;
+
+typedef void sl_drop_fn(void *arg, const sl_drop *drop);
+
+/* The audit trail of dropped dead letters, oldest first: of delivery (sl_dead_drop) with `reader` NULL, else of that reader
+ * (sl_reader_drop; "*": of all readers, deleted ones too). `fn` may call other functions of this library. SL_E_IO. */
+SL_API sl_status sl_drops_each(sl_store *store, const char *reader, sl_drop_fn *fn, void *arg);
+
 #ifdef __cplusplus
 }
 #endif

@@ -538,12 +538,13 @@ typedef struct sl_trim_policy {
 
 typedef struct sl_trim_result {
   uint64_t removed;             /* events */
-  uint64_t held;                /* 1: stopped at an event that is pending or not yet indexed */
+  uint64_t held;                /* 1: stopped at an event that is pending or not yet indexed, or that a reader holds
+                                   (SL_READER_HOLD_TRIM) */
   uint64_t first_seq;           /* oldest event kept afterwards; 0: none */
 } sl_trim_result;
 
 /* Removes settled events by policy (NULL: none, only what an earlier trim left is tidied up): never one that is
- * pending, in an unfinished delivery, not yet indexed, or the newest. Works in small transactions so that
+ * pending, in an unfinished delivery, not yet indexed, held by a reader that asked for it, or the newest. Works in small transactions so that
  * producers hardly wait. `result` may be NULL. SL_E_INVALID, SL_E_FULL, SL_E_IO, SL_E_FORKED. */
 SL_API sl_status sl_trim(sl_store *store, const sl_trim_policy *policy, sl_trim_result *result);
 
@@ -555,7 +556,7 @@ typedef struct sl_compact_options {
 } sl_compact_options;
 
 typedef struct sl_compact_result {
-  uint64_t bytes_before, bytes_after; /* on disk, of the three data files */
+  uint64_t bytes_before, bytes_after; /* on disk, of the data files */
 } sl_compact_result;
 
 /* Rewrites the files of the store at `path` without their free pages, which trim leaves in them for later use.

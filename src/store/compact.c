@@ -60,7 +60,7 @@ static sl_status compact_env(const char *root, const char *name, sl_compact_resu
       (size_t)snprintf(to, sizeof to, "%s/" COPY, dir) >= sizeof to ||
       (size_t)snprintf(readers, sizeof readers, "%s/lock.mdb", dir) >= sizeof readers)
     return sl_fail(SL_E_INVALID, "%s: the path is too long", root);
-  if (stat(from, &st) != 0) return SL_OK; /* an index that is not there is made anew by the next opener */
+  if (stat(from, &st) != 0) return SL_OK; /* an index that is not there is made anew by the next opener; readers/ is there once there are some */
   const uint64_t before = (uint64_t)st.st_blocks * 512;
   sl_status status = open_env(dir, st.st_mode & 0777, &env);
   if (status != SL_OK) return status;
@@ -97,7 +97,7 @@ sl_status sl_compact(const char *path, const sl_compact_options *options, sl_com
   int lock = -1;
   sl_compact_result sum = {0};
   sl_status status = store_lock_exclusive(path, &lock);
-  static const char *const names[] = {"log", "index", "delivery"};
+  static const char *const names[] = {"log", "index", "delivery", "readers"};
   for (size_t i = 0; status == SL_OK && i < sizeof names / sizeof *names; i++)
     status = compact_env(path, names[i], &sum);
   store_lock_close(lock);

@@ -5,8 +5,8 @@
  * not known yet, the totals that it would set. An attempt that was planned before is planned again (plan_in in
  * delivery.c). A drop never meets a copy that is being sent: the intent names the originals that it moves. */
 #include "base/clock.h"
-#include "base/text.h"
 #include "store/append.h"
+#include "store/audit.h"
 #include "store/book_impl.h"
 #include "store/delivery_impl.h"
 #include "store/snapshot.h"
@@ -91,12 +91,6 @@ sl_status sl_replay(sl_store *store, uint64_t seq, const sl_replay_options *opti
 
 /* ------------------------------------------------------------------ drop --- */
 
-static sl_status check_text(const char *what, sl_slice text) {
-  if (text.len < 1 || text.len > 255 || !text.data || !sl_utf8_valid(text))
-    return sl_fail(SL_E_INVALID, "%s has 1 to 255 bytes of UTF-8", what);
-  return SL_OK;
-}
-
 /* Does the attempt of unknown outcome move this original? */
 static sl_status check_moves(db_txn *txn, uint64_t seq) {
   sl_slice moves;
@@ -129,7 +123,8 @@ static sl_status put_dropped(db_txn *txn, book_view *book, uint64_t seq) {
   return status;
 }
 
-static sl_status put_letter(db_txn *txn, book_view *book, uint64_t seq, sl_slice who, sl_slice why) {
+/* And the note of it in the audit trail. */
+static sl_status put_letter(db_txn *txn, book_view *book, uint64_t seq, const sl_parts *parts, sl_slice who, sl_slice why) {
   sl_slice value;
   sl_letter letter;
   sl_buf bytes = {0};
@@ -143,7 +138,10 @@ static sl_status put_letter(db_txn *txn, book_view *book, uint64_t seq, sl_slice
   status = sl_letter_encode(&letter, &bytes);
   if (status == SL_OK) status = db_put(txn, BOOK_DEAD, db_u64(&seq), sl_buf_slice(&bytes));
   sl_buf_free(&bytes);
-  return status;
+  sl_drop_note note = {.seq = seq, .texts = {[DROP_EVENT_ID] = parts->event_id, [DROP_TOPIC] = parts->topic,
+                                             [DROP_TYPE] = parts->type, [DROP_CLASS] = letter.error_class,
+                                             [DROP_CODE] = letter.error_code, [DROP_WHO] = who, [DROP_WHY] = why}};
+  return status == SL_OK ? audit_add(txn, BOOK_NOTES, &note) : status;
 }
 
 static sl_status move_total(db_txn *txn, const char *key, size_t tail) {
@@ -164,8 +162,7 @@ static sl_status move_total(db_txn *txn, const char *key, size_t tail) {
 
 sl_status sl_dead_drop(sl_store *store, uint64_t seq, sl_slice who, sl_slice why) {
   sl_status status = store_enter(store);
-  if (status == SL_OK) status = check_text("who drops it", who);
-  if (status == SL_OK) status = check_text("the reason", why);
+  if (status == SL_OK) status = audit_check(who, why);
   if (status != SL_OK) return status;
   db_txn *txn;
   status = db_begin_write(store->book->env, false, &txn);
@@ -176,7 +173,7 @@ sl_status sl_dead_drop(sl_store *store, uint64_t seq, sl_slice who, sl_slice why
   if (status == SL_OK) status = find_dead(&snap, &seq, &parts);
   if (status == SL_OK) status = check_moves(txn, seq);
   if (status == SL_OK) status = put_dropped(txn, snap.book, seq);
-  if (status == SL_OK) status = put_letter(txn, snap.book, seq, who, why);
+  if (status == SL_OK) status = put_letter(txn, snap.book, seq, &parts, who, why);
   if (status == SL_OK) status = move_total(txn, BOOK_KEY_TOTALS, 0);
   if (status == SL_OK) status = move_total(txn, BOOK_KEY_INTENT_TOTALS, 1);
   if (status == SL_NOTFOUND && db_txn_status(txn) == SL_OK && snap.book && !snap.book->has_intent) status = SL_OK;

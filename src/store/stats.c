@@ -165,7 +165,8 @@ sl_status sl_stats_get(sl_store *store, sl_stats *out) {
   s.bytes_reserved = space.reserved + ballast;
   s.full_in_us = full_in(&s, &space);
   s.bytes_on_disk =
-      folder_bytes(store, "log") + folder_bytes(store, "index") + folder_bytes(store, "delivery") + ballast;
+      folder_bytes(store, "log") + folder_bytes(store, "index") + folder_bytes(store, "delivery") +
+      folder_bytes(store, "readers") + ballast;
   s.readers = log.readers + book.readers;
   s.reader_lag = log.reader_lag > book.reader_lag ? log.reader_lag : book.reader_lag;
   *out = s;

@@ -5,6 +5,7 @@
 #include "store/db_file.h"
 #include "store/index.h"
 #include "store/log_inner.h"
+#include "store/readers.h"
 #include "store/store_fs.h"
 #include "store/store_lock.h"
 #include "store/wait.h"
@@ -130,6 +131,7 @@ static sl_status settle_folder(sl_store *store) {
 static void free_store(sl_store *store) {
   async_close(store);
   wait_close(store->wait);
+  readers_close(store->readers);
   book_close(store->book);
   index_close(store->index);
   log_close(store->log);
@@ -172,7 +174,8 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
   if (status == SL_OK) {
     store->wait = wait_open();
     store->async = async_new();
-    status = store->wait && store->async ? log_open(store) : sl_fail(SL_E_NOMEM, "out of memory");
+    store->readers = readers_new();
+    status = store->wait && store->async && store->readers ? log_open(store) : sl_fail(SL_E_NOMEM, "out of memory");
   }
   /* A power cut must not leave a delivery/ without the log/ that it belongs to. */
   if (status == SL_OK && !store->existed) status = db_file_sync_dir(store->root);

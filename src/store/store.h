@@ -13,6 +13,7 @@ typedef struct sl_log sl_log;
 typedef struct sl_index sl_index;
 typedef struct sl_book sl_book;
 typedef struct sl_async sl_async;
+typedef struct sl_readers sl_readers;
 
 struct sl_store {
   pid_t pid;            /* who opened it */
@@ -29,6 +30,7 @@ struct sl_store {
   sl_log *log;          /* log.h: the truth */
   sl_index *index;      /* index.h: derived */
   sl_book *book;        /* book.h: receipts, dead letters, cursors: what delivery knows */
+  sl_readers *readers;  /* readers.h: places of local readers */
   struct sl_waiters *wait; /* wait.h */
   sl_async *async;      /* async.h: appends that nobody waits for */
   int lock_fd, gate_fd;       /* store_lock.h; -1: none */

@@ -190,7 +190,7 @@ sl_status store_fs_own_root(const sl_store *store) {
 sl_status store_fs_own_files(const sl_store *store) {
   static const char *const names[] = {
     "log", "log/data.mdb", "log/lock.mdb", "index", "index/data.mdb", "index/lock.mdb",
-    "delivery", "delivery/data.mdb", "delivery/lock.mdb",
+    "delivery", "delivery/data.mdb", "delivery/lock.mdb", "readers", "readers/data.mdb", "readers/lock.mdb",
   };
   sl_status status = SL_OK;
   for (size_t i = 0; store->gid >= 0 && status == SL_OK && i < sizeof names / sizeof *names; i++) {

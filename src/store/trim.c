@@ -13,6 +13,7 @@
 #include "store/book.h"
 #include "store/index.h"
 #include "store/log_inner.h"
+#include "store/readers.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
@@ -229,7 +230,10 @@ static sl_status read_limit(trim *t) {
   uint64_t settled = book_view_trim_limit(book);
   if (settled < t->limit) t->limit = settled;
   book_view_close(book);
-  return SL_OK;
+  uint64_t held;
+  status = readers_hold(t->store, &held);
+  if (status == SL_OK && held < t->limit) t->limit = held;
+  return status;
 }
 
 static sl_status read_log(trim *t, uint64_t *first_seq) {
@@ -297,6 +301,7 @@ sl_status sl_trim(sl_store *store, const sl_trim_policy *policy, sl_trim_result 
   /* Also when nothing was removed now: a crash may have come between the removal and this. */
   if (status == SL_OK) status = index_drop_trimmed(store);
   if (status == SL_OK && first_seq > 1) status = book_forget_below(store, first_seq);
+  if (status == SL_OK && first_seq > 1) status = readers_forget_below(store, first_seq);
   if (status == SL_OK) space_restore_ballast(store);
   if (status == SL_OK && result)
     *result = (sl_trim_result){.removed = t->removed, .held = t->held, .first_seq = t->kept ? first_seq : 0};

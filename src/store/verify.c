@@ -5,6 +5,7 @@
 
 #include "base/id.h"
 #include "store/index_impl.h"
+#include "store/readers.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -381,6 +382,8 @@ static sl_status check_totals(verifier *v, uint64_t attempt_before) {
   return SL_OK;
 }
 
+static void tell_of_readers(void *arg, const char *text) { verify_problem(arg, NULL, "%s", text); }
+
 sl_status sl_verify(sl_store *store, sl_verify_fn *fn, void *arg, sl_verify_report *report) {
   sl_status status = store_enter(store);
   if (status != SL_OK) return status;
@@ -400,6 +403,7 @@ sl_status sl_verify(sl_store *store, sl_verify_fn *fn, void *arg, sl_verify_repo
   if (status == SL_OK) status = check_index(&v);
   if (status == SL_OK) status = verify_duplicates(&v);
   if (status == SL_OK) status = check_law(&v);
+  if (status == SL_OK) status = readers_verify(store, tell_of_readers, &v);
   if (status == SL_OK && report) *report = v.report;
   return status;
 }

@@ -460,6 +460,15 @@ static void note_partitions(core *c, topic *tp, int32_t now) {
   tp->partitions = now;
 }
 
+/* All that was sent before lies in a topic that is gone. */
+static void note_recreated(core *c, topic *tp, const core_topic_result *r) {
+  if (!r->recreated) return;
+  txn_offsets_back(c, tp, r->receipt_at, r->ends_at);
+  tp->back = true;
+  tp->back_txn = c->txn.number; /* no transaction is in hand: the next one has another number */
+  tp->back_seq = 0;
+}
+
 /* False: the fault is not this topic's own. */
 static bool take_topic(core *c, topic *tp, const core_topic_result *r) {
   tp->max_age_us = r->lane_max_age_us;
@@ -467,6 +476,7 @@ static bool take_topic(core *c, topic *tp, const core_topic_result *r) {
   if (fault_is_ok(&r->why)) {
     tp->health = TOPIC_READY;
     note_partitions(c, tp, r->partitions);
+    note_recreated(c, tp, r);
     tp->max_message_bytes = r->max_message_bytes;
     fit_batches(c, r->max_message_bytes);
     if (tp->has_lane) tp->lane_try_us = c->now_us;

@@ -130,6 +130,8 @@ typedef struct core_topic_result { /* of one topic that was looked up */
   int64_t max_message_bytes;    /* -1: unknown */
   int64_t lane_max_age_us;      /* how long its events may wait in a lane; 0: for ever. Also with a fault */
   const fault_rules *rules;     /* of its records; NULL: the default. Read within the step; also with a fault */
+  bool recreated;               /* a receipt names offset receipt_at, and its partition ends at ends_at, not behind it */
+  int64_t receipt_at, ends_at;
 } core_topic_result;
 
 typedef struct core_event {
@@ -264,6 +266,7 @@ typedef struct core_lane_view {
   int64_t max_age_us;       /* 0: none */
 } core_lane_view;
 core_lane_view core_lane_of(const core *c, sl_slice topic);
+bool core_topic_is_new(const core *c, sl_slice topic); /* it was not READY before in this agent's life */
 
 /* Checks every invariant; NULL when they hold, else which one does not. Debug builds call it after each step. */
 const char *core_check(const core *c);

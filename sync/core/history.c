@@ -168,6 +168,9 @@ void history_step(history *h, const core *c, const core_event *e) {
     put_signed(h, e->topics[i].max_message_bytes);
     put_signed(h, e->topics[i].lane_max_age_us);
     put_rules(h, e->topics[i].rules);
+    put(h, e->topics[i].recreated);
+    put_signed(h, e->topics[i].receipt_at);
+    put_signed(h, e->topics[i].ends_at);
   }
   put(h, e->lanes_full_to);
   put_slice(h, e->marker);

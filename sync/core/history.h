@@ -14,7 +14,7 @@
 #define SYNC_CORE_HISTORY_H
 #include "core/core.h"
 
-#define HISTORY_MAGIC "sidelog-history 1"
+#define HISTORY_MAGIC "sidelog-history 2"
 
 typedef struct core_recorder {
   void *arg;

@@ -253,6 +253,8 @@ bool txn_seal(core *c);
 /* Before the intent, when it is known where everything lies: adds to the attempt which topics were created again. That
  * stays until the book has it. */
 void txn_note_recreated(core *c);
+/* Offsets of the topic went back: it is another one of that name. */
+void txn_offsets_back(core *c, topic *tp, int64_t from, int64_t to);
 /* The book has the attempt, with what it says of topics that were created again. */
 void txn_noted(core *c);
 /* Its events go to a lane from here on; it is tried again in probe_us. */

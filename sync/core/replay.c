@@ -150,6 +150,9 @@ static bool call_step(replay *r, core_event *e) {
     r->topics[i].max_message_bytes = get_signed(in);
     r->topics[i].lane_max_age_us = get_signed(in);
     r->topics[i].rules = get_rules(in, &r->rules[i]);
+    r->topics[i].recreated = get(in) != 0;
+    r->topics[i].receipt_at = get_signed(in);
+    r->topics[i].ends_at = get_signed(in);
   }
   if (topics) e->topics = r->topics;
   if (e->kind == EVENT_DONE && e->op == OP_TOPIC && fault_is_ok(&e->why) && topics < r->core->wanted_count) return false;

@@ -433,16 +433,20 @@ static bool seal_copies(core *c) {
   return true;
 }
 
+void txn_offsets_back(core *c, topic *tp, int64_t from, int64_t to) {
+  c->offsets_back++;
+  c->back_topic = tp->index;
+  c->back_from = from;
+  c->back_to = to;
+  memset(tp->seen, 0, sizeof tp->seen); /* of its other partitions too: they would tell it again */
+}
+
 /* Offsets of a partition only ascend. Where they do not, the topic was deleted and created again since (or a broker lost
  * records that it had acknowledged): receipts from before tell of places that are gone. */
 static void watch_offset(core *c, topic *tp, const delivery_verdict *v) {
   const size_t at = (size_t)v->partition % SEEN_PLACES;
   if (tp->seen[at].partition == v->partition + 1 && v->place <= tp->seen[at].offset) {
-    c->offsets_back++;
-    c->back_topic = tp->index;
-    c->back_from = tp->seen[at].offset;
-    c->back_to = v->place;
-    memset(tp->seen, 0, sizeof tp->seen); /* of its other partitions too: they would tell it again */
+    txn_offsets_back(c, tp, tp->seen[at].offset, v->place);
     if (!c->txn.copies) {
       tp->back = true;
       tp->back_txn = c->txn.number;

@@ -49,6 +49,11 @@ core_lane_view core_lane_of(const core *c, sl_slice name) {
                           tp->refused_wall_us, tp->max_age_us};
 }
 
+bool core_topic_is_new(const core *c, sl_slice name) {
+  const topic *tp = topics_find(&c->topics, name);
+  return !tp || tp->partitions == 0;
+}
+
 const char *core_check(const core *c) {
   const txn *t = &c->txn;
   if (c->phase >= PHASE_COUNT) return "the phase is one of the list";

@@ -95,6 +95,7 @@ static void set_producer(builder *b, const kafka_options *o) {
   set_number(b, "socket.timeout.ms", at_most(10000, o->txn_timeout_ms));
   set_users(b, o);
   if (o->batch_bytes > 0) set_number(b, "batch.size", o->batch_bytes);
+  set(b, "isolation.level", "read_uncommitted"); /* ends.c asks for high watermarks, not for what is stable */
   set(b, "enable.idempotence", "true");
   set(b, "acks", "all");
   if (o->transactional_id) {
@@ -183,8 +184,9 @@ void conf_log(int level, const char *facility, const char *text) {
   log_level ours = level <= 4 ? LEVEL_WARN : level <= 6 ? LEVEL_INFO : LEVEL_DEBUG;
   for (size_t i = 0; i < COUNT(echoes); i++)
     if (strcmp(facility, echoes[i]) == 0) ours = LEVEL_DEBUG;
-  /* We set that one. */
-  if (strstr(text, "enable.gapless.guarantee is experimental")) ours = LEVEL_DEBUG;
+  /* We set those. */
+  if (strstr(text, "enable.gapless.guarantee is experimental") || strstr(text, "property isolation.level is a consumer"))
+    ours = LEVEL_DEBUG;
   log_line(ours, "librdkafka", "%s: %s", facility, text);
 }
 

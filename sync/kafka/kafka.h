@@ -80,6 +80,10 @@ typedef struct kafka_topic_ask {
  * own (nobody answers); what `why` says of each is then unfinished. */
 fault kafka_prepare_topics(kafka *k, kafka_topic_ask *asks, size_t count, int timeout_ms);
 
+typedef struct kafka_place { const char *topic; int32_t partition; int64_t end; } kafka_place;
+/* [worker] Where these partitions end (their high watermarks): writes each `end`, -1 where it could not be had. */
+fault kafka_ends(kafka *k, kafka_place *places, size_t count, int timeout_ms);
+
 /* [worker] INIT_TXN: fences older producers of our transactional id; afterwards none of its transactions is
  * open. Takes 0.5 s longer when it found one open. After a timeout it goes on in the background: call it
  * again, nothing else (another call is a _CONFLICT), or destroy. */

@@ -1,7 +1,9 @@
 """What --json prints is what docs/output.schema.json says."""
+import contextlib
 import json
 import pathlib
 import re
+import subprocess
 import sys
 import unittest
 
@@ -26,8 +28,7 @@ class Schema(cli.Case):
         if "anyOf" in schema:
             tried = [self.faults(value, s, where) for s in schema["anyOf"]]
             return found if not all(tried) else found + min(tried, key=len)
-        if "type" in schema and (not isinstance(value, TYPES[schema["type"]]) or
-                                 isinstance(value, bool) != (schema["type"] == "boolean")):
+        if "type" in schema and (not isinstance(value, TYPES[schema["type"]]) or isinstance(value, bool) != (schema["type"] == "boolean")):
             return [*found, f"{where}: {value!r} is no {schema['type']}"]
         if "enum" in schema and value not in schema["enum"]:
             found.append(f"{where}: {value!r} is none of {schema['enum']}")
@@ -37,6 +38,8 @@ class Schema(cli.Case):
             found.append(f"{where}: {value!r} is below {schema['minimum']}")
         if isinstance(value, dict):
             found += [f"{where}: {name} is missing" for name in schema.get("required", ()) if name not in value]
+            if schema.get("additionalProperties") is not True and "properties" in schema:
+                found.append(f"{where}: members may be added, so additionalProperties is true")
             for name, part in schema.get("properties", {}).items():
                 if name in value:
                     found += self.faults(value[name], part, f"{where}.{name}")
@@ -45,37 +48,121 @@ class Schema(cli.Case):
                 found += self.faults(one, schema.get("items", {}), where + "[]")
         return found
 
-    def lines(self):
-        """(definition, line) of every command, also of a store with odd bytes in it."""
-        told = self.told()
-        told.append("t.v1", b"\xff\x00", key="k", tenant="acme", headers={"h": "v"}, correlation=cli.CORRELATION, causation="gone")
+    # Commands that print nothing but words for people, or for a shell.
+    NO_JSON = {"top", "completion", "help"}
+
+    printed = []
+
+    def outputs(self):
+        """(command, definition, line) of every command that has --json, also of a store with odd bytes in it."""
+        if not self.printed:
+            told = self.told()
+            for part in (self.questions(told), self.upkeep(told), self.damage(), self.letters()):
+                self.printed.extend(part)
+        return self.printed
+
+    def of(self, store, definition, *args, expect=(0,), last=None):
+        """Lines of one command; `last`: the definition of its last line."""
+        lines = store.lines(*args, expect=expect)
+        self.assertTrue(lines, args)
+        for line in lines[:-1] if last else lines:
+            yield args[0], definition, line
+        if last:
+            yield args[0], last, lines[-1]
+
+    def questions(self, told):
+        appended = told.call("append", "--topic", "t.v1", "--json", "--key", "k", "--tenant", "acme", "--header", "h=v", "--correlation",
+                             cli.CORRELATION, "--causation", "gone", "-", stdin=b"\xff\x00")
+        yield "append", "appended", json.loads(appended.stdout)
+        lines = b'{"topic":"t.v1","n":1}\nnonsense\n{"topic":"t.v1","correlation_id":"c"}\n'
+        for args, definition in ((["--ack"], "appended"), ([], "stored")):
+            done = told.call("append", "--jsonl", "--json", *args, stdin=lines, expect=(6,))
+            yield from (("append", definition, json.loads(line)) for line in done.stdout.splitlines())
         told.append("t.v1", b"[1,\n2]")
-        for command in (["query", "--value"], ["export"], ["tail"], ["trace", cli.CORRELATION], ["show", "8"], ["query", "--order", "-size"]):
-            yield from (("event", line) for line in told.lines(*command))
+        for command in (["query", "--value"], ["export"], ["tail"], ["trace", cli.CORRELATION], ["show", "8"],
+                        ["query", "--order", "-size"], ["trace", "--cause", cli.event_id(3)]):
+            yield from self.of(told, "event", *command)
         for field in ("source", "/payload/n", "value", "appended_at"):
-            yield from (("group", line) for line in told.lines("query", "--group-by", field))
-        yield "count", told.lines("query", "--count")[0]
-        checked = told.lines("check", "--since", "-1h", expect=(4,))
-        yield from (("finding", line) for line in checked[:-1])
-        yield "checked", checked[-1]
-        yield from (("hop", line) for line in told.lines("stats", "--hops"))
-        told.call("bundle", cli.CORRELATION, "--out", told.side / "b.html")
-        head, *events, end = [json.loads(line) for line in (told.side / "b.jsonl").read_bytes().splitlines()]
-        yield from (("bundle", head), *(("event", line) for line in events), ("bundle_end", end))
-        both = ("--store", told.side / "b.jsonl")
-        *events, clocks = told.lines("trace", cli.CORRELATION, *both)
-        self.assertTrue(events[0]["also_in"])
-        yield from (*(("event", line) for line in events), ("clocks", clocks))
-        yield from (("finding", line) for line in told.lines("check", cli.CORRELATION, *both, expect=(4,))[:-1])
+            yield from self.of(told, "group", "query", "--group-by", field)
+        yield from self.of(told, "count", "query", "--count")
+        yield from self.of(told, "finding", "check", "--since", "-1h", expect=(4,), last="checked")
+        yield from self.of(told, "hop", "stats", "--hops")
+        yield from self.of(told, "difference", "diff", cli.CORRELATION, "c")
+        page = told.side / "story.html"
+        yield from self.of(told, "bundled", "bundle", cli.CORRELATION, "--out", page)
+        for line in page.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines():
+            yield "bundle", "event", json.loads(line)
+        for store in (told, self.store_without_events()):
+            yield from self.of(store, "stats", "stats")
+            yield from self.of(store, "status", "status", expect=(0, 4))
+        with self.agent(told):
+            yield from self.of(told, "status", "status", expect=(0, 4))
+
+    def store_without_events(self):
+        store = self.store()
+        store.call("append", "--jsonl", stdin=b"")
+        return store
+
+    @contextlib.contextmanager
+    def agent(self, store):
+        """Somebody who holds the store as an agent does."""
+        report = store.side / "report.json"
+        report.write_text(json.dumps({"state": "running", "written_us": 2 ** 52, "cluster": {"brokers": "k:9092"}}))
+        held = subprocess.Popen([rig.tool("tests/cli/settle"), str(store.path), "--hold", str(report)], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE)
+        try:
+            self.assertEqual(held.stdout.readline(), b"held\n")
+            yield
+        finally:
+            held.communicate()
+
+    def upkeep(self, told):
+        yield from self.of(told, None, "verify", last="verified")
+        yield from self.of(told, "reindexed", "reindex", "--attributes", "key,tenant")
+        yield from self.of(told, "policy", "full")
+        yield from self.of(told, "policy", "full", "--when-full", "drop-delivered-early", "--drop-oldest", "a.*,b")
+        yield from self.of(told, "trimmed", "trim", "--max-events", "3")
+        yield from self.of(told, "compacted", "compact")
+
+    def damage(self):
+        told = self.told()
+        path = told.path / "log" / "data.mdb"
+        path.write_bytes(path.read_bytes().replace(b'"event_type":"HASH_GENERATED"', b'"event_type":"HASH_GENERATEx"'))
+        yield from self.of(told, "problem", "verify", expect=(4,), last="verified")
+        yield from self.of(told, "damage", "repair", "--into", told.side / "repaired", expect=(4,), last="repaired")
+
+    def letters(self):
+        told = self.told()
+        yield from self.of(told, "event", "dlq", "list")
+        yield from self.of(told, "event", "dlq", "show", "5")
+        yield from self.of(told, "event", "dlq", "export")
+        for by in ("class", "error", "topic", "type", "time"):
+            yield from self.of(told, "letters", "dlq", "list", "--by", by)
+        for verb in (["replay", "--all", "--dry-run"], ["replay", "5"]):
+            yield from self.of(told, "deed", "dlq", *verb)
+        gone = self.told()
+        for more in (["--dry-run"], []):
+            yield from self.of(gone, "deed", "dlq", "drop", "5", "--reason", "test", *more)
+        yield from self.of(gone, "event", "query", "--status", "dropped")
+
+    def commands(self):
+        listed = rig.run([rig.sidelog(), "help"]).stdout.decode().split("\nEverywhere:")[0]
+        return set(re.findall(r"(?m)^  ([a-z]+)  ", listed))
 
     def test_every_line_fits(self):
-        seen = set()
-        for kind, line in self.lines():
+        seen, commands = {"time", "header", "side"}, set()
+        for command, kind, line in self.outputs():
             seen.add(kind)
+            commands.add(command)
             definition = self.schema["$defs"][kind]
             self.assertEqual(self.faults(line, definition, kind), [])
             self.assertFalse(line.keys() - definition["properties"].keys(), f"{kind}: not in the schema")
-        self.assertEqual(seen, self.schema["$defs"].keys() - {"header", "copy", "clock", "bundled"})
+            self.assertIn(command, definition["description"])
+        self.assertEqual(seen, self.schema["$defs"].keys(), "definitions that no command prints")
+        self.assertEqual(commands, self.commands() - self.NO_JSON, "commands without a line in the schema")
+
+    def test_the_rest_has_no_json(self):
+        self.assertIn("status --json", self.told().call("top", "--json", expect=(2,)).err)
 
     def test_the_check_finds_faults(self):
         event = self.told().query()[0]
@@ -90,7 +177,7 @@ class Schema(cli.Case):
             self.skipTest("jsonschema is not installed")
         jsonschema.Draft202012Validator.check_schema(self.schema)
         reader = jsonschema.Draft202012Validator(self.schema)
-        for _, line in self.lines():
+        for _, _, line in self.outputs():
             reader.validate(line)
 
 

@@ -120,6 +120,28 @@ class Changes(rig.Rig):
         self.assertEqual(agent.terminate(), 0, agent.log())
         self.assert_receipts_know(store, topic, after)
 
+    def test_a_topic_created_again_while_no_agent_ran_is_noticed(self):
+        store, topic, other = self.store(), self.topic(), self.topic("evt.others.v1")
+        agent = self.agent(store, "--set", "new_topics.partitions=2").start()
+        for name in (topic, other):
+            store.append_lines(rig.numbered(300, rnd=self.random), topic=name)
+        store.wait_settled(60, agent)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        self.cluster.call("topics", "--delete", "--topic", topic)
+        for again in range(2):  # what is marked already is not told again
+            after = store.append_lines(rig.numbered(20, 300 + 20 * again, rnd=self.random), topic=topic)
+            store.append_lines(rig.numbered(20, 300 + 20 * again, rnd=self.random), topic=other)
+            agent.start()
+            store.wait_settled(60, agent)
+            self.assertEqual(agent.terminate(), 0, agent.log())
+            self.assertEqual(agent.log(whole=True).count("topic-recreated"), 1, agent.log(whole=True))
+            if again == 0:
+                read = self.cluster.read(topic)
+                self.assertEqual(sorted(int(r["headers"]["x-sidelog-seq"]) for r in read), [e.seq for e in after])
+        marked = {o["seq"] for o in store.query() if o.get("topic_recreated")}
+        self.assertEqual(marked, {e.seq for e in store.events if e.topic == topic} - {
+            int(r["headers"]["x-sidelog-seq"]) for r in self.cluster.read(topic)})
+
     def test_a_hundred_new_topics_are_prepared_together(self):
         store = self.store()
         topics = [self.topic(f"evt.n{i}.v1") for i in range(100)]

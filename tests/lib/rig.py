@@ -1,6 +1,6 @@
 """What the integration tests stand on: a cluster, an agent, a store, and waiting for a condition with a deadline.
 
-Standard library only. The binaries are those of $SIDELOG_BUILD (default: build/ of this tree).
+Standard library only (tests may import validators besides). The binaries are those of $SIDELOG_BUILD (default: build/ of this tree).
 Every process started here ends with this one, however this one ends.
 """
 import json
@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -19,6 +20,9 @@ BUILD = pathlib.Path(os.environ.get("SIDELOG_BUILD") or ROOT / "build").resolve(
 BROKER = ROOT / "tests" / "kafka" / "broker.sh"
 LONG = os.environ.get("SIDELOG_LONG") == "1"
 SEED = int(os.environ.get("SIDELOG_SEED") or random.SystemRandom().randrange(1 << 32))
+# What tests/setup.sh --validators fetches; what is installed goes before it.
+sys.path.append(os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "sidelog",
+                             "python-%d.%d" % sys.version_info[:2]))
 
 
 def tool(relative):

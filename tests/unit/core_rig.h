@@ -21,6 +21,7 @@ typedef struct rig {
   int64_t max_bytes;    /* of every topic */
   int32_t partitions;   /* 0: 3 */
   int64_t lane_max_age_us;
+  bool recreated;
   const fault_rules *rules; /* of topic-1 */
   uint64_t seqs[2000];      /* of the tags */
   uint64_t refuse_seq;      /* the client refuses it; 0: none */
@@ -58,7 +59,7 @@ static inline void ok(rig *r, core_op op) {
   core_topic_result topics[CORE_TOPICS_MAX];
   for (size_t i = 0; i < r->act.topic_count && op == OP_TOPIC; i++) {
     topics[i] = (core_topic_result){.partitions = r->partitions ? r->partitions : 3, .max_message_bytes = r->max_bytes,
-                                    .lane_max_age_us = r->lane_max_age_us};
+                                    .lane_max_age_us = r->lane_max_age_us, .recreated = r->recreated};
     if (strcmp(r->act.topics[i], "topic-1") == 0) topics[i].rules = r->rules;
     if (r->sick && strcmp(r->sick, r->act.topics[i]) == 0)
       topics[i].why = sim_fault_of(SCOPE_TOPIC, CLASS_NON_RETRYABLE_SECURITY, "TOPIC_AUTHORIZATION_FAILED");

@@ -106,6 +106,27 @@ static void full_disk_when_a_topic_was_created_again(void **state) {
   rig_free(r);
 }
 
+/* It was created again while no agent ran: its partitions end before receipts of the last agent. */
+static void a_topic_created_again_before_the_start(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->recreated = true;
+  append(r, 0, 2);
+  start(r);
+  ready(r);
+  tell_log(r);
+  assert_int_equal(fill(r), 2);
+  r->recreated = false;
+  all_delivered(r);
+  ok(r, OP_FLUSH);
+  assert_int_equal(core_attempt(r->core)->recreated_count, 1);
+  assert_int_equal(core_attempt(r->core)->recreated[0].seq, 0); /* of this attempt all lies in the new one */
+  core_view v;
+  core_view_get(r->core, &v);
+  assert_int_equal(v.offsets_back, 1);
+  rig_free(r);
+}
+
 /* The book is fine, the attempt no longer is: an event of it was dropped from a full store meanwhile. This was taken
  * for a full disk: a pause, then events one by one. */
 static void dropped_while_in_hand(void **state) {
@@ -219,6 +240,7 @@ int main(void) {
       cmocka_unit_test(full_disk_at_the_claim),
       cmocka_unit_test(full_disk_at_least_once),
       cmocka_unit_test(full_disk_when_a_topic_was_created_again),
+      cmocka_unit_test(a_topic_created_again_before_the_start),
       cmocka_unit_test(dropped_while_in_hand),
       cmocka_unit_test(dropped_while_in_hand_at_least_once),
       cmocka_unit_test(dropped_from_a_prefix),
