@@ -150,9 +150,24 @@ static sl_slice keep(sl_slice s) {
   return s.len ? (sl_slice){tool_copy(s.data, s.len), s.len} : (sl_slice){NULL, 0};
 }
 
+/* Seqs are each store's own. */
+static void anchor_of(text *out, const tool *t, size_t from, uint64_t seq) {
+  if (many(t))
+    text_printf(out, "e%zu-%" PRIu64, from, seq);
+  else
+    text_printf(out, "e%" PRIu64, seq);
+}
+
 void page_add(page *p, const sl_record *r, const sl_record *shown) {
-  text place = {0};
+  text place = {0}, note = {0}, anchor = {0};
+  tool *t = p->tool;
   p->count++;
+  p->counts[t->from]++;
+  if (many(t)) {
+    p->skew = p->skew ? p->skew : skew_new(t->source_count);
+    copies_find(t, t->from, r, &p->copies);
+    clocks_learn(t, p->skew, r, &p->copies);
+  }
   if ((unsigned)r->state < SL_STATE_COUNT)
     p->states[r->state]++;
   if (p->shown == PAGE_EVENTS)
@@ -163,13 +178,18 @@ void page_add(page *p, const sl_record *r, const sl_record *shown) {
     p->rows = tool_grow(p->rows, p->cap * sizeof *p->rows);
   }
   record_place(&place, shown, true, true);
+  copies_words(&note, t, &p->copies);
+  anchor_of(&anchor, t, t->from, r->seq);
   p->nodes[p->shown] = (trace_node){.seq = r->seq,
                                     .at_us = r->occurred_at_us ? r->occurred_at_us : r->appended_at_us,
                                     .event_id = keep(r->event_id),
                                     .correlation_id = keep(r->correlation_id),
                                     .causation_id = keep(r->causation_id),
-                                    .duplicate = r->state == SL_DUPLICATE || r->duplicate_of != 0};
+                                    .duplicate = r->state == SL_DUPLICATE || r->duplicate_of != 0,
+                                    .source = (uint32_t)t->from};
   p->rows[p->shown++] = (trace_row){.type = html_of(shown->type),
+                                    .store = many(t) ? t->sources[t->from].name : NULL,
+                                    .note = note.data,
                                     .source = html_of(shown->source),
                                     .place = html_of((sl_slice){text_str(&place), place.len}),
                                     .state = r->state,
@@ -177,14 +197,16 @@ void page_add(page *p, const sl_record *r, const sl_record *shown) {
                                     .appended_us = r->appended_at_us,
                                     .settled_us = r->settled_at_us};
   const char *state = sl_state_text(r->state);
-  text_printf(&p->events, "<details><summary>seq %" PRIu64 " ", r->seq);
-  text_printf(&p->events, "<b>%s</b> <i class=%s>%s</i></summary>\n", p->rows[p->shown - 1].type, state, state);
+  text_puts(&p->events, "<details><summary>");
+  place_words(&p->events, t, t->from, r->seq);
+  text_printf(&p->events, " <b>%s</b> <i class=%s>%s</i></summary>\n", p->rows[p->shown - 1].type, state, state);
   /* Inside: browsers open what a link leads into. */
-  text_printf(&p->events, "<table id=\"e%" PRIu64 "\">\n", r->seq);
+  text_printf(&p->events, "<table id=\"%s\">\n", text_str(&anchor));
   add_fields(&p->events, shown);
   add_value(p, shown);
   text_puts(&p->events, "</details>\n");
   text_free(&place);
+  text_free(&anchor);
 }
 
 void page_free(page *p) {
@@ -197,6 +219,8 @@ void page_free(page *p) {
     free(p->rows[i].place);
     free(p->rows[i].note);
   }
+  skew_free(p->skew);
+  copies_free(&p->copies);
   free(p->nodes);
   free(p->rows);
   text_free(&p->events);
@@ -213,7 +237,7 @@ static const char head[] =
     "<meta name=\"referrer\" content=\"no-referrer\">\n"
     "<meta name=\"viewport\" content=\"width=device-width\">\n";
 
-static const char look[] =
+static const char styles[] =
     "<style>\n"
     ":root { color-scheme: light dark }\n"
     "body { font: 14px/1.45 system-ui, sans-serif; margin: 1.5em }\n"
@@ -261,12 +285,15 @@ static void add_row(page *p, text *out, size_t i, const trace_shape *shape) {
   int before = n->earlier == TRACE_NONE ? here : column_of(p->nodes[n->earlier].at_us, shape);
   text_puts(out, "<tr>");
   add_span(out, true, n->at_us - shape->begin_us);
+  text_puts(out, r->moved ? " ~" : "");
   text_printf(out, "<td><svg width=200 height=12 aria-hidden=true%s>", shape->largest == i ? " class=largest" : "");
   text_printf(out, "<line x1=%d y1=6 x2=%d y2=6></line><circle cx=%d cy=6 r=3.5></circle></svg>", before, here, here);
   text_puts(out, "<td class=tree>");
   trace_tree(out, p->nodes, i, true);
-  text_printf(out, "<a href=\"#e%" PRIu64 "\">%s</a><td>%s<td class=%s>%s<td>%s", n->seq, r->type, r->source,
-              sl_state_text(r->state), sl_state_text(r->state), r->place);
+  text_puts(out, "<a href=\"#");
+  anchor_of(out, p->tool, n->source, n->seq);
+  text_printf(out, "\">%s</a>%s%s<td>%s<td class=%s>%s<td>%s", r->type, r->store ? "<td>" : "", r->store ? r->store : "",
+              r->source, sl_state_text(r->state), sl_state_text(r->state), r->place);
   text_puts(out, shape->largest == i ? "<td>\u25c0 largest gap" : "<td>");
   if (r->note) {
     text_puts(out, shape->largest == i ? ", " : "");
@@ -279,12 +306,28 @@ static void add_row(page *p, text *out, size_t i, const trace_shape *shape) {
   text_puts(out, "\n");
 }
 
+static void add_stores(page *p, text *out) {
+  text words = {0};
+  for (size_t i = 0; i < p->tool->source_count && p->skew; i++) {
+    const source *s = &p->tool->sources[i];
+    text_clear(&words);
+    text_counted(&words, p->counts[i], "event", "events");
+    text_puts(&words, s->bundle ? ", of a bundle" : "");
+    text_puts(&words, i ? "; " : "");
+    clocks_words(&words, p->tool, p->skew, i);
+    text_printf(out, "<p class=note><b>%s</b>: ", s->name);
+    add_html(out, (sl_slice){text_str(&words), words.len}, false);
+    text_puts(out, "</p>\n");
+  }
+  text_free(&words);
+}
+
 static void add_about(page *p, text *out, sl_slice id, const trace_shape *shape, const char *lines) {
   char when[WHEN_MAX], host[256] = "";
   text_puts(out, "<title>sidelog: ");
   add_html(out, id, false);
   text_puts(out, "</title>\n");
-  text_puts(out, look);
+  text_puts(out, styles);
   text_puts(out, "</head><body>\n<h1>correlation <b>");
   add_html(out, id, false);
   text_puts(out, "</b></h1>\n<p>");
@@ -302,6 +345,7 @@ static void add_about(page *p, text *out, sl_slice id, const trace_shape *shape,
   if (gethostname(host, sizeof host - 1) == 0)
     add_html(out, slice_of(host), false);
   text_printf(out, " had it at %s. Times are UTC, those in the table relative to the first event.</p>\n", when);
+  add_stores(p, out);
   text_puts(out, "<p class=note>");
   text_puts(out, p->redacted ? "Secrets of well-known shapes were <b>redacted</b>. That is a net, not a wall: look "
                                "before you pass it on."
@@ -316,16 +360,26 @@ static void add_about(page *p, text *out, sl_slice id, const trace_shape *shape,
   }
 }
 
+static void move_times(page *p) {
+  clocks_settle(p->tool, p->skew);
+  for (size_t i = 0; i < p->shown; i++)
+    trace_move(&p->nodes[i], &p->rows[i], p->tool->sources[p->nodes[i].source].shift_us);
+}
+
 bool page_write(page *p, output *o, sl_slice id, const char *lines) {
   trace_shape shape;
   text part = {0};
+  if (p->skew)
+    move_times(p);
   if (!trace_layout(p->nodes, p->shown, &shape))
     return false;
   trace_notes(p->tool, p->nodes, p->rows, p->shown);
   out_puts(o, head);
   add_about(p, &part, id, &shape, lines);
   text_puts(&part, "<h2>What happened, and what caused what</h2>\n<div class=scroll><table class=story>\n"
-                   "<tr><th class=n>when<th><th>event<th>source<th>status<th>where<th>"
+                   "<tr><th class=n>when<th><th>event");
+  text_puts(&part, many(p->tool) ? "<th>store" : "");
+  text_puts(&part, "<th>source<th>status<th>where<th>"
                    "<th class=n>after its cause<th class=n>gap<th class=n>appended<th class=n>acknowledged\n");
   for (size_t k = 0; k < p->shown && !o->error; k++) {
     add_row(p, &part, shape.order[k], &shape);

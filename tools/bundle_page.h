@@ -3,6 +3,7 @@
 #ifndef TOOLS_BUNDLE_PAGE_H
 #define TOOLS_BUNDLE_PAGE_H
 
+#include "clocks.h"
 #include "trace_notes.h"
 
 enum {
@@ -21,6 +22,10 @@ typedef struct page {
   uint64_t states[SL_STATE_COUNT];
   size_t value_bytes; /* shown so far */
   text events;        /* as HTML */
+  /* Of several sources. */
+  skew *skew;
+  copies copies;
+  uint64_t counts[SOURCES_MOST];
 } page;
 
 /* Zeroed but for `tool` and `redacted`, a page is empty. `r` is the event as stored, `shown` as it is to be seen. */

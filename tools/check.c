@@ -70,8 +70,28 @@ static char *error_of(const sl_record *r) {
   return words.data;
 }
 
+/* The same event in other sources, and what is not the same. */
+static void take_copies(tool *t, story *s, const sl_record *r, check_event *e) {
+  text same = {0}, other = {0};
+  copies_find(t, t->from, r, &s->copies);
+  clocks_learn(t, s->skew, r, &s->copies);
+  for (size_t i = 0; i < s->copies.count; i++) {
+    const copy *c = &s->copies.items[i];
+    if (c->differs) {
+      text_puts(&other, other.len ? ", " : "");
+      place_words(&other, t, c->source, c->seq);
+    } else {
+      text_printf(&same, "; in %s: %s%s%s", t->sources[c->source].name, sl_state_text(c->state), *c->place ? " " : "",
+                  c->place);
+    }
+  }
+  e->elsewhere = same.data;
+  e->differs = other.data;
+}
+
 void story_add(void *story_reader_, const sl_record *r) {
   story_reader *reader = story_reader_;
+  tool *t = reader->check->tool;
   story *s = reader->story;
   text type = {0};
   if (s->count == s->cap) {
@@ -85,13 +105,17 @@ void story_add(void *story_reader_, const sl_record *r) {
                                     .event_id = keep(r->event_id),
                                     .correlation_id = keep(r->correlation_id),
                                     .causation_id = keep(r->causation_id),
-                                    .duplicate = r->state == SL_DUPLICATE || r->duplicate_of != 0};
-  s->events[s->count++] = (check_event){.type = type.data ? type.data : tool_copy("", 0),
+                                    .duplicate = r->state == SL_DUPLICATE || r->duplicate_of != 0,
+                                    .source = (uint32_t)t->from};
+  s->events[s->count] = (check_event){.type = type.data ? type.data : tool_copy("", 0),
                                         .error = error_of(r),
                                         .broken = broken_envelope(reader->check, r),
                                         .state = r->state,
                                         .duplicate_of = r->duplicate_of,
                                         .timed = r->occurred_at_us != 0};
+  if (s->skew)
+    take_copies(t, s, r, &s->events[s->count]);
+  s->count++;
 }
 
 static void free_slice(sl_slice s) { free((void *)(uintptr_t)s.data); }
@@ -104,7 +128,10 @@ void story_free(story *s) {
     free(s->events[i].type);
     free(s->events[i].error);
     free(s->events[i].broken);
+    free(s->events[i].elsewhere);
+    free(s->events[i].differs);
   }
+  copies_free(&s->copies);
   free(s->nodes);
   free(s->events);
   *s = (story){0};
@@ -118,7 +145,7 @@ typedef struct judge {
   check_fn *found;
   void *arg;
   text words;
-  struct last_answer { char *stem; uint64_t seq; } *answers; /* of each kind, which are few */
+  struct last_answer { char *stem; size_t at; int64_t us; } *answers; /* of each kind, which are few */
   size_t answer_count;
 } judge;
 
@@ -144,20 +171,13 @@ static int64_t uuid_time(sl_slice id) {
   return ms * 1000;
 }
 
-/* Why is a cause not here? Only what is known is said. */
-static void say_where(judge *j, sl_slice cause) {
-  const sl_stats *s = &j->check->stats;
-  int64_t made = uuid_time(cause), oldest = j->check->oldest_us;
+/* Why is a cause not in a source? Only what is known is said. */
+static void say_why(text *w, const struct known *k, int64_t made) {
   char when[WHEN_MAX];
-  text *w = &j->words;
-  text_clear(w);
-  text_puts(w, "its cause ");
-  text_add_safe(w, cause, true);
-  text_puts(w, " is not in this store");
-  when_local(made ? made : oldest, when, false);
-  if (s->trimmed == 0)
+  when_local(made ? made : k->oldest_us, when, false);
+  if (k->stats.trimmed == 0)
     text_puts(w, " and nothing was ever trimmed from it: it was appended elsewhere, or never");
-  else if (made && made < oldest)
+  else if (made && made < k->oldest_us)
     text_printf(w, ": made at %s, before all that is kept; trimmed, or appended elsewhere", when);
   else if (made)
     text_printf(w, ": made at %s, and events from then are kept: it was appended elsewhere, or never", when);
@@ -165,18 +185,49 @@ static void say_where(judge *j, sl_slice cause) {
     text_printf(w, ": trimmed (events appended before %s are), or appended elsewhere", when);
 }
 
-/* A time may have been cut to whole milliseconds or seconds, which is no skew. */
-static int64_t precision(int64_t us) { return us % 1000000 == 0 ? 1000000 : us % 1000 == 0 ? 1000 : 1; }
+/* Of several: those from which it may have been trimmed, and bundles, which hold one story. */
+static void say_where(judge *j, sl_slice cause) {
+  tool *t = j->check->tool;
+  int64_t made = uuid_time(cause);
+  text *w = &j->words;
+  bool any = false;
+  text_clear(w);
+  text_puts(w, "its cause ");
+  text_add_safe(w, cause, true);
+  text_printf(w, " is not %s", sources_here(t));
+  if (t->store) {
+    say_why(w, &j->check->known[0], made);
+    return;
+  }
+  for (size_t i = 0; i < t->source_count; i++) {
+    const struct known *k = &j->check->known[i];
+    const char *name = t->sources[i].name;
+    if (t->sources[i].bundle)
+      text_printf(w, "%s %s is a bundle, which holds a part of its store", any ? "," : ":", name);
+    else if (k->stats.trimmed && !(made && made >= k->oldest_us))
+      text_printf(w, "%s from %s it may have been trimmed", any ? "," : ":", name);
+    else
+      continue;
+    any = true;
+  }
+  if (!any)
+    text_puts(w, ", and was trimmed from none: it was appended elsewhere, or never");
+}
 
-static void judge_order(judge *j, size_t at, int64_t cause_us, bool cause_timed) {
+/* A time may have been cut to whole milliseconds or seconds, which is no skew. */
+static void judge_order(judge *j, size_t at, size_t cause_source, int64_t cause_us, bool cause_timed) {
   const trace_node *n = &j->story->nodes[at];
-  int64_t before = cause_us - n->at_us;
-  if (!cause_timed || !j->story->events[at].timed || before < precision(n->at_us))
+  const source *sources = j->check->tool->sources;
+  int64_t before = cause_us - n->at_us, as_read = n->at_us + sources[n->source].shift_us;
+  if (!cause_timed || !j->story->events[at].timed || before < time_precision(as_read))
     return;
   text_clear(&j->words);
   text_puts(&j->words, "occurred ");
   text_span(&j->words, before);
-  text_puts(&j->words, " before its cause: the clocks of the two producers differ by at least that");
+  if (cause_source == n->source)
+    text_puts(&j->words, " before its cause: the clocks of the two producers differ by at least that");
+  else
+    text_printf(&j->words, " before its cause in %s: the clocks differ by at least that", sources[cause_source].name);
   find(j, at, "before-cause");
 }
 
@@ -184,18 +235,19 @@ static void judge_order(judge *j, size_t at, int64_t cause_us, bool cause_timed)
 static void judge_cause(judge *j, size_t at) {
   const trace_node *n = &j->story->nodes[at];
   sl_query query = {.event_id = n->causation_id, .limit = 1};
-  sl_iter *iter = NULL;
+  tool *t = j->check->tool;
+  look *l = NULL;
   const sl_record *r;
-  sl_status st = sl_iter_start(j->check->tool->store, &query, &iter);
+  sl_status st = look_start(t, &query, &l);
   if (st == SL_OK)
-    st = sl_iter_next(iter, &r);
+    st = look_next(l, &r);
   if (st == SL_OK) {
-    judge_order(j, at, r->occurred_at_us, r->occurred_at_us != 0);
+    judge_order(j, at, look_source(l), r->occurred_at_us - t->sources[look_source(l)].shift_us, r->occurred_at_us != 0);
   } else if (st == SL_NOTFOUND) {
     say_where(j, n->causation_id);
     find(j, at, "orphan");
   }
-  sl_iter_close(iter);
+  look_close(l);
 }
 
 static void judge_hop(judge *j, size_t at) {
@@ -244,7 +296,8 @@ static void gather_answers(judge *j) {
       a = &j->answers[j->answer_count++];
       a->stem = tool_copy(stem.data, stem.len);
     }
-    a->seq = j->story->nodes[i].seq;
+    a->at = i;
+    a->us = j->story->nodes[i].at_us;
   }
   text_free(&stem);
 }
@@ -257,7 +310,8 @@ static void free_answers(judge *j) {
 
 static bool answered(const judge *j, size_t at, sl_slice stem) {
   const struct last_answer *a = answer_of(j, stem);
-  return a && a->seq > j->story->nodes[at].seq;
+  /* Across stores the order of appends is that of several clocks. */
+  return a && (a->at > at || (j->story->skew && a->us >= j->story->nodes[at].at_us));
 }
 
 /* Judged only where answers to such questions are known to land in this store. */
@@ -304,6 +358,7 @@ static void judge_fate(judge *j, size_t at) {
   if (e->state == SL_DEAD || e->state == SL_DROPPED) {
     text_puts(&j->words, e->state == SL_DEAD ? "was never delivered: " : "was given up: ");
     text_puts(&j->words, e->error ? e->error : "");
+    text_puts(&j->words, e->elsewhere ? e->elsewhere : "");
     find(j, at, e->state == SL_DEAD ? "dead" : "dropped");
   }
   text_clear(&j->words);
@@ -315,15 +370,42 @@ static void judge_fate(judge *j, size_t at) {
     find(j, at, "failed");
   }
   text_clear(&j->words);
+  if (e->differs) {
+    text_printf(&j->words, "has the event id and topic of %s, and is not the same event", e->differs);
+    find(j, at, "differs");
+  }
+  text_clear(&j->words);
   if (e->broken) {
     text_puts(&j->words, e->broken);
     find(j, at, "envelope");
   }
 }
 
+/* Clocks that differ for sure, each told at its store's first event; and times told together from then on. */
+static void judge_clocks(judge *j, story *s) {
+  tool *t = j->check->tool;
+  bool told[SOURCES_MOST] = {true};
+  clocks_settle(t, s->skew);
+  for (size_t i = 0; i < s->count; i++)
+    s->nodes[i].at_us -= t->sources[s->nodes[i].source].shift_us;
+  for (size_t i = 0; i < s->count; i++) {
+    size_t from = s->nodes[i].source;
+    const skew_clock *c = skew_clock_of(s->skew, from);
+    bool differ = (c->has_least && c->least_us > 0) || (c->has_most && c->most_us < 0) || c->contradicts;
+    if (told[from] || !differ)
+      continue;
+    told[from] = true;
+    text_clear(&j->words);
+    skew_words(&j->words, s->skew, from, t->sources[from].name, t->sources[c->than].name);
+    find(j, i, "clocks");
+  }
+}
+
 bool check_story(check *c, story *s, check_fn *found, void *arg) {
   trace_shape shape;
   judge j = {.check = c, .story = s, .found = found, .arg = arg};
+  if (s->skew)
+    judge_clocks(&j, s);
   if (!trace_layout(s->nodes, s->count, &shape))
     return false;
   gather_answers(&j);
@@ -337,7 +419,7 @@ bool check_story(check *c, story *s, check_fn *found, void *arg) {
     } else if (n->origin == TRACE_ELSEWHERE) {
       judge_cause(&j, i);
     } else if (n->parent != TRACE_NONE) {
-      judge_order(&j, i, s->nodes[n->parent].at_us, s->events[n->parent].timed);
+      judge_order(&j, i, s->nodes[n->parent].source, s->nodes[n->parent].at_us, s->events[n->parent].timed);
       judge_hop(&j, i);
     }
     judge_answer(&j, i);

@@ -2,8 +2,8 @@
 #ifndef TOOLS_CHECK_H
 #define TOOLS_CHECK_H
 
+#include "clocks.h"
 #include "hops.h"
-#include "tool.h"
 #include "trace_layout.h"
 
 #include <sidelog/envelope.h>
@@ -14,12 +14,16 @@ typedef struct check_event {
   sl_state state;
   uint64_t duplicate_of;
   bool timed;             /* it has a time of its own */
+  char *elsewhere;        /* of several sources: what became of it in others; NULL: it is in none of them */
+  char *differs;          /* ... and whose event of the same id is another */
 } check_event;
 
 typedef struct story {
   trace_node *nodes;
   check_event *events;    /* events[i] belongs to nodes[i] */
   size_t count, cap;
+  skew *skew;             /* of several sources; its owner is who made it */
+  copies copies;
 } story;
 
 typedef struct check {
@@ -27,8 +31,7 @@ typedef struct check {
   hops *usual;            /* what other stories say */
   bool learned_all;       /* ... and this one too */
   sl_envelope_reader *reader;
-  sl_stats stats;
-  int64_t oldest_us;      /* append of the oldest event kept */
+  struct known { sl_stats stats; int64_t oldest_us; } *known; /* of each source; oldest_us: append of the oldest event kept */
   json *json;
   uint64_t stories, events, findings;
 } check;

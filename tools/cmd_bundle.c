@@ -1,73 +1,16 @@
 /* A story as two files that another person can read without the store. */
 #include "bundle_page.h"
+#include "mask.h"
+#include "sources.h"
 #include "story_ids.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sidelog/dead.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* ---------------------------------------------------------------- secrets --- */
-
-enum { FIELDS = 14 };
-
-/* A record without its secrets; the texts live until the next one. */
-typedef struct mask {
-  sl_record record;
-  text parts[FIELDS];
-  sl_header *headers;
-  text *values;
-  size_t header_cap;
-  bool failed;
-} mask;
-
-static void take(void *out, sl_slice words, int is_json) {
-  (void)is_json;
-  text_add(out, words.data, words.len);
-}
-
-static sl_slice masked(mask *m, text *into, sl_slice bytes) {
-  text_clear(into);
-  if (bytes.len && sl_redact(bytes, take, into) != SL_OK)
-    m->failed = true;
-  return bytes.data ? (sl_slice){text_str(into), into->len} : bytes;
-}
-
-static const sl_record *mask_record(mask *m, const sl_record *r) {
-  m->record = *r;
-  sl_record *n = &m->record;
-  sl_slice *const fields[FIELDS] = {
-      &n->topic,  &n->type,  &n->event_id,    &n->correlation_id, &n->causation_id, &n->key,        &n->tenant,
-      &n->source, &n->value, &n->error_class, &n->error_code,     &n->error_text,   &n->dropped_by, &n->drop_reason};
-  for (size_t i = 0; i < FIELDS; i++)
-    *fields[i] = masked(m, &m->parts[i], *fields[i]);
-  if (r->header_count > m->header_cap) {
-    m->headers = tool_grow(m->headers, r->header_count * sizeof *m->headers);
-    m->values = tool_grow(m->values, r->header_count * sizeof *m->values);
-    while (m->header_cap < r->header_count)
-      m->values[m->header_cap++] = (text){0};
-  }
-  for (size_t i = 0; i < r->header_count; i++) {
-    m->headers[i].name = r->headers[i].name;
-    m->headers[i].value = sl_secret_name(r->headers[i].name) ? slice_of("[redacted]")
-                                                             : masked(m, &m->values[i], r->headers[i].value);
-  }
-  n->headers = m->headers;
-  return n;
-}
-
-static void mask_free(mask *m) {
-  for (size_t i = 0; i < FIELDS; i++)
-    text_free(&m->parts[i]);
-  for (size_t i = 0; i < m->header_cap; i++)
-    text_free(&m->values[i]);
-  free(m->values);
-  free(m->headers);
-}
 
 /* ------------------------------------------------------------------ files --- */
 
@@ -132,15 +75,108 @@ typedef struct bundle {
   mask mask;
   json *json;
   draft html, lines;
+  uint64_t written; /* lines of events */
 } bundle;
 
-static void put(void *bundle_, const sl_record *r) {
+static const sl_record *shown_of(bundle *b, const sl_record *r) {
+  return b->page.redacted ? mask_record(&b->mask, r) : r;
+}
+
+/* Every copy as its source has it: who reads the file finds out again which are one. */
+static void put_line(void *bundle_, const sl_record *r) {
   bundle *b = bundle_;
-  const sl_record *shown = b->page.redacted ? mask_record(&b->mask, r) : r;
+  tool *t = b->page.tool;
+  const sl_record *shown = shown_of(b, r);
   if (b->mask.failed || b->lines.out.error)
     return;
-  json_record(b->json, shown, JSON_VALUE | JSON_HEADERS);
-  page_add(&b->page, r, shown);
+  json_record_begin(b->json, many(t) ? t->sources[t->from].name : NULL, shown, JSON_VALUE | JSON_HEADERS);
+  json_close(b->json);
+  b->written++;
+}
+
+static void put_event(void *bundle_, const sl_record *r) {
+  bundle *b = bundle_;
+  const sl_record *shown = shown_of(b, r);
+  if (!b->mask.failed)
+    page_add(&b->page, r, shown);
+}
+
+static void put(void *bundle_, const sl_record *r) {
+  put_line(bundle_, r);
+  put_event(bundle_, r);
+}
+
+static void put_source(bundle *b, size_t at) {
+  tool *t = b->page.tool;
+  json *j = b->json;
+  sl_stats stats;
+  int64_t oldest = 0;
+  json_open(j);
+  /* Without a name of its own a store is called like its host. */
+  json_words(j, "name", many(t) || t->sources[at].named ? t->sources[at].name : "");
+  json_words(j, "store_id", source_store_id(t, at));
+  if (source_stats(t, at, &stats, &oldest) == SL_OK) {
+    json_u64(j, "first_seq", stats.first_seq);
+    json_u64(j, "last_seq", stats.last_seq);
+    json_u64(j, "kept", stats.kept);
+    json_u64(j, "trimmed", stats.trimmed);
+    json_u64(j, "delivery_seq", stats.delivery_seq);
+    json_u64(j, "lanes", stats.lanes);
+  }
+  if (oldest)
+    json_time(j, "oldest_at", oldest);
+  json_close(j);
+}
+
+/* The first line says what the file is, the last one that it is whole. */
+static void put_head(bundle *b, const char *id) {
+  tool *t = b->page.tool;
+  json *j = b->json;
+  char host[256] = "";
+  bool masked = b->page.redacted;
+  bundle_about about = {.host = ""};
+  text words = {0};
+  gethostname(host, sizeof host - 1);
+  for (size_t i = 0; i < t->source_count; i++)
+    masked = masked || t->sources[i].redacted;
+  if (!many(t) && t->sources[0].bundle)
+    bundle_about_of(t->sources[0].bundle, t->sources[0].part, &about);
+  if (!b->page.redacted || !mask_words(&words, slice_of(id))) {
+    text_clear(&words);
+    text_puts(&words, b->page.redacted ? "" : id);
+  }
+  json_open(j);
+  json_u64(j, "sidelog_bundle", BUNDLE_VERSION);
+  json_text_or_null(j, "correlation_id", (sl_slice){text_str(&words), words.len});
+  json_time(j, "made_at", about.made_us ? about.made_us : t->now_us);
+  json_words(j, "host", *about.host ? about.host : host);
+  json_bool(j, "redacted", masked);
+  json_key(j, "stores");
+  json_array_open(j);
+  for (size_t i = 0; i < t->source_count; i++)
+    put_source(b, i);
+  json_array_close(j);
+  json_close(j);
+  text_free(&words);
+}
+
+static void put_end(bundle *b) {
+  json_open(b->json);
+  json_bool(b->json, "sidelog_bundle_end", true);
+  json_u64(b->json, "events", b->written);
+  json_close(b->json);
+}
+
+static int put_all(bundle *b, const char *id) {
+  tool *t = b->page.tool;
+  sl_query query = {.correlation_id = slice_of(id)};
+  put_head(b, id);
+  t->every_copy = many(t);
+  int code = tool_each(t, &query, many(t) ? put_line : put, b, NULL);
+  t->every_copy = false;
+  int drawn = many(t) ? tool_each(t, &query, put_event, b, NULL) : EXIT_DONE;
+  put_end(b);
+  return code == EXIT_DONE ? drawn : code;
 }
 
 static int finish(bundle *b, const char *id) {
@@ -148,7 +184,7 @@ static int finish(bundle *b, const char *id) {
   const char *slash = strrchr(b->lines.path, '/');
   text shown = {0};
   bool fine = !b->mask.failed;
-  if (b->page.redacted && sl_redact(slice_of(id), take, &shown) != SL_OK)
+  if (b->page.redacted && !mask_words(&shown, slice_of(id)))
     fine = false;
   if (!b->page.redacted)
     text_puts(&shown, id);
@@ -206,13 +242,12 @@ int run_bundle(tool *t) {
               .html.out.fd = -1,
               .lines.out.fd = -1};
   if (draft_open(&b.lines, text_str(&lines)) && draft_open(&b.html, text_str(&html))) {
-    sl_query query = {.correlation_id = slice_of(id)};
     b.json = json_new(&b.lines.out);
-    int read = tool_each(t, &query, put, &b, NULL);
+    int read = put_all(&b, id);
     if (b.page.count == 0)
       code = read != EXIT_DONE
                  ? read
-                 : tool_fail(t, EXIT_NOTHING, "no events with correlation id %s are kept in the store", id);
+                 : tool_fail(t, EXIT_NOTHING, "no events with correlation id %s are kept %s", id, sources_here(t));
     else
       code = finish(&b, id);
     if (code == EXIT_DONE) {

@@ -1,5 +1,6 @@
 #include "check.h"
 #include "story_ids.h"
+#include "trace_walk.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,34 +22,13 @@ static void to_json(check *c, const story *s, size_t at, const char *kind, const
   json_open(j);
   json_text_or_null(j, "correlation_id", s->nodes[at].correlation_id);
   json_words(j, "finding", kind);
+  if (s->skew)
+    json_words(j, "store", c->tool->sources[s->nodes[at].source].name);
   json_u64(j, "seq", s->nodes[at].seq);
   json_text(j, "event_id", s->nodes[at].event_id);
   json_words(j, "event_type", s->events[at].type);
   json_words(j, "text", words);
   json_close(j);
-}
-
-/* Words in lines of at most the terminal's width, behind an indent. */
-static void wrap(output *o, const char *words, int indent) {
-  int room = o->term.width ? o->term.width - indent : INT32_MAX, used = 0;
-  while (*words) {
-    size_t len = strcspn(words, " ");
-    char *word = tool_copy(words, len);
-    int width = text_width(word);
-    if (used == 0)
-      out_blanks(o, indent);
-    if (used && used + 1 + width > room) {
-      out_puts(o, "\n");
-      out_blanks(o, indent);
-      used = 0;
-    }
-    out_printf(o, "%s", used ? " " : "");
-    out_puts(o, word);
-    used += (used > 0) + width;
-    free(word);
-    words += len + (words[len] == ' ');
-  }
-  out_puts(o, "\n");
 }
 
 static void print(void *printer_, const story *s, size_t at, const char *kind, const char *words) {
@@ -65,7 +45,9 @@ static void print(void *printer_, const story *s, size_t at, const char *kind, c
     out_puts(o, "\n");
   }
   p->begun = true;
-  text_printf(&type, "  seq %" PRIu64 "  ", s->nodes[at].seq);
+  text_puts(&type, "  ");
+  place_words(&type, p->check->tool, s->nodes[at].source, s->nodes[at].seq);
+  text_puts(&type, "  ");
   text_add_safe(&type, slice_of(s->events[at].type), o->term.unicode);
   out_puts(o, "  ");
   out_cell(o, strcmp(kind, "duplicate") == 0 ? STYLE_YELLOW : STYLE_RED, kind, 12, false);
@@ -73,7 +55,7 @@ static void print(void *printer_, const story *s, size_t at, const char *kind, c
   out_puts(o, text_str(&type));
   out_puts(o, "\n");
   text_add_safe(&safe, slice_of(words), o->term.unicode);
-  wrap(o, text_str(&safe), 16);
+  out_wrapped(o, text_str(&safe), 16, false);
   text_free(&safe);
   text_free(&type);
 }
@@ -85,48 +67,62 @@ typedef struct survey {
   sl_slice skip;
   int64_t since_us; /* 0: of one correlation */
   id_set ids;       /* the stories to check */
-  uint64_t *alone;  /* seqs of events without one */
-  size_t alone_count, alone_cap;
+  seq_list alone;   /* events without one */
 } survey;
 
-static void look(void *survey_, const sl_record *r) {
+static void learn(void *survey_, const sl_record *r) {
   survey *s = survey_;
   hops_learn(s->check->usual, r, s->skip);
-  if (!s->since_us || r->appended_at_us < s->since_us)
-    return;
-  if (r->correlation_id.len) {
-    if (s->ids.count < MOST_STORIES)
-      id_set_add(&s->ids, r->correlation_id);
-    return;
-  }
-  if (s->alone_count == s->alone_cap) {
-    s->alone_cap = s->alone_cap ? s->alone_cap * 2 : 256;
-    s->alone = tool_grow(s->alone, s->alone_cap * sizeof *s->alone);
-  }
-  s->alone[s->alone_count++] = r->seq;
+}
+
+static void gather(void *survey_, const sl_record *r) {
+  survey *s = survey_;
+  if (!r->correlation_id.len)
+    seq_list_add(&s->alone, (struct spot){r->seq, s->check->tool->from, r->appended_at_us});
+  else if (s->ids.count < MOST_STORIES)
+    id_set_add(&s->ids, r->correlation_id);
+}
+
+static void look_at(void *survey_, const sl_record *r) {
+  survey *s = survey_;
+  learn(s, r);
+  if (s->since_us && r->appended_at_us >= s->since_us)
+    gather(s, r);
 }
 
 /* What is usual is learned from the newest events, and from all since the time that is asked for. */
 static int survey_store(survey *s) {
   tool *t = s->check->tool;
-  uint64_t last = s->check->stats.last_seq, from = last > LEARN ? last - LEARN + 1 : 1;
-  sl_query recent = {.first_seq = from};
-  sl_query early = {.since_us = s->since_us, .last_seq = from - 1};
+  uint64_t last = s->check->known[0].stats.last_seq, from = last > LEARN ? last - LEARN + 1 : 1;
+  sl_query since = {.since_us = s->since_us}, early = {.since_us = s->since_us, .last_seq = from - 1};
   int code = EXIT_DONE;
+  if (!t->store) { /* their seqs are no common measure */
+    int learned = tool_visit_recent(t, LEARN, 0, learn, s);
+    code = s->since_us ? tool_visit(t, &since, 0, gather, s) : EXIT_DONE;
+    return code == EXIT_DONE ? learned : code;
+  }
   if (s->since_us && from > 1)
-    code = tool_visit(t, &early, 0, look, s);
-  int more = tool_visit(t, &recent, 0, look, s);
+    code = tool_visit(t, &early, 0, look_at, s);
+  int more = tool_visit_recent(t, LEARN, 0, look_at, s);
   return code == EXIT_DONE ? more : code;
 }
 
-static int check_query(check *c, const sl_query *query, const char *title) {
-  story s = {0};
+/* A correlation, or (`alone`) one event without. */
+static int check_one(check *c, const char *id, const struct spot *alone) {
+  tool *t = c->tool;
+  sl_query query = {.correlation_id = slice_of(id)};
+  story s = {.skew = many(t) ? skew_new(t->source_count) : NULL};
   story_reader reader = {c, &s};
-  printer p = {.check = c, .title = title};
-  int code = tool_each(c->tool, query, story_add, &reader, NULL);
+  printer p = {.check = c, .title = id};
+  skew *own = s.skew;
+  for (size_t i = 0; i < t->source_count; i++)
+    t->sources[i].shift_us = 0;
+  int code = alone ? tool_one(t, alone->source, alone->seq, story_add, &reader, NULL)
+                   : tool_each(t, &query, story_add, &reader, NULL);
   if (!check_story(c, &s, print, &p))
     code = tool_fail(c->tool, EXIT_STORE, "out of memory");
   story_free(&s);
+  skew_free(own);
   return code;
 }
 
@@ -134,13 +130,11 @@ static int check_all(survey *s) {
   check *c = s->check;
   int code = EXIT_DONE;
   for (size_t i = 0; i < s->ids.count && !c->tool->out.error; i++) {
-    sl_query query = {.correlation_id = slice_of(s->ids.items[i])};
-    int one = check_query(c, &query, s->ids.items[i]);
+    int one = check_one(c, s->ids.items[i], NULL);
     code = one == EXIT_DONE ? code : one;
   }
-  for (size_t i = 0; i < s->alone_count && !c->tool->out.error; i++) {
-    sl_query query = {.first_seq = s->alone[i], .last_seq = s->alone[i]};
-    int one = check_query(c, &query, "");
+  for (size_t i = 0; i < s->alone.count && !c->tool->out.error; i++) {
+    int one = check_one(c, "", &s->alone.items[i]);
     c->stories--;
     code = one == EXIT_DONE ? code : one;
   }
@@ -185,19 +179,21 @@ int run_check(tool *t) {
     code = story_resolve(t, t->args[0], id);
   if (code != EXIT_DONE)
     return code;
-  sl_status st = sl_stats_get(t->store, &c.stats);
-  if (st == SL_OK)
-    st = sl_envelope_reader_new(&c.reader);
-  if (st != SL_OK)
+  struct known known[SOURCES_MOST];
+  sl_status st = sl_envelope_reader_new(&c.reader);
+  for (size_t i = 0; i < t->source_count && st == SL_OK; i++)
+    st = source_stats(t, i, &known[i].stats, &known[i].oldest_us);
+  if (st != SL_OK) {
+    sl_envelope_reader_free(c.reader);
     return tool_fail_status(t, st, "cannot read the store");
-  c.oldest_us = appended_at(t, c.stats.first_seq);
+  }
+  c.known = known;
   c.usual = hops_new();
   c.json = t->json ? json_new(&t->out) : NULL;
   s.skip = slice_of(id);
   c.learned_all = t->arg_count == 0;
   code = survey_store(&s);
-  sl_query one = {.correlation_id = slice_of(id)};
-  int checked = code != EXIT_DONE && code != EXIT_WRONG ? code : t->arg_count ? check_query(&c, &one, id) : check_all(&s);
+  int checked = code != EXIT_DONE && code != EXIT_WRONG ? code : t->arg_count ? check_one(&c, id, NULL) : check_all(&s);
   code = checked == EXIT_DONE ? code : checked;
   if (code == EXIT_DONE || code == EXIT_WRONG) {
     if (c.events)
@@ -211,6 +207,6 @@ int run_check(tool *t) {
   hops_free(c.usual);
   sl_envelope_reader_free(c.reader);
   id_set_free(&s.ids);
-  free(s.alone);
+  seq_list_free(&s.alone);
   return code;
 }

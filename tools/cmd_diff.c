@@ -1,5 +1,6 @@
 /* Two stories side by side. Events are the same when they have the same type and topic and are the same of their kind in
  * order of time: the second STEP_COMPLETED of one is the second of the other. */
+#include "clocks.h"
 #include "hops.h"
 #include "story_ids.h"
 
@@ -12,12 +13,16 @@ typedef struct item {
   uint64_t seq;
   int64_t at_us;
   sl_state state;
+  size_t source;
 } item;
 
 typedef struct side {
   item *items;
   size_t count, cap;
   char id[SL_ID_MAX];
+  tool *tool;
+  skew *skew;     /* of several sources */
+  copies copies;
 } side;
 
 /* An event of one side, or of both. */
@@ -30,6 +35,10 @@ typedef struct row {
 
 static void add(void *side_, const sl_record *r) {
   side *s = side_;
+  if (s->skew) {
+    copies_find(s->tool, s->tool->from, r, &s->copies);
+    clocks_learn(s->tool, s->skew, r, &s->copies);
+  }
   if (r->state == SL_DUPLICATE || r->duplicate_of)
     return;
   if (s->count == s->cap) {
@@ -40,21 +49,30 @@ static void add(void *side_, const sl_record *r) {
                                 .topic = tool_copy(r->topic.data, r->topic.len),
                                 .seq = r->seq,
                                 .at_us = record_time(r),
-                                .state = r->state};
+                                .state = r->state,
+                                .source = s->tool->from};
 }
 
 static int by_time(const void *a_, const void *b_) {
   const item *a = a_, *b = b_;
   if (a->at_us != b->at_us)
     return a->at_us < b->at_us ? -1 : 1;
+  if (a->source != b->source)
+    return a->source < b->source ? -1 : 1;
   return (a->seq > b->seq) - (a->seq < b->seq);
 }
 
 static int read_side(tool *t, const char *typed, side *s) {
   int code = story_resolve(t, typed, s->id);
   sl_query query = {.correlation_id = slice_of(s->id)};
+  s->tool = t;
+  s->skew = many(t) ? skew_new(t->source_count) : NULL;
   if (code == EXIT_DONE)
     code = tool_each(t, &query, add, s, NULL);
+  if (s->skew)
+    clocks_settle(t, s->skew);
+  for (size_t i = 0; i < s->count; i++)
+    s->items[i].at_us -= t->sources[s->items[i].source].shift_us;
   if (s->count)
     qsort(s->items, s->count, sizeof *s->items, by_time);
   return code;
@@ -66,6 +84,8 @@ static void free_side(side *s) {
     free(s->items[i].topic);
   }
   free(s->items);
+  skew_free(s->skew);
+  copies_free(&s->copies);
 }
 
 /* The name by which an event is the same on both sides. */
@@ -99,8 +119,10 @@ static int by_offset(const void *a_, const void *b_) {
   int64_t x = a->a ? a->a_us : a->b_us, y = b->a ? b->a_us : b->b_us;
   if (x != y)
     return x < y ? -1 : 1;
-  const uint64_t p = a->a ? a->a->seq : a->b->seq, q = b->a ? b->a->seq : b->b->seq;
-  return (p > q) - (p < q);
+  const item *p = a->a ? a->a : a->b, *q = b->a ? b->a : b->b;
+  if (p->source != q->source)
+    return p->source < q->source ? -1 : 1;
+  return (p->seq > q->seq) - (p->seq < q->seq);
 }
 
 static row *pair(const side *a, const side *b, size_t *count) {
@@ -161,6 +183,17 @@ static void step_cell(table *t, const row *r, bool largest) {
   text_free(&words);
 }
 
+static void stores_cell(tool *t, table *lines, const row *r) {
+  text words = {0};
+  const item *first = r->a ? r->a : r->b;
+  if (many(t))
+    text_puts(&words, t->sources[first->source].name);
+  if (many(t) && r->a && r->b && r->a->source != r->b->source)
+    text_printf(&words, ", %s", t->sources[r->b->source].name);
+  table_cell(lines, STYLE_CYAN, (sl_slice){words.data, words.len});
+  text_free(&words);
+}
+
 static void states_cell(table *t, const row *r) {
   text words = {0};
   text_puts(&words, sl_state_text(r->a ? r->a->state : r->b->state));
@@ -174,7 +207,7 @@ static void states_cell(table *t, const row *r) {
 static int64_t size_of_step(const row *r) { return r->step_us < 0 ? -r->step_us : r->step_us; }
 
 static void to_people(tool *t, const side *a, const side *b, const row *rows, size_t count) {
-  const column columns[] = {{"EVENT", false, CUT_LEFT, 12, 2}, {"A", true, CUT_RIGHT, 9, 8}, {"B", true, CUT_RIGHT, 9, 8},
+  const column columns[] = {{"EVENT", false, CUT_LEFT, 12, 2}, {"STORE", false, CUT_RIGHT, 4, 7}, {"A", true, CUT_RIGHT, 9, 8}, {"B", true, CUT_RIGHT, 9, 8},
                             {"B'S STEP", true, CUT_RIGHT, 9, 9}, {"STATUS", false, CUT_RIGHT, 0, 1}};
   size_t largest = 0, only_a = 0, only_b = 0;
   text words = {0};
@@ -196,11 +229,17 @@ static void to_people(tool *t, const side *a, const side *b, const row *rows, si
     }
     text_printf(&words, ", %zu only here\n", k ? only_b : only_a);
     out_puts(&t->out, text_str(&words));
+    for (size_t i = 1; i < t->source_count && s->skew; i++) {
+      text_clear(&words);
+      clocks_words(&words, t, s->skew, i);
+      out_wrapped(&t->out, text_str(&words), 3, false);
+    }
   }
   out_puts(&t->out, "\n");
   table *lines = table_new(&t->out, columns, sizeof columns / sizeof *columns);
   for (size_t i = 0; i < count; i++) {
     table_cell(lines, STYLE_BOLD, slice_of(rows[i].a ? rows[i].a->type : rows[i].b->type));
+    stores_cell(t, lines, &rows[i]);
     time_cell(lines, rows[i].a != NULL, rows[i].a_us);
     time_cell(lines, rows[i].b != NULL, rows[i].b_us);
     step_cell(lines, &rows[i], i == largest);
@@ -210,13 +249,15 @@ static void to_people(tool *t, const side *a, const side *b, const row *rows, si
   text_free(&words);
 }
 
-static void side_to_json(json *j, const char *name, const item *i, int64_t us) {
+static void side_to_json(tool *t, json *j, const char *name, const item *i, int64_t us) {
   json_key(j, name);
   if (!i) {
     json_raw(j, SL_STR("null"));
     return;
   }
   json_open(j);
+  if (many(t))
+    json_words(j, "store", t->sources[i->source].name);
   json_u64(j, "seq", i->seq);
   json_i64(j, "after_us", us);
   json_words(j, "status", sl_state_text(i->state));
@@ -230,8 +271,8 @@ static void to_json(tool *t, const row *rows, size_t count) {
     json_open(j);
     json_words(j, "event_type", either->type);
     json_words(j, "topic", either->topic);
-    side_to_json(j, "a", rows[i].a, rows[i].a_us);
-    side_to_json(j, "b", rows[i].b, rows[i].b_us);
+    side_to_json(t, j, "a", rows[i].a, rows[i].a_us);
+    side_to_json(t, j, "b", rows[i].b, rows[i].b_us);
     if (rows[i].stepped)
       json_i64(j, "step_us", rows[i].step_us);
     else

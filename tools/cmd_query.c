@@ -108,6 +108,8 @@ static void groups_to_people(tool *t, const grouping *g, size_t count) {
     text_count(&words, one->count);
     when_local(one->newest_us, when, false);
     snprintf(seq, sizeof seq, "%" PRIu64, one->last_seq);
+    if (many(t)) /* of which store? */
+      seq[0] = 0;
     table_cell(rows, STYLE_BOLD, slice_of(text_str(&words)));
     table_cell(rows, STYLE_DIM, slice_of(when));
     table_cell(rows, STYLE_PLAIN, slice_of(seq));
@@ -144,12 +146,14 @@ static int run_groups(tool *t, const sl_query *query) {
 
 typedef struct place {
   uint64_t seq;
+  size_t source;
   value_kind kind;
   int64_t us;
   sl_slice text;
 } place;
 
 typedef struct sorting {
+  tool *tool;
   field field;
   place *places;
   size_t count, cap;
@@ -164,7 +168,7 @@ static void place_one(void *sorting_, const sl_record *r) {
     s->places = tool_grow(s->places, s->cap * sizeof *s->places);
   }
   place *p = &s->places[s->count++];
-  *p = (place){.seq = r->seq, .kind = v.kind, .us = v.us};
+  *p = (place){.seq = r->seq, .source = s->tool->from, .kind = v.kind, .us = v.us};
   if (v.kind == VALUE_TEXT || v.kind == VALUE_NUMBER)
     p->text = (sl_slice){tool_copy(v.text.data, v.text.len), v.text.len};
 }
@@ -184,6 +188,8 @@ static int compare(const void *a_, const void *b_) {
     order = order || !least ? order : memcmp(a->text.data, b->text.data, least);
     order = order ? order : (a->text.len > b->text.len) - (a->text.len < b->text.len);
   }
+  if (order == 0)
+    order = (a->source > b->source) - (a->source < b->source);
   return order ? order : (a->seq > b->seq) - (a->seq < b->seq);
 }
 
@@ -194,9 +200,9 @@ static int compare_down(const void *a, const void *b) {
 
 static int run_ordered(tool *t, const sl_query *query, const char *words, lister *l) {
   char error[1024];
-  sorting s = {0};
+  sorting s = {.tool = t};
   bool down = words[0] == '-' || strcmp(words, "newest") == 0;
-  const char *name = strcmp(words, "newest") == 0 || strcmp(words, "oldest") == 0 ? "seq" : words + (words[0] == '-');
+  const char *name = strcmp(words, "newest") == 0 || strcmp(words, "oldest") == 0 ? (many(t) ? "appended_at" : "seq") : words + (words[0] == '-');
   int code = EXIT_USAGE;
   if (field_parse(&s.field, name, strlen(name), error, sizeof error))
     code = tool_visit(t, query, s.field.needs, place_one, &s);
@@ -207,8 +213,7 @@ static int run_ordered(tool *t, const sl_query *query, const char *words, lister
     qsort(s.places, s.count, sizeof *s.places, down ? compare_down : compare);
   size_t count = query->limit && query->limit < s.count ? (size_t)query->limit : s.count;
   for (size_t i = 0; i < count && (code == EXIT_DONE || code == EXIT_WRONG) && !t->out.error; i++) {
-    sl_query one = {.first_seq = s.places[i].seq, .last_seq = s.places[i].seq};
-    int read = tool_each(t, &one, lister_put, l, &found);
+    int read = tool_one(t, s.places[i].source, s.places[i].seq, lister_put, l, &found);
     code = read == EXIT_DONE ? code : read;
   }
   t->scanned = scanned;

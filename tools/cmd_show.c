@@ -1,5 +1,4 @@
-#include "tool.h"
-
+#include "sources.h"
 #include "when.h"
 
 #include <inttypes.h>
@@ -7,25 +6,21 @@
 #include <string.h>
 
 /* The events that EVENT names: an exact event id, then a seq, then a unique prefix of an event id. */
+static bool is_there(tool *t, const sl_query *query) {
+  look *l = NULL;
+  bool found = look_first(t, query, &l) != NULL;
+  look_close(l);
+  return found;
+}
+
 static int find(tool *t, const char *typed, sl_query *query, char id[SL_ID_MAX]) {
-  sl_iter *iter = NULL;
-  const sl_record *record;
   uint64_t seq;
   *query = (sl_query){.event_id = slice_of(typed)};
   if (number_parse(typed, &seq) && seq > 0) {
-    sl_status st = sl_iter_start(t->store, query, &iter);
-    if (st == SL_OK)
-      st = sl_iter_next(iter, &record);
-    sl_iter_close(iter);
-    if (st == SL_OK)
+    if (is_there(t, query))
       return EXIT_DONE;
     *query = (sl_query){.first_seq = seq, .last_seq = seq};
-    iter = NULL;
-    st = sl_iter_start(t->store, query, &iter);
-    if (st == SL_OK)
-      st = sl_iter_next(iter, &record);
-    sl_iter_close(iter);
-    if (st == SL_OK || strlen(typed) < 4)
+    if (is_there(t, query) || strlen(typed) < 4)
       return EXIT_DONE;
   }
   int code = tool_resolve(t, SL_ID_EVENT, typed, id);
@@ -154,16 +149,35 @@ typedef struct showing {
   bool many;
 } showing;
 
+/* Of several stores: which one, and what became of the event in others. */
+static void store_field(tool *t, const sl_record *r) {
+  copies c = {0};
+  text words = {0};
+  if (!many(t))
+    return;
+  copies_find(t, t->from, r, &c);
+  text_puts(&words, t->sources[t->from].name);
+  text_puts(&words, c.count ? ", " : "");
+  text also = {0};
+  copies_words(&also, t, &c);
+  text_puts(&words, text_str(&also));
+  id_field(t, "store", (sl_slice){text_str(&words), words.len});
+  text_free(&words);
+  text_free(&also);
+  copies_free(&c);
+}
+
 static void show_event(void *arg, const sl_record *r) {
   showing *s = arg;
   tool *t = s->t;
   if (s->json) {
-    json_record(s->json, r, JSON_VALUE | JSON_HEADERS);
+    record_json(t, s->json, r, JSON_VALUE | JSON_HEADERS);
     return;
   }
   if (s->count++)
     out_puts(&t->out, "\n");
   id_field(t, "event", r->event_id);
+  store_field(t, r);
   label(t, "seq");
   out_printf(&t->out, "%" PRIu64 "\n", r->seq);
   id_field(t, "type", r->type);
@@ -202,14 +216,18 @@ static void write_value(void *arg, const sl_record *r) {
 
 static void name_event(void *arg, const sl_record *r) {
   showing *s = arg;
-  tool_note(s->t, "  seq %" PRIu64 " in topic %.*s", r->seq, (int)r->topic.len, (const char *)r->topic.data);
+  text words = {0};
+  place_words(&words, s->t, s->t->from, r->seq);
+  tool_note(s->t, "  %s in topic %.*s", text_str(&words), (int)r->topic.len, (const char *)r->topic.data);
+  text_free(&words);
 }
 
 static int show_raw(tool *t, const sl_query *query) {
   showing s = {.t = t};
   int code = tool_each(t, query, count_event, &s, NULL);
   if (code == EXIT_DONE && s.many) {
-    tool_note(t, "this event id stands in several topics; name one event by its seq:");
+    tool_note(t, many(t) ? "this is more than one event; name one by its seq, in one store:"
+                         : "this event id stands in several topics; name one event by its seq:");
     tool_each(t, query, name_event, &s, NULL);
     return EXIT_USAGE;
   }
@@ -233,7 +251,11 @@ int run_show(tool *t) {
     json_free(s.json);
     code = code == EXIT_DONE && found == 0 ? EXIT_NOTHING : code;
   }
-  if (code == EXIT_NOTHING)
-    tool_note(t, "there is no event %s in the store at %s", t->args[0], t->path);
+  if (code == EXIT_NOTHING) {
+    text words = {0};
+    sources_words(&words, t);
+    tool_note(t, "there is no event %s in %s", t->args[0], text_str(&words));
+    text_free(&words);
+  }
   return code;
 }

@@ -1,6 +1,7 @@
 #include "tool.h"
 
 #include "law.h"
+#include "sources.h"
 #include "when.h"
 
 #include <inttypes.h>
@@ -136,6 +137,8 @@ int run_stats(tool *t) {
   if ((option_has(&t->given, OPT_SINCE) || option_has(&t->given, OPT_UNTIL) ||
                                    option_has(&t->given, OPT_LIMIT)))
     return tool_fail(t, EXIT_USAGE, "stats is of the whole store: --since, --until and -n go with --hops");
+  if (!t->store)
+    return tool_fail(t, EXIT_USAGE, "stats is of one store%s", many(t) ? ": several go with --hops" : ", not of a bundle");
   sl_status st = sl_stats_get(t->store, &stats);
   if (st != SL_OK)
     return tool_fail_status(t, st, "cannot read the books");

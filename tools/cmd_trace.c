@@ -1,5 +1,6 @@
+#include "clocks.h"
+#include "hops.h"
 #include "story_ids.h"
-
 #include "trace_notes.h"
 #include "trace_walk.h"
 
@@ -14,7 +15,10 @@ typedef struct trace {
   size_t count, cap;
   size_t untimed;                 /* without a time of their own */
   uint64_t states[SL_STATE_COUNT];
-  uint64_t delivery_seq, lanes;   /* for places in line */
+  sl_stats *stats;                /* of each source, for places in line */
+  skew *skew;                     /* of several */
+  copies copies;
+  uint64_t *counts;               /* events of each source */
   char **topics;                  /* distinct */
   size_t topic_count, topic_cap;
   bool walked;                    /* events of any correlation, by their causes */
@@ -46,8 +50,9 @@ static char *place_of(trace *tr, const sl_record *r, bool with_offset) {
   text words = {0};
   record_place(&words, r, with_offset, tr->tool->out.term.unicode);
   /* Seqs are dense and delivered in order, so the distance to the cursor is the place in line. */
-  if (r->state == SL_PENDING && !r->duplicate_of && tr->lanes == 0 && r->seq > tr->delivery_seq) {
-    text_ordinal(&words, r->seq - tr->delivery_seq);
+  const sl_stats *s = &tr->stats[tr->tool->from];
+  if (r->state == SL_PENDING && !r->duplicate_of && s->lanes == 0 && s->last_seq && r->seq > s->delivery_seq) {
+    text_ordinal(&words, r->seq - s->delivery_seq);
     text_puts(&words, with_offset ? " in line" : "");
   }
   return words.data ? words.data : tool_copy("", 0);
@@ -55,18 +60,30 @@ static char *place_of(trace *tr, const sl_record *r, bool with_offset) {
 
 static void add_event(void *arg, const sl_record *r) {
   trace *tr = arg;
+  size_t from = tr->tool->from;
+  bool several = many(tr->tool);
+  text note = {0};
+  if (several) {
+    copies_find(tr->tool, from, r, &tr->copies);
+    copies_words(&note, tr->tool, &tr->copies);
+    clocks_learn(tr->tool, tr->skew, r, &tr->copies);
+  }
+  tr->counts[from]++;
   if (tr->count == tr->cap) {
     tr->cap = tr->cap ? tr->cap * 2 : 64;
     tr->nodes = tool_grow(tr->nodes, tr->cap * sizeof *tr->nodes);
     tr->rows = tool_grow(tr->rows, tr->cap * sizeof *tr->rows);
   }
   tr->nodes[tr->count] = (trace_node){.seq = r->seq,
-                                      .at_us = r->occurred_at_us ? r->occurred_at_us : r->appended_at_us,
+                                      .at_us = record_time(r),
                                       .event_id = keep(r->event_id),
                                       .correlation_id = keep(r->correlation_id),
                                       .causation_id = keep(r->causation_id),
-                                      .duplicate = r->state == SL_DUPLICATE || r->duplicate_of != 0};
+                                      .duplicate = r->state == SL_DUPLICATE || r->duplicate_of != 0,
+                                      .source = (uint32_t)from};
   tr->rows[tr->count++] = (trace_row){.type = safe_copy(tr, r->type),
+                                      .store = several ? tr->tool->sources[from].name : NULL,
+                                      .note = note.data,
                                       .source = safe_copy(tr, r->source),
                                       .place = place_of(tr, r, true),
                                       .place_short = place_of(tr, r, false),
@@ -99,6 +116,10 @@ static void trace_free(trace *tr) {
     free(tr->topics[i]);
   free(tr->topics);
   id_set_free(&tr->correlations);
+  skew_free(tr->skew);
+  copies_free(&tr->copies);
+  free(tr->stats);
+  free(tr->counts);
   free(tr->nodes);
   free(tr->rows);
 }
@@ -125,18 +146,21 @@ static void name_effects(trace *tr) {
   id_set named = {0};
   for (size_t i = 0; i < tr->count && named.count < MOST_NAMED && clock_monotonic_us() < end; i++) {
     sl_query query = {.causation_id = tr->nodes[i].event_id, .limit = 100};
-    sl_iter *iter = NULL;
+    look *l = NULL;
     const sl_record *r;
-    if (tr->nodes[i].duplicate || sl_iter_start(tr->tool->store, &query, &iter) != SL_OK)
+    if (tr->nodes[i].duplicate || look_start(tr->tool, &query, &l) != SL_OK)
       continue;
-    while (sl_iter_next(iter, &r) == SL_OK)
+    while (look_next(l, &r) == SL_OK)
       if (r->correlation_id.len && id_set_find(&tr->correlations, r->correlation_id) == tr->correlations.count &&
           id_set_add(&named, r->correlation_id)) {
-        out_printf(o, "%s  led to seq %" PRIu64 " of correlation ", named.count == 1 ? "\n" : "", r->seq);
+        text words = {0};
+        place_words(&words, tr->tool, look_source(l), r->seq);
+        out_printf(o, "%s  led to %s of correlation ", named.count == 1 ? "\n" : "", text_str(&words));
         out_safe(o, STYLE_BOLD, r->correlation_id);
         out_puts(o, "\n");
+        text_free(&words);
       }
-    sl_iter_close(iter);
+    look_close(l);
   }
   id_set_free(&named);
 }
@@ -160,6 +184,14 @@ static void flow_put(flow *f, style s, const char *words) {
   out_styled(f->out, s, words);
   f->used += width + (f->first ? 0 : 4);
   f->first = false;
+}
+
+/* All times as the clock of the first source would have had them, as far as that is known. */
+static void move_times(trace *tr) {
+  tool *t = tr->tool;
+  clocks_settle(t, tr->skew);
+  for (size_t i = 0; i < tr->count; i++)
+    trace_move(&tr->nodes[i], &tr->rows[i], t->sources[tr->nodes[i].source].shift_us);
 }
 
 static void draw_head(trace *tr, const char *title, const char *id, const trace_shape *shape) {
@@ -186,13 +218,31 @@ static void draw_head(trace *tr, const char *title, const char *id, const trace_
     text_printf(&words, " %s", sl_state_text(order[i]));
   }
   flow_put(&f, STYLE_PLAIN, text_str(&words));
-  out_puts(o, "\n\n");
+  out_puts(o, "\n");
   text_free(&words);
+  if (many(tr->tool))
+    clocks_draw(tr->tool, tr->skew, tr->counts);
+  out_puts(o, "\n");
+}
+
+/* Seqs are each store's own. */
+static void draw_show(trace *tr, size_t i) {
+  output *o = &tr->tool->out;
+  const trace_node *n = &tr->nodes[i];
+  if (!many(tr->tool)) {
+    out_printf(o, "\n  -> sidelog show %" PRIu64 "\n", n->seq);
+    return;
+  }
+  out_puts(o, "\n  -> sidelog show ");
+  out_safe(o, STYLE_PLAIN, n->event_id);
+  out_puts(o, "\n");
 }
 
 static int draw(trace *tr, const char *title, const char *id) {
   trace_shape shape;
   output *o = &tr->tool->out;
+  if (many(tr->tool))
+    move_times(tr);
   if (!trace_layout(tr->nodes, tr->count, &shape))
     return tool_fail(tr->tool, EXIT_STORE, "out of memory");
   add_notes(tr);
@@ -215,7 +265,7 @@ static int draw(trace *tr, const char *title, const char *id) {
   for (size_t i = 0; i < tr->count && tr->states[SL_DEAD]; i++) {
     if (tr->rows[i].state != SL_DEAD)
       continue;
-    out_printf(o, "\n  -> sidelog show %" PRIu64 "\n", tr->nodes[i].seq);
+    draw_show(tr, i);
     break;
   }
   if (!tr->walked)
@@ -239,12 +289,40 @@ static int bring_seqs(tool *t, void *seqs_, void (*each)(void *arg, const sl_rec
   int code = EXIT_DONE;
   *found = 0;
   for (size_t i = 0; i < seqs->count && !t->out.error; i++) {
-    sl_query query = {.first_seq = seqs->items[i], .last_seq = seqs->items[i]};
     uint64_t one = 0;
-    int read = tool_each(t, &query, each, each_arg, &one);
+    int read = tool_one(t, seqs->items[i].source, seqs->items[i].seq, each, each_arg, &one);
     code = read == EXIT_DONE ? code : read;
     *found += one;
   }
+  return code;
+}
+
+/* Events as they are; what is known of the clocks comes last. */
+typedef struct lines {
+  lister lister;
+  skew *skew;
+} lines;
+
+static void put_line_of(void *lines_, const sl_record *r) {
+  lines *l = lines_;
+  tool *t = l->lister.tool;
+  lister_put(&l->lister, r);
+  if (!l->skew)
+    return;
+  copies_find(t, t->from, r, &l->lister.copies);
+  clocks_learn(t, l->skew, r, &l->lister.copies);
+}
+
+static int show_lines(tool *t, bring_fn *bring, void *arg, uint64_t *found) {
+  lines l = {.skew = many(t) ? skew_new(t->source_count) : NULL};
+  lister_begin(&l.lister, t, option_has(&t->given, OPT_VALUE) ? JSON_VALUE : 0);
+  int code = bring(t, arg, put_line_of, &l, found);
+  if (l.skew && *found) {
+    skew_solve(l.skew);
+    clocks_json(t, l.lister.json, l.skew);
+  }
+  skew_free(l.skew);
+  lister_end(&l.lister);
   return code;
 }
 
@@ -252,17 +330,16 @@ static int show(tool *t, const char *title, const char *id, bring_fn *bring, voi
   uint64_t found = 0;
   int code;
   if (t->json) {
-    lister l;
-    lister_begin(&l, t, option_has(&t->given, OPT_VALUE) ? JSON_VALUE : 0);
-    code = bring(t, arg, lister_put, &l, &found);
-    lister_end(&l);
+    code = show_lines(t, bring, arg, &found);
   } else {
-    sl_stats stats;
-    trace tr = {.tool = t, .lanes = 1, .walked = bring == bring_seqs};
-    if (sl_stats_get(t->store, &stats) == SL_OK) {
-      tr.delivery_seq = stats.delivery_seq;
-      tr.lanes = stats.lanes;
-    }
+    trace tr = {.tool = t, .walked = bring == bring_seqs};
+    tr.stats = tool_alloc(t->source_count * sizeof *tr.stats);
+    tr.counts = tool_alloc(t->source_count * sizeof *tr.counts);
+    memset(tr.counts, 0, t->source_count * sizeof *tr.counts);
+    tr.skew = many(t) ? skew_new(t->source_count) : NULL;
+    for (size_t i = 0; i < t->source_count; i++)
+      if (source_stats(t, i, &tr.stats[i], NULL) != SL_OK)
+        tr.stats[i] = (sl_stats){.lanes = 1};
     code = bring(t, arg, add_event, &tr, &found);
     if (found) {
       int drawn = draw(&tr, title, id);
@@ -270,9 +347,12 @@ static int show(tool *t, const char *title, const char *id, bring_fn *bring, voi
     }
     trace_free(&tr);
   }
-  if (code == EXIT_DONE && found == 0 && !t->out.error)
-    return tool_fail(t, EXIT_NOTHING, "no events with correlation id %s are kept in the store at %s", id,
-                     t->path);
+  if (code == EXIT_DONE && found == 0 && !t->out.error) {
+    text words = {0};
+    sources_words(&words, t);
+    code = tool_fail(t, EXIT_NOTHING, "no events with correlation id %s are kept in %s", id, text_str(&words));
+    text_free(&words);
+  }
   return code;
 }
 

@@ -45,7 +45,7 @@ const command command_table[] = {
    "sidelog query event_type~failed header.x-tenant=acme --count\n"
    "sidelog query --since -1h --group-by event_type\n"
    "sidelog query --order -size -n 10",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_VALUE, OPT_COUNT, OPT_GROUP_BY, OPT_ORDER), 0, ANY_NUMBER, NEED_STORE,
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_VALUE, OPT_COUNT, OPT_GROUP_BY, OPT_ORDER), 0, ANY_NUMBER, NEED_STORES,
    run_query, true},
   {"show", "EVENT", "show one event whole",
    "Shows everything about an event: ids, times, what became of it, headers and\n"
@@ -55,7 +55,7 @@ const command command_table[] = {
    "sidelog show 0190a6c2-7c1e-7d5b\n"
    "sidelog show 1041\n"
    "sidelog show 1041 --raw | jq .payload",
-   OPTIONS(OPT_RAW), 1, 1, NEED_STORE, run_show, true},
+   OPTIONS(OPT_RAW), 1, 1, NEED_STORES, run_show, true},
   {"trace", "[CORRELATION]", "the story of one correlation id",
    "Tells what happened under a correlation id: when, with the gaps between events\n"
    "and the largest marked; what caused what, as a tree; and what became of each\n"
@@ -64,13 +64,18 @@ const command command_table[] = {
    "story that the event is part of; other correlations that it led to are named.\n"
    "--cause, --effects and --path follow causes through all correlations. --times is\n"
    "a table: when an event occurred, how long after its cause, after the event before\n"
-   "it, from there to its append, and from that to the broker's acknowledgement.",
+   "it, from there to its append, and from that to the broker's acknowledgement.\n"
+   "\n"
+   "Several --store are one story, a bundle's .jsonl among them; --store NAME=DIR\n"
+   "names one. How their clocks differ is told by causes and effects, said, and\n"
+   "taken out of the times, which are then marked ~ (--no-skew: they stay).",
    "sidelog trace 0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f\n"
    "sidelog trace 0190a6c2-7c1e --times\n"
    "sidelog trace --cause 0190a6c2-7c1e-7000-8000-000000000004\n"
    "sidelog trace --path 0190a6c2-7c1e-7000 0190a6c2-7c1f-7000\n"
-   "sidelog trace 0190a6c2-7c1e --json",
-   OPTIONS(OPT_CAUSE, OPT_EFFECTS, OPT_PATH, OPT_TIMES, OPT_VALUE), 0, 1, NEED_STORE, run_trace, true},
+   "sidelog trace 0190a6c2-7c1e --json\n"
+   "sidelog trace 0190a6c2-7c1e --store ./orders --store colleague.jsonl",
+   OPTIONS(OPT_CAUSE, OPT_EFFECTS, OPT_PATH, OPT_TIMES, OPT_NO_SKEW, OPT_VALUE), 0, 1, NEED_STORES, run_trace, true},
   {"check", "[CORRELATION]", "what is wrong with a story, or with all since a time",
    "Looks for what is out of the ordinary: an orphan (its cause is not in this\n"
    "store), a cycle of causes, an effect before its cause (clocks differ), a\n"
@@ -81,14 +86,14 @@ const command command_table[] = {
    "none. CORRELATION may be a prefix, or an event of the story.",
    "sidelog check 0190a6c2-7c1e\n"
    "sidelog check --since -1h --json",
-   OPTIONS(OPT_SINCE), 0, 1, NEED_STORE, run_check, true},
+   OPTIONS(OPT_SINCE, OPT_NO_SKEW), 0, 1, NEED_STORES, run_check, true},
   {"diff", "A B", "two stories side by side",
    "Shows what one correlation did and the other did not, and where time differs:\n"
    "when each event came after the first of its story, and how much longer, or\n"
    "shorter, the step from the common event before it took in B. Events are the same\n"
    "when type and topic are, the first with the first, the second with the second.",
    "sidelog diff 0190a6c2-7c1e 0190a6b0-0000",
-   NULL, 2, 2, NEED_STORE, run_diff, true},
+   OPTIONS(OPT_NO_SKEW), 2, 2, NEED_STORES, run_diff, true},
   {"tail", "[FIELD=VALUE]...", "the newest events; -f follows",
    "Lists the newest events (10, or -n N) that meet the conditions of `sidelog\n"
    "query`. With -f it goes on with new ones as they become durable, from whatever\n"
@@ -109,7 +114,7 @@ const command command_table[] = {
    "sidelog stats\n"
    "sidelog stats --json | jq .pending\n"
    "sidelog stats --hops --since -1d",
-   OPTIONS(OPT_HOPS, OPT_SINCE, OPT_UNTIL, OPT_LIMIT), 0, 0, NEED_STORE, run_stats, true},
+   OPTIONS(OPT_HOPS, OPT_SINCE, OPT_UNTIL, OPT_LIMIT), 0, 0, NEED_STORES, run_stats, true},
   {"status", "", "is everything all right?",
    "One look: the agent, its connection, the backlog, dead letters, the disk, the\n"
    "law. The first line says whether all is well; the exit status is 0 when it is\n"
@@ -173,7 +178,7 @@ const command command_table[] = {
    "sidelog export > events.jsonl\n"
    "sidelog export --correlation 0190a6c2-7c1e --since -1d\n"
    "sidelog export --correlation 0190a6c2-7c1e --format dot | dot -Tsvg > story.svg",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FORMAT), 0, ANY_NUMBER, NEED_STORE, run_export, true},
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_FORMAT), 0, ANY_NUMBER, NEED_STORES, run_export, true},
   {"bundle", "CORRELATION", "a story as a web page, for somebody else",
    "Writes one correlation as a page that needs nothing else: what caused what and\n"
    "when, what became of each event, and every field and value. It opens without a\n"
@@ -182,7 +187,7 @@ const command command_table[] = {
    "unless --no-redact. Only you can read the files.",
    "sidelog bundle 0190a6c2-7c1e\n"
    "sidelog bundle 0190a6c2-7c1e --out incident.html",
-   OPTIONS(OPT_OUT, OPT_NO_REDACT), 1, 1, NEED_STORE, run_bundle},
+   OPTIONS(OPT_OUT, OPT_NO_REDACT, OPT_NO_SKEW), 1, 1, NEED_STORES, run_bundle},
   {"verify", "", "read everything and check it",
    "Reads every record's checksum, both directions of the index, every receipt,\n"
    "and counts the law anew, in a second process that damage may end. Safe while\n"

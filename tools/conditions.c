@@ -117,14 +117,24 @@ static bool any(const tool *t, uint32_t needs) {
   return false;
 }
 
+static const struct {
+  uint32_t needs;
+  sl_filter_fn *accept;
+} steps[] = {{0, accept_header}, {SL_FILTER_WHOLE, accept_whole}, {SL_FILTER_FATE, accept_fate}};
+
 sl_status conditions_apply(tool *t, sl_iter *iter) {
   sl_status st = SL_OK;
-  if (any(t, 0))
-    st = sl_iter_filter(iter, 0, accept_header, t);
-  if (st == SL_OK && any(t, SL_FILTER_WHOLE))
-    st = sl_iter_filter(iter, SL_FILTER_WHOLE, accept_whole, t);
-  if (st == SL_OK && any(t, SL_FILTER_FATE))
-    st = sl_iter_filter(iter, SL_FILTER_FATE, accept_fate, t);
+  for (size_t i = 0; i < sizeof steps / sizeof *steps && st == SL_OK; i++)
+    if (any(t, steps[i].needs))
+      st = sl_iter_filter(iter, steps[i].needs, steps[i].accept, t);
+  return st;
+}
+
+sl_status conditions_apply_to(tool *t, look *l) {
+  sl_status st = SL_OK;
+  for (size_t i = 0; i < sizeof steps / sizeof *steps && st == SL_OK; i++)
+    if (any(t, steps[i].needs))
+      st = look_filter(l, steps[i].needs, steps[i].accept, t);
   return st;
 }
 

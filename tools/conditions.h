@@ -3,12 +3,13 @@
 #ifndef TOOLS_CONDITIONS_H
 #define TOOLS_CONDITIONS_H
 
-#include "tool.h"
+#include "sources.h"
 
 /* Takes every argument as a condition, into t->conditions and `query`. 0 or an exit status, after saying why. */
 int conditions_take(tool *t, sl_query *query, query_ids *ids);
-/* Adds those of t->conditions that the query does not have to an iterator. */
+/* Adds those of t->conditions that the query does not have to an iterator, or a look. */
 sl_status conditions_apply(tool *t, sl_iter *iter);
+sl_status conditions_apply_to(tool *t, look *l);
 /* SL_FILTER_*: what is to be read so that all conditions, the query's own too, are decided. */
 uint32_t conditions_need(const tool *t, const sl_query *query);
 void conditions_free(tool *t);

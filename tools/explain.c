@@ -17,7 +17,7 @@ typedef struct alone {
   size_t count;
 } alone;
 
-static int look(void *arg, const sl_record *r) {
+static int look_alone(void *arg, const sl_record *r) {
   alone *a = arg;
   a->looked++;
   for (size_t i = 0; i < a->count; i++)
@@ -65,24 +65,26 @@ static void gather(alone *a, const sl_query *q) {
 
 static void say_alone(tool *t, const sl_query *q) {
   alone a = {.tool = t};
-  sl_iter *iter = NULL;
+  look *l = NULL;
   const sl_record *r;
-  uint64_t last = 0;
+  sl_status st = SL_OK;
   gather(&a, q);
   if (a.count == 0)
     return;
-  sl_wait(t->store, 0, 0, &last);
   /* Within the times that were asked for: outside of them nothing is a clue. */
-  sl_query query = {.since_us = q->since_us, .until_us = q->until_us, .first_seq = last > LOOK ? last - LOOK + 1 : 1};
-  if (sl_iter_start(t->store, &query, &iter) == SL_OK && sl_iter_filter(iter, SL_FILTER_FATE, look, &a) == SL_OK)
-    while (sl_iter_next(iter, &r) == SL_E_CORRUPT) {}
-  sl_iter_close(iter);
+  sl_query query = {.since_us = q->since_us, .until_us = q->until_us};
+  if (look_start(t, &query, &l) == SL_OK) {
+    look_recent(l, LOOK);
+    if (look_filter(l, SL_FILTER_FATE, look_alone, &a) == SL_OK)
+      while ((st = look_next(l, &r)) == SL_OK || st == SL_E_CORRUPT) {}
+  }
+  look_close(l);
   text count = {0}, words = {0};
   text_counted(&words, a.looked, "event", "events");
   for (size_t i = 0; i < a.count && a.looked; i++) {
     text_clear(&count);
     text_count(&count, a.hits[i]);
-    tool_note(t, "  of %s%s, %s alone %s %s", a.looked == LOOK ? "the newest " : "", text_str(&words),
+    tool_note(t, "  of %s%s, %s alone %s %s", a.looked >= LOOK ? "the newest " : "", text_str(&words),
               a.filters[i].words, a.hits[i] == 1 ? "finds" : "would find", text_str(&count));
   }
   text_free(&count);
@@ -94,23 +96,32 @@ static void say_alone(tool *t, const sl_query *q) {
 /* Is there anything at all in the times that were asked for? */
 static bool times_hold_none(tool *t, const sl_query *q) {
   sl_query query = {.since_us = q->since_us, .until_us = q->until_us, .limit = 1};
-  sl_iter *iter = NULL;
-  const sl_record *r;
+  look *l = NULL;
   if (!q->since_us && !q->until_us)
     return false;
-  bool none = sl_iter_start(t->store, &query, &iter) == SL_OK && sl_iter_next(iter, &r) == SL_NOTFOUND;
-  sl_iter_close(iter);
+  bool none = look_first(t, &query, &l) == NULL;
+  look_close(l);
   return none;
 }
 
 int conditions_explain(tool *t, const sl_query *q) {
   sl_stats s;
   char oldest[WHEN_MAX], newest[WHEN_MAX];
-  if (t->json || sl_stats_get(t->store, &s) != SL_OK)
+  if (t->json)
+    return EXIT_NOTHING;
+  if (!t->store) { /* what is kept, and what was trimmed, is each one's own */
+    text words = {0};
+    sources_words(&words, t);
+    tool_fail(t, EXIT_NOTHING, "no event in %s meets these conditions", text_str(&words));
+    text_free(&words);
+    say_alone(t, q);
+    return EXIT_NOTHING;
+  }
+  if (sl_stats_get(t->store, &s) != SL_OK)
     return EXIT_NOTHING;
   if (s.kept == 0)
     return tool_fail(t, EXIT_NOTHING, "the store at %s holds no events", t->path);
-  int64_t first_us = appended_at(t, s.first_seq);
+  int64_t first_us = appended_at(t, 0, s.first_seq);
   when_local(first_us, oldest, false);
   when_local(s.newest_us, newest, false);
   text words = {0};

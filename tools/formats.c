@@ -1,6 +1,7 @@
 #include "formats.h"
 
 #include "hops.h"
+#include "sources.h"
 #include "when.h"
 
 #include <inttypes.h>
@@ -24,7 +25,7 @@ void format_names(text *out) {
 
 /* ----------------------------------------------------------------- jsonl --- */
 
-static void jsonl_put(exporter *e, const sl_record *r) { json_record(e->json, r, JSON_VALUE | JSON_HEADERS); }
+static void jsonl_put(exporter *e, const sl_record *r) { record_json(e->tool, e->json, r, JSON_VALUE | JSON_HEADERS); }
 
 const format format_jsonl = {.name = "jsonl", .put = jsonl_put};
 
@@ -73,7 +74,8 @@ static void csv_number(exporter *e, bool known, int64_t n) {
 static void csv_begin(exporter *e) {
   out_puts(e->out, "seq,event_id,event_type,topic,correlation_id,causation_id,appended_at,occurred_at,status,partition,"
                    "offset,settled_at,tenant,source,key,duplicate_of,error_class,error_code,error_text,attempts,value,"
-                   "value_base64\r\n");
+                   "value_base64");
+  out_puts(e->out, many(e->tool) ? ",store\r\n" : "\r\n");
 }
 
 static void csv_put(exporter *e, const sl_record *r) {
@@ -101,6 +103,8 @@ static void csv_put(exporter *e, const sl_record *r) {
   if (!words)
     text_base64(&coded, r->value);
   csv_next(e, (sl_slice){text_str(&coded), coded.len});
+  if (many(e->tool))
+    csv_next(e, slice_of(e->tool->sources[e->tool->from].name));
   out_puts(e->out, "\r\n");
   text_free(&coded);
 }
@@ -123,7 +127,8 @@ static void cloudevents_put(exporter *e, const sl_record *r) {
   json *j = e->json;
   text words = {0};
   char seq[24];
-  text_printf(&words, "urn:sidelog:%s/", sl_store_id(e->tool->store));
+  const char *store = source_store_id(e->tool, e->tool->from);
+  text_printf(&words, "urn:sidelog:%s/", *store ? store : "unknown");
   uri_text(&words, r->source.len ? r->source : r->topic);
   snprintf(seq, sizeof seq, "%020" PRIu64, r->seq);
   json_open(j);

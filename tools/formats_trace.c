@@ -2,6 +2,7 @@
 #include "formats.h"
 
 #include "hops.h"
+#include "sources.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -75,7 +76,11 @@ static void otlp_number(json *j, const char *name, int64_t n) {
   json_close(j);
 }
 
-static void otlp_span(json *j, const sl_record *r) {
+/* NULL: there is but one. */
+static const char *store_name(const exporter *e) { return many(e->tool) ? e->tool->sources[e->tool->from].name : NULL; }
+
+static void otlp_span(exporter *e, const sl_record *r) {
+  json *j = e->json;
   char id[33], ns[32];
   json_open(j);
   trace_id_of(r, id);
@@ -99,6 +104,7 @@ static void otlp_span(json *j, const sl_record *r) {
   otlp_attribute(j, "messaging.message.conversation_id", r->correlation_id);
   otlp_attribute(j, "sidelog.causation_id", r->causation_id);
   otlp_attribute(j, "sidelog.tenant", r->tenant);
+  otlp_attribute(j, "sidelog.store", slice_of(store_name(e)));
   otlp_attribute(j, "sidelog.status", slice_of(sl_state_text(r->state)));
   otlp_number(j, "sidelog.seq", (int64_t)r->seq);
   if (r->offset >= 0)
@@ -137,7 +143,7 @@ static void otlp_put(exporter *e, const sl_record *r) {
   json_close(j);
   json_key(j, "spans");
   json_array_open(j);
-  otlp_span(j, r);
+  otlp_span(e, r);
   json_array_close(j);
   json_close(j);
   json_array_close(j);
@@ -184,8 +190,8 @@ static void jaeger_tag(json *j, const char *name, sl_slice value) {
 static void jaeger_put(exporter *e, const sl_record *r) {
   json *j = e->json;
   char trace[33], id[17];
-  sl_slice source = r->source.len ? r->source : SL_STR("unknown");
-  id_set_add(&e->sources, source);
+  sl_slice producer = r->source.len ? r->source : SL_STR("unknown");
+  id_set_add(&e->sources, producer);
   trace_id_of(r, trace);
   span_id_of(r->event_id, id);
   json_open(j);
@@ -210,6 +216,7 @@ static void jaeger_put(exporter *e, const sl_record *r) {
   jaeger_tag(j, "event_id", r->event_id);
   jaeger_tag(j, "topic", r->topic);
   jaeger_tag(j, "tenant", r->tenant);
+  jaeger_tag(j, "store", slice_of(store_name(e)));
   jaeger_tag(j, "status", slice_of(sl_state_text(r->state)));
   if (r->state == SL_DEAD || r->state == SL_DROPPED) {
     json_open(j);
@@ -223,7 +230,7 @@ static void jaeger_put(exporter *e, const sl_record *r) {
   json_key(j, "logs");
   json_array_open(j);
   json_array_close(j);
-  snprintf(id, sizeof id, "p%zu", id_set_find(&e->sources, source) + 1);
+  snprintf(id, sizeof id, "p%zu", id_set_find(&e->sources, producer) + 1);
   json_words(j, "processID", id);
   json_close(j);
 }
@@ -290,7 +297,10 @@ static void draw_node(exporter *e, const sl_record *r, bool mermaid) {
     out_puts(o, line);
     label_text(o, r->source, mermaid);
   }
-  out_printf(o, "%sseq %" PRIu64 ", %s", line, r->seq, sl_state_text(r->state));
+  text words = {0};
+  place_words(&words, e->tool, e->tool->from, r->seq);
+  out_printf(o, "%s%s, %s", line, text_str(&words), sl_state_text(r->state));
+  text_free(&words);
   out_puts(o, mermaid ? "\"]\n" : failed ? "\", color=red];\n" : "\"];\n");
   if (mermaid && failed) {
     out_puts(o, "  style ");

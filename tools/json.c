@@ -219,7 +219,14 @@ static void put_headers(json *j, const sl_record *r) {
 }
 
 void json_record(json *j, const sl_record *r, int parts) {
+  json_record_begin(j, NULL, r, parts);
+  json_close(j);
+}
+
+void json_record_begin(json *j, const char *store, const sl_record *r, int parts) {
   json_open(j);
+  if (store)
+    json_words(j, "store", store);
   json_u64(j, "seq", r->seq);
   json_text(j, "event_id", r->event_id);
   json_text(j, "event_type", r->type);
@@ -272,26 +279,27 @@ void json_record(json *j, const sl_record *r, int parts) {
     put_headers(j, r);
   if (parts & JSON_VALUE)
     json_value(j, r->value);
-  json_close(j);
 }
 
 /* ------------------------------------------------------------ the reader --- */
 
-static int depth_up(void *arg) { return ++*(int *)arg <= 1000; }
-static int depth_down(void *arg) { return --*(int *)arg, 1; }
+/* Counts down what depth is left. */
+static int depth_up(void *arg) { return --*(int *)arg >= 0; }
+static int depth_down(void *arg) { return ++*(int *)arg, 1; }
 static int any_number(void *arg, const char *digits, size_t len) {
   (void)arg, (void)digits, (void)len;
   return 1;
 }
 
-bool json_valid(sl_slice bytes) {
+bool json_valid(sl_slice bytes) { return json_valid_deep(bytes, 1000); }
+
+bool json_valid_deep(sl_slice bytes, int depth) {
   /* The raw number callback keeps yajl from judging the size of numbers. */
   static const yajl_callbacks callbacks = {.yajl_number = any_number,
                                            .yajl_start_map = depth_up,
                                            .yajl_end_map = depth_down,
                                            .yajl_start_array = depth_up,
                                            .yajl_end_array = depth_down};
-  int depth = 0;
   if (bytes.len == 0)
     return false;
   yajl_handle parser = yajl_alloc(&callbacks, NULL, &depth);

@@ -35,9 +35,12 @@ void json_value(json *j, sl_slice bytes);
 enum { JSON_VALUE = 1, JSON_HEADERS = 2 };
 /* One event, with its fate: the members documented in docs/cli.md. `parts`: JSON_VALUE, JSON_HEADERS. */
 void json_record(json *j, const sl_record *r, int parts);
+/* The same without its end, for more members. `store` (may be NULL): the name of the source that it is of. */
+void json_record_begin(json *j, const char *store, const sl_record *r, int parts);
 
 /* Is it one JSON text (RFC 8259)? Numbers of any size, depth to 1,000. */
 bool json_valid(sl_slice bytes);
+bool json_valid_deep(sl_slice bytes, int depth); /* ... to another depth */
 /* Valid JSON in lines for people; strings and numbers keep their text, hostile characters become escapes. */
 void json_pretty(text *out, sl_slice bytes, bool unicode);
 /* The inside of a JSON string. ascii: every character that could disturb a terminal, and all non-ASCII,

@@ -1,5 +1,6 @@
 #include "conditions.h"
 #include "pager.h"
+#include "sources.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -25,6 +26,11 @@ static int check_usage(tool *t) {
   if (foreign != OPTION_COUNT)
     return tool_fail(t, EXIT_USAGE, "%s takes no --%s; see `sidelog help %s`", c->name,
                      option_table[foreign].name, c->name);
+  size_t stores = 0;
+  for (size_t i = 0; i < t->given.given_count; i++)
+    stores += t->given.given[i].id == OPT_STORE;
+  if (stores > 1 && c->need != NEED_STORES)
+    return tool_fail(t, EXIT_USAGE, "%s is of one store, not of several: give --store once", c->name);
   if (t->arg_count < c->least_args)
     return tool_fail(t, EXIT_USAGE, "%s needs %s; see `sidelog help %s`", c->name, c->args, c->name);
   if (t->arg_count > c->most_args)
@@ -34,12 +40,17 @@ static int check_usage(tool *t) {
 }
 
 static int run_command(tool *t) {
+  const command *c = t->command;
   int code = check_usage(t);
-  if (code == EXIT_DONE && t->command->paged && !option_has(&t->given, OPT_RAW))
+  if (code == EXIT_DONE && c->paged && !option_has(&t->given, OPT_RAW))
     tool_page(t);
-  if (code == EXIT_DONE && t->command->need != NEED_NOTHING)
-    code = tool_open(t, t->command->need == NEED_STORE ? SL_OPEN_EXISTING : 0);
-  return code == EXIT_DONE ? t->command->run(t) : code;
+  if (code == EXIT_DONE && c->need != NEED_NOTHING)
+    code = sources_open(t);
+  if (code == EXIT_DONE && c->need == NEED_STORE && t->store == NULL)
+    code = tool_fail(t, EXIT_USAGE, "%s is a bundle, and %s needs a store", t->path, c->name);
+  if (code == EXIT_DONE)
+    code = c->run(t);
+  return code == EXIT_DONE && t->faults ? EXIT_WRONG : code;
 }
 
 static int dispatch(tool *t, const char *colour) {
@@ -98,6 +109,7 @@ int main(int argc, char **argv) {
   t.path = find_store_path(option_text(&t.given, OPT_STORE));
   int code = dispatch(&t, colour ? colour : "auto");
   conditions_free(&t);
+  sources_close(&t);
   sl_close(t.store);
   code = finish_output(&t, code);
   out_free(&t.out);

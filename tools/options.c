@@ -5,7 +5,7 @@
 #include <string.h>
 
 const option_spec option_table[OPTION_COUNT] = {
-  [OPT_STORE] = {"store", 0, "DIR", "the store's folder"},
+  [OPT_STORE] = {"store", 0, "DIR", "the store's folder; some commands take several, and bundles"},
   [OPT_JSON] = {"json", 0, NULL, "one JSON object a line, keys as in docs/cli.md"},
   [OPT_UTC] = {"utc", 0, NULL, "times are UTC: those that are read and those for people"},
   [OPT_COLOR] = {"color", 0, "WHEN", "auto (a terminal without NO_COLOR), always or never"},
@@ -68,6 +68,7 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_READER] = {"reader", 0, "NAME", "dead letters of this local reader, not those of delivery"},
   [OPT_OUT] = {"out", 0, "FILE.html", "the page; the events go beside it, into FILE.jsonl"},
   [OPT_NO_REDACT] = {"no-redact", 0, NULL, "leave secrets in"},
+  [OPT_NO_SKEW] = {"no-skew", 0, NULL, "of several stores: times as each clock had them"},
   [OPT_MAN] = {"man", 0, NULL, "print the manual page"},
 };
 

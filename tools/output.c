@@ -111,6 +111,29 @@ void out_safe(output *o, style s, sl_slice bytes) {
   text_free(&safe);
 }
 
+void out_wrapped(output *o, const char *words, int indent, bool begun) {
+  int room = o->term.width ? o->term.width - indent : INT32_MAX, used = 0;
+  while (*words) {
+    size_t len = strcspn(words, " ");
+    char *word = tool_copy(words, len);
+    int width = text_width(word);
+    if (used == 0 && !begun)
+      out_blanks(o, indent);
+    begun = false;
+    if (used && used + 1 + width > room) {
+      out_puts(o, "\n");
+      out_blanks(o, indent);
+      used = 0;
+    }
+    out_printf(o, "%s", used ? " " : "");
+    out_puts(o, word);
+    used += (used > 0) + width;
+    free(word);
+    words += len + (words[len] == ' ');
+  }
+  out_puts(o, "\n");
+}
+
 bool out_abandoned(output *o) {
   struct pollfd watch = {.fd = o->fd};
   if (!o->error && poll(&watch, 1, 0) == 1 && (watch.revents & (POLLERR | POLLNVAL)))

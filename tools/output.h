@@ -53,6 +53,8 @@ void out_cell(output *o, style s, const char *words, int width, bool right);
 /* Foreign bytes, made safe. */
 void out_safe(output *o, style s, sl_slice bytes);
 void out_blanks(output *o, int count);
+/* Safe words in lines of at most the terminal's width, each behind an indent; with `begun` that of the first is written. */
+void out_wrapped(output *o, const char *words, int indent, bool begun);
 /* Has the reader of stdout gone away? For commands that wait. */
 bool out_abandoned(output *o);
 

@@ -1,5 +1,7 @@
 #include "story_ids.h"
 
+#include "sources.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,26 +9,25 @@
 static int correlation_of_event(tool *t, const char *typed, char id[SL_ID_MAX]) {
   char found[1][SL_ID_MAX];
   size_t count = 0;
-  sl_iter *iter = NULL;
-  const sl_record *r;
+  look *l = NULL;
   int code = EXIT_NOTHING;
-  if (sl_resolve(t->store, SL_ID_EVENT, slice_of(typed), found, 1, &count) != SL_OK)
+  if (sources_resolve(t, SL_ID_EVENT, slice_of(typed), found, 1, &count) != SL_OK)
     return EXIT_NOTHING;
   sl_query query = {.event_id = slice_of(found[0]), .limit = 1};
-  if (sl_iter_start(t->store, &query, &iter) == SL_OK && sl_iter_next(iter, &r) == SL_OK &&
-      r->correlation_id.len) {
+  const sl_record *r = look_first(t, &query, &l);
+  if (r && r->correlation_id.len) {
     memcpy(id, r->correlation_id.data, r->correlation_id.len);
     id[r->correlation_id.len] = 0;
     code = EXIT_DONE;
   }
-  sl_iter_close(iter);
+  look_close(l);
   return code;
 }
 
 int story_resolve(tool *t, const char *typed, char id[SL_ID_MAX]) {
   char found[1][SL_ID_MAX];
   size_t count = 0;
-  if (sl_resolve(t->store, SL_ID_CORRELATION, slice_of(typed), found, 1, &count) == SL_NOTFOUND &&
+  if (sources_resolve(t, SL_ID_CORRELATION, slice_of(typed), found, 1, &count) == SL_NOTFOUND &&
       correlation_of_event(t, typed, id) == EXIT_DONE) {
     tool_note(t, "%s is an event; this is the story it is part of", typed);
     return EXIT_DONE;
@@ -34,14 +35,14 @@ int story_resolve(tool *t, const char *typed, char id[SL_ID_MAX]) {
   return tool_resolve(t, SL_ID_CORRELATION, typed, id);
 }
 
-int64_t appended_at(tool *t, uint64_t seq) {
+int64_t appended_at(tool *t, size_t from, uint64_t seq) {
   sl_query query = {.first_seq = seq, .last_seq = seq};
-  sl_iter *iter = NULL;
+  look *l = NULL;
   const sl_record *r;
   int64_t us = 0;
-  if (seq && sl_iter_start(t->store, &query, &iter) == SL_OK && sl_iter_next(iter, &r) == SL_OK)
+  if (seq && look_start_in(t, from, &query, &l) == SL_OK && look_next(l, &r) == SL_OK)
     us = r->appended_at_us;
-  sl_iter_close(iter);
+  look_close(l);
   return us;
 }
 

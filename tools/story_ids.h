@@ -6,8 +6,8 @@
 
 /* A correlation id, a unique prefix of one, or an event of the story. 0, or an exit status after saying why. */
 int story_resolve(tool *t, const char *typed, char id[SL_ID_MAX]);
-/* Appended when? 0: it is not there. */
-int64_t appended_at(tool *t, uint64_t seq);
+/* Appended when, in one source? 0: it is not there. */
+int64_t appended_at(tool *t, size_t from, uint64_t seq);
 
 /* Distinct texts, in the order in which they came. Zeroed is empty. */
 typedef struct id_set {

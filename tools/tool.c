@@ -1,4 +1,4 @@
-#include "tool.h"
+#include "sources.h"
 
 #include "pager.h"
 #include "when.h"
@@ -224,7 +224,7 @@ static void add_near(tool *t, sl_id_kind kind, const char *typed, text *words) {
     size_t count = 0;
     if (strlen(typed) <= lengths[i])
       continue;
-    sl_status st = sl_resolve(t->store, kind, (sl_slice){typed, lengths[i]}, found, MOST, &count);
+    sl_status st = sources_resolve(t, kind, (sl_slice){typed, lengths[i]}, found, MOST, &count);
     if (st != SL_OK && st != SL_E_AMBIGUOUS)
       continue;
     for (size_t k = 0; k < count; k++)
@@ -238,7 +238,7 @@ int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX
   static const char *const names[] = {"event", "correlation", "causation"};
   char found[CANDIDATES + 1][SL_ID_MAX];
   size_t count = 0;
-  sl_status st = sl_resolve(t->store, kind, slice_of(typed), found, CANDIDATES + 1, &count);
+  sl_status st = sources_resolve(t, kind, slice_of(typed), found, CANDIDATES + 1, &count);
   if (st == SL_OK) {
     memcpy(out, found[0], SL_ID_MAX);
     return EXIT_DONE;
@@ -247,8 +247,8 @@ int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX
     text near = {0};
     add_near(t, kind, typed, &near);
     tool_fail(t, EXIT_NOTHING,
-              "no %s id in this store is %s, and no UUID begins with it (other ids need their whole text)%s",
-              names[kind], typed, text_str(&near));
+              "no %s id %s is %s, and no UUID begins with it (other ids need their whole text)%s", names[kind],
+              sources_here(t), typed, text_str(&near));
     text_free(&near);
     return EXIT_NOTHING;
   }

@@ -26,6 +26,8 @@ typedef struct conditions {
   size_t count;
 } conditions;
 
+struct source;
+
 typedef struct tool {
   const struct command *command;
   const char *program; /* argv[0] */
@@ -36,12 +38,18 @@ typedef struct tool {
   int64_t now_us; /* when the program began */
   char *path;     /* the store's folder */
   sl_store *store; /* open as the command's `need` says */
+  struct source *sources; /* of a command that takes several (sources.h) */
+  size_t source_count;
+  size_t from;            /* whose record tool_each or tool_visit hands out now */
+  bool every_copy;        /* tool_each: of an event in several sources each comes (look_copies_too) */
+  uint64_t faults;        /* damage met in bundles */
   output out;
   conditions conditions; /* of the arguments */
   uint64_t scanned;      /* events that the last tool_each or tool_visit looked at */
 } tool;
 
-typedef enum need { NEED_NOTHING, NEED_STORE, NEED_STORE_OR_NEW } need;
+/* NEED_STORES: several too, and bundles; the command reads through sources.h. */
+typedef enum need { NEED_NOTHING, NEED_STORE, NEED_STORES } need;
 
 typedef struct command {
   const char *name;
@@ -116,18 +124,12 @@ int tool_each(tool *t, const sl_query *query, void (*each)(void *arg, const sl_r
  * with what `needs` (SL_FILTER_*) asks for. The query's limit does not count. */
 int tool_visit(tool *t, const sl_query *query, uint32_t needs, void (*visit)(void *arg, const sl_record *r),
                void *arg);
-
-/* Lists of events: JSON lines, or a table that fits the terminal. Shared by query and tail. */
-typedef struct lister {
-  tool *tool;
-  json *json;
-  table *table;
-  int parts;
-} lister;
-void lister_begin(lister *l, tool *t, int json_parts);
-void lister_put(void *lister_, const sl_record *r); /* for tool_each */
-void lister_flush(lister *l);
-void lister_end(lister *l);
+/* The newest `count` of each source. */
+int tool_visit_recent(tool *t, uint64_t count, uint32_t needs, void (*visit)(void *arg, const sl_record *r), void *arg);
+/* One event of one source, without conditions. */
+int tool_one(tool *t, size_t from, uint64_t seq, void (*each)(void *arg, const sl_record *r), void *arg, uint64_t *found);
+/* The event that tool_each hands out, as a line of JSON: of several stores with `store`, and `also_in`. */
+void record_json(tool *t, json *j, const sl_record *r, int parts);
 /* "stamp-workflow-started.v1[2]@1041", "duplicate of 17", "MSG_SIZE_TOO_LARGE after 1 try", "" when pending.
  * Made safe. */
 void record_place(text *out, const sl_record *r, bool with_offset, bool unicode);

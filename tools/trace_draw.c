@@ -19,7 +19,7 @@ static const signs ascii_signs = {"|", "-", "*", "+ ", "` ", "| ", "<", ".."};
 typedef struct plan {
   const signs *signs;
   bool fine;  /* microseconds instead of milliseconds */
-  int time, bar, label, source, status, place;
+  int time, bar, label, store, source, status, place;
   bool short_place;
 } plan;
 
@@ -36,7 +36,9 @@ static void add_tree(text *out, const trace_node *nodes, size_t at, const signs 
     text_puts(out, nodes[at].last ? s->corner : s->branch);
 }
 
-static void add_time(text *out, int64_t us, bool fine) {
+/* What was moved is marked. */
+static void add_time(text *out, int64_t us, bool fine, bool moved) {
+  text_puts(out, moved ? "~" : "");
   if (us < 10000000000)
     text_printf(out, fine ? "+%.6f" : "+%.3f", (double)us / 1e6);
   else {
@@ -57,7 +59,7 @@ static void label_of(text *out, const trace_node *nodes, const trace_row *rows, 
 }
 
 static int total(const plan *p, int place) {
-  int cells[] = {p->time, p->bar ? p->bar + 1 : 0, p->label, p->source, p->status, place};
+  int cells[] = {p->time, p->bar ? p->bar + 1 : 0, p->label, p->store, p->source, p->status, place};
   int sum = 0;
   for (size_t i = 0; i < sizeof cells / sizeof *cells; i++)
     sum += cells[i] ? cells[i] + GAP : 0;
@@ -108,6 +110,8 @@ static void add_end(text *out, const signs *g, const trace_node *nodes, const tr
   if (shape->largest == i) {
     if (brief)
       text_printf(out, "%s ", g->mark);
+    if (rows[i].moved || (nodes[i].earlier != TRACE_NONE && rows[nodes[i].earlier].moved))
+      text_puts(out, "~"); /* as well as two clocks are known */
     text_span(out, nodes[i].gap_us);
     if (!brief)
       text_printf(out, " %s largest gap", g->mark);
@@ -128,8 +132,9 @@ static plan make_plan(const output *o, const trace_node *nodes, const trace_row 
     label_of(&words, nodes, rows, i, p.signs);
     p.label = wider(p.label, text_str(&words));
     text_clear(&words);
-    add_time(&words, nodes[i].at_us - shape->begin_us, p.fine);
+    add_time(&words, nodes[i].at_us - shape->begin_us, p.fine, rows[i].moved);
     p.time = wider(p.time, text_str(&words));
+    p.store = wider(p.store, rows[i].store);
     p.source = wider(p.source, rows[i].source);
     p.status = wider(p.status, sl_state_text(rows[i].state));
     n.place = wider(n.place, rows[i].place);
@@ -184,7 +189,7 @@ static void draw_row(output *o, const plan *p, const trace_node *nodes, const tr
   const trace_row *row = &rows[i];
   text label = {0}, end = {0}, place = {0}, when = {0};
   int left = o->term.width ? o->term.width - total(p, 0) - GAP : INT32_MAX;
-  add_time(&when, nodes[i].at_us - shape->begin_us, p->fine);
+  add_time(&when, nodes[i].at_us - shape->begin_us, p->fine, row->moved);
   out_blanks(o, GAP);
   out_cell(o, STYLE_DIM, text_str(&when), p->time, true);
   out_blanks(o, p->bar ? 1 : GAP);
@@ -193,6 +198,7 @@ static void draw_row(output *o, const plan *p, const trace_node *nodes, const tr
   label_of(&label, nodes, rows, i, p->signs);
   text_cut(&label, p->label, false, o->term.unicode);
   out_cell(o, STYLE_BOLD, text_str(&label), p->label + GAP, false);
+  put(o, STYLE_CYAN, row->store, p->store, false);
   put(o, STYLE_DIM, row->source, p->source, false);
   text_puts(&place, p->short_place ? row->place_short : row->place);
   if (left < 8)
@@ -241,6 +247,14 @@ static void draw_row(output *o, const plan *p, const trace_node *nodes, const tr
   text_free(&when);
 }
 
+void trace_move(trace_node *node, trace_row *row, int64_t shift_us) {
+  row->moved = shift_us != 0;
+  node->at_us -= shift_us;
+  row->occurred_us -= row->occurred_us ? shift_us : 0;
+  row->appended_us -= shift_us;
+  row->settled_us -= row->settled_us ? shift_us : 0;
+}
+
 void trace_tree(text *out, const trace_node *nodes, size_t at, bool unicode) {
   add_tree(out, nodes, at, unicode ? &unicode_signs : &ascii_signs);
 }
@@ -269,11 +283,13 @@ void trace_times(output *o, const trace_node *nodes, const trace_row *rows, size
   /* Of one day the day is said once. */
   size_t date = strcspn(day, " ");
   bool one_day = strncmp(day, end, date + 1) == 0;
+  bool several = count && rows[0].store;
   day[date] = 0;
   const column columns[] = {{"EVENT", false, CUT_RIGHT, LABEL_LEAST, 5},
+                            {"STORE", false, CUT_RIGHT, 4, 10},
                             {one_day ? day : "OCCURRED", false, CUT_BARE, 12, 9},
                             {"AFTER CAUSE", true, CUT_RIGHT, 0, 4},      {"GAP", true, CUT_RIGHT, 8, 6},
-                            {"APPENDED", true, CUT_RIGHT, 8, 7},         {"ACKNOWLEDGED", true, CUT_RIGHT, 8, 8},
+                            {"APPENDED", true, CUT_RIGHT, several ? 0 : 8, 7},         {"ACKNOWLEDGED", true, CUT_RIGHT, 8, 8},
                             {"STATUS", false, CUT_RIGHT, 0, 3}};
   table *t = table_new(o, columns, sizeof columns / sizeof *columns);
   text words = {0};
@@ -284,8 +300,11 @@ void trace_times(output *o, const trace_node *nodes, const trace_row *rows, size
     char when[WHEN_MAX];
     label_of(&words, nodes, rows, i, o->term.unicode ? &unicode_signs : &ascii_signs);
     table_cell(t, STYLE_BOLD, (sl_slice){text_str(&words), words.len});
+    table_cell(t, STYLE_CYAN, slice_of(r->store));
     when_local(n->at_us, when, false);
-    table_cell(t, r->occurred_us ? STYLE_PLAIN : STYLE_DIM, slice_of(when + (one_day ? date + 1 : 0)));
+    text_clear(&words);
+    text_printf(&words, "%s%s", r->moved ? "~" : "", when + (one_day ? date + 1 : 0));
+    table_cell(t, r->occurred_us ? STYLE_PLAIN : STYLE_DIM, (sl_slice){words.data, words.len});
     span_cell(t, STYLE_PLAIN, n->parent != TRACE_NONE, n->parent == TRACE_NONE ? 0 : n->at_us - nodes[n->parent].at_us);
     span_cell(t, shape->largest == i ? STYLE_YELLOW : STYLE_DIM, n->earlier != TRACE_NONE, n->gap_us);
     span_cell(t, STYLE_PLAIN, r->occurred_us != 0, r->appended_us - r->occurred_us);

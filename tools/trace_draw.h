@@ -1,5 +1,5 @@
 /* A trace on the terminal. What does not fit the width goes in this order: the bar, offsets, the source,
- * where an event went, the end of its type. No line wraps. */
+ * where an event went, the end of its type. No line wraps. Which store an event is of stays. */
 #ifndef TOOLS_TRACE_DRAW_H
 #define TOOLS_TRACE_DRAW_H
 
@@ -12,8 +12,12 @@ typedef struct trace_row {
   char *note;                 /* what is out of the ordinary; NULL: nothing */
   sl_state state;
   int64_t occurred_us, appended_us, settled_us; /* 0: not known */
+  const char *store;          /* the name of the store it is of; NULL: there is but one */
+  bool moved;                 /* its times are not as its store has them, but as another clock would (skew.h) */
 } trace_row;
 
+/* All times of an event as another clock would have had them: so much earlier. */
+void trace_move(trace_node *node, trace_row *row, int64_t shift_us);
 /* rows[i] belongs to nodes[i]. */
 void trace_draw(output *o, const trace_node *nodes, const trace_row *rows, size_t count,
                 const trace_shape *shape);

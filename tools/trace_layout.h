@@ -22,6 +22,7 @@ typedef struct trace_node {
   int64_t at_us;
   sl_slice event_id, correlation_id, causation_id;
   bool duplicate; /* of an earlier event: never the parent of anything */
+  uint32_t source; /* whose seq it is, where there are several */
 
   /* Filled in by trace_layout. */
   trace_origin origin;

@@ -1,26 +1,41 @@
 #include "trace_notes.h"
 
+#include "sources.h"
+
 #include <inttypes.h>
+#include <stdlib.h>
 
 /* Where is a cause that is not in this trace? */
 static char *cause_note(tool *t, sl_slice cause) {
   sl_query query = {.event_id = cause, .limit = 1};
-  sl_iter *iter = NULL;
-  const sl_record *r;
+  look *l = NULL;
   bool unicode = t->out.term.unicode;
   text words = {0};
-  sl_status st = sl_iter_start(t->store, &query, &iter);
-  if (st == SL_OK && sl_iter_next(iter, &r) == SL_OK) {
-    text_printf(&words, "caused by seq %" PRIu64 " of ", r->seq);
-    text_puts(&words, r->correlation_id.len ? "correlation " : "no correlation");
+  const sl_record *r = look_first(t, &query, &l);
+  if (r) {
+    text_puts(&words, "caused by ");
+    place_words(&words, t, look_source(l), r->seq);
+    text_puts(&words, r->correlation_id.len ? " of correlation " : " of no correlation");
     text_add_safe(&words, r->correlation_id, unicode);
   } else {
     text_puts(&words, "its cause ");
     text_add_safe(&words, cause, unicode);
-    text_puts(&words, " is not in this store");
+    text_printf(&words, " is not %s", sources_here(t));
   }
-  sl_iter_close(iter);
+  look_close(l);
   return words.data;
+}
+
+/* Takes `words`. */
+static void add_note(trace_row *row, char *words) {
+  text both = {0};
+  if (row->note) {
+    text_printf(&both, "%s, %s", words, row->note);
+    free(row->note);
+    free(words);
+    words = both.data;
+  }
+  row->note = words;
 }
 
 void trace_notes(tool *t, const trace_node *nodes, trace_row *rows, size_t count) {
@@ -29,14 +44,14 @@ void trace_notes(tool *t, const trace_node *nodes, trace_row *rows, size_t count
   for (size_t i = 0; i < count; i++) {
     const trace_node *n = &nodes[i];
     if (n->origin == TRACE_CYCLE)
-      rows[i].note = tool_copy("its causes form a circle", 24);
+      add_note(&rows[i], tool_copy("its causes form a circle", 24));
     else if (n->origin == TRACE_ELSEWHERE && looked++ < MOST_LOOKUPS)
-      rows[i].note = cause_note(t, n->causation_id);
+      add_note(&rows[i], cause_note(t, n->causation_id));
     else if (n->parent != TRACE_NONE && n->at_us < nodes[n->parent].at_us) {
       text words = {0};
       text_span(&words, nodes[n->parent].at_us - n->at_us);
       text_puts(&words, " before its cause: clocks differ");
-      rows[i].note = words.data;
+      add_note(&rows[i], words.data);
     }
   }
 }

@@ -5,7 +5,7 @@
 #include "tool.h"
 #include "trace_draw.h"
 
-/* Sets rows[i].note (malloc()ed; made safe) where a circle was cut, the cause is not among the nodes (looked for in the
- * store), or the event is older than its cause. After trace_layout. */
+/* Adds to rows[i].note (malloc()ed; made safe) where a circle was cut, the cause is not among the nodes (looked for in the
+ * sources), or the event is older than its cause. After trace_layout. */
 void trace_notes(tool *t, const trace_node *nodes, trace_row *rows, size_t count);
 #endif

@@ -3,16 +3,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void add(seq_list *list, uint64_t seq) {
-  if (list->count == WALK_MOST) {
-    list->cut = true;
-    return;
-  }
+void seq_list_add(seq_list *list, struct spot spot) {
   if (list->count == list->cap) {
     list->cap = list->cap ? list->cap * 2 : 64;
     list->items = tool_grow(list->items, list->cap * sizeof *list->items);
   }
-  list->items[list->count++] = seq;
+  list->items[list->count++] = spot;
+}
+
+static void add(seq_list *list, struct spot spot) {
+  if (list->count == WALK_MOST)
+    list->cut = true;
+  else
+    seq_list_add(list, spot);
 }
 
 void seq_list_free(seq_list *list) {
@@ -20,38 +23,47 @@ void seq_list_free(seq_list *list) {
   *list = (seq_list){0};
 }
 
-static int compare(const void *a, const void *b) {
-  const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-  return (x > y) - (x < y);
+static int by_seq(const void *a, const void *b) {
+  const struct spot *x = a, *y = b;
+  return (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+static int by_time(const void *a, const void *b) {
+  const struct spot *x = a, *y = b;
+  if (x->at_us != y->at_us)
+    return x->at_us < y->at_us ? -1 : 1;
+  return x->source == y->source ? by_seq(a, b) : x->source < y->source ? -1 : 1;
 }
 
 static void sort(seq_list *list) {
+  bool several = false;
+  for (size_t i = 1; i < list->count; i++)
+    several = several || list->items[i].source != list->items[0].source;
   if (list->count)
-    qsort(list->items, list->count, sizeof *list->items, compare);
+    qsort(list->items, list->count, sizeof *list->items, several ? by_time : by_seq);
 }
 
 /* The first event with this id, and the id of its cause: "" when it is a root. False: it is not here. */
-static bool look_up(tool *t, const char *id, uint64_t *seq, char cause[SL_ID_MAX]) {
+static bool look_up(tool *t, const char *id, struct spot *spot, char cause[SL_ID_MAX]) {
   sl_query query = {.event_id = slice_of(id), .limit = 1};
-  sl_iter *iter = NULL;
-  const sl_record *r;
-  bool found = sl_iter_start(t->store, &query, &iter) == SL_OK && sl_iter_next(iter, &r) == SL_OK;
-  if (found) {
-    *seq = r->seq;
+  look *l = NULL;
+  const sl_record *r = look_first(t, &query, &l);
+  if (r) {
+    *spot = (struct spot){r->seq, look_source(l), r->appended_at_us};
     memcpy(cause, r->causation_id.len ? r->causation_id.data : "", r->causation_id.len);
     cause[r->causation_id.len] = 0;
   }
-  sl_iter_close(iter);
-  return found;
+  look_close(l);
+  return r != NULL;
 }
 
 /* Ids and seqs from the event up to its last cause here. A circle ends it. */
 static void climb(tool *t, const char *event, id_set *ids, seq_list *seqs) {
   char id[SL_ID_MAX], cause[SL_ID_MAX];
-  uint64_t seq;
+  struct spot spot;
   memcpy(id, event, strlen(event) + 1);
-  while (*id && seqs->count < WALK_MOST && look_up(t, id, &seq, cause) && id_set_add(ids, slice_of(id))) {
-    add(seqs, seq);
+  while (*id && seqs->count < WALK_MOST && look_up(t, id, &spot, cause) && id_set_add(ids, slice_of(id))) {
+    add(seqs, spot);
     memcpy(id, cause, sizeof id);
   }
 }
@@ -69,26 +81,26 @@ int walk_causes(tool *t, const char *event, seq_list *out) {
 
 int walk_effects(tool *t, const char *event, seq_list *out) {
   char id[SL_ID_MAX], cause[SL_ID_MAX];
-  uint64_t seq;
+  struct spot spot;
   id_set ids = {0};
   int code = tool_resolve(t, SL_ID_EVENT, event, id);
-  if (code == EXIT_DONE && look_up(t, id, &seq, cause)) {
+  if (code == EXIT_DONE && look_up(t, id, &spot, cause)) {
     id_set_add(&ids, slice_of(id));
-    add(out, seq);
+    add(out, spot);
   }
   for (size_t at = 0; at < ids.count && code == EXIT_DONE && !out->cut; at++) {
     sl_query query = {.causation_id = slice_of(ids.items[at])};
-    sl_iter *iter = NULL;
+    look *l = NULL;
     const sl_record *r;
-    sl_status st = sl_iter_start(t->store, &query, &iter);
+    sl_status st = look_start(t, &query, &l);
     while (st == SL_OK && !out->cut) {
-      st = sl_iter_next(iter, &r);
+      st = look_next(l, &r);
       if (st == SL_OK && id_set_add(&ids, r->event_id))
-        add(out, r->seq);
+        add(out, (struct spot){r->seq, look_source(l), r->appended_at_us});
       else if (st == SL_E_CORRUPT)
         st = SL_OK;
     }
-    sl_iter_close(iter);
+    look_close(l);
     if (st != SL_OK && st != SL_NOTFOUND)
       code = tool_fail_status(t, st, "cannot read the store");
   }
@@ -112,7 +124,7 @@ int walk_path(tool *t, const char *from, const char *to, seq_list *out) {
     for (; i < above_a.count && meet == above_b.count; i++)
       meet = id_set_find(&above_b, slice_of(above_a.items[i]));
     if (meet == above_b.count)
-      code = tool_fail(t, EXIT_NOTHING, "no chain of causes in this store joins %s and %s", a, b);
+      code = tool_fail(t, EXIT_NOTHING, "no chain of causes %s joins %s and %s", sources_here(t), a, b);
     for (size_t k = 0; k < i && code == EXIT_DONE; k++)
       add(out, seqs_a.items[k]);
     for (size_t k = 0; k < meet && code == EXIT_DONE; k++)

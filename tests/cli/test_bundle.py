@@ -76,13 +76,15 @@ class Seen(Reader):
 
 class Pages(cli.Case):
     def bundle(self, store, *args):
-        """The page as text and as read, and the events beside it."""
+        """The page as text and as read, and the events beside it, without the lines that begin and end them."""
         page = store.side / "b.html"
         store.call("bundle", *args, "--out", page)
         text = page.read_text(encoding="utf-8")  # whatever was in the events
         lines = (store.side / "b.jsonl").read_bytes().split(b"\n")
         self.assertEqual(lines.pop(), b"")
-        return text, Reader(text), [json.loads(line) for line in lines]
+        head, *events, end = [json.loads(line) for line in lines]
+        self.assertEqual((head["sidelog_bundle"], end), (1, {"sidelog_bundle_end": True, "events": len(events)}))
+        return text, Reader(text), events
 
     def hostile(self):
         store = self.told()

@@ -90,8 +90,12 @@ class Schema(cli.Case):
         yield from self.of(told, "difference", "diff", cli.CORRELATION, "c")
         page = told.side / "story.html"
         yield from self.of(told, "bundled", "bundle", cli.CORRELATION, "--out", page)
-        for line in page.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines():
-            yield "bundle", "event", json.loads(line)
+        head, *events, end = map(json.loads, page.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines())
+        yield from (("bundle", "bundle_head", head), *(("bundle", "event", event) for event in events), ("bundle", "bundle_end", end))
+        both = ("--store", page.with_suffix(".jsonl"))
+        yield from self.of(told, "event", "trace", cli.CORRELATION, *both, last="clocks")
+        yield from self.of(told, "finding", "check", cli.CORRELATION, *both, expect=(4,), last="checked")
+        yield from self.of(told, "difference", "diff", cli.CORRELATION, "c", *both)
         for store in (told, self.store_without_events()):
             yield from self.of(store, "stats", "stats")
             yield from self.of(store, "status", "status", expect=(0, 4))
@@ -150,7 +154,7 @@ class Schema(cli.Case):
         return set(re.findall(r"(?m)^  ([a-z]+)  ", listed))
 
     def test_every_line_fits(self):
-        seen, commands = {"time", "header", "side"}, set()
+        seen, commands = {"time", "header", "side", "copy", "clock", "bundle_store"}, set()
         for command, kind, line in self.outputs():
             seen.add(kind)
             commands.add(command)

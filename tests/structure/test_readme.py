@@ -76,8 +76,8 @@ class Readme(unittest.TestCase):
 
     def test_it_passes_no_option_that_there_is_not(self):
         known = {"sidelogd": self.run_in_folder(BUILD / "sync" / "sidelogd", "--help"),
-                 "sidelog": "".join(self.run_in_folder(BUILD / "tools" / "sidelog", command, "--help")
-                                    for command in ("append", "query", "tail"))}
+                 "sidelog": "".join(self.run_in_folder(BUILD / "tools" / "sidelog", *command, "--help")
+                                    for command in ((), ("append",), ("query",), ("tail",)))}
         for line in re.findall(r"(?:\$ |\| )(sidelogd? .*)", (ROOT / "README.md").read_text()):
             program = line.split()[0]
             for option in re.findall(r" (--?[a-z]+[-a-z]*)", line.split("#")[0]):

@@ -1,0 +1,19 @@
+/* What is said of several sources, and of how their clocks differ (skew.h). */
+#ifndef TOOLS_CLOCKS_H
+#define TOOLS_CLOCKS_H
+
+#include "skew.h"
+#include "sources.h"
+
+/* The next event of t->from; `c`: its copies elsewhere. */
+void clocks_learn(tool *t, skew *s, const sl_record *r, const copies *c);
+/* After the last one: sets the sources' shift_us, unless --no-skew. */
+void clocks_settle(tool *t, skew *s);
+
+/* "clock of b is ...; its times are drawn 1.200 s later (~)". Nothing for the first source. Safe. */
+void clocks_words(text *out, const tool *t, const skew *s, size_t source);
+/* A line for each source: how many events, whose they are, its clock. */
+void clocks_draw(tool *t, const skew *s, const uint64_t *counts);
+/* {"clocks": [...]}: the members documented in docs/cli.md. */
+void clocks_json(tool *t, json *j, const skew *s);
+#endif
