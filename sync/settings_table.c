@@ -73,7 +73,7 @@ const setting_row settings_rows[] = {
    .text = "when the broker gives up an open transaction",
    .more = "After a crash of the agent, read_committed consumers of its partitions wait up to this long "
            "and ten seconds more. The cluster's transaction.max.timeout.ms (15 minutes unless changed) "
-           "bounds it."},
+           "bounds it. Where the round trips of a link take most of it the agent asks for up to 16 times as much."},
   {.group = "Transactions", .path = "transactions.queue", .type = TYPE_SIZE,
    .offset = offsetof(settings, queue_bytes), .min = 1 * MIB, .max = 1 * GIB, .preset = "24MiB",
    .flags = SETTING_RESTART, .argument = "SIZE",

@@ -189,6 +189,7 @@ static void do_claim(core *c, core_actions *out) {
   txn_reset(c);
   c->txn.open = true;
   c->txn.claim = true;
+  c->txn.begun_us = c->now_us;
   c->txn.from = c->cursor.seq + 1;
   c->txn.looked_to = c->txn.to = c->cursor.seq;
   do_flush(c, out);
@@ -699,7 +700,10 @@ static void done(core *c, const core_event *e, core_actions *out) {
     if (fault_is_ok(&e->why)) {
       act(c, out, PHASE_READ_MARKER, OP_READ_MARKER);
     } else {
-      if (e->why.scope == SCOPE_AGENT) c->timeout_us = c->config.txn_timeout_us; /* above the broker's limit? */
+      if (e->why.scope == SCOPE_AGENT) { /* above the broker's limit? */
+        c->timeout_refused = c->timeout_refused || c->timeout_us > c->config.txn_timeout_us;
+        c->timeout_us = c->config.txn_timeout_us;
+      }
       setback(c, out, &e->why);
     }
     break;

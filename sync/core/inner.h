@@ -87,6 +87,15 @@ ruling rule_on(const topic *tp, const fault *why);
 /* Full jitter (uniform in [0, min(cap, base * 2^n)]), never below 1 ms. */
 int64_t retry_delay(uint64_t *seed, retry_rule rule, uint32_t failures);
 
+/* --- size and pace (pace.c) --- */
+
+#define TARGET_MIN (16u << 10)
+#define TIMEOUT_FACTOR_MAX 16
+#define ROUND_TRIPS_SHARE 20 /* a transaction may take so many times what its round trips do */
+typedef struct core core;
+void pace_claimed(core *c); /* a claim was committed */
+void pace_learn(core *c);   /* a transaction was */
+
 /* --- the transaction in hand (txn.c) --- */
 
 typedef struct slot { /* one record of the transaction: its verdict and what is still open about it */
@@ -195,6 +204,8 @@ struct core {
   uint64_t target_bytes;
   double bytes_per_s, events_per_s;
   int64_t timeout_us;
+  bool timeout_refused;    /* the cluster takes none that is longer than the configured one */
+  int64_t fixed_us;        /* of a transaction's time: its round trips, whatever it carries; 0: not known */
   int64_t queue_bytes;
   int64_t batch_bytes;
 

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define TARGET_MIN (16u << 10)
-#define TIMEOUT_FACTOR_MAX 16
 #define SCOUT_MAX 4096   /* records looked at for their topics, before any of them is prepared */
 #define EXPIRE_MAX 1000  /* of a lane's events set aside in one transaction */
 #define REFUSED_PROBES 10 /* refused for so many probes' time, at least, before the first is */
@@ -677,28 +675,10 @@ fault_scope txn_blame(core *c, const fault *why) {
   return f->scope;
 }
 
-static void learn_pace(core *c) {
-  txn *t = &c->txn;
-  if (t->produced == 0 || t->begun_us == 0) return;
-  int64_t took = c->now_us - t->begun_us;
-  if (took < 1) took = 1;
-  double rate = (double)t->bytes * 1e6 / (double)took;
-  double events = (double)t->produced * 1e6 / (double)took;
-  c->bytes_per_s = c->bytes_per_s > 0 ? c->bytes_per_s * 0.7 + rate * 0.3 : rate;
-  c->events_per_s = c->events_per_s > 0 ? c->events_per_s * 0.7 + events * 0.3 : events;
-  uint64_t max = (uint64_t)c->config.txn_max_bytes;
-  if (took <= c->timeout_us / 3 && t->cut && t->bytes >= c->target_bytes / 2) {
-    const uint64_t more = c->target_bytes * (took <= c->timeout_us / 12 ? 4 : 2); /* the next one, too, ends in time */
-    c->target_bytes = more < max ? more : max;
-  } else if (took > c->timeout_us / 3 * 2) {
-    c->target_bytes = c->target_bytes / 2 > TARGET_MIN ? c->target_bytes / 2 : TARGET_MIN;
-  }
-  c->timeouts = 0;
-}
-
 void txn_settled(core *c) {
   txn *t = &c->txn;
-  if (t->failed == 0) learn_pace(c);
+  if (t->claim) pace_claimed(c);
+  else if (t->failed == 0) pace_learn(c);
   c->transactions++;
   c->last_commit_us = c->now_us;
   if (t->claim) return;

@@ -219,7 +219,7 @@ static void size_grows_with_the_pace(void **state) {
   ready(r);
   const int64_t timeout = core_txn_timeout_us(r->core);
   const struct { int64_t took; uint64_t times_2; } steps[] = {
-      {timeout / 12, 8}, {timeout / 13, 8}, {timeout / 12 + 10000, 4}, {timeout / 3, 4}, {timeout / 2, 2}, {timeout * 3 / 4, 1}};
+      {timeout / 12 + 10000, 6}, {timeout / 12, 8}, {timeout / 3, 4}, {timeout / 2, 2}, {timeout * 3 / 4, 1}};
   tell_log(r);
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
     core_view before, after;
@@ -231,6 +231,80 @@ static void size_grows_with_the_pace(void **state) {
     core_view_get(r->core, &after);
     assert_int_equal(after.txn_bytes, before.txn_bytes * steps[i].times_2 / 2);
   }
+  rig_free(r);
+}
+
+/* A link with round trips of 2 s: five of them in a transaction, three in a claim. Under a timeout of 15 s transactions
+ * stayed at what they began with, or shrank, since none ended within a third of it. */
+static void round_trips_that_take_seconds(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.txn_timeout_us = 15 * SECOND;
+  append(r, 0, 4000);
+  start(r);
+  tell_log(r);
+  int64_t begun = 0;
+  size_t connected = 0;
+  while (r->book->state.delivered < 4000) {
+    if (r->act.op == OP_DESTROY) {
+      ok(r, OP_DESTROY);
+      wake(r);
+    }
+    if (r->act.op == OP_CONNECT) {
+      to_marker(r);
+      reads(r, r->book->state.marker_bytes);
+      r->now += (connected++ ? 30 : 0) * SECOND;
+      r->now += 6 * SECOND;
+      commit(r);
+      if (begun == 0) begun = r->now;
+    }
+    const size_t n = fill_sized(r, 8000);
+    r->now += 10 * SECOND + (int64_t)n * 8000 * SECOND / 128000;
+    assert_true(10 * SECOND + (int64_t)n * 8000 * SECOND / 128000 < core_txn_timeout_us(r->core)); /* or the broker ends it */
+    all_delivered(r);
+    commit(r);
+  }
+  const int64_t carried = 4000 * (int64_t)8000 * SECOND / (r->now - begun);
+  assert_true(carried > 128000 * 2 / 3); /* with what it takes to learn it and to connect anew */
+  assert_true(connected <= 2);
+  rig_free(r);
+}
+
+/* The same where the cluster takes no longer transactions: they stay small, but do not shrink to nothing. */
+static void round_trips_where_none_may_take_longer(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.txn_timeout_us = 15 * SECOND;
+  append(r, 0, 1000);
+  start(r);
+  tell_log(r);
+  int refused = 0;
+  for (int i = 0; i < 100 && r->book->state.delivered < 1000; i++) {
+    if (r->act.op == OP_DESTROY) {
+      ok(r, OP_DESTROY);
+      wake(r);
+    }
+    if (r->act.op == OP_CONNECT) {
+      ok(r, OP_CONNECT);
+      ok(r, OP_MARKER_TOPIC);
+      if (core_txn_timeout_us(r->core) > 15 * SECOND) {
+        fault why = {.scope = SCOPE_AGENT, .class_ = CLASS_NON_RETRYABLE_VALIDATION, .name = "INVALID_TRANSACTION_TIMEOUT"};
+        bad(r, OP_INIT_TXN, why);
+        refused++;
+        continue;
+      }
+      ok(r, OP_INIT_TXN);
+      reads(r, r->book->state.marker_bytes);
+      r->now += 6 * SECOND;
+      commit(r);
+    }
+    fill_sized(r, 8000);
+    r->now += 12 * SECOND;
+    all_delivered(r);
+    commit(r);
+  }
+  assert_int_equal(refused, 1);
+  assert_int_equal(r->book->state.delivered, 1000); /* of 256 KiB each: 32 transactions */
   rig_free(r);
 }
 
@@ -789,6 +863,8 @@ int main(void) {
       cmocka_unit_test(claim_of_a_copy), cmocka_unit_test(foreign_cluster),
       cmocka_unit_test(intent_left_to_at_least_once), cmocka_unit_test(outage_of_days), cmocka_unit_test(slow_link),
       cmocka_unit_test(size_grows_with_the_pace),
+      cmocka_unit_test(round_trips_that_take_seconds),
+      cmocka_unit_test(round_trips_where_none_may_take_longer),
       cmocka_unit_test(single_event_that_cannot_cross_in_time),
       cmocka_unit_test(oversize_record_in_a_batch), cmocka_unit_test(oversize_record_known_before),
       cmocka_unit_test(mute_topic), cmocka_unit_test(marker_refused), cmocka_unit_test(lane_drains_at_once),

@@ -1,0 +1,47 @@
+/* How large the next transaction is, and how long it may take, by what the last ones took. A transaction takes a fixed
+ * time for its round trips, and the rest for what it carries. */
+#include "core/inner.h"
+
+#define GROWTH_MOST 16   /* what a small transaction took says little of a large one */
+
+void pace_claimed(core *c) {
+  /* Three round trips: registering the marker's partition, the marker, the end. With events it is five: their partitions
+   * and their last batch come before. */
+  c->fixed_us = (c->now_us - c->txn.begun_us) / 3 * 5;
+}
+
+/* Where round trips alone take what a transaction may, it stays small, and the link is idle most of the time (over 128 kB/s
+ * with 2 s there and back it carried 0.19 of what it could). Then it may take longer. */
+static void longer(core *c) {
+  const int64_t most = c->config.txn_timeout_us * TIMEOUT_FACTOR_MAX, wish = c->fixed_us * ROUND_TRIPS_SHARE;
+  const int64_t next = wish < most ? wish : most;
+  if (c->timeout_refused || next < c->timeout_us * 2) return;
+  c->timeout_us = next;
+  c->recreate = true;
+}
+
+void pace_learn(core *c) {
+  const txn *t = &c->txn;
+  if (t->produced == 0 || t->begun_us == 0) return;
+  int64_t took = c->now_us - t->begun_us;
+  if (took < 1) took = 1;
+  const double rate = (double)t->bytes * 1e6 / (double)took;
+  const double events = (double)t->produced * 1e6 / (double)took;
+  c->bytes_per_s = c->bytes_per_s > 0 ? c->bytes_per_s * 0.7 + rate * 0.3 : rate;
+  c->events_per_s = c->events_per_s > 0 ? c->events_per_s * 0.7 + events * 0.3 : events;
+  c->timeouts = 0;
+  if (c->fixed_us > took) c->fixed_us = took;
+  const int64_t carrying = took - c->fixed_us > took / 4 ? took - c->fixed_us : took / 4 + 1;
+  const int64_t good = c->timeout_us / 3;
+  const uint64_t max = (uint64_t)c->config.txn_max_bytes;
+  if (took <= good) {
+    if (!t->cut || t->bytes < c->target_bytes / 2) return;
+    int64_t times = (good - (took - carrying)) / carrying; /* the next one, too, ends in time */
+    times = times < 2 ? 2 : times < GROWTH_MOST ? times : GROWTH_MOST;
+    c->target_bytes = c->target_bytes * (uint64_t)times < max ? c->target_bytes * (uint64_t)times : max;
+  } else if (t->cut && carrying <= took / 2) {
+    longer(c); /* fewer bytes would not be sooner there */
+  } else if (took > good * 2) {
+    c->target_bytes = c->target_bytes / 2 > TARGET_MIN ? c->target_bytes / 2 : TARGET_MIN;
+  }
+}
