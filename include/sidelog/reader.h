@@ -182,10 +182,12 @@ typedef void sl_reader_info_fn(void *arg, const sl_reader_info *info);
 /* Tells of reader `name`, in one call of `fn`. SL_NOTFOUND: there is no such reader. */
 SL_API sl_status sl_reader_info_get(sl_store *store, const char *name, sl_reader_info_fn *fn, void *arg);
 
-/* All readers of the store, by name. `fn` may call other functions of this library. */
+/* All readers of the store, by name. `fn` may call other functions of this library. SL_E_CORRUPT: one of them is damaged; the
+ * others were told. */
 SL_API sl_status sl_readers_each(sl_store *store, sl_reader_info_fn *fn, void *arg);
 
-/* Forgets reader `name`, its place and its dead letters; the audit trail stays. SL_NOTFOUND; SL_E_BUSY: it is open. */
+/* Forgets reader `name`, its place and its dead letters; the audit trail stays. Also one whose state is damaged.
+ * SL_NOTFOUND; SL_E_BUSY: it is open. */
 SL_API sl_status sl_reader_delete(sl_store *store, const char *name);
 
 /* ----------------------------------------------------------- dead letters --- */

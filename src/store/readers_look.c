@@ -116,13 +116,15 @@ sl_status sl_readers_each(sl_store *store, sl_reader_info_fn *fn, void *arg) {
   sl_buf names = {0};
   if (status == SL_OK) status = readers_env(store, false, &env);
   if (status != SL_OK) return status == SL_NOTFOUND ? SL_OK : status;
+  bool damaged = false;
   status = names_of(env, &names);
   for (size_t at = 0; status == SL_OK && at < names.len; at += strlen((char *)names.data + at) + 1) {
     status = sl_reader_info_get(store, (char *)names.data + at, fn, arg);
-    if (status == SL_NOTFOUND) status = SL_OK; /* deleted meanwhile */
+    damaged |= status == SL_E_CORRUPT;
+    if (status == SL_E_CORRUPT || status == SL_NOTFOUND) status = SL_OK; /* of the others; it was deleted meanwhile */
   }
   sl_buf_free(&names);
-  return status;
+  return status == SL_OK && damaged ? SL_E_CORRUPT : status;
 }
 
 /* --------------------------------------------------------------- letters --- */
@@ -339,12 +341,13 @@ sl_status sl_reader_delete(sl_store *store, const char *name) {
   sl_reader_state state;
   int fd = -1;
   sl_status status = find(store, name, &env, &state);
-  if (status == SL_OK) status = readers_lock(store, name, &fd);
+  if (status == SL_OK || status == SL_E_CORRUPT) status = readers_lock(store, name, &fd);
   if (status == SL_OK) status = db_begin_write(env, false, &txn);
   if (status == SL_OK) {
     status = readers_state_get(txn, name, &state);
     if (status == SL_OK) status = empty_of(txn, READERS_OPEN, state.id);
     if (status == SL_OK) status = empty_of(txn, READERS_DEAD, state.id);
+    if (status == SL_E_CORRUPT) status = SL_OK; /* whatever is left belongs to a number that is not used again */
     if (status == SL_OK) status = db_del(txn, READERS_STATES, sl_slice_of(name));
     if (status == SL_OK) status = db_commit(txn);
     else db_abort(txn);

@@ -152,7 +152,7 @@ sl_status repair_bytes(pages *file, const repair_item *item, sl_buf *out) {
   return pages_read(file, item->at, to, item->len) ? SL_OK : sl_fail(SL_E_IO, "it could be read a moment ago");
 }
 
-static void free_pairs(repair_pairs *pairs) {
+void repair_free_pairs(repair_pairs *pairs) {
   for (size_t i = 0; i < pairs->count; i++) sl_buf_free(&pairs->list[i].value);
   free(pairs->list);
 }
@@ -193,7 +193,7 @@ static bool read_index_id(const repair *r, uint8_t id[16]) {
   const sl_buf *value = repair_read_pairs(file, "meta", &meta) == SL_OK ? repair_value(&meta, "store") : NULL;
   const bool found = value && value->len == 16;
   if (found) memcpy(id, value->data, 16);
-  free_pairs(&meta);
+  repair_free_pairs(&meta);
   pages_close(file);
   return found;
 }
@@ -264,10 +264,10 @@ static sl_status decide_delivery(repair *r) {
 void repair_free(repair *r) {
   pages_close(r->log.file);
   pages_close(r->book.file);
-  free_pairs(&r->log.meta);
-  free_pairs(&r->book.meta);
-  free_pairs(&r->book.cursors);
-  free_pairs(&r->book.notes);
+  repair_free_pairs(&r->log.meta);
+  repair_free_pairs(&r->book.meta);
+  repair_free_pairs(&r->book.cursors);
+  repair_free_pairs(&r->book.notes);
   free(r->log.events.list);
   free(r->log.damage.list);
   free(r->book.receipts.list);

@@ -1,5 +1,6 @@
 /* The delivery state of the repaired store. What was sound is copied byte for byte; a settled event whose receipt is
  * lost gets one that says so, because a settled event without a receipt is damage. */
+#include "store/audit.h"
 #include "store/repair_impl.h"
 
 #include "base/clock.h"
@@ -63,6 +64,10 @@ static void copy_notes(settler *s) {
     if (book_recreated_is(name) && book_recreated_check(name, sl_buf_slice(&p->value), &mark) == SL_E_CORRUPT) {
       repair_tell(s->r, SL_REPAIR_DELIVERY, 0, 0, "a note of a topic that was deleted and created again is damaged "
                   "and left out: receipts from before no longer say so");
+      continue;
+    }
+    if (audit_note_check(name, sl_buf_slice(&p->value)) == SL_E_CORRUPT) {
+      repair_tell(s->r, SL_REPAIR_DELIVERY, 0, 0, "a note of the audit trail is damaged and left out");
       continue;
     }
     if (*p->key && strlen(p->key) <= 64 && p->value.len <= 4096)

@@ -345,6 +345,7 @@ sl_status repair_write(repair *r) {
   w.store = NULL;
   /* Opened anew the store has its own id, and the index made under another one is emptied. */
   if (status == SL_OK) status = open_new(r, &w.store, false);
+  if (status == SL_OK) status = repair_write_readers(r, w.store, w.out.last_seq);
   if (status == SL_OK) status = sl_reindex(w.store);
   sl_verify_report found = {0};
   if (status == SL_OK) status = sl_verify(w.store, hear, r, &found);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes codecs and damaged stores: tests/fuzz/run.sh SECONDS [TARGET...]
-#   (record receipt letter progress envelope text pages open)
+#   (record receipt letter progress reader envelope text pages open)
 #
 # Builds with clang, ASan and UBSan in build-fuzz (or $SIDELOG_FUZZ_BUILD), runs each target for SECONDS,
 # beginning with the golden files and the inputs found before (kept in that folder). Ends with 1 when one of
@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${1:?usage: tests/fuzz/run.sh SECONDS [TARGET...]}
 shift
-(($#)) || set -- record receipt letter progress envelope text pages open
+(($#)) || set -- record receipt letter progress reader envelope text pages open
 build=${SIDELOG_FUZZ_BUILD:-$PWD/build-fuzz}
 
 if [[ ! -e $build/build.ninja ]]; then

@@ -4,6 +4,7 @@
 #include "unit.h"
 
 #include "format/progress.h"
+#include "format/reader.h"
 #include "format/receipt.h"
 #include "format/record.h"
 
@@ -230,6 +231,60 @@ static void recreations(void **state) {
   sl_buf_free(&golden);
 }
 
+static void readers(void **state) {
+  (void)state;
+  const sl_reader_state s = {.id = 3, .flags = 5, .max_attempts = 7, .seq = 1000, .born = 900, .expected = 4,
+                             .totals = {.seen = 100, .acked = 80, .dead = 7, .dropped = 2, .missed = 6}, .commits = 44,
+                             .changes = 5, .created_us = INT64_C(1709210096789000), .committed_us = INT64_C(1709210097000000),
+                             .topics = SL_STR("orders.*"), .types = SL_STR("A,B")};
+  sl_reader_entry e = {.seq = 1004, .lane = UINT64_C(0x1122334455667788), .next_us = 99, .attempts = 2, .replays = 1};
+  sl_buf made = {0}, golden = {0};
+  sl_reader_state s_back;
+  sl_reader_entry e_back;
+  assert_ok(sl_reader_state_encode(&s, &made));
+  hold("reader-state", &made, &golden);
+  assert_ok(sl_reader_state_decode(sl_buf_slice(&golden), &s_back));
+  assert_int_equal(s_back.totals.missed, 6);
+  assert_int_equal(s_back.expected, 4);
+  assert_slice(s_back.types, "A,B");
+  sl_buf_reset(&made);
+  sl_buf_reset(&golden);
+  assert_ok(sl_reader_entry_encode(&e, &made));
+  hold("reader-entry-waiting", &made, &golden);
+  assert_ok(sl_reader_entry_decode(sl_buf_slice(&golden), &e_back));
+  assert_false(e_back.has_letter);
+  e.has_letter = true;
+  e.letter = (sl_letter){.seq = 1004, .first_failure_us = 5, .last_failure_us = 7, .attempts = 4, .error_class = SL_STR("RETRYABLE"),
+                         .error_code = SL_STR("BUSY"), .error_text = SL_STR("it broke"), .topic = SL_STR("orders.v1")};
+  sl_buf_reset(&made);
+  sl_buf_reset(&golden);
+  assert_ok(sl_reader_entry_encode(&e, &made));
+  hold("reader-entry-failed", &made, &golden);
+  assert_ok(sl_reader_entry_decode(sl_buf_slice(&golden), &e_back));
+  assert_int_equal(e_back.lane, e.lane);
+  assert_int_equal(e_back.replays, 1);
+  assert_slice(e_back.letter.error_code, "BUSY");
+  sl_buf_free(&made);
+  sl_buf_free(&golden);
+}
+
+static void drops(void **state) {
+  (void)state;
+  const sl_drop_note n = {.number = 12, .seq = 1004, .dropped_us = INT64_C(1709210096789000),
+                          .texts = {SL_STR("billing"), SL_STR("id 1"), SL_STR("orders.v1"), SL_STR("T"), SL_STR("C"), SL_STR(""),
+                                    SL_STR("me"), SL_STR("test data")}};
+  sl_buf made = {0}, golden = {0};
+  sl_drop_note back;
+  assert_ok(sl_drop_note_encode(&n, &made));
+  hold("drop", &made, &golden);
+  assert_ok(sl_drop_note_decode(sl_buf_slice(&golden), &back));
+  assert_int_equal(back.number, 12);
+  assert_slice(back.texts[DROP_READER], "billing");
+  assert_slice(back.texts[DROP_WHY], "test data");
+  sl_buf_free(&made);
+  sl_buf_free(&golden);
+}
+
 static void progress_one(const char *name, const sl_progress *progress) {
   static sl_lane lanes[SL_LANES_MAX];
   sl_buf made = {0}, golden = {0};
@@ -268,6 +323,8 @@ int main(void) {
     cmocka_unit_test(receipts),
     cmocka_unit_test(letters),
     cmocka_unit_test(recreations),
+    cmocka_unit_test(readers),
+    cmocka_unit_test(drops),
     cmocka_unit_test(progress)};
   return cmocka_run_group_tests_name("golden files", tests, NULL, NULL);
 }

@@ -533,6 +533,105 @@ static void test_a_commit_that_happened_after_all_counts_once(void **state) {
   assert_law(k, "r", 3, 0, 0, 0, 0);
 }
 
+/* ------------------------------------------------------------------- damage --- */
+
+static void hear(void *arg, sl_repair_kind kind, uint64_t first, uint64_t last, const char *text) {
+  (void)kind, (void)first, (void)last;
+  strncat(arg, text, 2000);
+}
+
+/* Into a new store, which is the kit's then. */
+static void repair(kit *k, char said[4096]) {
+  char target[4400];
+  snprintf(target, sizeof target, "%s/repaired", k->dir);
+  sl_close(k->store);
+  k->store = NULL;
+  said[0] = '\0';
+  assert_ok(sl_repair(k->path, target, NULL, hear, said, NULL));
+  assert_ok(sl_open(target, &(sl_options){.flags = SL_OPEN_EXISTING}, &k->store));
+}
+
+static void make_some_of_each(kit *k) {
+  for (int i = 0; i < 5; i++) kit_append(k, i < 4 ? "t" : "u", "v");
+  const sl_event keyed = {.topic = SL_STR("t"), .key = SL_STR("k")};
+  assert_ok(sl_append(k->store, &keyed, NULL)); /* 6 */
+  sl_reader *r = reader_of(k, "r", (sl_reader_options){LATER, .topics = SL_STR("t,u,needle")});
+  assert_next(r, 1);
+  assert_ok(sl_reader_ack(r, 1));
+  for (uint64_t seq = 2; seq <= 3; seq++) {
+    assert_next(r, seq);
+    fail_at(r, seq, "E", SL_READER_FINAL);
+  }
+  assert_next(r, 4);
+  fail_at(r, 4, "E", 0);
+  sl_reader_close(r);
+  assert_ok(sl_reader_drop(k->store, "r", 3, SL_STR("me"), SL_STR("why")));
+}
+
+static void test_repair_takes_readers_over(void **state) {
+  kit *k = *state;
+  char said[4096];
+  drops d = {0};
+  make_some_of_each(k);
+  repair(k, said);
+  assert_law(k, "r", 1, 1, 1, 0, 1);
+  assert_ok(sl_drops_each(k->store, "r", take_drop, &d));
+  assert_int_equal(d.count, 1);
+  assert_ok(sl_reader_replay(k->store, "r", 2, NULL));
+  sl_reader *r = reader_of(k, "r", (sl_reader_options){LATER});
+  assert_next(r, 2);
+  assert_next(r, 5);
+  assert_next(r, 6);
+  assert_next(r, 0); /* 4 waits */
+  sl_reader_close(r);
+}
+
+static void test_a_damaged_reader_begins_anew(void **state) {
+  kit *k = *state;
+  char said[4096];
+  make_some_of_each(k);
+  sl_close(k->store);
+  FILE *f = fopen(kit_file(k, "readers/data.mdb"), "r+b");
+  static char bytes[1 << 20];
+  const size_t len = fread(bytes, 1, sizeof bytes, f);
+  for (size_t at = 0; at + 6 <= len; at++)
+    if (memcmp(bytes + at, "needle", 6) == 0) {
+      fseek(f, (long)at, SEEK_SET);
+      fputc('x', f);
+    }
+  fclose(f);
+  kit_open(k);
+  sl_verify_report report;
+  assert_ok(sl_verify(k->store, NULL, NULL, &report));
+  assert_int_equal(report.problems, 1);
+  sl_reader *r;
+  assert_fails(sl_reader_open(k->store, "r", NULL, &r), SL_E_CORRUPT, "reader r");
+  assert_ok(sl_trim(k->store, NULL, NULL)); /* it is in nobody's way */
+  repair(k, said);
+  assert_non_null(strstr(said, "begins anew"));
+  r = reader_of(k, "r", (sl_reader_options){0});
+  assert_next(r, 1);
+  sl_reader_close(r);
+}
+
+static void test_a_damaged_reader_can_be_forgotten(void **state) {
+  kit *k = *state;
+  kit_append(k, "t", "v");
+  sl_reader_close(reader_of(k, "r", (sl_reader_options){0}));
+  db_env *env;
+  db_txn *txn;
+  assert_ok(readers_env(k->store, false, &env));
+  assert_ok(db_begin_write(env, false, &txn));
+  assert_ok(db_put(txn, READERS_STATES, SL_STR("r"), SL_STR("nonsense")));
+  assert_ok(db_commit(txn));
+  assert_int_equal(sl_readers_each(k->store, NULL, NULL), SL_E_INVALID);
+  assert_fails(sl_reader_letters(k->store, "r", 0, take_letter, NULL), SL_E_CORRUPT, "reader r");
+  assert_ok(sl_reader_delete(k->store, "r"));
+  sl_reader *r = reader_of(k, "r", (sl_reader_options){0});
+  assert_next(r, 1);
+  sl_reader_close(r);
+}
+
 /* ------------------------------------------------------------------ threads --- */
 
 enum { WORKERS = 4, EVENTS = 2000, KEYS = 7 };
@@ -650,6 +749,9 @@ int main(void) {
       WITH_STORE(test_suspects_are_handed_out_alone),
       WITH_STORE(test_an_event_that_cannot_be_read_blocks_nothing),
       WITH_STORE(test_a_commit_that_happened_after_all_counts_once),
+      WITH_STORE(test_repair_takes_readers_over),
+      WITH_STORE(test_a_damaged_reader_begins_anew),
+      WITH_STORE(test_a_damaged_reader_can_be_forgotten),
       WITH_STORE(test_threads_share_a_reader_key_by_key),
       WITH_STORE(test_a_batch_of_one_key_is_in_hand_together),
       WITH_STORE(test_a_copy_for_kafka_is_not_handed_out),
