@@ -645,21 +645,21 @@ typedef struct work {
 static void *work_on(void *arg) {
   work *w = arg;
   const sl_reader_event *e;
-  for (;;) {
-    const sl_status status = sl_reader_next(w->reader, 2000, &e);
+  for (bool all = false; !all;) {
+    const sl_status status = sl_reader_next(w->reader, 100, &e);
     pthread_mutex_lock(&w->lock);
-    const bool all = w->done == EVENTS;
     if (status == SL_OK) {
       const size_t key = (size_t)(((const char *)e->record->key.data)[0] - 'a');
       w->disordered |= e->record->seq <= w->last[key];
       w->last[key] = e->record->seq;
       w->done++;
     }
+    all = w->done == EVENTS;
     pthread_mutex_unlock(&w->lock);
-    if (status != SL_OK) return all ? NULL : arg;
-    if (sl_reader_ack(w->reader, e->record->seq) != SL_OK) return arg;
-    if (w->done == EVENTS) return NULL;
+    if (status != SL_OK && status != SL_TIMEOUT) return arg;
+    if (status == SL_OK && sl_reader_ack(w->reader, e->record->seq) != SL_OK) return arg;
   }
+  return NULL;
 }
 
 static void test_threads_share_a_reader_key_by_key(void **state) {
