@@ -162,11 +162,10 @@ void page_add(page *p, const sl_record *r, const sl_record *shown) {
   text place = {0}, note = {0}, anchor = {0};
   tool *t = p->tool;
   p->count++;
-  p->counts[t->from]++;
   if (many(t)) {
     p->skew = p->skew ? p->skew : skew_new(t->source_count);
     copies_find(t, t->from, r, &p->copies);
-    clocks_learn(t, p->skew, r, &p->copies);
+    clocks_learn(t, p->skew, r, &p->copies, p->tallies);
   }
   if ((unsigned)r->state < SL_STATE_COUNT)
     p->states[r->state]++;
@@ -309,13 +308,9 @@ static void add_row(page *p, text *out, size_t i, const trace_shape *shape) {
 static void add_stores(page *p, text *out) {
   text words = {0};
   for (size_t i = 0; i < p->tool->source_count && p->skew; i++) {
-    const source *s = &p->tool->sources[i];
     text_clear(&words);
-    text_counted(&words, p->counts[i], "event", "events");
-    text_puts(&words, s->bundle ? ", of a bundle" : "");
-    text_puts(&words, i ? "; " : "");
-    clocks_words(&words, p->tool, p->skew, i);
-    text_printf(out, "<p class=note><b>%s</b>: ", s->name);
+    source_words(&words, p->tool, p->skew, i, p->tallies);
+    text_printf(out, "<p class=note><b>%s</b>: ", p->tool->sources[i].name);
     add_html(out, (sl_slice){text_str(&words), words.len}, false);
     text_puts(out, "</p>\n");
   }

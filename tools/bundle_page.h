@@ -25,7 +25,7 @@ typedef struct page {
   /* Of several sources. */
   skew *skew;
   copies copies;
-  uint64_t counts[SOURCES_MOST];
+  tally tallies[SOURCES_MOST];
 } page;
 
 /* Zeroed but for `tool` and `redacted`, a page is empty. `r` is the event as stored, `shown` as it is to be seen. */

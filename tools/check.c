@@ -74,7 +74,7 @@ static char *error_of(const sl_record *r) {
 static void take_copies(tool *t, story *s, const sl_record *r, check_event *e) {
   text same = {0}, other = {0};
   copies_find(t, t->from, r, &s->copies);
-  clocks_learn(t, s->skew, r, &s->copies);
+  clocks_learn(t, s->skew, r, &s->copies, NULL);
   for (size_t i = 0; i < s->copies.count; i++) {
     const copy *c = &s->copies.items[i];
     if (c->differs) {

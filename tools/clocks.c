@@ -3,10 +3,23 @@
 #include "hops.h"
 #include "when.h"
 
-void clocks_learn(tool *t, skew *s, const sl_record *r, const copies *c) {
+void clocks_learn(tool *t, skew *s, const sl_record *r, const copies *c, tally *tallies) {
+  bool shared = false;
   /* Of an event in two stores nobody knows whose time it has: told of both, it is left out. */
-  for (size_t i = 0; i < c->count; i++)
+  for (size_t i = 0; i < c->count; i++) {
     skew_learn(s, c->items[i].source, r->event_id, r->causation_id, record_time(r));
+    if (c->items[i].differs) /* it comes by itself */
+      continue;
+    shared = true;
+    if (tallies) {
+      tallies[c->items[i].source].events++;
+      tallies[c->items[i].source].shared++;
+    }
+  }
+  if (tallies) {
+    tallies[t->from].events++;
+    tallies[t->from].shared += shared;
+  }
   skew_learn(s, t->from, r->event_id, r->causation_id, record_time(r));
 }
 
@@ -29,22 +42,35 @@ void clocks_words(text *out, const tool *t, const skew *s, size_t at) {
   text_puts(out, one->shift_us < 0 ? " later (~)" : " earlier (~)");
 }
 
-void clocks_draw(tool *t, const skew *s, const uint64_t *counts) {
+void source_words(text *out, const tool *t, const skew *s, size_t at, const tally *tallies) {
+  const tally *n = &tallies[at];
+  text_counted(out, n->events, "event", "events");
+  if (n->shared) {
+    text_puts(out, n->events == 1 ? ", " : n->shared == n->events ? ", all " : ", ");
+    if (n->shared < n->events) {
+      text_count(out, n->shared);
+      text_puts(out, " of them ");
+    }
+    text_puts(out, "in another store, too");
+  }
+  text_puts(out, t->sources[at].bundle ? "; of a bundle" : "");
+  if (t->sources[at].made_us) {
+    char when[WHEN_MAX];
+    when_local(t->sources[at].made_us, when, false);
+    text_printf(out, " made %s", when);
+  }
+  text_puts(out, at ? "; " : "");
+  clocks_words(out, t, s, at);
+}
+
+void clocks_draw(tool *t, const skew *s, const tally *tallies) {
   output *o = &t->out;
   int widest = 0;
   for (size_t i = 0; i < t->source_count; i++)
     widest = text_width(t->sources[i].name) > widest ? text_width(t->sources[i].name) : widest;
   for (size_t i = 0; i < t->source_count; i++) {
     text words = {0};
-    text_counted(&words, counts[i], "event", "events");
-    text_puts(&words, t->sources[i].bundle ? ", of a bundle" : "");
-    if (t->sources[i].made_us) {
-      char when[WHEN_MAX];
-      when_local(t->sources[i].made_us, when, false);
-      text_printf(&words, " made %s", when);
-    }
-    text_puts(&words, i ? "; " : "");
-    clocks_words(&words, t, s, i);
+    source_words(&words, t, s, i, tallies);
     out_puts(o, "  ");
     out_cell(o, STYLE_CYAN, t->sources[i].name, widest + 2, false);
     out_wrapped(o, text_str(&words), widest + 4, true);

@@ -37,7 +37,7 @@ static void add(void *side_, const sl_record *r) {
   side *s = side_;
   if (s->skew) {
     copies_find(s->tool, s->tool->from, r, &s->copies);
-    clocks_learn(s->tool, s->skew, r, &s->copies);
+    clocks_learn(s->tool, s->skew, r, &s->copies, NULL);
   }
   if (r->state == SL_DUPLICATE || r->duplicate_of)
     return;

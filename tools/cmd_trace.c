@@ -18,7 +18,7 @@ typedef struct trace {
   sl_stats *stats;                /* of each source, for places in line */
   skew *skew;                     /* of several */
   copies copies;
-  uint64_t *counts;               /* events of each source */
+  tally tallies[SOURCES_MOST];
   char **topics;                  /* distinct */
   size_t topic_count, topic_cap;
   bool walked;                    /* events of any correlation, by their causes */
@@ -66,9 +66,8 @@ static void add_event(void *arg, const sl_record *r) {
   if (several) {
     copies_find(tr->tool, from, r, &tr->copies);
     copies_words(&note, tr->tool, &tr->copies);
-    clocks_learn(tr->tool, tr->skew, r, &tr->copies);
+    clocks_learn(tr->tool, tr->skew, r, &tr->copies, tr->tallies);
   }
-  tr->counts[from]++;
   if (tr->count == tr->cap) {
     tr->cap = tr->cap ? tr->cap * 2 : 64;
     tr->nodes = tool_grow(tr->nodes, tr->cap * sizeof *tr->nodes);
@@ -119,7 +118,6 @@ static void trace_free(trace *tr) {
   skew_free(tr->skew);
   copies_free(&tr->copies);
   free(tr->stats);
-  free(tr->counts);
   free(tr->nodes);
   free(tr->rows);
 }
@@ -221,7 +219,7 @@ static void draw_head(trace *tr, const char *title, const char *id, const trace_
   out_puts(o, "\n");
   text_free(&words);
   if (many(tr->tool))
-    clocks_draw(tr->tool, tr->skew, tr->counts);
+    clocks_draw(tr->tool, tr->skew, tr->tallies);
   out_puts(o, "\n");
 }
 
@@ -310,7 +308,7 @@ static void put_line_of(void *lines_, const sl_record *r) {
   if (!l->skew)
     return;
   copies_find(t, t->from, r, &l->lister.copies);
-  clocks_learn(t, l->skew, r, &l->lister.copies);
+  clocks_learn(t, l->skew, r, &l->lister.copies, NULL);
 }
 
 static int show_lines(tool *t, bring_fn *bring, void *arg, uint64_t *found) {
@@ -334,8 +332,6 @@ static int show(tool *t, const char *title, const char *id, bring_fn *bring, voi
   } else {
     trace tr = {.tool = t, .walked = bring == bring_seqs};
     tr.stats = tool_alloc(t->source_count * sizeof *tr.stats);
-    tr.counts = tool_alloc(t->source_count * sizeof *tr.counts);
-    memset(tr.counts, 0, t->source_count * sizeof *tr.counts);
     tr.skew = many(t) ? skew_new(t->source_count) : NULL;
     for (size_t i = 0; i < t->source_count; i++)
       if (source_stats(t, i, &tr.stats[i], NULL) != SL_OK)

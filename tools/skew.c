@@ -22,6 +22,8 @@ struct skew {
   size_t *slots, mask; /* by id: the place of an event + 1 */
   /* [i][j]: the clock of j is ahead of that of i by at most so much. */
   int64_t most[SKEW_MOST][SKEW_MOST];
+  /* The same if no time was cut: what is drawn agrees with this where it can. */
+  int64_t drawn[SKEW_MOST][SKEW_MOST];
   uint64_t causes[SKEW_MOST][SKEW_MOST];
   bool contradicts[SKEW_MOST];
   /* What two said of each other that cannot both be: kept for the words. */
@@ -48,7 +50,7 @@ skew *skew_new(size_t sources) {
   for (size_t i = 0; i < SKEW_MOST; i++) {
     s->clocks[i].than = SKEW_NONE;
     for (size_t j = 0; j < SKEW_MOST; j++)
-      s->most[i][j] = s->said[i][j] = UNBOUNDED;
+      s->most[i][j] = s->said[i][j] = s->drawn[i][j] = UNBOUNDED;
   }
   return s;
 }
@@ -135,6 +137,8 @@ static void gather_bounds(skew *s) {
     int64_t most = effect->us + time_precision(effect->us) - 1 - cause->us;
     if (most < s->most[i][j])
       s->most[i][j] = most;
+    if (effect->us - cause->us < s->drawn[i][j])
+      s->drawn[i][j] = effect->us - cause->us;
     s->causes[i][j]++;
   }
 }
@@ -153,13 +157,13 @@ static void drop_contradictions(skew *s) {
     }
 }
 
-static void add_up(skew *s) {
-  for (size_t k = 0; k < s->count; k++)
-    for (size_t i = 0; i < s->count; i++)
-      for (size_t j = 0; j < s->count; j++) {
-        int64_t a = s->most[i][k], b = s->most[k][j];
-        if (a != UNBOUNDED && b != UNBOUNDED && a + b < s->most[i][j])
-          s->most[i][j] = a + b;
+static void add_up(size_t count, int64_t most[SKEW_MOST][SKEW_MOST]) {
+  for (size_t k = 0; k < count; k++)
+    for (size_t i = 0; i < count; i++)
+      for (size_t j = 0; j < count; j++) {
+        int64_t a = most[i][k], b = most[k][j];
+        if (a != UNBOUNDED && b != UNBOUNDED && a + b < most[i][j])
+          most[i][j] = a + b;
       }
 }
 
@@ -182,22 +186,47 @@ static bool joined(const skew *s, size_t i, size_t j) {
   return s->most[i][j] != UNBOUNDED || s->most[j][i] != UNBOUNDED;
 }
 
-/* With those before it placed, the room that is left for it; never empty, for the bounds are added up. As near to "the
- * clocks agree" as it can be, but in the middle where both sides are known and they do not. */
-static int64_t place(const skew *s, size_t at) {
-  int64_t least = INT64_MIN, most = INT64_MAX;
+/* With those before it placed, the room that is left for it; never empty, for the bounds are added up. */
+static void room_for(const skew *s, int64_t most[SKEW_MOST][SKEW_MOST], size_t at, int64_t *least_us, int64_t *most_us) {
+  *least_us = INT64_MIN;
+  *most_us = INT64_MAX;
   for (size_t i = 0; i < at; i++) {
     int64_t there = s->clocks[i].shift_us;
-    if (s->most[i][at] != UNBOUNDED && there + s->most[i][at] < most)
-      most = there + s->most[i][at];
-    if (s->most[at][i] != UNBOUNDED && there - s->most[at][i] > least)
-      least = there - s->most[at][i];
+    if (most[i][at] != UNBOUNDED && there + most[i][at] < *most_us)
+      *most_us = there + most[i][at];
+    if (most[at][i] != UNBOUNDED && there - most[at][i] > *least_us)
+      *least_us = there - most[at][i];
   }
+}
+
+/* As near to "the clocks agree" as it can be, but in the middle where both sides are known and they do not. */
+static int64_t place(skew *s, size_t at) {
+  int64_t least, most, drawn_least, drawn_most;
+  room_for(s, s->most, at, &least, &most);
   if (least <= 0 && most >= 0)
     return 0;
+  room_for(s, s->drawn, at, &drawn_least, &drawn_most);
+  if (drawn_least <= drawn_most) {
+    least = drawn_least;
+    most = drawn_most;
+  }
   if (least == INT64_MIN)
     return most;
   return most == INT64_MAX ? least : least + (most - least) / 2;
+}
+
+/* Cut times may leave no room for each other; of what is contradicted nothing is drawn. */
+static void keep_drawable(skew *s) {
+  bool fine = true;
+  for (size_t i = 0; i < s->count; i++)
+    for (size_t j = 0; j < s->count; j++)
+      if (s->most[i][j] == UNBOUNDED)
+        s->drawn[i][j] = UNBOUNDED;
+  add_up(s->count, s->drawn);
+  for (size_t i = 0; i < s->count; i++)
+    fine = fine && s->drawn[i][i] >= 0;
+  if (!fine)
+    memcpy(s->drawn, s->most, sizeof s->drawn);
 }
 
 void skew_solve(skew *s) {
@@ -206,9 +235,10 @@ void skew_solve(skew *s) {
   gather_bounds(s);
   drop_contradictions(s);
   memcpy(direct, s->most, sizeof direct);
-  add_up(s);
+  add_up(s->count, s->most);
   drop_ways_around(s, direct);
-  add_up(s);
+  add_up(s->count, s->most);
+  keep_drawable(s);
   for (size_t at = 1; at < s->count; at++) {
     skew_clock *c = &s->clocks[at];
     c->shift_us = place(s, at);

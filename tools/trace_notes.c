@@ -1,5 +1,6 @@
 #include "trace_notes.h"
 
+#include "skew.h"
 #include "sources.h"
 
 #include <inttypes.h>
@@ -26,11 +27,17 @@ static char *cause_note(tool *t, sl_slice cause) {
   return words.data;
 }
 
+/* Of two clocks: too little to tell, since the time may have been cut. */
+static bool may_be_cut(const tool *t, const trace_node *n, const trace_node *cause) {
+  return n->source != cause->source &&
+         cause->at_us - n->at_us < time_precision(n->at_us + t->sources[n->source].shift_us);
+}
+
 /* Takes `words`. */
 static void add_note(trace_row *row, char *words) {
   text both = {0};
   if (row->note) {
-    text_printf(&both, "%s, %s", words, row->note);
+    text_printf(&both, "%s, %s", row->note, words);
     free(row->note);
     free(words);
     words = both.data;
@@ -47,7 +54,7 @@ void trace_notes(tool *t, const trace_node *nodes, trace_row *rows, size_t count
       add_note(&rows[i], tool_copy("its causes form a circle", 24));
     else if (n->origin == TRACE_ELSEWHERE && looked++ < MOST_LOOKUPS)
       add_note(&rows[i], cause_note(t, n->causation_id));
-    else if (n->parent != TRACE_NONE && n->at_us < nodes[n->parent].at_us) {
+    else if (n->parent != TRACE_NONE && n->at_us < nodes[n->parent].at_us && !may_be_cut(t, n, &nodes[n->parent])) {
       text words = {0};
       text_span(&words, nodes[n->parent].at_us - n->at_us);
       text_puts(&words, " before its cause: clocks differ");

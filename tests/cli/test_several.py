@@ -50,11 +50,14 @@ class Case(cli.Case):
     def hosts(self, behind=1.75):
         """The story of cli.STORY on two hosts, the server's clock so far behind."""
         lines = {"laptop": [], "server": []}
-        for n, cause, at, topic, kind, source in STORY:
-            host = HOST_OF[source]
-            lines[host].append(line(cli.event_id(n), cli.CORRELATION if cause is None else cli.event_id(cause), 30 + at - (behind if host == "server" else 0),
-                                    cli.CORRELATION, source, event_type=kind, topic=cli.BRIDGE + topic))
+        for (*_, source), told in zip(STORY, self.told_lines(behind)):
+            lines[HOST_OF[source]].append(told)
         return [self.one(name, lines[name], FATES[name]) for name in ("laptop", "server")]
+
+    @staticmethod
+    def told_lines(behind=1.75):
+        return [line(cli.event_id(n), cli.CORRELATION if cause is None else cli.event_id(cause), 30 + at - (behind if HOST_OF[source] == "server" else 0),
+                     cli.CORRELATION, source, event_type=kind, topic=cli.BRIDGE + topic) for n, cause, at, topic, kind, source in STORY]
 
     def ask(self, sources, *args, expect=(0,), stdin=None, columns=None, **env):
         argv = [rig.sidelog(), *(f"--store={getattr(s, 'path', s)}" for s in sources), *map(str, args)]
@@ -149,7 +152,7 @@ class Story(Case):
         self.assertRegex(text, r"clock of c is at most 1\.50\d s ahead of a \(from 1 cause, one way only\)")
         self.assertNotIn("~", text)
         early = self.one("d", [line("5", "1", 0.25)])
-        self.assertIn("at least 0.749 s behind a (from 1 cause, one way only); its times are drawn 749 ms later (~)",
+        self.assertIn("at least 0.749 s behind a (from 1 cause, one way only); its times are drawn 750 ms later (~)",
                       self.ask([a, early], "trace", "story").text)
 
     def test_clocks_that_contradict_themselves(self):
@@ -288,7 +291,7 @@ class Bundles(Case):
             with self.subTest(args):
                 live = self.ask([a, f"server={b.path}"], *args, expect=(0, 4))
                 text = self.ask([a, f"server={bundle}"], *args, expect=(live.returncode,)).text
-                self.assertEqual(cli.steady(re.sub(r", of a bundle made [-\d]+ [:.\d]+", "", text)), cli.steady(live.text))
+                self.assertEqual(cli.steady(re.sub(r"; of a bundle made [-\d]+ [:.\d]+", "", text)), cli.steady(live.text))
 
     def test_a_bundle_of_several(self):
         a, b = self.hosts()
@@ -339,6 +342,29 @@ class Bundles(Case):
         for args, words in ((("tail",), "is a bundle, and tail needs a store"), (("status",), "needs a store"), (("stats",), "not of a bundle"),
                             (("trim", "--max-events", 1), "needs a store")):
             self.assertIn(words, self.ask([bundle], *args, expect=(2,)).err)
+
+
+class Documents(Case):
+    def blocks(self):
+        """Of docs/forensics.md: command and output, where several stores are looked at."""
+        text = (rig.ROOT / "docs" / "forensics.md").read_text(encoding="utf-8")
+        return [(m[1], m[2]) for m in re.finditer(r"(?m)^```\n\$ (sidelog [^\n]*--store[^\n]*)\n((?:(?!```).*\n)*)```$", text)]
+
+    def test_the_answers_in_the_documents_are_these(self):
+        self.hosts()
+        relay = self.one("relay", [self.told_lines()[4]], "sent 1 77\n")
+        self.bundle(f"relay={relay.path}", cli.CORRELATION, "relay")
+        blocks = self.blocks()
+        self.assertEqual(len(blocks), 2)
+        for command, output in blocks:
+            with self.subTest(command):
+                done = subprocess.run(["bash", "-c", command.replace("sidelog", rig.sidelog(), 1)], cwd=self.side(), capture_output=True, check=False,
+                                      env=cli.environment(118))
+                if os.environ.get("SIDELOG_GOLDEN") == "write":
+                    path = rig.ROOT / "docs" / "forensics.md"
+                    path.write_text(path.read_text(encoding="utf-8").replace(f"$ {command}\n{output}```", f"$ {command}\n{done.stdout.decode()}```"), encoding="utf-8")
+                else:
+                    self.assertEqual(cli.steady(done.stdout.decode()), cli.steady(output))
 
 
 class Damage(Case):

@@ -124,6 +124,27 @@ static void both_ways(void **state) {
   skew_free(s);
 }
 
+/* What is said allows for times that were cut; what is drawn has no effect before its cause where that can be. */
+static void times_that_may_be_cut(void **state) {
+  (void)state;
+  skew *s = skew_new(2);
+  learn(s, 0, 1, -1, BEGIN + 1000);
+  learn(s, 1, 2, 1, BEGIN + 1000 - SECOND + 500000);
+  learn(s, 1, 3, 1, BEGIN + 1000 - 130000);
+  skew_solve(s);
+  check_words(s, 1, "clock of b is at least 0.499 s behind a (from 2 causes, one way only)");
+  assert_int_equal(skew_clock_of(s, 1)->shift_us, -500000);
+  skew_free(s);
+
+  s = skew_new(2);
+  learn(s, 0, 1, -1, BEGIN + 500001);
+  learn(s, 1, 2, 1, BEGIN); /* the same second */
+  learn(s, 0, 3, 2, BEGIN + 600001);
+  skew_solve(s);
+  assert_false(skew_moves(s));
+  skew_free(s);
+}
+
 static void what_may_agree_is_left_alone(void **state) {
   (void)state;
   skew *s = skew_new(2);
@@ -233,6 +254,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_truth_lies_in_what_is_said),
       cmocka_unit_test(both_ways),
+      cmocka_unit_test(times_that_may_be_cut),
       cmocka_unit_test(what_may_agree_is_left_alone),
       cmocka_unit_test(one_way_moves_no_more_than_is_needed),
       cmocka_unit_test(by_way_of_a_third),
