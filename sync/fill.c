@@ -57,12 +57,20 @@ static size_t decimal(uint64_t value, char out[24]) {
   return len;
 }
 
-static fault produce(agent *a, const sl_record *r, uint64_t tag) {
+static const fault no_memory = {.scope = SCOPE_AGENT, .name = "NO_MEMORY", .text = "no memory for a record's copy"};
+
+typedef struct outgoing { /* a record as it is sent, and what it points to */
+  kafka_record record;
   char topic[256], seq[24], origin[24], dedup[520];
+} outgoing;
+
+/* False: no memory. Valid until the next one. */
+static bool shape(agent *a, const sl_record *r, outgoing *o) {
+  char *const topic = o->topic, *const seq = o->seq, *const origin = o->origin, *const dedup = o->dedup;
   const sl_slice id = r->event_id;
   size_t n = r->header_count;
   sl_header *headers = room_for_headers(&a->fill, n + OUR_HEADERS);
-  if (!headers) return (fault){.scope = SCOPE_AGENT, .name = "NO_MEMORY", .text = "no memory for a record's headers"};
+  if (!headers) return false;
   memcpy(topic, r->topic.data, r->topic.len);
   topic[r->topic.len] = '\0';
   if (n > 0) memcpy(headers, r->headers, n * sizeof *headers);
@@ -81,10 +89,22 @@ static fault produce(agent *a, const sl_record *r, uint64_t tag) {
     if (ours[i].value.len > 0 && !has_header(r, ours[i].name)) headers[n++] = ours[i];
   /* An append dated in the future (a clock set to 2038) must not make the broker refuse the record. */
   int64_t at = r->appended_at_us <= a->fill.wall_us && r->appended_at_us > 0 ? r->appended_at_us / 1000 : 0;
-  kafka_record record = {.topic = topic, .partition = -1, .key = r->key,
-                         .value = r->value.data ? r->value : SL_BYTES("", 0),
-                         .headers = headers, .header_count = n, .timestamp_ms = at};
-  return kafka_produce(a->kafka, &record, tag);
+  o->record = (kafka_record){.topic = topic, .partition = -1, .key = r->key,
+                             .value = r->value.data ? r->value : SL_BYTES("", 0),
+                             .headers = headers, .header_count = n, .timestamp_ms = at};
+  return true;
+}
+
+static fault produce(agent *a, const sl_record *r, uint64_t tag) {
+  outgoing o;
+  if (!shape(a, r, &o)) return no_memory;
+  return kafka_produce(a->kafka, &o.record, tag);
+}
+
+static void weigh(agent *a, const sl_record *r, core_record *record) {
+  outgoing o;
+  record->weighed = true;
+  if (shape(a, r, &o)) kafka_weigh(a->kafka, &o.record, &record->size, &record->least);
 }
 
 size_t fill_record_size(const sl_record *r) {
@@ -129,14 +149,20 @@ static taken take(agent *a, const sl_record *r) {
         core_offer_dropped(a->core, r->seq, r->topic, r->error_class, r->error_text, r->settled_at_us);
     return dropped == OFFER_STOP ? ENDED : TAKEN;
   }
-  size_t size = fill_record_size(r);
+  const size_t size = fill_record_size(r);
   uint64_t instead = r->duplicate_of;
   if (r->replay_of && a->fill.replay_count == REPLAYS_MOST) return ENDED; /* the next transaction looks afresh */
   if (r->replay_of && !replay_wanted(a, r->replay_of, &instead)) return ENDED;
-  const core_record record = {.seq = r->seq, .topic = r->topic, .duplicate_of = instead, .size = size,
-                              .appended_us = r->appended_at_us};
-  switch (core_offer(a->core, &record, a->fill.now_us, &tag)) {
+  core_record record = {.seq = r->seq, .topic = r->topic, .duplicate_of = instead, .size = size,
+                        .keyless = r->key.data == NULL, .appended_us = r->appended_at_us};
+  core_offer_result offered = core_offer(a->core, &record, a->fill.now_us, &tag);
+  if (offered == OFFER_WEIGH) {
+    weigh(a, r, &record);
+    offered = core_offer(a->core, &record, a->fill.now_us, &tag);
+  }
+  switch (offered) {
   case OFFER_SETTLED: return TAKEN;
+  case OFFER_WEIGH:
   case OFFER_STOP: return ENDED;
   case OFFER_PRODUCE: break;
   }
@@ -144,7 +170,7 @@ static taken take(agent *a, const sl_record *r) {
   if (fault_is_ok(&why)) why = produce(a, r, tag);
   if (fault_is_ok(&why) && r->replay_of) a->fill.replays[a->fill.replay_count++] = r->replay_of;
   if (fault_is_ok(&why)) return TAKEN;
-  if (kafka_fault_is_queue_full(&why)) return core_queue_full(a->core, size) ? PAUSED : ENDED;
+  if (kafka_fault_is_queue_full(&why)) return core_queue_full(a->core, record.size) ? PAUSED : ENDED;
   return core_refused(a->core, tag, &why, sl_clock_wall_us()) ? TAKEN : ENDED;
 }
 
@@ -156,7 +182,6 @@ static fault store_fault(void) {
   return why;
 }
 
-static const fault no_memory = {.scope = SCOPE_AGENT, .name = "NO_MEMORY", .text = "no memory for a dead letter's copy"};
 
 /* The event of a letter, in state SL_DEAD; NULL: it is that no more, or trimmed. */
 static sl_status read_dead(agent *a, uint64_t seq, const sl_record **record) {

@@ -107,6 +107,7 @@ static void work_topics(op_request *r) {
     r->agent->topics[i].why = ask->why;
     r->agent->topics[i].partitions = ask->info.partitions;
     r->agent->topics[i].max_message_bytes = ask->info.max_message_bytes;
+    r->agent->topics[i].needs_key = ask->info.needs_key;
     if (!fault_is_ok(&ask->why) || !ask->info.created) continue;
     created++;
     log_line(count > 4 ? LEVEL_DEBUG : LEVEL_INFO, "topic-created", "%s with %d partitions", ask->topic,

@@ -67,6 +67,9 @@ need pkg-config has pkg-config
 need liblmdb-dev lib lmdb
 need librdkafka-dev lib rdkafka
 need libuv1-dev lib libuv
+need liblz4-dev lib liblz4
+need libzstd-dev lib libzstd
+need zlib1g-dev lib zlib
 need libmsgpack-dev lib msgpack
 need libxxhash-dev lib libxxhash
 need libyajl-dev lib yajl

@@ -196,6 +196,8 @@ static void do_claim(core *c, core_actions *out) {
 }
 
 static void do_topics(core *c, core_actions *out) {
+  c->asked_us = c->now_us;
+  c->asked_wall_us = c->wall_us;
   core_action *a = act(c, out, PHASE_TOPIC, OP_TOPIC);
   a->topics = c->wanted_names;
   a->topic_count = c->wanted_count;
@@ -478,7 +480,7 @@ static bool take_topic(core *c, topic *tp, const core_topic_result *r) {
     tp->health = TOPIC_READY;
     note_partitions(c, tp, r->partitions);
     note_recreated(c, tp, r);
-    tp->max_message_bytes = r->max_message_bytes;
+    suspect_settings(c, tp, r);
     fit_batches(c, r->max_message_bytes);
     if (tp->has_lane) tp->lane_try_us = c->now_us;
     return true;

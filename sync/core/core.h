@@ -128,6 +128,7 @@ typedef struct core_topic_result { /* of one topic that was looked up */
   fault why;
   int32_t partitions;
   int64_t max_message_bytes;    /* -1: unknown */
+  bool needs_key;               /* it is compacted: a record without a key is refused */
   int64_t lane_max_age_us;      /* how long its events may wait in a lane; 0: for ever. Also with a fault */
   const fault_rules *rules;     /* of its records; NULL: the default. Read within the step; also with a fault */
   bool recreated;               /* a receipt names offset receipt_at, and its partition ends at ends_at, not behind it */
@@ -189,13 +190,17 @@ int64_t core_wake_at(const core *c);
 typedef enum core_offer_result {
   OFFER_PRODUCE, /* produce it with *tag, then offer the next */
   OFFER_SETTLED, /* it needs no producing (duplicate, lane, dead letter); offer the next */
+  OFFER_WEIGH,   /* its topic may not take it: weigh it (size, least) and offer it again */
   OFFER_STOP     /* not now: end the FILL with FILL_STOPPED */
 } core_offer_result;
 typedef struct core_record { /* what the core needs to know of an event */
   uint64_t seq;
   sl_slice topic;
   uint64_t duplicate_of;
-  size_t size;             /* in a batch */
+  size_t size;             /* in a batch of its own; about, unless it is weighed */
+  bool weighed;            /* size is exact, and */
+  size_t least;            /* once compressed it takes no less, alone; 0: who knows */
+  bool keyless;
   int64_t appended_us;     /* wall clock */
 } core_record;
 /* Before the first OFFER_PRODUCE of an exactly-once transaction is carried out the driver calls kafka_begin. */

@@ -166,6 +166,7 @@ void history_step(history *h, const core *c, const core_event *e) {
     put_fault(h, &e->topics[i].why);
     put_signed(h, e->topics[i].partitions);
     put_signed(h, e->topics[i].max_message_bytes);
+    put(h, e->topics[i].needs_key);
     put_signed(h, e->topics[i].lane_max_age_us);
     put_rules(h, e->topics[i].rules);
     put(h, e->topics[i].recreated);
@@ -228,6 +229,8 @@ void history_offer(history *h, const core *c, const core_record *r, int64_t now_
   if (!tp) put_slice(h, r->topic);
   put(h, r->duplicate_of);
   put(h, r->size);
+  put(h, (uint64_t)r->keyless | (uint64_t)r->weighed << 1 | (uint64_t)(r->least > 0) << 2);
+  if (r->least > 0) put(h, r->least);
   put_signed(h, r->appended_us - h->base.appended_us);
   h->base.appended_us = r->appended_us;
 }

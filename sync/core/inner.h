@@ -24,6 +24,12 @@ typedef struct trial {
 
 /* Narrowing down what breaks the transactions of one reader: at most so many records a transaction, doubling
  * with each success, until the reader has passed what was in the transaction that failed. */
+/* What a topic's settings say of a record: it is refused for sure. Believed once the broker itself has refused one
+ * for the same reason under the same settings (suspect.c). */
+typedef enum suspicion { SUSPECT_NOTHING = 0, SUSPECT_SIZE, SUSPECT_KEY, SUSPICIONS } suspicion;
+
+typedef struct proof { bool there, refuted; fault_class class_; int32_t code; } proof;
+
 typedef struct narrow {
   size_t events;           /* 0: off */
   uint64_t to;
@@ -40,6 +46,10 @@ typedef struct topic {
   bool wanted;             /* among c->wanted */
   fault sick_of;           /* why it was SICK last */
   int64_t max_message_bytes; /* -1: unknown */
+  bool needs_key;
+  int64_t known_us, known_wall_us; /* when that was asked for; monotonic, wall clock */
+  uint64_t asked_for, known_for;   /* for the sake of this seq; 0: none */
+  proof proofs[SUSPICIONS];
   int32_t partitions;
   fault_rules rules;
   /* Its lane, if it has one. */
@@ -103,6 +113,7 @@ typedef struct slot { /* one record of the transaction: its verdict and what is 
   bool produced;           /* handed to librdkafka: a delivery report is due */
   bool reported;
   bool failed;
+  uint8_t suspect;         /* suspicion */
   uint32_t letter;         /* index + 1 into letters */
 } slot;
 
@@ -173,6 +184,7 @@ struct core {
   const char *wanted_names[CORE_TOPICS_MAX];
   size_t wanted_count;
   int64_t looked_us;       /* when all topics were to be looked up anew */
+  int64_t asked_us, asked_wall_us; /* when the wanted ones were asked for */
   uint64_t lanes_full_to;  /* lanes keep too much of the log up to here */
   size_t lane_turn;
   bool lane_last;          /* a lane had the last turn */
@@ -251,6 +263,24 @@ bool txn_letter_gone(core *c, uint64_t number, sl_slice name);
 bool txn_queue_full(core *c, size_t size);
 bool txn_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us);
 void txn_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, const fault *why);
+
+/* --- records that the broker would refuse (suspect.c) --- */
+
+/* So near to its topic's limit that it is to be weighed first. */
+bool suspect_unweighed(const topic *tp, const core_record *r);
+suspicion suspect_of(const topic *tp, const core_record *r);
+/* It is refused as surely as the one that proved it, and may be set aside at once. */
+bool suspect_is_proved(const topic *tp, suspicion s);
+/* Are the topic's settings known as they are since it was appended? */
+bool suspect_is_fresh(const topic *tp, const core_record *r, int64_t now_us);
+/* What to write into its letter. */
+fault suspect_fault(const topic *tp, const core_record *r, suspicion s);
+/* The broker refused a record that was suspected of `s`. */
+void suspect_note(topic *tp, suspicion s, const fault *why);
+/* It took one that was suspected: it has other rules than we know. */
+void suspect_refuted(topic *tp, suspicion s);
+/* The topic was looked up. */
+void suspect_settings(core *c, topic *tp, const core_topic_result *r);
 
 /* core.c */
 void core_enter(core *c, core_phase phase);

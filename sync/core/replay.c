@@ -148,6 +148,7 @@ static bool call_step(replay *r, core_event *e) {
     r->topics[i].why = get_fault(in, &r->base);
     r->topics[i].partitions = (int32_t)get_signed(in);
     r->topics[i].max_message_bytes = get_signed(in);
+    r->topics[i].needs_key = get(in) != 0;
     r->topics[i].lane_max_age_us = get_signed(in);
     r->topics[i].rules = get_rules(in, &r->rules[i]);
     r->topics[i].recreated = get(in) != 0;
@@ -177,6 +178,10 @@ static bool call_offer(replay *r) {
   core_record record = {.seq = seq, .topic = name};
   record.duplicate_of = get(in);
   record.size = (size_t)get(in);
+  const uint64_t more = get(in);
+  record.keyless = more & 1;
+  record.weighed = more & 2;
+  if (more & 4) record.least = (size_t)get(in);
   record.appended_us = r->base.appended_us += get_signed(in);
   uint64_t tag = 0;
   if (!in->short_) core_offer(r->core, &record, now_us, &tag);

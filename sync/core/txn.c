@@ -5,7 +5,7 @@
 #include <time.h>
 
 #define SCOUT_MAX 4096   /* records looked at for their topics, before any of them is prepared */
-#define EXPIRE_MAX 1000  /* of a lane's events set aside in one transaction */
+#define EXPIRE_MAX 1000  /* events set aside unsent in one transaction */
 #define REFUSED_PROBES 10 /* refused for so many probes' time, at least, before the first is */
 
 void txn_reset(core *c) {
@@ -143,6 +143,26 @@ static core_offer_result scout(core *c, topic *tp) {
   return OFFER_SETTLED;
 }
 
+/* Not sent, for the broker would refuse it; after its topic has been asked for its settings anew. */
+static core_offer_result condemn(core *c, const core_record *r, topic *tp, suspicion s, int64_t now_us) {
+  txn *t = &c->txn;
+  if (!suspect_is_fresh(tp, r, now_us)) {
+    tp->health = TOPIC_UNKNOWN;
+    tp->asked_for = r->seq;
+    topics_want(c, tp);
+    return stop(t, true);
+  }
+  if (t->letter_count >= EXPIRE_MAX || !add_slot(t, r->seq, tp, SL_VERDICT_DEAD)) return stop(t, true);
+  const fault why = suspect_fault(tp, r, s);
+  if (!add_letter(c, t->count - 1, &why, 1, c->wall_us, c->wall_us)) {
+    drop_last(t);
+    return stop(t, true);
+  }
+  /* At least once: what is sent behind it stays sent, so its verdict must be in the book before. */
+  if (!c->config.exactly_once) stop(t, true);
+  return OFFER_SETTLED;
+}
+
 static void text_of_time(int64_t wall_us, char *to, size_t cap) {
   const time_t s = (time_t)(wall_us / 1000000);
   struct tm tm;
@@ -208,8 +228,12 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
   if (tp->health == TOPIC_UNKNOWN) return scout(c, tp);
   if (tp->health == TOPIC_SICK) return t->lane ? stop(t, false) : to_lane(c, seq, tp, r->appended_us);
 
+  if (suspect_unweighed(tp, r)) return OFFER_WEIGH;
+  const suspicion suspect = suspect_of(tp, r);
+  if (suspect_is_proved(tp, suspect)) return condemn(c, r, tp, suspect, now_us);
+
   /* A record that may break its transaction goes alone: no innocent is harmed. */
-  bool alone = tr || (tp->max_message_bytes > 0 && size > (uint64_t)tp->max_message_bytes);
+  bool alone = tr || suspect || (tp->max_message_bytes > 0 && size > (uint64_t)tp->max_message_bytes);
   size_t narrowed = narrow_of(c)->events;
   size_t most = narrowed ? narrowed : (size_t)c->config.txn_max_events;
   if (c->book_failures) most = 1; /* until the book is writable again: the rest would be produced in vain */
@@ -219,6 +243,7 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
   if (!s) return stop(t, true);
   if (t->produced == 0 && t->begun_us == 0) t->begun_us = now_us;
   s->produced = true;
+  s->suspect = (uint8_t)suspect;
   t->produced++;
   t->outstanding++;
   t->bytes += size;
@@ -592,6 +617,7 @@ static void blame_record(core *c, const fault *why) {
     topic_sicken(c, tp, why);
     return;
   }
+  suspect_note(tp, (suspicion)t->slots[at].suspect, why);
   tr->condemned = tr->attempts > rule.retry.budget;
   if (tr->condemned) return;
   int64_t again = c->now_us + retry_delay(&c->config.seed, rule.retry, tr->attempts - 1);
@@ -685,6 +711,8 @@ void txn_settled(core *c) {
   if (t->expire) c->expired += t->letter_count;
   if (t->copies) c->letters_from = t->looked_to + 1;
   if (t->lane && t->lane->health == TOPIC_READY) t->lane->lane_try_us = c->now_us; /* it goes well: on */
+  for (size_t i = 0; i < t->count; i++)
+    if (t->slots[i].suspect) suspect_refuted(t->slots[i].topic, (suspicion)t->slots[i].suspect);
   for (size_t i = 0; i < t->count; i++) /* written: what was refused before no longer counts */
     if (t->slots[i].produced && t->slots[i].topic->refusals) {
       topic *tp = t->slots[i].topic;

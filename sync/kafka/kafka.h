@@ -62,6 +62,7 @@ typedef struct kafka_topic_spec { /* how to create it when it is missing */
 typedef struct kafka_topic_info {
   int32_t partitions;
   int64_t max_message_bytes;       /* -1: could not be read */
+  bool needs_key;                  /* compacted */
   bool created;                    /* by this call */
 } kafka_topic_info;
 /* [worker] Looks the topic up, creates it if it may, warms the producer's metadata (the first message to an
@@ -108,6 +109,9 @@ typedef struct kafka_record {
   size_t header_count;
   int64_t timestamp_ms;            /* 0: now */
 } kafka_record;
+/* How many bytes a batch takes that holds the record alone: *whole without compression, *least at the least with the one that
+ * this handle uses (0: cannot be said). A large record takes milliseconds. */
+void kafka_weigh(const kafka *k, const kafka_record *record, size_t *whole, size_t *least);
 /* Copies and enqueues. A fault QUEUE_FULL (RETRYABLE_TRANSIENT, SCOPE_NONE never) means: poll, try again.
  * SCOPE_RECORD: larger than message.max.bytes, nothing was enqueued. */
 fault kafka_produce(kafka *k, const kafka_record *record, uint64_t tag);

@@ -271,9 +271,13 @@ static fault prepare(kafka *k, preparing *list, kafka_topic_ask **missing, size_
 }
 
 static void take_limit(void *arg, const char *topic, const char *name, const char *value) {
-  if (strcmp(name, "max.message.bytes") != 0) return;
-  for (preparing *p = arg; p->ask; p++)
-    if (strcmp(p->ask->topic, topic) == 0) p->ask->info.max_message_bytes = strtoll(value, NULL, 10);
+  const bool policy = strcmp(name, "cleanup.policy") == 0;
+  if (!policy && strcmp(name, "max.message.bytes") != 0) return;
+  for (preparing *p = arg; p->ask; p++) {
+    if (strcmp(p->ask->topic, topic) != 0) continue;
+    if (policy) p->ask->info.needs_key = strstr(value, "compact") != NULL;
+    else p->ask->info.max_message_bytes = strtoll(value, NULL, 10);
+  }
 }
 
 /* -1 for whatever reason: the limit only spares aborts, and the right to read it is often not given. */
@@ -282,6 +286,7 @@ static void read_limits(kafka *k, preparing *list, const char **names, size_t co
   for (size_t i = 0; i < count; i++) {
     list[i].ask->info.partitions = list[i].partitions;
     list[i].ask->info.max_message_bytes = -1;
+    list[i].ask->info.needs_key = false;
     if (list[i].ready) names[ready++] = list[i].ask->topic;
   }
   if (ready) configs_of(k, names, ready, timeout_ms, take_limit, list);
@@ -297,7 +302,7 @@ fault kafka_prepare_topics(kafka *k, kafka_topic_ask *asks, size_t count, int ti
   for (size_t i = 0; i < count && fault_is_ok(&f); i++) {
     list[i].ask = &asks[i];
     asks[i].why = (fault){0};
-    asks[i].info = (kafka_topic_info){0, -1, false};
+    asks[i].info = (kafka_topic_info){.max_message_bytes = -1};
     if (!kafka_topic(k, asks[i].topic))
       asks[i].why = fault_of_code(RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, "topic %.100s", asks[i].topic);
   }

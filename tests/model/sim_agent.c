@@ -290,9 +290,14 @@ static void fill(sim *s, sim_agent *a) {
     }
     const sim_event *e = &s->log[seq - 1];
     uint64_t tag = 0;
-    const core_record record = {.seq = seq, .topic = sl_slice_of(s->broker.topics[e->topic].name),
-                                .duplicate_of = e->duplicate_of, .size = e->size, .appended_us = e->appended_us};
+    core_record record = {.seq = seq, .topic = sl_slice_of(s->broker.topics[e->topic].name),
+                          .duplicate_of = e->duplicate_of, .size = e->size, .appended_us = e->appended_us};
     core_offer_result r = core_offer(a->core, &record, s->now_us, &tag);
+    if (r == OFFER_WEIGH) {
+      record.weighed = true;
+      record.least = seq % 4 ? e->size : 0; /* of some nobody can say */
+      r = core_offer(a->core, &record, s->now_us, &tag);
+    }
     if (r == OFFER_STOP) {
       done(s, a, (core_event){.fill_end = FILL_STOPPED});
       return;

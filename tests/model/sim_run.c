@@ -133,7 +133,7 @@ static sim_topic *any_topic(sim *s) {
 
 static void random_trouble(sim *s, sim_agent *a) {
   sim_broker *b = &s->broker;
-  switch (sim_below(s, 13)) {
+  switch (sim_below(s, 14)) {
   case 0:
   case 1: agent_kill(s, a); break;
   case 2: b->down = true; break;
@@ -167,6 +167,12 @@ static void random_trouble(sim *s, sim_agent *a) {
   case 9: b->refuses = sim_below(s, 2); break;
   case 10: broker_bump(s); break; /* the coordinator ends the transaction: its timeout, or another producer */
   case 11: agent_give(s, a, (core_event){.kind = EVENT_LOGIN}); break;
+  case 12: { /* a topic's limit changes under way */
+    sim_topic *t = &b->topics[sim_below(s, b->topic_count)];
+    if (t->max_bytes == 5000) t->raised_us = s->now_us;
+    if (t->max_bytes > 0) t->max_bytes = t->max_bytes == 5000 ? 1000000 : 5000;
+    break;
+  }
   default:
     if (s->agents[0].exists) agent_give(s, a, (core_event){.kind = EVENT_TIMER}); /* too early: harmless */
     break;

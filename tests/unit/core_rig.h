@@ -19,6 +19,9 @@ typedef struct rig {
   core_config config;
   const char *sick;     /* a topic whose look-up fails */
   int64_t max_bytes;    /* of every topic */
+  bool needs_key;       /* so does every topic */
+  unsigned keyless;     /* every so manieth seq has no key; 0: all have one */
+  unsigned packs;       /* to what part of its size a record is compressed; 0: nobody can say */
   int32_t partitions;   /* 0: 3 */
   int64_t lane_max_age_us;
   bool recreated;
@@ -26,6 +29,7 @@ typedef struct rig {
   uint64_t seqs[2000];      /* of the tags */
   uint64_t refuse_seq;      /* the client refuses it; 0: none */
   fault refuse_why;
+  unsigned looked;          /* look-ups of topics */
 } rig;
 
 static inline void give(rig *r, core_event e) {
@@ -57,9 +61,11 @@ static inline void ok(rig *r, core_op op) {
   if (op == OP_ABANDON) book_abandon(r->s, r->book);
   if (r->s->broken) fail_msg("%s", r->s->broken);
   core_topic_result topics[CORE_TOPICS_MAX];
+  r->looked += op == OP_TOPIC;
   for (size_t i = 0; i < r->act.topic_count && op == OP_TOPIC; i++) {
     topics[i] = (core_topic_result){.partitions = r->partitions ? r->partitions : 3, .max_message_bytes = r->max_bytes,
-                                    .lane_max_age_us = r->lane_max_age_us, .recreated = r->recreated};
+                                    .needs_key = r->needs_key, .lane_max_age_us = r->lane_max_age_us,
+                                    .recreated = r->recreated};
     if (strcmp(r->act.topics[i], "topic-1") == 0) topics[i].rules = r->rules;
     if (r->sick && strcmp(r->sick, r->act.topics[i]) == 0)
       topics[i].why = sim_fault_of(SCOPE_TOPIC, CLASS_NON_RETRYABLE_SECURITY, "TOPIC_AUTHORIZATION_FAILED");
@@ -177,9 +183,17 @@ static inline size_t fill_sized(rig *r, uint32_t size) {
       const char *name = r->s->broker.topics[e->topic].name;
       if (fill.topic && strcmp(fill.topic, name) != 0) continue;
       uint64_t tag;
-      const core_record record = {.seq = seq, .topic = sl_slice_of(name), .duplicate_of = e->duplicate_of,
-                                  .size = size ? size : e->size, .appended_us = e->appended_us};
-      switch (core_offer(r->core, &record, r->now, &tag)) {
+      core_record record = {.seq = seq, .topic = sl_slice_of(name), .duplicate_of = e->duplicate_of,
+                            .size = size ? size : e->size, .keyless = r->keyless && seq % r->keyless == 0,
+                            .appended_us = e->appended_us};
+      core_offer_result offered = core_offer(r->core, &record, r->now, &tag);
+      if (offered == OFFER_WEIGH) {
+        record.weighed = true;
+        record.least = r->packs ? record.size / r->packs : 0;
+        offered = core_offer(r->core, &record, r->now, &tag);
+      }
+      switch (offered) {
+      case OFFER_WEIGH: fail_msg("seq %d is to be weighed again", (int)seq); break;
       case OFFER_PRODUCE:
         begun(r);
         if (seq == r->refuse_seq) {
