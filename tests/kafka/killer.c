@@ -1,0 +1,132 @@
+/* Ends an agent by SIGKILL at a named step of a transaction: preloaded (LD_PRELOAD), it stands before the calls of
+ * librdkafka and LMDB that the steps are made of.
+ *
+ * SIDELOG_KILL=KIND:STEP, KIND of what the transaction sends: event, letter (the copy of a dead one), replay. STEP:
+ *   produce         before its first record is handed over
+ *   flush, flushed  before and after it waits for the broker to have them all
+ *   intent, intended  before and after the intent, with the receipts, is written
+ *   commit          before the commit is asked for
+ *   asked           the commit has left for the broker, whose answer is never read
+ *   committed       after the broker's answer, before the receipts count
+ *   settle, settled before and after they do
+ */
+#undef _GNU_SOURCE
+#define _DEFAULT_SOURCE
+#include <dlfcn.h>
+#include <librdkafka/rdkafka.h>
+#include <lmdb.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef RTLD_NEXT
+#define RTLD_NEXT ((void *)-1L)
+#endif
+
+enum { API_END_TXN = 26 };
+
+static const char *_Atomic kind = "";
+static atomic_int flushed, intended, committed; /* of the transaction in hand */
+
+static void *real(const char *name) { return dlsym(RTLD_NEXT, name); }
+
+static void step(const char *name) {
+  const char *wanted = getenv("SIDELOG_KILL"), *of = atomic_load(&kind);
+  const size_t len = strlen(of);
+  if (!wanted || len == 0 || strncmp(wanted, of, len) != 0 || wanted[len] != ':' || strcmp(wanted + len + 1, name) != 0)
+    return;
+  kill(getpid(), SIGKILL);
+  for (;;) pause(); /* it may take effect on another thread first */
+}
+
+rd_kafka_error_t *rd_kafka_begin_transaction(rd_kafka_t *rk) {
+  rd_kafka_error_t *(*next)(rd_kafka_t *) = NULL;
+  *(void **)&next = real("rd_kafka_begin_transaction");
+  atomic_store(&kind, "");
+  atomic_store(&flushed, 0);
+  atomic_store(&intended, 0);
+  atomic_store(&committed, 0);
+  return next(rk);
+}
+
+/* What a transaction sends is told by the headers that the agent adds. */
+rd_kafka_resp_err_t rd_kafka_header_add(rd_kafka_headers_t *headers, const char *name, ssize_t name_size,
+                                        const void *value, ssize_t value_size) {
+  static rd_kafka_resp_err_t (*next)(rd_kafka_headers_t *, const char *, ssize_t, const void *, ssize_t);
+  if (!next) *(void **)&next = real("rd_kafka_header_add");
+  const size_t len = name_size < 0 ? strlen(name) : (size_t)name_size;
+  const char *now = atomic_load(&kind), *is = now;
+  if (len == 9 && memcmp(name, "dlq_topic", len) == 0) is = "letter";
+  else if (len == 19 && memcmp(name, "x-sidelog-replay-of", len) == 0 && strcmp(now, "letter") != 0) is = "replay";
+  else if (len == 11 && memcmp(name, "x-dedup-key", len) == 0 && !now[0]) is = "event";
+  if (is != now) {
+    atomic_store(&kind, is);
+    step("produce");
+  }
+  return next(headers, name, name_size, value, value_size);
+}
+
+rd_kafka_resp_err_t rd_kafka_flush(rd_kafka_t *rk, int timeout_ms) {
+  rd_kafka_resp_err_t (*next)(rd_kafka_t *, int) = NULL;
+  *(void **)&next = real("rd_kafka_flush");
+  step("flush");
+  const rd_kafka_resp_err_t result = next(rk, timeout_ms);
+  step("flushed");
+  atomic_store(&flushed, 1);
+  return result;
+}
+
+rd_kafka_error_t *rd_kafka_commit_transaction(rd_kafka_t *rk, int timeout_ms) {
+  rd_kafka_error_t *(*next)(rd_kafka_t *, int) = NULL;
+  *(void **)&next = real("rd_kafka_commit_transaction");
+  step("commit");
+  rd_kafka_error_t *result = next(rk, timeout_ms);
+  step("committed");
+  atomic_store(&committed, 1);
+  return result;
+}
+
+int mdb_txn_commit(MDB_txn *txn) {
+  static int (*next)(MDB_txn *);
+  if (!next) *(void **)&next = real("mdb_txn_commit");
+  const char *path = NULL;
+  mdb_env_get_path(mdb_txn_env(txn), &path);
+  const int in_book = path && strstr(path, "delivery") != NULL;
+  const int settles = in_book && atomic_load(&committed), plans = in_book && !settles && atomic_load(&flushed);
+  if (settles) step("settle");
+  if (plans && !atomic_load(&intended)) step("intent");
+  const int result = next(txn);
+  if (plans && !atomic_exchange(&intended, 1)) step("intended");
+  if (settles) step("settled");
+  return result;
+}
+
+/* A request begins with its length and its kind. */
+static int is_end_txn(const struct iovec *parts, size_t count) {
+  unsigned char head[6];
+  size_t have = 0;
+  for (size_t i = 0; i < count && have < sizeof head; i++)
+    for (size_t k = 0; k < parts[i].iov_len && have < sizeof head; k++)
+      head[have++] = ((const unsigned char *)parts[i].iov_base)[k];
+  return have == sizeof head && head[4] == 0 && head[5] == API_END_TXN;
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+  static ssize_t (*next)(int, const struct msghdr *, int);
+  if (!next) *(void **)&next = real("sendmsg");
+  const ssize_t sent = next(fd, message, flags);
+  if (sent > 0 && is_end_txn(message->msg_iov, message->msg_iovlen)) step("asked");
+  return sent;
+}
+
+ssize_t send(int fd, const void *data, size_t len, int flags) {
+  static ssize_t (*next)(int, const void *, size_t, int);
+  if (!next) *(void **)&next = real("send");
+  const ssize_t sent = next(fd, data, len, flags);
+  const struct iovec part = {(void *)(size_t)data, len};
+  if (sent > 0 && is_end_txn(&part, 1)) step("asked");
+  return sent;
+}
