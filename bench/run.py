@@ -23,13 +23,13 @@ SIZES = {
     "full": dict(rounds=4000, prefill=200_000, slices=5, seconds=2, events=5_000_000, warm=4000, cold=8, rebuild=3,
                  gib=10, opens=5, written=64_000, backlog=500_000, turns=2, memory=(100_000, 500_000, 2_000_000), lone=150,
                  steady=60, link=12_000, hosts=200, fleet_seconds=20,
-                 lone_lines=100, bursts=10),
+                 lone_lines=100, bursts=10, story_events=5_000_000, traces=50),
     "quick": dict(rounds=400, prefill=10_000, slices=3, seconds=0.5, events=200_000, warm=500, cold=1, rebuild=2,
                   gib=0.2, opens=2, written=6400, backlog=50_000, turns=1, memory=(50_000,), lone=50, steady=5, link=2000,
-                  hosts=20, fleet_seconds=5, lone_lines=30, bursts=3),
+                  hosts=20, fleet_seconds=5, lone_lines=30, bursts=3, story_events=300_000, traces=20),
     "smoke": dict(rounds=20, prefill=1000, slices=1, seconds=0.2, events=20_000, warm=20, cold=1, rebuild=1,
                   gib=0.01, opens=1, written=640, backlog=2000, turns=1, memory=(2000,), lone=3, steady=1, link=200, hosts=2,
-                  fleet_seconds=1, lone_lines=3, bursts=1),
+                  fleet_seconds=1, lone_lines=3, bursts=1, story_events=20_000, traces=2),
 }
 
 
@@ -118,6 +118,13 @@ def run_tail(folder, size, series):
     series.read(program("tail", folder / "tail", BUILD / "tools" / "sidelog", size["lone_lines"], size["bursts"]))
 
 
+def run_forensics(folder, size, series):
+    place = folder / "forensics"
+    program("forensics", "fill", place, size["story_events"])
+    series.read(program("forensics", "ask", place, BUILD / "tools" / "sidelog", size["traces"]))
+    shutil.rmtree(place)
+
+
 def delivery(part):
     def run_part(folder, size, series):
         import uplink  # wants a broker's jars, which the other parts do without
@@ -127,7 +134,7 @@ def delivery(part):
 
 DELIVERY = {part: delivery(part) for part in ("uplink", "rest", "memory", "link", "fleet")}
 PARTS = {"append": run_append, "many": run_many, "beside": run_beside, "kafka": run_kafka, "lookup": run_lookup,
-         "open": run_open, "bytes": run_bytes, "tail": run_tail, **DELIVERY}
+         "open": run_open, "bytes": run_bytes, "tail": run_tail, "forensics": run_forensics, **DELIVERY}
 
 # ---------------------------------------------------------------- the table
 
@@ -176,12 +183,15 @@ TABLES = [
                                                               "own_mib"], None),
     ("tail", "tail/alone", "`tail -f`: an event now and then, until its line is in the pipe", LINES, None),
     ("tail", "tail/burst", "`tail -f`: bursts of 400 events from 8 threads", LINES, None),
+    ("forensics", "forensics/trace-20", "`trace` of 20 events", ["p50_ms", "p99_ms"], None),
+    ("forensics", "forensics/trace-large", "`trace` of 50,000 events, into a pipe", ["ms", "anonymous_mib"], None),
+    ("forensics", "forensics/scan", "`query --count CONDITION`, all events looked at", ["rate", "mb_s", "ms"], None),
     ("space", "written", "Written to the device, bytes an event with a value of 200 bytes", ["device"], None),
 ]
 HEADINGS = {"p50_us": "p50 us", "p95_us": "p95 us", "p99_us": "p99 us", "max_us": "max us", "rate": "events/s", "fairness": "slowest/fastest",
             "all_p50_us": "with the opening", "bytes": "bytes", "device": "bytes",
             "rate_delivering": "without the start", "cpu_s": "CPU s per million", "p50_ms": "p50 ms", "p95_ms": "p95 ms",
-            "p99_ms": "p99 ms", "first_ms": "ms", "anonymous_mib": "RssAnon MiB", "own_mib": "own MiB",
+            "p99_ms": "p99 ms", "first_ms": "ms", "ms": "ms", "mb_s": "MB/s of values", "anonymous_mib": "RssAnon MiB", "own_mib": "own MiB",
             "useful": "useful bytes/s", "of_link": "of the link", "again": "sent in vain", "still_s": "longest stop s",
             "aborted": "aborted", "txn_rate": "transactions/s", "wait_p50": "receipt p50 ms", "wait_p95": "receipt p95 ms",
             "commit_p50": "commit p50 ms", "commit_p95": "commit p95 ms", "broker_ms": "broker CPU ms/txn",
@@ -228,6 +238,11 @@ BARS = [
     ("index built again, events/s", lambda s: s.get("index/rebuild/sidelog", "rate"), ">=", 150_000),
     ("tail -f, from the call of the append to the line, p99 us", lambda s: s.get("tail/alone/from-call", "p99_us"), "<=", 20_000),
     ("the same in a burst", lambda s: s.get("tail/burst/from-call", "p99_us"), "<=", 20_000),
+    ("trace of 20 events to a terminal, whole process, p50 ms", lambda s: s.get("forensics/trace-20/terminal", "p50_ms"), "<=", 15),
+    ("scan on a record's field (source), events/s", lambda s: s.get("forensics/scan/source", "rate"), ">=", 2_000_000),
+    ("scan on a header, events/s", lambda s: s.get("forensics/scan/header", "rate"), ">=", 2_000_000),
+    ("scan on a text in the values' JSON, MB/s", lambda s: s.get("forensics/scan/pointer", "mb_s"), ">=", 300),
+    ("scan on a number in it, which parses every value, MB/s", lambda s: s.get("forensics/scan/pointer-number", "mb_s"), ">=", 300),
     ("opening 10 GiB with nothing in memory, us", lambda s: s.get("open/10-gib/cold", "p50_us"), "<=", 100_000),
 ]
 

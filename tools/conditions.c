@@ -107,6 +107,7 @@ static int accept(tool *t, uint32_t needs, const sl_record *r) {
 }
 
 static int accept_header(void *arg, const sl_record *r) { return accept(arg, 0, r); }
+static int accept_attributes(void *arg, const sl_record *r) { return accept(arg, SL_FILTER_ATTRIBUTES, r); }
 static int accept_whole(void *arg, const sl_record *r) { return accept(arg, SL_FILTER_WHOLE, r); }
 static int accept_fate(void *arg, const sl_record *r) { return accept(arg, SL_FILTER_FATE, r); }
 
@@ -120,7 +121,8 @@ static bool any(const tool *t, uint32_t needs) {
 static const struct {
   uint32_t needs;
   sl_filter_fn *accept;
-} steps[] = {{0, accept_header}, {SL_FILTER_WHOLE, accept_whole}, {SL_FILTER_FATE, accept_fate}};
+} steps[] = {{0, accept_header}, {SL_FILTER_ATTRIBUTES, accept_attributes}, {SL_FILTER_WHOLE, accept_whole},
+             {SL_FILTER_FATE, accept_fate}};
 
 sl_status conditions_apply(tool *t, sl_iter *iter) {
   sl_status st = SL_OK;
@@ -139,7 +141,7 @@ sl_status conditions_apply_to(tool *t, look *l) {
 }
 
 uint32_t conditions_need(const tool *t, const sl_query *q) {
-  uint32_t needs = q->states || q->tenant.len || q->source.len || q->key.len ? SL_FILTER_WHOLE : 0;
+  uint32_t needs = q->states || q->tenant.len || q->source.len || q->key.len ? SL_FILTER_ATTRIBUTES : 0;
   for (size_t i = 0; i < t->conditions.count; i++)
     if (!t->conditions.items[i].taken)
       needs |= t->conditions.items[i].field.needs;

@@ -1,5 +1,6 @@
 #include "filter.h"
 
+#include "bytes.h"
 #include "decimal.h"
 #include "when.h"
 
@@ -26,9 +27,9 @@ static const struct {
   [FIELD_PARTITION] = {"partition", NULL, SL_FILTER_FATE},
   [FIELD_OFFSET] = {"offset", NULL, SL_FILTER_FATE},
   [FIELD_SETTLED_AT] = {"settled_at", "settled", SL_FILTER_FATE},
-  [FIELD_TENANT] = {"tenant", "tenant_id", SL_FILTER_WHOLE},
-  [FIELD_SOURCE] = {"source", NULL, SL_FILTER_WHOLE},
-  [FIELD_KEY] = {"key", NULL, SL_FILTER_WHOLE},
+  [FIELD_TENANT] = {"tenant", "tenant_id", SL_FILTER_ATTRIBUTES},
+  [FIELD_SOURCE] = {"source", NULL, SL_FILTER_ATTRIBUTES},
+  [FIELD_KEY] = {"key", NULL, SL_FILTER_ATTRIBUTES},
   [FIELD_DUPLICATE_OF] = {"duplicate_of", NULL, SL_FILTER_FATE},
   [FIELD_ERROR_CLASS] = {"error_class", NULL, SL_FILTER_FATE},
   [FIELD_ERROR_CODE] = {"error_code", "error", SL_FILTER_FATE},
@@ -69,7 +70,7 @@ bool field_parse(field *f, const char *words, size_t len, char *error, size_t ca
   }
   if (len > sizeof header - 1 && strncmp(words, header, sizeof header - 1) == 0) {
     f->id = FIELD_HEADER;
-    f->needs = SL_FILTER_WHOLE;
+    f->needs = SL_FILTER_ATTRIBUTES;
     f->header = slice_of(f->words + sizeof header - 1);
     return true;
   }
@@ -230,6 +231,7 @@ bool filter_parse(filter *f, const char *words, int64_t now_us, char *error, siz
     at += blank && *at == ' '; /* blanks on both sides of an operator are for the eye */
     f->value = slice_of(at);
     f->literal = strpbrk(at, "*?[\\") == NULL;
+    f->plain = bytes_plain_end(at, f->value.len) == at + f->value.len;
     f->is_number = decimal_is(f->value);
     f->is_time = when_parse(at, now_us, &f->us);
     fine = check_value(f, error, cap);
@@ -294,7 +296,9 @@ static bool equal(const filter *f, const field_value *v) {
 static bool cannot_equal(const filter *f, sl_slice json) {
   if (f->field.id != FIELD_POINTER || !f->literal || f->is_number || f->value.len == 0)
     return false;
-  return !memmem(json.data, json.len, f->value.data, f->value.len) && !memchr(json.data, '\\', json.len);
+  if (f->plain)
+    return !text_may_have(json, f->value, memchr(f->value.data, '/', f->value.len) != NULL);
+  return !bytes_find(json.data, json.len, f->value.data, f->value.len) && !memchr(json.data, '\\', json.len);
 }
 
 bool filter_match(filter *f, const sl_record *r, int64_t now_us) {

@@ -44,6 +44,7 @@ typedef struct filter {
   char *words;          /* the whole condition */
   sl_slice value;       /* in words */
   bool literal;         /* has no * ? [ \ in it */
+  bool plain;           /* stands in JSON as it is, if it is not escaped for no need */
   bool is_number, is_time;
   bool taken;           /* a query has it already (conditions.h) */
   int64_t us;

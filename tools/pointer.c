@@ -1,42 +1,8 @@
-#include "pointer.h"
+#include "bytes.h"
+#include "pointer_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <yajl/yajl_parse.h>
-
-enum { TOKENS = 64, BLOCK = 16 << 10 };
-
-typedef struct token {
-  sl_slice name;
-  size_t at;     /* as a place in an array */
-  bool is_place; /* it can be one */
-} token;
-
-struct pointer {
-  char *names;
-  token tokens[TOKENS];
-  size_t count;
-  /* What stands in every text that has it, if nothing in the text is escaped; empty: nothing is known. */
-  text must;
-  bool has_slash; /* ... or its name's slash is */
-
-  /* While parsing. */
-  sl_slice json;
-  yajl_handle parser;
-  size_t depth, on;     /* open containers; those of them that lie on the way, all from the outermost */
-  size_t place[TOKENS + 1];
-  bool array[TOKENS + 1];
-  bool hit;             /* the value that comes next is on the way */
-  size_t many_depth, many_begin; /* the container that it points at is open */
-  bool many;
-  pointed kind;
-  sl_slice found;
-  text unescaped;
-  /* yajl's memory: one block, and what did not fit. */
-  char *block;
-  size_t used;
-  struct spill { struct spill *next; max_align_t data[]; } *spills;
-};
 
 /* ---------------------------------------------------------------- memory --- */
 
@@ -191,18 +157,30 @@ static const yajl_callbacks callbacks = {
   .yajl_start_array = on_array,
   .yajl_end_array = on_close};
 
-/* Can it be there at all? Exact: a name that is not there as it is must be escaped somewhere to be there. */
-static bool may_have(const pointer *p, sl_slice json) {
-  if (p->must.len == 0 || memmem(json.data, json.len, p->must.data, p->must.len))
+bool text_may_have(sl_slice json, sl_slice plain, bool has_slash) {
+  if (bytes_find(json.data, json.len, plain.data, plain.len))
     return true;
   if (!memchr(json.data, '\\', json.len))
     return false;
-  return memmem(json.data, json.len, "\\u", 2) || (p->has_slash && memmem(json.data, json.len, "\\/", 2));
+  return bytes_find(json.data, json.len, "\\u", 2) || (has_slash && bytes_find(json.data, json.len, "\\/", 2));
+}
+
+/* Can it be there at all? Exact: a name that is not there as it is must be escaped somewhere to be there. */
+static bool may_have(const pointer *p, sl_slice json) {
+  return p->must.len == 0 || text_may_have(json, slice_of(text_str(&p->must)), p->has_slash);
 }
 
 pointed pointer_find(pointer *p, sl_slice json, sl_slice *found) {
   if (json.len == 0 || !may_have(p, json))
     return POINTED_NOTHING;
+  if (!pointer_walk(p, json))
+    return pointer_find_slowly(p, json, found);
+  if (p->kind != POINTED_NOTHING)
+    *found = p->found;
+  return p->kind;
+}
+
+pointed pointer_find_slowly(pointer *p, sl_slice json, sl_slice *found) {
   yajl_alloc_funcs memory = {take, grow, leave, p};
   p->json = json;
   p->depth = p->on = 0;

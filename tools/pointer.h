@@ -18,4 +18,10 @@ typedef enum pointed { POINTED_NOTHING, POINTED_TEXT, POINTED_NUMBER, POINTED_WO
  * `json`, until the next call. POINTED_NOTHING: it points at nothing there, or `json` is no JSON.
  * Most texts without it are told by a search for its last name, before anything is parsed. */
 pointed pointer_find(pointer *p, sl_slice json, sl_slice *found);
+/* The same by a parser that knows all of JSON, which pointer_find asks where it is not sure. For tests. */
+pointed pointer_find_slowly(pointer *p, sl_slice json, sl_slice *found);
+
+/* Can a string that means `plain` (without quotes, backslashes and control characters; has_slash: with a slash) stand in
+ * the text? False is certain: it is neither there as it is nor in escapes. */
+bool text_may_have(sl_slice json, sl_slice plain, bool has_slash);
 #endif

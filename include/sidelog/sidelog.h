@@ -354,10 +354,11 @@ SL_API sl_status sl_iter_next(sl_iter *iter, const sl_record **record);
 /* What a condition of the caller's own looks at: what it may read of the record it is given. Without any: seq, times,
  * topic, type and ids, and then a scan reads nothing else. */
 enum {
-  SL_FILTER_WHOLE = 1u << 0, /* key, tenant, source, headers and value too */
-  SL_FILTER_FATE = 1u << 1   /* what became of it: state and all behind it; implies SL_FILTER_WHOLE */
+  SL_FILTER_WHOLE = 1u << 0,     /* key, tenant, source, headers and value too */
+  SL_FILTER_FATE = 1u << 1,      /* what became of it: state and all behind it; implies SL_FILTER_WHOLE */
+  SL_FILTER_ATTRIBUTES = 1u << 2 /* key, tenant, source and headers, but not the value: much quicker than the whole */
 };
-#define SL_FILTERS_MAX 4u
+#define SL_FILTERS_MAX 6u
 
 /* A condition of the caller's own: 0: the event does not meet it. It is called inside a read transaction: it must be
  * quick and call nothing of this library on this store. The record and its slices are valid during the call alone; what

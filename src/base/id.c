@@ -44,11 +44,13 @@ bool sl_uuid_parse(sl_slice text, uint8_t out[16]) {
 }
 
 void sl_uuid_format(const uint8_t uuid[16], char out[36]) {
-  static const char digits[] = "0123456789abcdef";
-  for (int i = 0; i < 16; i++) {
-    out[digit_at[i]] = digits[uuid[i] >> 4];
-    out[digit_at[i] + 1] = digits[uuid[i] & 15];
-  }
+#define PAIR(high, low) {high, low}
+#define PAIRS(high) PAIR(high, '0'), PAIR(high, '1'), PAIR(high, '2'), PAIR(high, '3'), PAIR(high, '4'), PAIR(high, '5'), \
+                    PAIR(high, '6'), PAIR(high, '7'), PAIR(high, '8'), PAIR(high, '9'), PAIR(high, 'a'), PAIR(high, 'b'), \
+                    PAIR(high, 'c'), PAIR(high, 'd'), PAIR(high, 'e'), PAIR(high, 'f')
+  static const char pairs[256][2] = {PAIRS('0'), PAIRS('1'), PAIRS('2'), PAIRS('3'), PAIRS('4'), PAIRS('5'), PAIRS('6'), PAIRS('7'),
+                                     PAIRS('8'), PAIRS('9'), PAIRS('a'), PAIRS('b'), PAIRS('c'), PAIRS('d'), PAIRS('e'), PAIRS('f')};
+  for (int i = 0; i < 16; i++) memcpy(out + digit_at[i], pairs[uuid[i]], 2);
   out[8] = out[13] = out[18] = out[23] = '-';
 }
 

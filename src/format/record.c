@@ -287,6 +287,15 @@ static sl_status decode(sl_slice bytes, sl_parts *parts, bool all) {
   return SL_OK;
 }
 
+sl_status sl_record_attributes(sl_slice bytes, sl_parts *parts) {
+  const uint8_t *p = bytes.data;
+  const unsigned kinds = p[AT_KINDS];
+  size_t at = HEAD;
+  for (int i = 0; i < 3; i++) at += (kinds >> (2 * i) & 3) == KIND_UUID ? 16 : 0;
+  const char *wrong = decode_attributes((sl_slice){p + at, sl_get_u32(p + AT_ATTR_LEN)}, kinds, true, parts);
+  return wrong ? damaged(wrong) : SL_OK;
+}
+
 sl_status sl_record_decode(sl_slice bytes, sl_parts *parts) { return decode(bytes, parts, true); }
 sl_status sl_record_peek(sl_slice bytes, sl_parts *parts) { return decode(bytes, parts, false); }
 

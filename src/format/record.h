@@ -49,6 +49,10 @@ sl_status sl_record_decode(sl_slice bytes, sl_parts *parts);
  * Same errors, except that damage in what it does not read goes unseen. */
 sl_status sl_record_peek(sl_slice bytes, sl_parts *parts);
 
+/* What is missing of a record that was peeked at, and parts filled from it: key, tenant, source, headers. Neither the
+ * value nor the CRC over it is looked at. SL_E_CORRUPT. */
+sl_status sl_record_attributes(sl_slice bytes, sl_parts *parts);
+
 /* Changes of a record that is encoded already, for whoever puts it into the log in another's place. */
 /* Gives the record in `bytes`, which is sound, another append time, or another clamp. */
 void sl_record_set_appended(uint8_t *bytes, size_t len, int64_t appended_us);

@@ -28,6 +28,7 @@ struct log_view {
   db_cur *cur;
   uint64_t at; /* the seq the cursor stands on; 0: nowhere */
   unsigned run; /* records read in order */
+  sl_slice value;       /* of the record at `at`, where the cursor stands */
   const uint8_t *ahead; /* from here on SCAN_AHEAD bytes were asked for */
   log_head head;
 };
@@ -274,10 +275,24 @@ sl_status log_view_find(log_view *view, uint64_t seq, sl_slice *bytes) {
   return SL_OK;
 }
 
+/* A scan asks again for the record that it stands on. */
+static sl_status bytes_of(log_view *view, uint64_t seq, sl_slice *bytes) {
+  if (view->at != seq || seq == 0) return db_get(view->txn, LOG_EVENTS, db_u64(&seq), bytes);
+  *bytes = view->value;
+  return SL_OK;
+}
+
 sl_status log_view_get(log_view *view, uint64_t seq, bool peek, sl_parts *parts) {
   sl_slice value;
-  sl_status status = db_get(view->txn, LOG_EVENTS, db_u64(&seq), &value);
+  sl_status status = bytes_of(view, seq, &value);
   return status == SL_OK ? log_view_decode(view, seq, value, peek, parts) : status;
+}
+
+sl_status log_view_attributes(log_view *view, uint64_t seq, sl_parts *parts) {
+  sl_slice value;
+  sl_status status = bytes_of(view, seq, &value);
+  if (status == SL_OK) status = sl_record_attributes(value, parts);
+  return status == SL_OK ? SL_OK : sl_fail_context(status, "event %" PRIu64, seq);
 }
 
 /* Records lie on the disk mostly in the order of their seqs. */
@@ -310,6 +325,7 @@ static sl_status seek(log_view *view, uint64_t seq, uint64_t *found, sl_slice *v
   if (!next) view->run = 0;
   else if (status == SL_OK) read_ahead(view, value->data);
   view->at = status == SL_OK ? sl_get_u64(key.data) : 0;
+  if (status == SL_OK) view->value = *value;
   *found = view->at;
   return status;
 }

@@ -34,6 +34,9 @@ sl_status log_view_get(log_view *view, uint64_t seq, bool peek, sl_parts *parts)
 sl_status log_view_find(log_view *view, uint64_t seq, sl_slice *bytes);
 sl_status log_view_decode(log_view *view, uint64_t seq, sl_slice bytes, bool peek, sl_parts *parts);
 
+/* After a peek: what sl_record_attributes adds to `parts`. */
+sl_status log_view_attributes(log_view *view, uint64_t seq, sl_parts *parts);
+
 /* The first record at or above `seq` (trim leaves holes below the delivery cursor). *found is its seq, set
  * also with SL_E_CORRUPT so that the caller can go on behind it. Sequential calls are fast. */
 sl_status log_view_next(log_view *view, uint64_t seq, bool peek, uint64_t *found, sl_parts *parts);

@@ -8,14 +8,15 @@ int sl_glob_fits(sl_slice glob, sl_slice text) { return sl_glob_match(glob, text
 
 sl_status sl_iter_filter(sl_iter *it, uint32_t needs, sl_filter_fn *fn, void *arg) {
   if (!it || !fn) return sl_fail(SL_E_INVALID, "%s is NULL", it ? "fn" : "iter");
-  if (needs & ~(uint32_t)(SL_FILTER_WHOLE | SL_FILTER_FATE)) return sl_fail(SL_E_INVALID, "unknown needs 0x%x", needs);
+  if (needs & ~(uint32_t)(SL_FILTER_WHOLE | SL_FILTER_FATE | SL_FILTER_ATTRIBUTES)) return sl_fail(SL_E_INVALID, "unknown needs 0x%x", needs);
   if (it->filter_count == SL_FILTERS_MAX) return sl_fail(SL_E_INVALID, "an iterator has at most %u filters", SL_FILTERS_MAX);
   if (it->scanned) return sl_fail(SL_E_INVALID, "the iteration has begun: add filters before");
   if (needs & SL_FILTER_FATE) needs |= SL_FILTER_WHOLE;
+  if (needs & SL_FILTER_WHOLE) needs &= ~(uint32_t)SL_FILTER_ATTRIBUTES;
   size_t at = it->filter_count++;
   for (; at > 0 && it->filters[at - 1].needs > needs; at--) it->filters[at] = it->filters[at - 1];
   it->filters[at] = (query_filter){needs, fn, arg};
-  if (needs == 0) it->peek = it->peek_hits = true;
+  if (!(needs & SL_FILTER_WHOLE)) it->peek = it->peek_hits = true;
   return SL_OK;
 }
 

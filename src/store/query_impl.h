@@ -48,7 +48,7 @@ struct sl_iter {
   unsigned looks;
   arena arena;
 
-  query_filter filters[SL_FILTERS_MAX]; /* by their needs, ascending */
+  query_filter filters[SL_FILTERS_MAX]; /* those with the same needs in the order in which they came */
   size_t filter_count;
   sl_header *headers;   /* scratch: those of the record that a filter looks at */
   size_t header_cap;

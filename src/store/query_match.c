@@ -96,12 +96,16 @@ sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts
   if (q->states) status = find_fate(snap, seq, parts, fate);
   if (status != SL_OK) return status;
   if (q->states && !(q->states & SL_STATE_BIT(fate->state))) return SL_NOTFOUND;
-  if (!whole) status = log_view_get(snap->log, seq, false, parts);
+  /* Attributes stand in front of the value: most events need not be read to their end. */
+  const bool asked = q->tenant.len || q->source.len || q->key.len || query_filters_need(it, SL_FILTER_ATTRIBUTES);
+  if (asked && !whole) status = log_view_attributes(snap->log, seq, parts);
   if (status != SL_OK) return status;
   if (q->tenant.len && !sl_slice_eq(q->tenant, parts->tenant)) return SL_NOTFOUND;
   if (q->source.len && !sl_slice_eq(q->source, parts->source)) return SL_NOTFOUND;
   if (q->key.len && !sl_slice_eq(q->key, parts->key)) return SL_NOTFOUND;
-  status = query_filter_parts(it, snap, seq, parts, SL_FILTER_WHOLE, NULL);
+  status = query_filter_parts(it, snap, seq, parts, SL_FILTER_ATTRIBUTES, NULL);
+  if (status == SL_OK && !whole) status = log_view_get(snap->log, seq, false, parts);
+  if (status == SL_OK) status = query_filter_parts(it, snap, seq, parts, SL_FILTER_WHOLE, NULL);
   if (status == SL_OK && !q->states) status = find_fate(snap, seq, parts, fate);
   return status == SL_OK ? query_filter_parts(it, snap, seq, parts, SL_FILTER_WHOLE | SL_FILTER_FATE, fate) : status;
 }
