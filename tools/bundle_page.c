@@ -146,10 +146,6 @@ static void add_value(page *p, const sl_record *r) {
   text_free(&pretty);
 }
 
-static sl_slice keep(sl_slice s) {
-  return s.len ? (sl_slice){tool_copy(s.data, s.len), s.len} : (sl_slice){NULL, 0};
-}
-
 /* Seqs are each store's own. */
 static void anchor_of(text *out, const tool *t, size_t from, uint64_t seq) {
   if (many(t))
@@ -181,11 +177,11 @@ void page_add(page *p, const sl_record *r, const sl_record *shown) {
   anchor_of(&anchor, t, t->from, r->seq);
   p->nodes[p->shown] = (trace_node){.seq = r->seq,
                                     .at_us = r->occurred_at_us ? r->occurred_at_us : r->appended_at_us,
-                                    .event_id = keep(r->event_id),
-                                    .correlation_id = keep(r->correlation_id),
-                                    .causation_id = keep(r->causation_id),
+                                    .id = trace_key(r->event_id),
+                                    .cause = trace_key(r->causation_id),
+                                    .story = trace_key(r->correlation_id),
                                     .duplicate = r->state == SL_DUPLICATE || r->duplicate_of != 0,
-                                    .source = (uint32_t)t->from};
+                                    .source = (uint16_t)t->from};
   p->rows[p->shown++] = (trace_row){.type = html_of(shown->type),
                                     .store = many(t) ? t->sources[t->from].name : NULL,
                                     .note = note.data,
@@ -210,9 +206,6 @@ void page_add(page *p, const sl_record *r, const sl_record *shown) {
 
 void page_free(page *p) {
   for (size_t i = 0; i < p->shown; i++) {
-    free((void *)(uintptr_t)p->nodes[i].event_id.data);
-    free((void *)(uintptr_t)p->nodes[i].correlation_id.data);
-    free((void *)(uintptr_t)p->nodes[i].causation_id.data);
     free(p->rows[i].type);
     free(p->rows[i].source);
     free(p->rows[i].place);
@@ -299,7 +292,7 @@ static void add_row(page *p, text *out, size_t i, const trace_shape *shape) {
     add_note(p, out, r->note);
   }
   add_span(out, n->parent != TRACE_NONE, n->parent == TRACE_NONE ? 0 : n->at_us - p->nodes[n->parent].at_us);
-  add_span(out, n->earlier != TRACE_NONE, n->gap_us);
+  add_span(out, n->earlier != TRACE_NONE, trace_gap(p->nodes, i));
   add_span(out, r->occurred_us != 0, r->appended_us - r->occurred_us);
   add_span(out, r->settled_us != 0 && r->state == SL_SENT, r->settled_us - r->appended_us);
   text_puts(out, "\n");
@@ -355,10 +348,23 @@ static void add_about(page *p, text *out, sl_slice id, const trace_shape *shape,
   }
 }
 
+static void move(trace_node *n, trace_row *r, int64_t shift_us) {
+  r->moved = shift_us != 0;
+  n->at_us -= shift_us;
+  r->occurred_us -= r->occurred_us ? shift_us : 0;
+  r->appended_us -= shift_us;
+  r->settled_us -= r->settled_us ? shift_us : 0;
+}
+
 static void move_times(page *p) {
   clocks_settle(p->tool, p->skew);
   for (size_t i = 0; i < p->shown; i++)
-    trace_move(&p->nodes[i], &p->rows[i], p->tool->sources[p->nodes[i].source].shift_us);
+    move(&p->nodes[i], &p->rows[i], p->tool->sources[p->nodes[i].source].shift_us);
+}
+
+static void take_note(void *page_, size_t at, char *words) {
+  page *p = page_;
+  p->rows[at].note = join_notes(p->rows[at].note, words);
 }
 
 bool page_write(page *p, output *o, sl_slice id, const char *lines) {
@@ -368,7 +374,7 @@ bool page_write(page *p, output *o, sl_slice id, const char *lines) {
     move_times(p);
   if (!trace_layout(p->nodes, p->shown, &shape))
     return false;
-  trace_notes(p->tool, p->nodes, p->rows, p->shown);
+  trace_notes(p->tool, p->nodes, p->shown, take_note, p);
   out_puts(o, head);
   add_about(p, &part, id, &shape, lines);
   text_puts(&part, "<h2>What happened, and what caused what</h2>\n<div class=scroll><table class=story>\n"

@@ -102,12 +102,15 @@ void story_add(void *story_reader_, const sl_record *r) {
   text_add(&type, r->type.data, r->type.len);
   s->nodes[s->count] = (trace_node){.seq = r->seq,
                                     .at_us = record_time(r),
-                                    .event_id = keep(r->event_id),
-                                    .correlation_id = keep(r->correlation_id),
-                                    .causation_id = keep(r->causation_id),
+                                    .id = trace_key(r->event_id),
+                                    .cause = trace_key(r->causation_id),
+                                    .story = trace_key(r->correlation_id),
                                     .duplicate = r->state == SL_DUPLICATE || r->duplicate_of != 0,
-                                    .source = (uint32_t)t->from};
-  s->events[s->count] = (check_event){.type = type.data ? type.data : tool_copy("", 0),
+                                    .source = (uint16_t)t->from};
+  s->events[s->count] = (check_event){.event_id = keep(r->event_id),
+                                        .correlation_id = keep(r->correlation_id),
+                                        .causation_id = keep(r->causation_id),
+                                        .type = type.data ? type.data : tool_copy("", 0),
                                         .error = error_of(r),
                                         .broken = broken_envelope(reader->check, r),
                                         .state = r->state,
@@ -122,9 +125,9 @@ static void free_slice(sl_slice s) { free((void *)(uintptr_t)s.data); }
 
 void story_free(story *s) {
   for (size_t i = 0; i < s->count; i++) {
-    free_slice(s->nodes[i].event_id);
-    free_slice(s->nodes[i].correlation_id);
-    free_slice(s->nodes[i].causation_id);
+    free_slice(s->events[i].event_id);
+    free_slice(s->events[i].correlation_id);
+    free_slice(s->events[i].causation_id);
     free(s->events[i].type);
     free(s->events[i].error);
     free(s->events[i].broken);
@@ -233,8 +236,8 @@ static void judge_order(judge *j, size_t at, size_t cause_source, int64_t cause_
 
 /* A cause in another story, or in none at all. */
 static void judge_cause(judge *j, size_t at) {
-  const trace_node *n = &j->story->nodes[at];
-  sl_query query = {.event_id = n->causation_id, .limit = 1};
+  sl_slice cause = j->story->events[at].causation_id;
+  sl_query query = {.event_id = cause, .limit = 1};
   tool *t = j->check->tool;
   look *l = NULL;
   const sl_record *r;
@@ -244,7 +247,7 @@ static void judge_cause(judge *j, size_t at) {
   if (st == SL_OK) {
     judge_order(j, at, look_source(l), r->occurred_at_us - t->sources[look_source(l)].shift_us, r->occurred_at_us != 0);
   } else if (st == SL_NOTFOUND) {
-    say_where(j, n->causation_id);
+    say_where(j, cause);
     find(j, at, "orphan");
   }
   look_close(l);

@@ -9,6 +9,7 @@
 #include <sidelog/envelope.h>
 
 typedef struct check_event {
+  sl_slice event_id, correlation_id, causation_id;
   char *type, *error;     /* error: of a dead or dropped one, made safe */
   char *broken;           /* what is wrong with the envelope; NULL: nothing */
   sl_state state;

@@ -20,12 +20,12 @@ typedef struct printer {
 static void to_json(check *c, const story *s, size_t at, const char *kind, const char *words) {
   json *j = c->json;
   json_open(j);
-  json_text_or_null(j, "correlation_id", s->nodes[at].correlation_id);
+  json_text_or_null(j, "correlation_id", s->events[at].correlation_id);
   json_words(j, "finding", kind);
   if (s->skew)
     json_words(j, "store", c->tool->sources[s->nodes[at].source].name);
   json_u64(j, "seq", s->nodes[at].seq);
-  json_text(j, "event_id", s->nodes[at].event_id);
+  json_text(j, "event_id", s->events[at].event_id);
   json_words(j, "event_type", s->events[at].type);
   json_words(j, "text", words);
   json_close(j);

@@ -1,7 +1,4 @@
-#include "clocks.h"
-#include "hops.h"
-#include "story_ids.h"
-#include "trace_notes.h"
+#include "trace_events.h"
 #include "trace_walk.h"
 
 #include <inttypes.h>
@@ -10,156 +7,58 @@
 
 typedef struct trace {
   tool *tool;
-  trace_node *nodes;
-  trace_row *rows;
-  size_t count, cap;
-  size_t untimed;                 /* without a time of their own */
-  uint64_t states[SL_STATE_COUNT];
-  sl_stats *stats;                /* of each source, for places in line */
-  skew *skew;                     /* of several */
-  copies copies;
-  tally tallies[SOURCES_MOST];
-  char **topics;                  /* distinct */
-  size_t topic_count, topic_cap;
-  bool walked;                    /* events of any correlation, by their causes */
-  id_set correlations;            /* of the events drawn */
+  trace_events events;
+  bool walked;     /* events of any correlation, by their causes */
 } trace;
 
-static sl_slice keep(sl_slice s) {
-  return s.len ? (sl_slice){tool_copy(s.data, s.len), s.len} : (sl_slice){NULL, 0};
+/* Where a walk comes into another story, unless something else is said there. */
+static void note_stories(trace *tr) {
+  trace_events *e = &tr->events;
+  for (size_t i = 0; i < e->count && e->correlations.count > 1; i++) {
+    const trace_node *n = &e->nodes[i];
+    char id[SL_ID_MAX];
+    text words = {0};
+    if (trace_events_noted(e, i) || !n->story || (n->parent != TRACE_NONE && n->story == e->nodes[n->parent].story))
+      continue;
+    event_ids(tr->tool, n->source, n->seq, NULL, id, NULL);
+    text_puts(&words, "of correlation ");
+    text_add_safe(&words, slice_of(id), tr->tool->out.term.unicode);
+    trace_events_note(e, i, words.data);
+  }
 }
 
-static char *safe_copy(trace *tr, sl_slice s) {
-  text words = {0};
-  text_add_safe(&words, s, tr->tool->out.term.unicode);
-  return words.data ? words.data : tool_copy("", 0);
-}
-
-static void note_topic(trace *tr, sl_slice topic) {
-  for (size_t i = 0; i < tr->topic_count; i++)
-    if (slice_eq(slice_of(tr->topics[i]), topic))
-      return;
-  if (tr->topic_count == tr->topic_cap) {
-    tr->topic_cap = tr->topic_cap ? tr->topic_cap * 2 : 16;
-    tr->topics = tool_grow(tr->topics, tr->topic_cap * sizeof *tr->topics);
+/* Those of another story are named, once each. */
+static void name_others(trace *tr, const char *cause, id_set *named) {
+  sl_query query = {.causation_id = slice_of(cause), .limit = 100};
+  const id_set *own = &tr->events.correlations;
+  output *o = &tr->tool->out;
+  look *l = NULL;
+  const sl_record *r;
+  sl_status st = look_start(tr->tool, &query, &l);
+  while (st == SL_OK && (st = look_next(l, &r)) == SL_OK) {
+    if (!r->correlation_id.len || id_set_find(own, r->correlation_id) < own->count ||
+        !id_set_add(named, r->correlation_id))
+      continue;
+    text words = {0};
+    place_words(&words, tr->tool, look_source(l), r->seq);
+    out_printf(o, "%s  led to %s of correlation ", named->count == 1 ? "\n" : "", text_str(&words));
+    out_safe(o, STYLE_BOLD, r->correlation_id);
+    out_puts(o, "\n");
+    text_free(&words);
   }
-  tr->topics[tr->topic_count++] = tool_copy(topic.data, topic.len);
-}
-
-static char *place_of(trace *tr, const sl_record *r, bool with_offset) {
-  text words = {0};
-  record_place(&words, r, with_offset, tr->tool->out.term.unicode);
-  /* Seqs are dense and delivered in order, so the distance to the cursor is the place in line. */
-  const sl_stats *s = &tr->stats[tr->tool->from];
-  if (r->state == SL_PENDING && !r->duplicate_of && s->lanes == 0 && s->last_seq && r->seq > s->delivery_seq) {
-    text_ordinal(&words, r->seq - s->delivery_seq);
-    text_puts(&words, with_offset ? " in line" : "");
-  }
-  return words.data ? words.data : tool_copy("", 0);
-}
-
-static void add_event(void *arg, const sl_record *r) {
-  trace *tr = arg;
-  size_t from = tr->tool->from;
-  bool several = many(tr->tool);
-  text note = {0};
-  if (several) {
-    copies_find(tr->tool, from, r, &tr->copies);
-    copies_words(&note, tr->tool, &tr->copies);
-    clocks_learn(tr->tool, tr->skew, r, &tr->copies, tr->tallies);
-  }
-  if (tr->count == tr->cap) {
-    tr->cap = tr->cap ? tr->cap * 2 : 64;
-    tr->nodes = tool_grow(tr->nodes, tr->cap * sizeof *tr->nodes);
-    tr->rows = tool_grow(tr->rows, tr->cap * sizeof *tr->rows);
-  }
-  tr->nodes[tr->count] = (trace_node){.seq = r->seq,
-                                      .at_us = record_time(r),
-                                      .event_id = keep(r->event_id),
-                                      .correlation_id = keep(r->correlation_id),
-                                      .causation_id = keep(r->causation_id),
-                                      .duplicate = r->state == SL_DUPLICATE || r->duplicate_of != 0,
-                                      .source = (uint32_t)from};
-  tr->rows[tr->count++] = (trace_row){.type = safe_copy(tr, r->type),
-                                      .store = several ? tr->tool->sources[from].name : NULL,
-                                      .note = note.data,
-                                      .source = safe_copy(tr, r->source),
-                                      .place = place_of(tr, r, true),
-                                      .place_short = place_of(tr, r, false),
-                                      .state = r->state,
-                                      .occurred_us = r->occurred_at_us,
-                                      .appended_us = r->appended_at_us,
-                                      .settled_us = r->settled_at_us};
-  if (r->correlation_id.len)
-    id_set_add(&tr->correlations, r->correlation_id);
-  tr->untimed += r->occurred_at_us == 0;
-  if ((unsigned)r->state < SL_STATE_COUNT)
-    tr->states[r->state]++;
-  note_topic(tr, r->topic);
-}
-
-static void free_slice(sl_slice s) { free((void *)(uintptr_t)s.data); }
-
-static void trace_free(trace *tr) {
-  for (size_t i = 0; i < tr->count; i++) {
-    free_slice(tr->nodes[i].event_id);
-    free_slice(tr->nodes[i].correlation_id);
-    free_slice(tr->nodes[i].causation_id);
-    free(tr->rows[i].type);
-    free(tr->rows[i].source);
-    free(tr->rows[i].place);
-    free(tr->rows[i].place_short);
-    free(tr->rows[i].note);
-  }
-  for (size_t i = 0; i < tr->topic_count; i++)
-    free(tr->topics[i]);
-  free(tr->topics);
-  id_set_free(&tr->correlations);
-  skew_free(tr->skew);
-  copies_free(&tr->copies);
-  free(tr->stats);
-  free(tr->nodes);
-  free(tr->rows);
-}
-
-static void add_notes(trace *tr) {
-  trace_notes(tr->tool, tr->nodes, tr->rows, tr->count);
-  for (size_t i = 0; i < tr->count && tr->walked; i++) {
-    const trace_node *n = &tr->nodes[i];
-    if (!tr->rows[i].note && tr->correlations.count > 1 && n->correlation_id.len &&
-        (n->parent == TRACE_NONE || !slice_eq(n->correlation_id, tr->nodes[n->parent].correlation_id))) {
-      text words = {0};
-      text_puts(&words, "of correlation ");
-      text_add_safe(&words, n->correlation_id, tr->tool->out.term.unicode);
-      tr->rows[i].note = words.data;
-    }
-  }
+  look_close(l);
 }
 
 /* Other stories that this one led to, as far as a short look finds them. */
 static void name_effects(trace *tr) {
   enum { MOST_US = 20000, MOST_NAMED = 10 };
   int64_t end = clock_monotonic_us() + MOST_US;
-  output *o = &tr->tool->out;
+  const trace_events *e = &tr->events;
   id_set named = {0};
-  for (size_t i = 0; i < tr->count && named.count < MOST_NAMED && clock_monotonic_us() < end; i++) {
-    sl_query query = {.causation_id = tr->nodes[i].event_id, .limit = 100};
-    look *l = NULL;
-    const sl_record *r;
-    if (tr->nodes[i].duplicate || look_start(tr->tool, &query, &l) != SL_OK)
-      continue;
-    while (look_next(l, &r) == SL_OK)
-      if (r->correlation_id.len && id_set_find(&tr->correlations, r->correlation_id) == tr->correlations.count &&
-          id_set_add(&named, r->correlation_id)) {
-        text words = {0};
-        place_words(&words, tr->tool, look_source(l), r->seq);
-        out_printf(o, "%s  led to %s of correlation ", named.count == 1 ? "\n" : "", text_str(&words));
-        out_safe(o, STYLE_BOLD, r->correlation_id);
-        out_puts(o, "\n");
-        text_free(&words);
-      }
-    look_close(l);
-  }
+  char id[SL_ID_MAX];
+  for (size_t i = 0; i < e->count && named.count < MOST_NAMED && clock_monotonic_us() < end; i++)
+    if (!e->nodes[i].duplicate && event_ids(tr->tool, e->nodes[i].source, e->nodes[i].seq, id, NULL, NULL))
+      name_others(tr, id, &named);
   id_set_free(&named);
 }
 
@@ -184,74 +83,75 @@ static void flow_put(flow *f, style s, const char *words) {
   f->first = false;
 }
 
-/* All times as the clock of the first source would have had them, as far as that is known. */
-static void move_times(trace *tr) {
-  tool *t = tr->tool;
-  clocks_settle(t, tr->skew);
-  for (size_t i = 0; i < tr->count; i++)
-    trace_move(&tr->nodes[i], &tr->rows[i], t->sources[tr->nodes[i].source].shift_us);
-}
-
 static void draw_head(trace *tr, const char *title, const char *id, const trace_shape *shape) {
   static const sl_state order[] = {SL_SENT, SL_DEAD, SL_DUPLICATE, SL_DROPPED, SL_PENDING};
   output *o = &tr->tool->out;
+  trace_events *e = &tr->events;
   text words = {0};
   out_puts(o, title);
   out_safe(o, STYLE_BOLD, slice_of(id));
   flow f = {.out = o, .used = (int)(strlen(title) + strlen(id))};
-  text_counted(&words, tr->count, "event", "events");
+  text_counted(&words, e->count, "event", "events");
   flow_put(&f, STYLE_PLAIN, text_str(&words));
   text_clear(&words);
   text_span(&words, shape->end_us - shape->begin_us);
   flow_put(&f, STYLE_PLAIN, text_str(&words));
   text_clear(&words);
-  text_counted(&words, tr->topic_count, "topic", "topics");
+  text_counted(&words, e->topics.count, "topic", "topics");
   flow_put(&f, STYLE_PLAIN, text_str(&words));
   text_clear(&words);
   for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
-    if (tr->states[order[i]] == 0)
+    if (e->states[order[i]] == 0)
       continue;
     text_puts(&words, words.len ? ", " : "");
-    text_count(&words, tr->states[order[i]]);
+    text_count(&words, e->states[order[i]]);
     text_printf(&words, " %s", sl_state_text(order[i]));
   }
   flow_put(&f, STYLE_PLAIN, text_str(&words));
   out_puts(o, "\n");
   text_free(&words);
   if (many(tr->tool))
-    clocks_draw(tr->tool, tr->skew, tr->tallies);
+    clocks_draw(tr->tool, e->skew, e->tallies);
   out_puts(o, "\n");
 }
 
-/* Seqs are each store's own. */
-static void draw_show(trace *tr, size_t i) {
+/* How to see the first dead one whole; seqs are each store's own. */
+static void draw_show(trace *tr) {
+  const trace_events *e = &tr->events;
   output *o = &tr->tool->out;
-  const trace_node *n = &tr->nodes[i];
-  if (!many(tr->tool)) {
-    out_printf(o, "\n  -> sidelog show %" PRIu64 "\n", n->seq);
+  char id[SL_ID_MAX];
+  size_t i = 0;
+  while (i < e->count && trace_events_state(e, i) != SL_DEAD)
+    i++;
+  if (i == e->count)
     return;
-  }
   out_puts(o, "\n  -> sidelog show ");
-  out_safe(o, STYLE_PLAIN, n->event_id);
+  if (many(tr->tool) && event_ids(tr->tool, e->nodes[i].source, e->nodes[i].seq, id, NULL, NULL))
+    out_safe(o, STYLE_PLAIN, slice_of(id));
+  else
+    out_printf(o, "%" PRIu64, e->nodes[i].seq);
   out_puts(o, "\n");
 }
 
 static int draw(trace *tr, const char *title, const char *id) {
   trace_shape shape;
   output *o = &tr->tool->out;
-  if (many(tr->tool))
-    move_times(tr);
-  if (!trace_layout(tr->nodes, tr->count, &shape))
+  trace_events *e = &tr->events;
+  trace_rows rows = trace_events_rows(e);
+  trace_events_settle(e);
+  if (!trace_layout(e->nodes, e->count, &shape))
     return tool_fail(tr->tool, EXIT_STORE, "out of memory");
-  add_notes(tr);
+  trace_notes(tr->tool, e->nodes, e->count, trace_events_note, e);
+  if (tr->walked)
+    note_stories(tr);
   draw_head(tr, title, id, &shape);
   if (option_has(&tr->tool->given, OPT_TIMES))
-    trace_times(o, tr->nodes, tr->rows, tr->count, &shape);
+    trace_times(o, e->nodes, &rows, e->count, &shape);
   else
-    trace_draw(o, tr->nodes, tr->rows, tr->count, &shape);
-  if (tr->untimed && tr->untimed < tr->count) {
+    trace_draw(o, e->nodes, &rows, e->count, &shape);
+  if (e->untimed && e->untimed < e->count) {
     text words = {0};
-    text_counted(&words, tr->untimed, "event carries no time of its own and stands",
+    text_counted(&words, e->untimed, "event carries no time of its own and stands",
                  "events carry no time of their own "
                  "and stand");
     out_puts(o, "\n  ");
@@ -260,12 +160,8 @@ static int draw(trace *tr, const char *title, const char *id) {
     out_puts(o, "\n");
     text_free(&words);
   }
-  for (size_t i = 0; i < tr->count && tr->states[SL_DEAD]; i++) {
-    if (tr->rows[i].state != SL_DEAD)
-      continue;
-    draw_show(tr, i);
-    break;
-  }
+  if (e->states[SL_DEAD])
+    draw_show(tr);
   if (!tr->walked)
     name_effects(tr);
   trace_shape_free(&shape);
@@ -331,17 +227,13 @@ static int show(tool *t, const char *title, const char *id, bring_fn *bring, voi
     code = show_lines(t, bring, arg, &found);
   } else {
     trace tr = {.tool = t, .walked = bring == bring_seqs};
-    tr.stats = tool_alloc(t->source_count * sizeof *tr.stats);
-    tr.skew = many(t) ? skew_new(t->source_count) : NULL;
-    for (size_t i = 0; i < t->source_count; i++)
-      if (source_stats(t, i, &tr.stats[i], NULL) != SL_OK)
-        tr.stats[i] = (sl_stats){.lanes = 1};
-    code = bring(t, arg, add_event, &tr, &found);
+    trace_events_begin(&tr.events, t);
+    code = bring(t, arg, trace_events_add, &tr.events, &found);
     if (found) {
       int drawn = draw(&tr, title, id);
       code = drawn == EXIT_DONE ? code : drawn;
     }
-    trace_free(&tr);
+    trace_events_free(&tr.events);
   }
   if (code == EXIT_DONE && found == 0 && !t->out.error) {
     text words = {0};

@@ -345,6 +345,29 @@ uint64_t look_scanned(const look *l) {
   return sum;
 }
 
+static void copy_id(char *out, sl_slice id) {
+  if (!out)
+    return;
+  if (id.len)
+    memcpy(out, id.data, id.len);
+  out[id.len] = 0;
+}
+
+bool event_ids(tool *t, size_t from, uint64_t seq, char event[SL_ID_MAX], char correlation[SL_ID_MAX],
+               char causation[SL_ID_MAX]) {
+  sl_query query = {.first_seq = seq, .last_seq = seq};
+  look *l = NULL;
+  const sl_record *r;
+  bool found = look_start_in(t, from, &query, &l) == SL_OK && look_next(l, &r) == SL_OK;
+  const sl_record none = {0};
+  r = found ? r : &none;
+  copy_id(event, r->event_id);
+  copy_id(correlation, r->correlation_id);
+  copy_id(causation, r->causation_id);
+  look_close(l);
+  return found;
+}
+
 const sl_record *look_first(tool *t, const sl_query *query, look **out) {
   const sl_record *r = NULL;
   *out = NULL;

@@ -66,6 +66,10 @@ void look_close(look *l); /* accepts NULL */
 /* The first event that meets a query, as a look has it; NULL: there is none. look_close ends it. */
 const sl_record *look_first(tool *t, const sl_query *query, look **out);
 
+/* The ids of one event of one source, each where it is wanted; "" where there is none. False: it is not there. */
+bool event_ids(tool *t, size_t source, uint64_t seq, char event[SL_ID_MAX], char correlation[SL_ID_MAX],
+               char causation[SL_ID_MAX]);
+
 /* Where else an event is. */
 typedef struct copy {
   size_t source;

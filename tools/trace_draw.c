@@ -52,10 +52,10 @@ static int wider(int a, const char *words) {
   return a > b ? a : b;
 }
 
-static void label_of(text *out, const trace_node *nodes, const trace_row *rows, size_t i, const signs *s) {
+static void label_of(text *out, const trace_node *nodes, const trace_row *row, size_t i, const signs *s) {
   text_clear(out);
   add_tree(out, nodes, i, s);
-  text_puts(out, rows[i].type);
+  text_puts(out, row->type);
 }
 
 static int total(const plan *p, int place) {
@@ -105,47 +105,49 @@ static void fit(plan *p, int width, const needs *n) {
 }
 
 /* What is said at the end of a line: the largest gap, and what is out of the ordinary. */
-static void add_end(text *out, const signs *g, const trace_node *nodes, const trace_row *rows, size_t i,
+static void add_end(text *out, const signs *g, const trace_node *nodes, const trace_row *row, size_t i,
                     const trace_shape *shape, bool brief) {
   if (shape->largest == i) {
     if (brief)
       text_printf(out, "%s ", g->mark);
-    if (rows[i].moved || (nodes[i].earlier != TRACE_NONE && rows[nodes[i].earlier].moved))
+    if (row->moved || row->gap_moved)
       text_puts(out, "~"); /* as well as two clocks are known */
-    text_span(out, nodes[i].gap_us);
+    text_span(out, trace_gap(nodes, i));
     if (!brief)
       text_printf(out, " %s largest gap", g->mark);
   }
-  if (rows[i].note)
-    text_printf(out, "%s%s", out->len ? ", " : "", rows[i].note);
+  if (row->note)
+    text_printf(out, "%s%s", out->len ? ", " : "", row->note);
 }
 
 static int more(int a, int b) { return a > b ? a : b; }
 
-static plan make_plan(const output *o, const trace_node *nodes, const trace_row *rows, size_t count,
+static plan make_plan(const output *o, const trace_node *nodes, const trace_rows *rows, size_t count,
                       const trace_shape *shape) {
   plan p = {.signs = o->term.unicode ? &unicode_signs : &ascii_signs, .bar = BAR_MOST / 2};
   needs n = {0};
   text words = {0};
   p.fine = shape->end_us - shape->begin_us < 100000;
   for (size_t i = 0; i < count; i++) {
-    label_of(&words, nodes, rows, i, p.signs);
+    trace_row row = {0};
+    rows->get(rows->arg, i, &row);
+    label_of(&words, nodes, &row, i, p.signs);
     p.label = wider(p.label, text_str(&words));
     text_clear(&words);
-    add_time(&words, nodes[i].at_us - shape->begin_us, p.fine, rows[i].moved);
+    add_time(&words, nodes[i].at_us - shape->begin_us, p.fine, row.moved);
     p.time = wider(p.time, text_str(&words));
-    p.store = wider(p.store, rows[i].store);
-    p.source = wider(p.source, rows[i].source);
-    p.status = wider(p.status, sl_state_text(rows[i].state));
-    n.place = wider(n.place, rows[i].place);
-    n.short_place = wider(n.short_place, rows[i].place_short);
-    if (shape->largest != i && !rows[i].note)
+    p.store = wider(p.store, row.store);
+    p.source = wider(p.source, row.source);
+    p.status = wider(p.status, sl_state_text(row.state));
+    n.place = wider(n.place, row.place);
+    n.short_place = wider(n.short_place, row.place_short);
+    if (shape->largest != i && !row.note)
       continue;
-    int place = wider(0, rows[i].place) + GAP;
+    int place = wider(0, row.place) + GAP;
     for (int brief = 0; brief < 2; brief++) {
       text_clear(&words);
-      add_end(&words, p.signs, nodes, rows, i, shape, brief);
-      int *need = rows[i].note ? &n.note : brief ? &n.brief_gap : &n.gap;
+      add_end(&words, p.signs, nodes, &row, i, shape, brief);
+      int *need = row.note ? &n.note : brief ? &n.brief_gap : &n.gap;
       *need = more(*need, place + text_width(text_str(&words)));
     }
   }
@@ -184,9 +186,11 @@ static void put(output *o, style s, const char *words, int width, bool from_left
   text_free(&cut);
 }
 
-static void draw_row(output *o, const plan *p, const trace_node *nodes, const trace_row *rows, size_t i,
+static void draw_row(output *o, const plan *p, const trace_node *nodes, const trace_rows *rows, size_t i,
                      const trace_shape *shape) {
-  const trace_row *row = &rows[i];
+  trace_row got = {0};
+  const trace_row *row = &got;
+  rows->get(rows->arg, i, &got);
   text label = {0}, end = {0}, place = {0}, when = {0};
   int left = o->term.width ? o->term.width - total(p, 0) - GAP : INT32_MAX;
   add_time(&when, nodes[i].at_us - shape->begin_us, p->fine, row->moved);
@@ -195,7 +199,7 @@ static void draw_row(output *o, const plan *p, const trace_node *nodes, const tr
   out_blanks(o, p->bar ? 1 : GAP);
   if (p->bar)
     draw_bar(o, p, nodes, i, shape);
-  label_of(&label, nodes, rows, i, p->signs);
+  label_of(&label, nodes, row, i, p->signs);
   text_cut(&label, p->label, false, o->term.unicode);
   out_cell(o, STYLE_BOLD, text_str(&label), p->label + GAP, false);
   put(o, STYLE_CYAN, row->store, p->store, false);
@@ -208,7 +212,7 @@ static void draw_row(output *o, const plan *p, const trace_node *nodes, const tr
   const int spaces[] = {place_width, place_width, place_width < 24 ? place_width : 24, 0};
   for (int attempt = 0; attempt < 4 && left >= 8; attempt++) {
     text_clear(&end);
-    add_end(&end, p->signs, nodes, rows, i, shape, attempt % 2);
+    add_end(&end, p->signs, nodes, row, i, shape, attempt % 2);
     end_width = text_width(text_str(&end));
     if (end_width + (end_width && spaces[attempt] ? GAP + spaces[attempt] : 0) <= left)
       break;
@@ -247,19 +251,11 @@ static void draw_row(output *o, const plan *p, const trace_node *nodes, const tr
   text_free(&when);
 }
 
-void trace_move(trace_node *node, trace_row *row, int64_t shift_us) {
-  row->moved = shift_us != 0;
-  node->at_us -= shift_us;
-  row->occurred_us -= row->occurred_us ? shift_us : 0;
-  row->appended_us -= shift_us;
-  row->settled_us -= row->settled_us ? shift_us : 0;
-}
-
 void trace_tree(text *out, const trace_node *nodes, size_t at, bool unicode) {
   add_tree(out, nodes, at, unicode ? &unicode_signs : &ascii_signs);
 }
 
-void trace_draw(output *o, const trace_node *nodes, const trace_row *rows, size_t count,
+void trace_draw(output *o, const trace_node *nodes, const trace_rows *rows, size_t count,
                 const trace_shape *shape) {
   plan p = make_plan(o, nodes, rows, count, shape);
   for (size_t k = 0; k < count && !o->error; k++)
@@ -276,14 +272,17 @@ static void span_cell(table *t, style s, bool known, int64_t us) {
   text_free(&words);
 }
 
-void trace_times(output *o, const trace_node *nodes, const trace_row *rows, size_t count, const trace_shape *shape) {
+void trace_times(output *o, const trace_node *nodes, const trace_rows *rows, size_t count, const trace_shape *shape) {
   char day[WHEN_MAX], end[WHEN_MAX];
   when_local(shape->begin_us, day, false);
   when_local(shape->end_us, end, false);
   /* Of one day the day is said once. */
   size_t date = strcspn(day, " ");
   bool one_day = strncmp(day, end, date + 1) == 0;
-  bool several = count && rows[0].store;
+  trace_row row = {0};
+  if (count)
+    rows->get(rows->arg, 0, &row);
+  bool several = row.store != NULL;
   day[date] = 0;
   const column columns[] = {{"EVENT", false, CUT_RIGHT, LABEL_LEAST, 5},
                             {"STORE", false, CUT_RIGHT, 4, 10},
@@ -296,9 +295,11 @@ void trace_times(output *o, const trace_node *nodes, const trace_row *rows, size
   for (size_t k = 0; k < count && !o->error; k++) {
     size_t i = shape->order[k];
     const trace_node *n = &nodes[i];
-    const trace_row *r = &rows[i];
+    const trace_row *r = &row;
+    row = (trace_row){0};
+    rows->get(rows->arg, i, &row);
     char when[WHEN_MAX];
-    label_of(&words, nodes, rows, i, o->term.unicode ? &unicode_signs : &ascii_signs);
+    label_of(&words, nodes, r, i, o->term.unicode ? &unicode_signs : &ascii_signs);
     table_cell(t, STYLE_BOLD, (sl_slice){text_str(&words), words.len});
     table_cell(t, STYLE_CYAN, slice_of(r->store));
     when_local(n->at_us, when, false);
@@ -306,7 +307,7 @@ void trace_times(output *o, const trace_node *nodes, const trace_row *rows, size
     text_printf(&words, "%s%s", r->moved ? "~" : "", when + (one_day ? date + 1 : 0));
     table_cell(t, r->occurred_us ? STYLE_PLAIN : STYLE_DIM, (sl_slice){words.data, words.len});
     span_cell(t, STYLE_PLAIN, n->parent != TRACE_NONE, n->parent == TRACE_NONE ? 0 : n->at_us - nodes[n->parent].at_us);
-    span_cell(t, shape->largest == i ? STYLE_YELLOW : STYLE_DIM, n->earlier != TRACE_NONE, n->gap_us);
+    span_cell(t, shape->largest == i ? STYLE_YELLOW : STYLE_DIM, n->earlier != TRACE_NONE, trace_gap(nodes, i));
     span_cell(t, STYLE_PLAIN, r->occurred_us != 0, r->appended_us - r->occurred_us);
     span_cell(t, STYLE_PLAIN, r->settled_us != 0 && r->state == SL_SENT, r->settled_us - r->appended_us);
     table_cell(t, state_style(r->state), slice_of(sl_state_text(r->state)));

@@ -4,25 +4,30 @@
 #include <string.h>
 
 typedef struct id_table {
-  size_t *slots, mask;
+  uint32_t *slots;
+  size_t mask;
 } id_table;
 
-static bool same(sl_slice a, sl_slice b) {
-  return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
-
-static size_t hash(sl_slice id) {
+uint64_t trace_key(sl_slice id) {
   const unsigned char *p = id.data;
   uint64_t h = 14695981039346656037u;
+  if (id.len == 0)
+    return 0;
   for (size_t i = 0; i < id.len; i++)
     h = (h ^ p[i]) * 1099511628211u;
-  return (size_t)(h ^ h >> 29);
+  h = (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
+  h ^= h >> 32;
+  return h ? h : 1;
+}
+
+int64_t trace_gap(const trace_node *nodes, size_t at) {
+  return nodes[at].earlier == TRACE_NONE ? 0 : nodes[at].at_us - nodes[nodes[at].earlier].at_us;
 }
 
 /* The slot of an id: the node that has it, or TRACE_NONE. */
-static size_t *slot_of(const id_table *table, const trace_node *nodes, sl_slice id) {
-  size_t i = hash(id) & table->mask;
-  while (table->slots[i] != TRACE_NONE && !same(nodes[table->slots[i]].event_id, id))
+static uint32_t *slot_of(const id_table *table, const trace_node *nodes, uint64_t id) {
+  size_t i = id & table->mask;
+  while (table->slots[i] != TRACE_NONE && nodes[table->slots[i]].id != id)
     i = (i + 1) & table->mask;
   return &table->slots[i];
 }
@@ -38,8 +43,8 @@ static bool table_fill(id_table *table, const trace_node *nodes, size_t count) {
   for (size_t i = 0; i < size; i++)
     table->slots[i] = TRACE_NONE;
   /* One id may stand in several topics; the first event that is no duplicate speaks for it. */
-  for (size_t i = 0; i < count; i++) {
-    size_t *slot = slot_of(table, nodes, nodes[i].event_id);
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t *slot = slot_of(table, nodes, nodes[i].id);
     if (*slot == TRACE_NONE || (nodes[*slot].duplicate && !nodes[i].duplicate))
       *slot = i;
   }
@@ -50,31 +55,31 @@ static void find_cause(trace_node *nodes, size_t i, const id_table *table) {
   trace_node *n = &nodes[i];
   n->parent = TRACE_NONE;
   n->origin = TRACE_ROOT;
-  if (n->causation_id.len == 0 || same(n->causation_id, n->event_id))
+  if (n->cause == 0 || n->cause == n->id)
     return;
-  size_t cause = *slot_of(table, nodes, n->causation_id);
+  uint32_t cause = *slot_of(table, nodes, n->cause);
   if (cause != TRACE_NONE && cause != i) {
     n->parent = cause;
     n->origin = TRACE_CHILD;
-  } else if (!same(n->causation_id, n->correlation_id)) {
+  } else if (n->cause != n->story) {
     n->origin = TRACE_ELSEWHERE;
   }
 }
 
 /* Walks up from every node; coming upon the own trail closes a cycle, which is cut above its earliest node.
  */
-static void cut_cycles(trace_node *nodes, const size_t *by_time, size_t count, size_t *trail) {
+static void cut_cycles(trace_node *nodes, const uint32_t *by_time, size_t count, uint32_t *trail) {
   memset(trail, 0, count * sizeof *trail);
-  for (size_t k = 0; k < count; k++) {
-    size_t at = by_time[k];
+  for (uint32_t k = 0; k < count; k++) {
+    uint32_t at = by_time[k];
     while (at != TRACE_NONE && trail[at] == 0) {
       trail[at] = k + 1;
       at = nodes[at].parent;
     }
     if (at == TRACE_NONE || trail[at] != k + 1)
       continue;
-    size_t first = at;
-    for (size_t i = nodes[at].parent; i != at; i = nodes[i].parent)
+    uint32_t first = at;
+    for (uint32_t i = nodes[at].parent; i != at; i = nodes[i].parent)
       if (nodes[i].at_us < nodes[first].at_us || (nodes[i].at_us == nodes[first].at_us && i < first))
         first = i;
     nodes[first].parent = TRACE_NONE;
@@ -82,14 +87,16 @@ static void cut_cycles(trace_node *nodes, const size_t *by_time, size_t count, s
   }
 }
 
-static size_t link_children(trace_node *nodes, const size_t *by_time, size_t count) {
-  size_t roots = TRACE_NONE;
+typedef struct link_to { uint32_t child, sibling; } link_to;
+
+static uint32_t link_children(trace_node *nodes, const uint32_t *by_time, size_t count, link_to *links) {
+  uint32_t roots = TRACE_NONE;
   for (size_t i = 0; i < count; i++)
-    nodes[i].child = TRACE_NONE;
+    links[i].child = TRACE_NONE;
   for (size_t k = count; k > 0; k--) {
     trace_node *n = &nodes[by_time[k - 1]];
-    size_t *head = n->parent == TRACE_NONE ? &roots : &nodes[n->parent].child;
-    n->sibling = *head;
+    uint32_t *head = n->parent == TRACE_NONE ? &roots : &links[n->parent].child;
+    links[by_time[k - 1]].sibling = *head;
     n->last = *head == TRACE_NONE;
     *head = by_time[k - 1];
   }
@@ -97,29 +104,29 @@ static size_t link_children(trace_node *nodes, const size_t *by_time, size_t cou
 }
 
 /* Depth first, without recursion: a chain may be a hundred thousand deep. */
-static void put_in_order(trace_node *nodes, size_t roots, size_t *order) {
-  size_t at = roots, done = 0;
-  uint32_t depth = 0;
+static void put_in_order(trace_node *nodes, uint32_t roots, const link_to *links, uint32_t *order) {
+  uint32_t at = roots, depth = 0;
+  size_t done = 0;
   while (at != TRACE_NONE) {
     order[done++] = at;
     nodes[at].depth = depth;
-    if (nodes[at].child != TRACE_NONE) {
-      at = nodes[at].child;
+    if (links[at].child != TRACE_NONE) {
+      at = links[at].child;
       depth++;
       continue;
     }
-    while (at != TRACE_NONE && nodes[at].sibling == TRACE_NONE) {
+    while (at != TRACE_NONE && links[at].sibling == TRACE_NONE) {
       at = nodes[at].parent;
       depth -= at != TRACE_NONE;
     }
     if (at != TRACE_NONE)
-      at = nodes[at].sibling;
+      at = links[at].sibling;
   }
 }
 
 typedef struct moment {
   int64_t at_us;
-  size_t node;
+  uint32_t node;
 } moment;
 
 static int compare(const void *a_, const void *b_) {
@@ -129,11 +136,11 @@ static int compare(const void *a_, const void *b_) {
   return a->node < b->node ? -1 : a->node > b->node;
 }
 
-static bool sort_by_time(const trace_node *nodes, size_t count, size_t *by_time) {
+static bool sort_by_time(const trace_node *nodes, size_t count, uint32_t *by_time) {
   moment *moments = malloc((count + 1) * sizeof *moments);
   if (!moments)
     return false;
-  for (size_t i = 0; i < count; i++)
+  for (uint32_t i = 0; i < count; i++)
     moments[i] = (moment){nodes[i].at_us, i};
   qsort(moments, count, sizeof *moments, compare);
   for (size_t i = 0; i < count; i++)
@@ -142,36 +149,48 @@ static bool sort_by_time(const trace_node *nodes, size_t count, size_t *by_time)
   return true;
 }
 
-static void measure_gaps(trace_node *nodes, const size_t *by_time, size_t count, trace_shape *shape) {
-  shape->largest = TRACE_NONE;
+static void measure_gaps(trace_node *nodes, const uint32_t *by_time, size_t count, trace_shape *shape) {
+  int64_t largest = 0;
   for (size_t k = 0; k < count; k++) {
-    trace_node *n = &nodes[by_time[k]];
-    n->earlier = k ? by_time[k - 1] : TRACE_NONE;
-    n->gap_us = k ? n->at_us - nodes[by_time[k - 1]].at_us : 0;
-    if (n->gap_us > 0 && (shape->largest == TRACE_NONE || n->gap_us > nodes[shape->largest].gap_us))
-      shape->largest = by_time[k];
+    nodes[by_time[k]].earlier = k ? by_time[k - 1] : TRACE_NONE;
+    if (trace_gap(nodes, by_time[k]) <= largest)
+      continue;
+    largest = trace_gap(nodes, by_time[k]);
+    shape->largest = by_time[k];
   }
   shape->begin_us = count ? nodes[by_time[0]].at_us : 0;
   shape->end_us = count ? nodes[by_time[count - 1]].at_us : 0;
 }
 
-bool trace_layout(trace_node *nodes, size_t count, trace_shape *shape) {
+/* `trail` has room for as many as there are nodes, and becomes the order. */
+static bool lay_out(trace_node *nodes, size_t count, trace_shape *shape, uint32_t *by_time, uint32_t *trail) {
   id_table table = {0};
-  size_t *by_time = malloc((count + 1) * sizeof *by_time), *trail = malloc((count + 1) * sizeof *trail);
-  bool fine = by_time && trail && table_fill(&table, nodes, count) && sort_by_time(nodes, count, by_time);
-  *shape = (trace_shape){.largest = TRACE_NONE};
-  if (fine) {
-    for (size_t i = 0; i < count; i++)
-      find_cause(nodes, i, &table);
-    cut_cycles(nodes, by_time, count, trail);
-    measure_gaps(nodes, by_time, count, shape);
-    put_in_order(nodes, link_children(nodes, by_time, count), trail);
-    shape->order = trail;
-    trail = NULL;
-  }
+  if (!table_fill(&table, nodes, count))
+    return false;
+  for (size_t i = 0; i < count; i++)
+    find_cause(nodes, i, &table);
   free(table.slots);
+  if (!sort_by_time(nodes, count, by_time))
+    return false;
+  cut_cycles(nodes, by_time, count, trail);
+  measure_gaps(nodes, by_time, count, shape);
+  link_to *links = malloc((count + 1) * sizeof *links);
+  if (!links)
+    return false;
+  put_in_order(nodes, link_children(nodes, by_time, count, links), links, trail);
+  free(links);
+  return true;
+}
+
+bool trace_layout(trace_node *nodes, size_t count, trace_shape *shape) {
+  uint32_t *by_time = malloc((count + 1) * sizeof *by_time), *trail = malloc((count + 1) * sizeof *trail);
+  *shape = (trace_shape){.largest = TRACE_NONE};
+  bool fine = by_time && trail && count < TRACE_NONE && lay_out(nodes, count, shape, by_time, trail);
+  if (fine)
+    shape->order = trail;
+  else
+    free(trail);
   free(by_time);
-  free(trail);
   return fine;
 }
 

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 
 /* Where is a cause that is not in this trace? */
-static char *cause_note(tool *t, sl_slice cause) {
-  sl_query query = {.event_id = cause, .limit = 1};
+static char *cause_note(tool *t, const trace_node *n) {
+  char cause[SL_ID_MAX] = "";
+  event_ids(t, n->source, n->seq, NULL, NULL, cause);
+  sl_query query = {.event_id = slice_of(cause), .limit = 1};
   look *l = NULL;
   bool unicode = t->out.term.unicode;
   text words = {0};
@@ -20,7 +22,7 @@ static char *cause_note(tool *t, sl_slice cause) {
     text_add_safe(&words, r->correlation_id, unicode);
   } else {
     text_puts(&words, "its cause ");
-    text_add_safe(&words, cause, unicode);
+    text_add_safe(&words, slice_of(cause), unicode);
     text_printf(&words, " is not %s", sources_here(t));
   }
   look_close(l);
@@ -33,32 +35,30 @@ static bool may_be_cut(const tool *t, const trace_node *n, const trace_node *cau
          cause->at_us - n->at_us < time_precision(n->at_us + t->sources[n->source].shift_us);
 }
 
-/* Takes `words`. */
-static void add_note(trace_row *row, char *words) {
+char *join_notes(char *note, char *more) {
   text both = {0};
-  if (row->note) {
-    text_printf(&both, "%s, %s", row->note, words);
-    free(row->note);
-    free(words);
-    words = both.data;
-  }
-  row->note = words;
+  if (!note)
+    return more;
+  text_printf(&both, "%s, %s", note, more);
+  free(note);
+  free(more);
+  return both.data;
 }
 
-void trace_notes(tool *t, const trace_node *nodes, trace_row *rows, size_t count) {
+void trace_notes(tool *t, const trace_node *nodes, size_t count, trace_note_fn *note, void *arg) {
   enum { MOST_LOOKUPS = 200 };
   size_t looked = 0;
   for (size_t i = 0; i < count; i++) {
     const trace_node *n = &nodes[i];
-    if (n->origin == TRACE_CYCLE)
-      add_note(&rows[i], tool_copy("its causes form a circle", 24));
-    else if (n->origin == TRACE_ELSEWHERE && looked++ < MOST_LOOKUPS)
-      add_note(&rows[i], cause_note(t, n->causation_id));
-    else if (n->parent != TRACE_NONE && n->at_us < nodes[n->parent].at_us && !may_be_cut(t, n, &nodes[n->parent])) {
+    if (n->origin == TRACE_CYCLE) {
+      note(arg, i, tool_copy("its causes form a circle", 24));
+    } else if (n->origin == TRACE_ELSEWHERE && looked++ < MOST_LOOKUPS) {
+      note(arg, i, cause_note(t, n));
+    } else if (n->parent != TRACE_NONE && n->at_us < nodes[n->parent].at_us && !may_be_cut(t, n, &nodes[n->parent])) {
       text words = {0};
       text_span(&words, nodes[n->parent].at_us - n->at_us);
       text_puts(&words, " before its cause: clocks differ");
-      add_note(&rows[i], words.data);
+      note(arg, i, words.data);
     }
   }
 }
