@@ -10,18 +10,10 @@
 #endif
 
 /* Records are allocated by one thread and freed by others. With an arena for each thread of librdkafka's the holes that
- * this leaves doubled what a drain took (70 MiB, and 33 with one arena for all, at the same speed).
- *
- * A record is eight small allocations. Kept as they are for the next record of that size, they take half the time that
- * joining them with their neighbours takes. Large tables come from the system and go back to it: in the heap each step
- * of their growth would leave a hole. Librdkafka's buffers of a batch (1 MB) stay in the heap, or each would be 250 page
- * faults. */
+ * this leaves doubled what a drain took (70 MiB, and 33 with one arena for all, at the same speed). */
 static void keep_memory_together(void) {
 #ifdef __GLIBC__
   mallopt(M_ARENA_MAX, 1);
-  mallopt(M_MXFAST, 160); /* bytes: the most that it takes */
-  mallopt(M_MMAP_THRESHOLD, 2 << 20);
-  mallopt(M_TRIM_THRESHOLD, 4 << 20);
 #endif
 }
 

@@ -166,7 +166,6 @@ void kafka_destroy(kafka *k) {
       free(e);
     }
   rd_kafka_destroy(k->rk);
-  stock_free(&k->stock); /* not before: requests under way point into it */
   dispose(k);
 }
 
@@ -216,18 +215,24 @@ rd_kafka_topic_t *kafka_topic(kafka *k, const char *name) {
 
 /* ---------------------------------------------------------------- records */
 
-/* What librdkafka holds for a record besides key and value (which lies in our stock), by resident memory: its struct, and an allocation
+/* What librdkafka holds for a record besides key and value, by resident memory: its struct, and an allocation
  * for each header. Its own limit counts values only: 100-byte events with 8 headers took twelve times as
  * much. */
 enum { RECORD_OVERHEAD = 180, HEADER_OVERHEAD = 115 };
 
-static size_t record_cost(size_t key, size_t headers) {
-  return key + RECORD_OVERHEAD + headers * HEADER_OVERHEAD;
+static size_t record_cost(size_t key, size_t value, size_t headers) {
+  return key + value + RECORD_OVERHEAD + headers * HEADER_OVERHEAD;
+}
+
+static size_t message_cost(const rd_kafka_message_t *m) {
+  rd_kafka_headers_t *headers;
+  size_t count = rd_kafka_message_headers(m, &headers) ? 0 : rd_kafka_header_cnt(headers);
+  return record_cost(m->key_len, m->len, count);
 }
 
 bool kafka_fault_is_queue_full(const fault *f) { return f->code == RD_KAFKA_RESP_ERR__QUEUE_FULL; }
 
-size_t kafka_waiting(const kafka *k) { return k->waiting + k->stock.value_bytes; }
+size_t kafka_waiting(const kafka *k) { return k->waiting; }
 
 static rd_kafka_headers_t *headers_new(const kafka_record *r) {
   if (r->header_count == 0) return NULL;
@@ -242,8 +247,8 @@ static rd_kafka_headers_t *headers_new(const kafka_record *r) {
 }
 
 fault kafka_produce(kafka *k, const kafka_record *r, uint64_t tag) {
-  const size_t most = (size_t)k->options.queue_bytes, cost = record_cost(r->key.len, r->header_count);
-  if (k->stock.live > 0 && (k->waiting + cost > most || !stock_has_room(&k->stock, r->value.len, most - k->waiting - cost)))
+  size_t cost = record_cost(r->key.len, r->value.len, r->header_count);
+  if (k->waiting > 0 && k->waiting + cost > (size_t)k->options.queue_bytes)
     return kafka_classify(RD_KAFKA_RESP_ERR__QUEUE_FULL);
   if (!k->last_topic || strcmp(k->last_topic->name, r->topic) != 0) {
     pthread_mutex_lock(&k->lock);
@@ -251,21 +256,16 @@ fault kafka_produce(kafka *k, const kafka_record *r, uint64_t tag) {
     pthread_mutex_unlock(&k->lock);
     if (!k->last_topic) return fault_of_code(rd_kafka_last_error(), "topic %.100s", r->topic);
   }
-  stock_entry *entry = stock_take(&k->stock, r->value);
-  if (!entry) return fault_of_code(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "no memory for a record's value");
-  entry->tag = tag;
-  entry->cost = cost;
   rd_kafka_headers_t *headers = headers_new(r);
   rd_kafka_resp_err_t err = rd_kafka_producev(
-    k->rk, RD_KAFKA_V_RKT(k->last_topic->rkt), RD_KAFKA_V_PARTITION(r->partition), RD_KAFKA_V_MSGFLAGS(0),
-    RD_KAFKA_V_VALUE(r->value.data ? entry->value : NULL, r->value.len),
+    k->rk, RD_KAFKA_V_RKT(k->last_topic->rkt), RD_KAFKA_V_PARTITION(r->partition),
+    RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_VALUE((void *)r->value.data, r->value.len),
     RD_KAFKA_V_KEY((void *)r->key.data, r->key.len), RD_KAFKA_V_HEADERS(headers),
-    RD_KAFKA_V_TIMESTAMP(r->timestamp_ms), RD_KAFKA_V_OPAQUE(entry), RD_KAFKA_V_END);
+    RD_KAFKA_V_TIMESTAMP(r->timestamp_ms), RD_KAFKA_V_OPAQUE((void *)(uintptr_t)tag), RD_KAFKA_V_END);
   if (!err) {
     k->waiting += cost;
     return (fault){0};
   }
-  stock_give(&k->stock, entry);
   if (headers) rd_kafka_headers_destroy(headers);
   if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL) return kafka_classify(err);
   return fault_of_handle(k->rk, err, "topic %.100s", r->topic);
@@ -285,10 +285,9 @@ static size_t serve_deliveries(kafka *k, size_t max, const kafka_sink *sink) {
   const rd_kafka_message_t *m = NULL;
   size_t served = 0;
   while (served < max && (m = rd_kafka_event_message_next(k->batch))) {
-    stock_entry *entry = m->_private;
-    const uint64_t tag = entry->tag;
-    k->waiting -= entry->cost;
-    stock_give(&k->stock, entry);
+    uint64_t tag = (uint64_t)(uintptr_t)m->_private;
+    size_t cost = message_cost(m);
+    k->waiting = k->waiting > cost ? k->waiting - cost : 0;
     served++;
     if (!m->err) {
       sink->delivered(sink->arg, tag, m->partition, m->offset, &success);

@@ -2,7 +2,6 @@
 #ifndef SYNC_KAFKA_HANDLE_H
 #define SYNC_KAFKA_HANDLE_H
 #include "kafka.h"
-#include "stock.h"
 #include <librdkafka/rdkafka.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -57,8 +56,7 @@ struct kafka {
   atomic_int known;               /* brokers by the last metadata */
   /* the loop's thread */
   rd_kafka_event_t *batch;        /* delivery reports, partly served */
-  size_t waiting;                 /* bytes that records cost besides their values, by estimate */
-  stock stock;                    /* the values; librdkafka has their entries as opaque pointers */
+  size_t waiting;                 /* bytes, with an estimate of what a record costs besides */
   topic_entry *last_topic;
   /* any thread */
   pthread_mutex_t lock;

@@ -129,7 +129,7 @@ fault kafka_try_write(kafka *k, const char *topic, int32_t partition, const char
   }
   const fault aborted = kafka_abort(k, left_ms(deadline, timeout_ms) + 1000);
   serve(k, &p, 0);
-  k->waiting = 0; /* its report was served here; the stock keeps its entry, of a few bytes, until the handle's end */
+  k->waiting = 0; /* its report was served here */
   if (fault_is_ok(&f) && !fault_is_ok(&aborted)) f = aborted;
   if (append_ms) *append_ms = p.append_ms;
   return f;
