@@ -482,6 +482,9 @@ static bool make_core(agent *a) {
   int64_t bytes = 0;
   if (delivery_note_get(a->delivery, NOTE_TXN_BYTES, &bytes, sizeof bytes, &len) == SL_OK && len == sizeof bytes)
     config.txn_start_bytes = a->noted_bytes = bytes;
+  a->noted_timeout_us = config.txn_timeout_us;
+  if (delivery_note_get(a->delivery, NOTE_TXN_TIMEOUT, &bytes, sizeof bytes, &len) == SL_OK && len == sizeof bytes)
+    config.txn_start_timeout_us = a->noted_timeout_us = bytes;
   if (!sl_random(config.incarnation, sizeof config.incarnation) ||
       !sl_random(&config.seed, sizeof config.seed))
     return false;

@@ -38,6 +38,7 @@ typedef struct op_request { /* the operation under way, and what it will be DONE
   uint64_t doubt_seq;
   int64_t begun_us;
   int64_t note_bytes;      /* SETTLE: the learned size, where it is to be noted; else 0 */
+  int64_t note_timeout_us; /* the same of the timeout */
 } op_request;
 
 #define REPLAYS_MOST 1000 /* in one transaction */
@@ -94,6 +95,7 @@ struct agent {
   bool marker_waiting;     /* OP_FLUSH waits for room in the producer's queue */
   core_action flush_action;
   int64_t settled_marker_offset;
+  int64_t noted_timeout_us;
   int64_t noted_bytes, noted_us; /* the learned size of a transaction: what the book has of it, and since when */
   uint32_t commits_us[COMMITS_KEPT]; /* how long the last ones took; a ring */
   size_t commits_count;
@@ -156,6 +158,7 @@ void agent_reload_if_due(agent *a);
 void ops_perform(agent *a, const core_action *action);
 void ops_done(agent *a, core_event done);
 #define NOTE_TXN_BYTES "txn-bytes" /* in the book: the learned size of a transaction */
+#define NOTE_TXN_TIMEOUT "txn-timeout" /* and how long it may take, in us */
 /* Of a progress topic with so many: spreads the stores by their ids. */
 int32_t ops_marker_partition(const char *sender, int32_t partitions);
 

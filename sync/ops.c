@@ -128,6 +128,8 @@ static void work_settle(op_request *r) {
     a->settled_marker_offset = offset;
   if (st == SL_OK && r->note_bytes > 0)
     delivery_note_set(a->delivery, NOTE_TXN_BYTES, SL_BYTES(&r->note_bytes, sizeof r->note_bytes));
+  if (st == SL_OK && r->note_timeout_us > 0)
+    delivery_note_set(a->delivery, NOTE_TXN_TIMEOUT, SL_BYTES(&r->note_timeout_us, sizeof r->note_timeout_us));
   store_result(r, st, "the settled transaction could not be noted");
 }
 
@@ -244,6 +246,8 @@ static void topic_specs(agent *a, op_request *r) {
 static void note_size(agent *a, op_request *r) {
   core_view view;
   core_view_get(a->core, &view);
+  if (core_txn_timeout_us(a->core) != a->noted_timeout_us)
+    r->note_timeout_us = a->noted_timeout_us = core_txn_timeout_us(a->core);
   const int64_t bytes = (int64_t)view.txn_bytes, noted = a->noted_bytes;
   const bool far = bytes >= noted * 4 || bytes <= noted / 4;
   if (bytes == noted || (!far && a->noted_us && r->begun_us - a->noted_us < NOTE_EVERY_US)) return;

@@ -31,7 +31,7 @@ core *core_new(const core_config *config, const delivery_state *book) {
   core *c = calloc(1, sizeof *c);
   if (!c) return NULL;
   c->config = *config;
-  c->timeout_us = config->txn_timeout_us;
+  c->timeout_us = pace_timeout(config, config->txn_start_timeout_us);
   c->target_bytes = config->txn_start_bytes > 0 ? (uint64_t)config->txn_start_bytes : TARGET_START;
   if (c->target_bytes > (uint64_t)config->txn_max_bytes) c->target_bytes = (uint64_t)config->txn_max_bytes;
   bool ok = book_load(c, book);

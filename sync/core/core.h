@@ -99,6 +99,7 @@ typedef struct core_config {
   int64_t txn_max_events, txn_max_bytes;
   int64_t txn_start_bytes;     /* learned size of last time; 0: the default */
   int64_t txn_timeout_us;
+  int64_t txn_start_timeout_us; /* learned last time (core_txn_timeout_us); 0: txn_timeout_us */
   int64_t doubt_us;            /* half of socket.timeout */
   int64_t flow_bytes_per_s, flow_events_per_s; /* to the brokers, before compression; 0: no limit */
   int64_t look_us;             /* topics are looked up again after so long, before a transaction; 0: never */

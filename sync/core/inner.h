@@ -103,6 +103,7 @@ int64_t retry_delay(uint64_t *seed, retry_rule rule, uint32_t failures);
 #define TIMEOUT_FACTOR_MAX 16
 #define ROUND_TRIPS_SHARE 20 /* a transaction may take so many times what its round trips do */
 typedef struct core core;
+int64_t pace_timeout(const core_config *config, int64_t wish_us); /* within what is configured and TIMEOUT_FACTOR_MAX of it */
 void pace_claimed(core *c); /* a claim was committed */
 void pace_learn(core *c);   /* a transaction was */
 

@@ -4,6 +4,11 @@
 
 #define GROWTH_MOST 16   /* what a small transaction took says little of a large one */
 
+int64_t pace_timeout(const core_config *config, int64_t wish_us) {
+  const int64_t least = config->txn_timeout_us, most = least * TIMEOUT_FACTOR_MAX;
+  return wish_us < least ? least : wish_us < most ? wish_us : most;
+}
+
 void pace_claimed(core *c) {
   /* Three round trips: registering the marker's partition, the marker, the end. With events it is five: their partitions
    * and their last batch come before. */
@@ -13,8 +18,7 @@ void pace_claimed(core *c) {
 /* Where round trips alone take what a transaction may, it stays small, and the link is idle most of the time (over 128 kB/s
  * with 2 s there and back it carried 0.19 of what it could). Then it may take longer. */
 static void longer(core *c) {
-  const int64_t most = c->config.txn_timeout_us * TIMEOUT_FACTOR_MAX, wish = c->fixed_us * ROUND_TRIPS_SHARE;
-  const int64_t next = wish < most ? wish : most;
+  const int64_t next = pace_timeout(&c->config, c->fixed_us * ROUND_TRIPS_SHARE);
   if (c->timeout_refused || next < c->timeout_us * 2) return;
   c->timeout_us = next;
   c->recreate = true;
