@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { OPEN = 1000, CAUSES = 8, FILL_BATCH = 1000, UNDELIVERED = 1000, ASKED = 200, TYPES = 40, SOURCES = 12, TENANTS = 5 };
+enum { OPEN_MOST = 1000, CAUSES = 8, FILL_BATCH = 1000, UNDELIVERED = 1000, ASKED = 200, TYPES = 40, SOURCES = 12, TENANTS = 5 };
 #define LARGE_STORY UINT64_MAX
 
 /* What `fill` tells `ask`. */
@@ -112,7 +112,7 @@ static void deliver(sl_store *store) {
 }
 
 static void fill(const char *folder, uint64_t events) {
-  static story open[OPEN], large = {.number = LARGE_STORY, .length = UINT32_MAX};
+  static story open[OPEN_MOST], large = {.number = LARGE_STORY, .length = UINT32_MAX};
   static made batch[FILL_BATCH];
   static sl_event list[FILL_BATCH];
   static facts f;
@@ -125,11 +125,12 @@ static void fill(const char *folder, uint64_t events) {
   snprintf(path, sizeof path, "%s/store", folder);
   remove_tree(path);
   must(sl_open(path, &options, &store), "open");
-  for (unsigned i = 0; i < OPEN; i++) begin_story(&open[i], stories++);
+  const unsigned under_way = events < 100000 ? 20 : OPEN_MOST;
+  for (unsigned i = 0; i < under_way; i++) begin_story(&open[i], stories++);
   while (n < events) {
     unsigned count = 0;
     for (; count < FILL_BATCH && n < events; count++, n++) {
-      story *s = n % each == each - 1 ? &large : &open[mix(n + 99) % OPEN];
+      story *s = n % each == each - 1 ? &large : &open[mix(n + 99) % under_way];
       list[count] = make(n, s, &batch[count], &f);
       if (s == &large) f.large_events++;
       if (s->done < s->length) continue;

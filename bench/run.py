@@ -29,7 +29,7 @@ SIZES = {
                   hosts=20, fleet_seconds=5, lone_lines=30, bursts=3, story_events=300_000, traces=20),
     "smoke": dict(rounds=20, prefill=1000, slices=1, seconds=0.2, events=20_000, warm=20, cold=1, rebuild=1,
                   gib=0.01, opens=1, written=640, backlog=2000, turns=1, memory=(2000,), lone=3, steady=1, link=200, hosts=2,
-                  fleet_seconds=1, lone_lines=3, bursts=1, story_events=20_000, traces=2),
+                  fleet_seconds=1, lone_lines=3, bursts=1, story_events=5000, traces=1),
 }
 
 
