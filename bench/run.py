@@ -125,6 +125,10 @@ def run_forensics(folder, size, series):
     shutil.rmtree(place)
 
 
+def run_reader(folder, size, series):
+    series.read(program("reader", folder / "reader", size["prefill"], size["lone_lines"]))
+
+
 def delivery(part):
     def run_part(folder, size, series):
         import uplink  # wants a broker's jars, which the other parts do without
@@ -134,7 +138,8 @@ def delivery(part):
 
 DELIVERY = {part: delivery(part) for part in ("uplink", "rest", "memory", "link", "fleet")}
 PARTS = {"append": run_append, "many": run_many, "beside": run_beside, "kafka": run_kafka, "lookup": run_lookup,
-         "open": run_open, "bytes": run_bytes, "tail": run_tail, "forensics": run_forensics, **DELIVERY}
+         "open": run_open, "bytes": run_bytes, "tail": run_tail, "forensics": run_forensics,
+         "reader": run_reader, **DELIVERY}
 
 # ---------------------------------------------------------------- the table
 
@@ -186,6 +191,8 @@ TABLES = [
     ("forensics", "forensics/trace-20", "`trace` of 20 events", ["p50_ms", "p99_ms"], None),
     ("forensics", "forensics/trace-large", "`trace` of 50,000 events, into a pipe", ["ms", "anonymous_mib"], None),
     ("forensics", "forensics/scan", "`query --count CONDITION`, all events looked at", ["rate", "mb_s", "ms"], None),
+    ("reader", "reader", "Reading events of 1 KB, one thread", ["rate"], None),
+    ("reader", "waiting", "A reader that waits, from the append's return to its own", ["p50_us", "p95_us", "p99_us"], None),
     ("space", "written", "Written to the device, bytes an event with a value of 200 bytes", ["device"], None),
 ]
 HEADINGS = {"p50_us": "p50 us", "p95_us": "p95 us", "p99_us": "p99 us", "max_us": "max us", "rate": "events/s", "fairness": "slowest/fastest",

@@ -81,7 +81,8 @@ static void put_one(void *arg, const sl_reader_info *i) {
   cell(v->table, STYLE_MAGENTA, i->waiting_dead);
   cell(v->table, STYLE_RED, i->missed);
   cell(v->table, STYLE_PLAIN, i->acked);
-  table_cell(v->table, STYLE_RED, slice_of(!i->balanced ? "out of balance" : i->flags & SL_READER_HOLD_TRIM ? "holds trim" : ""));
+  const char *remark = i->flags & SL_READER_HOLD_TRIM ? "holds trim" : "";
+  table_cell(v->table, STYLE_RED, slice_of(i->balanced ? remark : "out of balance"));
   text_free(&behind);
 }
 

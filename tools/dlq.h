@@ -8,8 +8,9 @@
 
 typedef void letter_fn(void *arg, const sl_record *r);
 
-/* The letters that options and conditions name, or EVENT: a seq or an event id; NULL: any. EXIT_NOTHING: none. A record of
- * a reader's letter tells that reader's failures: for it the event is dead, whatever became of it on Kafka. */
+/* The letters that options and conditions name, or EVENT: a seq or an event id; NULL: any. EXIT_NOTHING: none.
+ * A record of a reader's letter tells that reader's failures: for it the event is dead, whatever became of it
+ * on Kafka. */
 int dlq_each(tool *t, const char *event, letter_fn *fn, void *arg);
 /* How often the reader's letter, told of last by dlq_each, was sent again. 0 for delivery's. */
 uint32_t dlq_replays(const tool *t, uint64_t seq);

@@ -70,14 +70,16 @@ int dlq_audit(tool *t, const char *event) {
   static const column columns[] = {{"DROPPED", false, CUT_BARE, 23, 6}, {"SEQ", true, CUT_RIGHT, 20, 9},
                                    {"ERROR", false, CUT_RIGHT, 0, 2},   {"TOPIC", false, CUT_LEFT, 10, 3},
                                    {"BY", false, CUT_RIGHT, 8, 7},      {"REASON", false, CUT_RIGHT, 12, 8}};
-  static const option_id taken[] = {OPT_SINCE, OPT_UNTIL, OPT_TOPIC, OPT_LIMIT, OPT_READER, COMMON_OPTIONS, OPTION_COUNT};
+  static const option_id taken[] = {OPT_SINCE, OPT_UNTIL, OPT_TOPIC, OPT_LIMIT, OPT_READER, COMMON_OPTIONS,
+                                    OPTION_COUNT};
   const char *reader = option_text(&t->given, OPT_READER);
   trail a = {.t = t, .topic = slice_of(option_text(&t->given, OPT_TOPIC))};
   uint64_t limit = 0;
   if (option_foreign(&t->given, taken, NULL) != OPTION_COUNT || t->arg_count > 0 ||
       (event && !number_parse(event, &a.only)))
     return tool_fail(t, EXIT_USAGE, "dlq audit takes a seq, --reader, --topic, --since, --until and -n");
-  if (!tool_time(t, OPT_SINCE, &a.since_us) || !tool_time(t, OPT_UNTIL, &a.until_us) || !tool_number(t, OPT_LIMIT, &limit))
+  if (!tool_time(t, OPT_SINCE, &a.since_us) || !tool_time(t, OPT_UNTIL, &a.until_us) ||
+      !tool_number(t, OPT_LIMIT, &limit))
     return EXIT_USAGE;
   sl_status st = sl_drops_each(t->store, reader, count_one, &a);
   if (limit && a.count > limit)

@@ -2,8 +2,8 @@
  * sidelog - readers: programs on this host that process the events of the log.
  * SPDX-License-Identifier: Apache-2.0
  *
- * The law of sidelog.h holds here, too. A reader has a name and a durable place in the log. It hands out events, oldest
- * first, and is told of each what came of it:
+ * The law of sidelog.h holds here, too. A reader has a name and a durable place in the log. It hands out
+ * events, oldest first, and is told of each what came of it:
  *
  *   sl_reader *reader;
  *   const sl_reader_event *event;
@@ -12,26 +12,31 @@
  *     sl_reader_ack(reader, event->record->seq);                  it is done
  *     sl_reader_fail(reader, event->record->seq, &why, NULL);     it is not: later again, or a dead letter
  *
- * At least once  An event is handed out until it is acknowledged. What was acknowledged but not yet committed (see
- *                commit_events) is handed out again after a crash, and nothing else is. So what a program does with an
- *                event must bear to be done twice: record->seq, or store id and seq, tells that it has been done.
- * Order          The events of one key of one topic come in the order of the log, each when the one before it is decided;
- *                those without a key are all of one, their topic. An event that failed holds back only its own key while
- *                it waits for its next try, and not more than max_waiting events altogether: then the reader stands
- *                still until some of them are decided.
- * Dead letters   An event that failed for good, or as often as max_attempts allows, is set aside as a dead letter of this
- *                reader, and its key goes on. It stays with why, how often and when it failed, as long as its event is kept,
- *                until a person sends it again (sl_reader_replay) or gives it up (sl_reader_drop). It has nothing to do
- *                with the event's delivery to Kafka, nor with other readers.
- * Crashes        A program that is killed with one event in hand has failed at it (class READER_CRASHED): an event that
- *                kills its readers becomes a dead letter as others do. Killed with several in hand, it is not known which
- *                one did it: nothing is counted, and those are handed out one by one when they come again.
- * Trim           A reader does not hold trim back unless it asks to (SL_READER_HOLD_TRIM). What was removed before the
- *                reader came to it is counted, exactly, and told with the next event (sl_reader_event.missed).
- * The law        seen = acked + dead + dropped + missed + open, at every commit, each event once (sl_reader_info).
+ * At least once  An event is handed out until it is acknowledged. What was acknowledged but not yet committed
+ *                (see commit_events) is handed out again after a crash, and nothing else is. So what a program
+ *                does with an event must bear to be done twice: record->seq, or store id and seq, tells that it
+ *                has been done.
+ * Order          The events of one key of one topic come in the order of the log, each when the one before it
+ *                is decided; those without a key are all of one, their topic. An event that failed holds back
+ *                only its own key while it waits for its next try, and not more than max_waiting events
+ *                altogether: then the reader stands still until some of them are decided.
+ * Dead letters   An event that failed for good, or as often as max_attempts allows, is set aside as a dead
+ *                letter of this reader, and its key goes on. It stays with why, how often and when it failed,
+ *                as long as its event is kept, until a person sends it again (sl_reader_replay) or gives it up
+ *                (sl_reader_drop). It has nothing to do with the event's delivery to Kafka, nor with other
+ *                readers.
+ * Crashes        A program that is killed with one event in hand has failed at it (class READER_CRASHED): an
+ *                event that kills its readers becomes a dead letter as others do. Killed with several in hand,
+ *                it is not known which one did it: nothing is counted, and those are handed out one by one when
+ *                they come again.
+ * Trim           A reader does not hold trim back unless it asks to (SL_READER_HOLD_TRIM). What was removed
+ *                before the reader came to it is counted, exactly, and told with the next event
+ *                (sl_reader_event.missed).
+ * The law        seen = acked + dead + dropped + missed + open, at every commit, each event once
+ *                (sl_reader_info).
  *
- * An event that was appended twice is handed out twice (record->duplicate_of tells, where the index knows); the copy of an
- * event that sl_replay made for Kafka is not handed out.
+ * An event that was appended twice is handed out twice (record->duplicate_of tells, where the index knows); the
+ * copy of an event that sl_replay made for Kafka is not handed out.
  */
 #ifndef SIDELOG_READER_H
 #define SIDELOG_READER_H
@@ -86,17 +91,18 @@ typedef struct sl_reader_options {
 #define SL_READER_OPTIONS_INIT {0}
 #endif
 
-/* Opens reader `name` (1..128 of [a-zA-Z0-9._-]) of the store, creating it when it is not there. At most one sl_reader of a
- * name is open on a host, told by a file lock that ends with its process, however that ends. sl_reader_close ends it, before
- * sl_close of its store. An sl_reader may be used by any number of threads at once.
- * `options` may be NULL: every topic and type from the oldest event on.
- * Errors: SL_E_BUSY (it is open: the detail names the process), SL_NOTFOUND (with SL_READER_EXISTING), SL_E_MISMATCH (it
- * stands beyond the log's end: a part of the store was replaced), SL_E_FULL. */
+/* Opens reader `name` (1..128 of [a-zA-Z0-9._-]) of the store, creating it when it is not there. At most one
+ * sl_reader of a name is open on a host, told by a file lock that ends with its process, however that ends.
+ * sl_reader_close ends it, before sl_close of its store. An sl_reader may be used by any number of threads at
+ * once. `options` may be NULL: every topic and type from the oldest event on. Errors: SL_E_BUSY (it is open:
+ * the detail names the process), SL_NOTFOUND (with SL_READER_EXISTING), SL_E_MISMATCH (it stands beyond the
+ * log's end: a part of the store was replaced), SL_E_FULL. */
 SL_API sl_status sl_reader_open(sl_store *store, const char *name, const sl_reader_options *options,
                                 sl_reader **reader);
 
-/* Commits what was decided, puts back what is in hand (that is no failure), and ends the reader. Call sl_reader_commit
- * before to learn whether the commit worked. No other thread may be inside a call on it. NULL is fine. */
+/* Commits what was decided, puts back what is in hand (that is no failure), and ends the reader. Call
+ * sl_reader_commit before to learn whether the commit worked. No other thread may be inside a call on it. NULL
+ * is fine. */
 SL_API void sl_reader_close(sl_reader *reader);
 
 /* An event in hand. It and its record are valid until it is decided (sl_reader_ack, _fail, _release). */
@@ -108,16 +114,16 @@ typedef struct sl_reader_event {
                               this one. With a filter some of them may not have been the reader's */
 } sl_reader_event;
 
-/* The next event that may be worked on: one whose time for another try has come, else a new one. Waits up to timeout_ms
- * (0: only looks; negative: without end) for one, from whatever process; SL_TIMEOUT when there is none, also when all that
- * may be in hand is. Commits what was decided, in time (commit_us) or before it waits; a commit that fails is returned here,
- * and tried again with the next call. Events that cannot be read are set aside as dead letters, class LOST_DAMAGED.
- * SL_E_FULL, SL_E_IO, SL_E_FORKED. */
+/* The next event that may be worked on: one whose time for another try has come, else a new one. Waits up to
+ * timeout_ms (0: only looks; negative: without end) for one, from whatever process; SL_TIMEOUT when there is
+ * none, also when all that may be in hand is. Commits what was decided, in time (commit_us) or before it waits;
+ * a commit that fails is returned here, and tried again with the next call. Events that cannot be read are set
+ * aside as dead letters, class LOST_DAMAGED. SL_E_FULL, SL_E_IO, SL_E_FORKED. */
 SL_API sl_status sl_reader_next(sl_reader *reader, int timeout_ms, const sl_reader_event **event);
 
-/* Event `seq`, in hand, is done. Durable with the next commit: this call's, if commit_events or commit_us says so.
- * SL_E_INVALID: it is not in hand. SL_E_FULL, SL_E_IO: it is taken as done, but the commit failed and is tried again with
- * the next call. */
+/* Event `seq`, in hand, is done. Durable with the next commit: this call's, if commit_events or commit_us says
+ * so. SL_E_INVALID: it is not in hand. SL_E_FULL, SL_E_IO: it is taken as done, but the commit failed and is
+ * tried again with the next call. */
 SL_API sl_status sl_reader_ack(sl_reader *reader, uint64_t seq);
 
 #define SL_READER_FAILURE_VERSION 1u
@@ -135,12 +141,14 @@ typedef struct sl_reader_failure {
   int64_t retry_after_us;  /* instead of the reader's own wait, up to a day; 0: its own */
 } sl_reader_failure;
 
-/* Event `seq`, in hand, failed. It is handed out again after a wait, in its turn, or becomes a dead letter: *dead (may be
- * NULL) is 1 then, else 0. Commits, with all that was decided before: failures survive a crash. `failure` may be NULL.
- * SL_E_INVALID: it is not in hand, or a text breaks its rule. SL_E_FULL, SL_E_IO: as in sl_reader_ack. */
+/* Event `seq`, in hand, failed. It is handed out again after a wait, in its turn, or becomes a dead letter:
+ * *dead (may be NULL) is 1 then, else 0. Commits, with all that was decided before: failures survive a crash.
+ * `failure` may be NULL. SL_E_INVALID: it is not in hand, or a text breaks its rule. SL_E_FULL, SL_E_IO: as in
+ * sl_reader_ack. */
 SL_API sl_status sl_reader_fail(sl_reader *reader, uint64_t seq, const sl_reader_failure *failure, int *dead);
 
-/* Puts event `seq`, in hand, back without a failure: it is handed out again at its turn. SL_E_INVALID: it is not in hand. */
+/* Puts event `seq`, in hand, back without a failure: it is handed out again at its turn. SL_E_INVALID: it is
+ * not in hand. */
 SL_API sl_status sl_reader_release(sl_reader *reader, uint64_t seq);
 
 /* Makes all that was decided durable: one commit, or none if there is nothing. SL_E_FULL, SL_E_IO. */
@@ -162,8 +170,8 @@ typedef struct sl_reader_info {
   uint64_t lag;            /* events of the log beyond it, of any topic and type */
   int64_t oldest_us;       /* appended_at_us of the first of them; 0: none */
 
-  /* The law: seen = acked + dead + dropped + missed + open. The first five are lifetime totals, committed together; open
-   * is counted from records, and so is waiting_dead. */
+  /* The law: seen = acked + dead + dropped + missed + open. The first five are lifetime totals, committed
+   * together; open is counted from records, and so is waiting_dead. */
   uint64_t seen;           /* events that met the filter, and all that were missed */
   uint64_t acked;
   uint64_t dead;           /* dead letters: those that wait for a person, and those whose event was trimmed since */
@@ -182,8 +190,8 @@ typedef void sl_reader_info_fn(void *arg, const sl_reader_info *info);
 /* Tells of reader `name`, in one call of `fn`. SL_NOTFOUND: there is no such reader. */
 SL_API sl_status sl_reader_info_get(sl_store *store, const char *name, sl_reader_info_fn *fn, void *arg);
 
-/* All readers of the store, by name. `fn` may call other functions of this library. SL_E_CORRUPT: one of them is damaged; the
- * others were told. */
+/* All readers of the store, by name. `fn` may call other functions of this library. SL_E_CORRUPT: one of them
+ * is damaged; the others were told. */
 SL_API sl_status sl_readers_each(sl_store *store, sl_reader_info_fn *fn, void *arg);
 
 /* Forgets reader `name`, its place and its dead letters; the audit trail stays. Also one whose state is damaged.
@@ -206,19 +214,22 @@ typedef struct sl_reader_letter {
 
 typedef void sl_reader_letter_fn(void *arg, const sl_reader_letter *letter);
 
-/* The dead letters of reader `name` whose event is kept, ascending, and with `retrying` those that are tried again, too
- * (in front of them). `fn` may call other functions of this library. SL_NOTFOUND: there is no such reader. */
-SL_API sl_status sl_reader_letters(sl_store *store, const char *name, int retrying, sl_reader_letter_fn *fn, void *arg);
+/* The dead letters of reader `name` whose event is kept, ascending, and with `retrying` those that are tried
+ * again, too (in front of them). `fn` may call other functions of this library. SL_NOTFOUND: there is no such
+ * reader. */
+SL_API sl_status sl_reader_letters(sl_store *store, const char *name, int retrying, sl_reader_letter_fn *fn,
+                                   void *arg);
 
-/* Hands dead letter `seq` of reader `name` to that reader again, as if for the first time, beside it or while it is not open.
- * Once: while it is on its way, another replay is refused. `options` may be NULL; its `most` guards against loops.
- * SL_NOTFOUND: no such reader, or no such letter. SL_E_BUSY: it is on its way. SL_E_LIMIT: it was sent again as often as
- * `most` allows. SL_E_FULL, SL_E_IO. */
-SL_API sl_status sl_reader_replay(sl_store *store, const char *name, uint64_t seq, const sl_replay_options *options);
+/* Hands dead letter `seq` of reader `name` to that reader again, as if for the first time, beside it or while
+ * it is not open. Once: while it is on its way, another replay is refused. `options` may be NULL; its `most`
+ * guards against loops. SL_NOTFOUND: no such reader, or no such letter. SL_E_BUSY: it is on its way.
+ * SL_E_LIMIT: it was sent again as often as `most` allows. SL_E_FULL, SL_E_IO. */
+SL_API sl_status sl_reader_replay(sl_store *store, const char *name, uint64_t seq,
+                                  const sl_replay_options *options);
 
-/* Gives dead letter `seq` of reader `name` up, for good, with who and why (1 to 255 bytes of UTF-8 each), which stay in the
- * audit trail (sl_drops_each). SL_NOTFOUND: no such reader or letter. SL_E_INVALID: a text breaks its rule. SL_E_FULL,
- * SL_E_IO. */
+/* Gives dead letter `seq` of reader `name` up, for good, with who and why (1 to 255 bytes of UTF-8 each), which
+ * stay in the audit trail (sl_drops_each). SL_NOTFOUND: no such reader or letter. SL_E_INVALID: a text breaks
+ * its rule. SL_E_FULL, SL_E_IO. */
 SL_API sl_status sl_reader_drop(sl_store *store, const char *name, uint64_t seq, sl_slice who, sl_slice why);
 
 #ifdef __cplusplus

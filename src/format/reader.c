@@ -88,12 +88,14 @@ sl_status sl_reader_entry_decode(sl_slice bytes, sl_reader_entry *out) {
   const uint8_t *p = bytes.data;
   sl_status status = frame_check(bytes, E_HEAD, true, VERSION, an_entry);
   if (status != SL_OK) return status;
-  sl_reader_entry e = {.seq = sl_get_u64(p + E_SEQ), .lane = sl_get_u64(p + E_LANE), .next_us = (int64_t)sl_get_u64(p + E_NEXT),
+  sl_reader_entry e = {.seq = sl_get_u64(p + E_SEQ), .lane = sl_get_u64(p + E_LANE),
+                       .next_us = (int64_t)sl_get_u64(p + E_NEXT),
                        .attempts = sl_get_u32(p + E_ATTEMPTS), .replays = sl_get_u32(p + E_REPLAYS)};
   if (p[1] | p[2] | p[3] || e.seq == 0) return frame_damaged(an_entry, "a field of its header is out of range");
   if (bytes.len > E_HEAD) {
     status = sl_letter_decode(SL_BYTES(p + E_HEAD, bytes.len - E_HEAD), &e.letter);
-    if (status == SL_OK && e.letter.seq != e.seq) status = frame_damaged(an_entry, "its letter is of another event");
+    if (status == SL_OK && e.letter.seq != e.seq)
+      status = frame_damaged(an_entry, "its letter is of another event");
     if (status != SL_OK) return status;
     e.has_letter = true;
   }

@@ -1,5 +1,5 @@
-/* The audit trail of dropped dead letters: numbered notes in a table with text keys, `audit-` and 16 hexadecimal digits.
- * It outlives the events, and is bounded by number and age (SL_DROPS_MOST, SL_DROPS_DAYS). */
+/* The audit trail of dropped dead letters: numbered notes in a table with text keys, `audit-` and 16
+ * hexadecimal digits. It outlives the events, and is bounded by number and age (SL_DROPS_MOST, SL_DROPS_DAYS). */
 #ifndef SL_STORE_AUDIT_H
 #define SL_STORE_AUDIT_H
 #include "format/reader.h"

@@ -1,4 +1,4 @@
-/* What query*.c share. Private to them. */
+/* What query*.c share; readers copy records with it, too. */
 #ifndef SL_STORE_QUERY_IMPL_H
 #define SL_STORE_QUERY_IMPL_H
 #include "store/snapshot.h"
@@ -10,6 +10,7 @@
 typedef struct arena_block arena_block;
 typedef struct arena {
   arena_block *first, *current;
+  size_t least; /* bytes of a block, if it is not made for more; 0: 64 KiB */
 } arena;
 void *arena_take(arena *a, size_t len, size_t align); /* NULL: out of memory */
 void arena_reset(arena *a);
@@ -73,6 +74,9 @@ sl_status query_set_fate(sl_record *r, snapshot *snap, const book_fate *fate);
 
 /* Copies an event into the iterator's items. */
 sl_status query_copy(sl_iter *it, snapshot *snap, uint64_t seq, const sl_parts *parts, const book_fate *fate);
+/* One event, copied into an item and an arena of the caller's. SL_NOTFOUND: it is not there; SL_E_CORRUPT.
+ * *tombstone: its value was given up. On failure the arena is empty. */
+sl_status query_fetch(sl_store *store, uint64_t seq, query_item *item, arena *arena, bool *tombstone);
 /* Puts the present detail there instead. */
 sl_status query_copy_damage(sl_iter *it, uint64_t seq);
 

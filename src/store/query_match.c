@@ -27,7 +27,8 @@ void *arena_take(arena *a, size_t len, size_t align) {
         continue;
       }
     }
-    const size_t cap = len > ARENA_BLOCK ? len : ARENA_BLOCK;
+    const size_t least = a->least ? a->least : ARENA_BLOCK;
+    const size_t cap = len > least ? len : least;
     arena_block *fresh = malloc(sizeof *fresh + cap);
     if (!fresh) return NULL;
     *fresh = (arena_block){.next = block ? block->next : NULL, .cap = cap};
@@ -197,4 +198,23 @@ sl_status query_copy_damage(sl_iter *it, uint64_t seq) {
   *item = (query_item){.record.seq = seq, .damage = copy};
   it->count++;
   return SL_OK;
+}
+
+#define FETCHED_LEAST 256u /* a record that somebody keeps takes little more than its bytes */
+
+sl_status query_fetch(sl_store *store, uint64_t seq, query_item *item, arena *out, bool *tombstone) {
+  sl_iter it = {.store = store, .items = item, .cap = 1, .arena = {.least = FETCHED_LEAST}};
+  snapshot snap;
+  sl_parts parts;
+  book_fate fate;
+  sl_status status = snapshot_open(store, &snap);
+  if (status != SL_OK) return status;
+  status = log_view_get(snap.log, seq, false, &parts);
+  if (status == SL_OK) *tombstone = (parts.flags & SL_RECORD_DROPPED) != 0;
+  if (status == SL_OK) status = find_fate(&snap, seq, &parts, &fate);
+  if (status == SL_OK) status = query_copy(&it, &snap, seq, &parts, &fate);
+  snapshot_close(&snap);
+  if (status == SL_OK) *out = it.arena;
+  else arena_free(&it.arena);
+  return status;
 }

@@ -1,9 +1,9 @@
 /*
  * Readers: handing out, and what is said of an event. reader_impl.h has the picture.
  *
- * Who waits for an event sleeps on the log (sl_wait) while nothing is in hand, in slices, to see what others did to the
- * reader's dead letters. While events are in hand, other threads may decide them: then it sleeps on `changed`, in short
- * slices, and looks at the log in between.
+ * Who waits for an event sleeps on the log (sl_wait) while nothing is in hand, in slices, to see what others
+ * did to the reader's dead letters. While events are in hand, other threads may decide them: then it sleeps on
+ * `changed`, in short slices, and looks at the log in between.
  */
 #include "store/reader_impl.h"
 
@@ -31,12 +31,13 @@ static sl_status read_options(sl_reader *r, const sl_reader_options *given) {
   sl_reader_options *o = &r->options;
   if (given) *o = *given;
   if (o->version > SL_READER_VERSION)
-    return sl_fail(SL_E_INVALID, "sl_reader_options.version is %" PRIu32 ": this library knows up to %u", o->version,
-                   SL_READER_VERSION);
+    return sl_fail(SL_E_INVALID, "sl_reader_options.version is %" PRIu32 ": this library knows up to %u",
+                   o->version, SL_READER_VERSION);
   if (o->flags & ~(uint32_t)(SL_READER_HOLD_TRIM | SL_READER_FROM_NEWEST | SL_READER_TOGETHER | SL_READER_EXISTING))
     return sl_fail(SL_E_INVALID, "sl_reader_options.flags has unknown bits: %#" PRIx32, o->flags);
   if (!reader_filter_ok(o->topics) || !reader_filter_ok(o->types))
-    return sl_fail(SL_E_INVALID, "topics and types are globs separated by commas, of at most %u bytes", SL_READER_FILTER_MAX);
+    return sl_fail(SL_E_INVALID, "topics and types are globs separated by commas, of at most %u bytes",
+                   SL_READER_FILTER_MAX);
   if (o->commit_us < 0 || o->backoff_us < 0 || o->backoff_max_us < 0)
     return sl_fail(SL_E_INVALID, "sl_reader_options: a time is negative");
   if (!o->max_attempts) o->max_attempts = 5;
@@ -61,7 +62,7 @@ static sl_status read_options(sl_reader *r, const sl_reader_options *given) {
   if (o->types.len) memcpy(r->texts + o->topics.len, o->types.data, o->types.len);
   o->topics.data = r->texts;
   o->types.data = r->texts + o->topics.len;
-  while (r->free_count < o->max_in_hand) r->free_slots[r->free_count] = o->max_in_hand - 1 - (uint32_t)r->free_count, r->free_count++;
+  for (uint32_t slot = o->max_in_hand; slot > 0; slot--) r->free_slots[r->free_count++] = slot - 1;
   return SL_OK;
 }
 
@@ -143,8 +144,7 @@ sl_status reader_room(sl_reader *r, const item *it) {
 
 static void leave_hand(sl_reader *r, item *it) {
   if (!it->in_hand) return;
-  sl_iter_close(it->iter);
-  it->iter = NULL;
+  arena_free(&it->memory);
   readers_hand_put(r->lock_fd, it->slot, 0);
   r->free_slots[r->free_count++] = it->slot;
   if (it->suspect) r->suspect_in_hand = it->suspect = false;
@@ -255,7 +255,8 @@ static sl_status check_failure(const sl_reader_failure *f) {
     return sl_fail(SL_E_INVALID, "sl_reader_failure: unknown version or flags");
   for (size_t i = 0; i < 3; i++)
     if ((texts[i].len && !texts[i].data) || !sl_utf8_valid(texts[i]) || (i < 2 && texts[i].len > 255))
-      return sl_fail(SL_E_INVALID, "sl_reader_failure: a text is no UTF-8, or class or code has more than 255 bytes");
+      return sl_fail(SL_E_INVALID,
+                     "sl_reader_failure: a text is no UTF-8, or class or code has more than 255 bytes");
   if (f->retry_after_us < 0 || f->retry_after_us > DAY_US)
     return sl_fail(SL_E_INVALID, "sl_reader_failure.retry_after_us is %" PRId64 ": 0 to a day", f->retry_after_us);
   return SL_OK;
@@ -345,24 +346,25 @@ static sl_status take_in(sl_reader *r, item **out) {
 
 /* Hands the item out. SL_NOTFOUND: it turned out that it cannot be; go on. */
 static sl_status hand_out(sl_reader *r, item *it, const sl_reader_event **event) {
-  const sl_record *record = NULL;
-  if (it->e.attempts >= r->options.max_attempts && it->e.has_letter) { /* it killed its readers, or they were patient once */
+  /* It killed its readers, or they were more patient once. */
+  if (it->e.attempts >= r->options.max_attempts && it->e.has_letter) {
     sl_status status = reader_bury(r, it);
     return status == SL_OK ? SL_NOTFOUND : status;
   }
-  sl_status status = reader_fetch(r, it->e.seq, &it->iter, &record);
+  sl_status status = reader_fetch(r, it);
   if (status == SL_NOTFOUND) {
     status = reader_miss(r, it);
     return status == SL_OK ? SL_NOTFOUND : status;
   }
   if (status == SL_E_CORRUPT) {
-    status = item_blame(it, sl_clock_wall_us(), SL_STR(BOOK_CLASS_LOST), SL_STR(""), sl_slice_of(sl_last_detail()), SL_STR(""));
+    status = item_blame(it, sl_clock_wall_us(), SL_STR(BOOK_CLASS_LOST), SL_STR(""), sl_slice_of(sl_last_detail()),
+                        SL_STR(""));
     if (status == SL_OK) status = reader_bury(r, it);
     return status == SL_OK ? SL_NOTFOUND : status;
   }
   if (status != SL_OK) return status;
-  it->event = (sl_reader_event){.record = record, .attempts = it->e.attempts, .replays = it->e.replays,
-                                .missed = r->missed_untold};
+  it->event = (sl_reader_event){.record = &it->fetched.record, .attempts = it->e.attempts,
+                                .replays = it->e.replays, .missed = r->missed_untold};
   r->missed_untold = 0;
   item_hand(r, it);
   it->slot = r->free_slots[--r->free_count];
@@ -399,8 +401,8 @@ static void sleep_changed(sl_reader *r, int64_t us) {
 #endif
 }
 
-/* What was decided. What was only taken in is not worth a commit: a batch in hand would be written twice. But the place of a
- * reader whose filter lets little pass, or that missed much, goes to disk in time. */
+/* What was decided. What was only taken in is not worth a commit: a batch in hand would be written twice. But
+ * the place of a reader whose filter lets little pass, or that missed much, goes to disk in time. */
 static sl_status save_before_wait(sl_reader *r) {
   const bool decided = r->decisions > 0 || r->gone.len || r->letters.len || r->unsure || r->delta.dead;
   const bool moved = r->in_hand == 0 && sl_clock_monotonic_us() - r->saved_us >= r->options.commit_us;

@@ -1,15 +1,16 @@
 /*
  * A reader's state from disk and to it.
  *
- * The happy path: reader_save writes, in one transaction, the place, the totals with what came to them, entries of items
- * that changed, the ends of those that were decided, and new dead letters.
+ * The happy path: reader_save writes, in one transaction, the place, the totals with what came to them, entries
+ * of items that changed, the ends of those that were decided, and new dead letters.
  *
- * A commit that fails may have happened all the same (its meta page was written, then the flush failed). The state counts
- * its commits, and only the reader itself makes them, so the next transaction sees which of the two it was, and takes what
- * was sent then off what is to be sent now. Entries are put or removed by seq: doing it twice is harmless.
+ * A commit that fails may have happened all the same (its meta page was written, then the flush failed). The
+ * state counts its commits, and only the reader itself makes them, so the next transaction sees which of the
+ * two it was, and takes what was sent then off what is to be sent now. Entries are put or removed by seq: doing
+ * it twice is harmless.
  *
- * Others (readers_look.c) turn dead letters into open entries or drop them, beside the reader: they move the totals on disk,
- * to which the reader only adds, and count `changes`, by which it notices.
+ * Others (readers_look.c) turn dead letters into open entries or drop them, beside the reader: they move the
+ * totals on disk, to which the reader only adds, and count `changes`, by which it notices.
  */
 #include "store/reader_impl.h"
 
@@ -22,7 +23,8 @@
 
 /* ------------------------------------------------------------- entries --- */
 
-/* When the wait that began at the failure is over, by the monotonic clock: the wall clock may have jumped since. */
+/* When the wait that began at the failure is over, by the monotonic clock: the wall clock may have jumped
+ * since. */
 static int64_t due_of(const sl_reader_entry *e) {
   const int64_t whole = e->next_us - (e->has_letter ? e->letter.last_failure_us : e->next_us);
   int64_t left = e->next_us ? e->next_us - sl_clock_wall_us() : 0;
@@ -55,8 +57,8 @@ static sl_status take_entry(void *arg, const sl_reader_entry *e) {
   return status;
 }
 
-/* Entries that others have made of dead letters. Not while something decided is not saved: it is still there, and would
- * come back. */
+/* Entries that others have made of dead letters. Not while something decided is not saved: it is still there,
+ * and would come back. */
 static sl_status reload(sl_reader *r) {
   db_txn *txn;
   sl_reader_state state;
@@ -104,8 +106,9 @@ static void forget_sent(sl_reader *r) {
 }
 
 bool reader_unsaved(const sl_reader *r) {
-  return r->unsure || r->options_new || r->dirty_first || r->seq != r->saved_seq || r->gone.len || r->letters.len || r->delta.seen || r->delta.acked || r->delta.dead ||
-         r->delta.missed;
+  const sl_reader_totals *d = &r->delta;
+  return r->unsure || r->options_new || r->dirty_first || r->seq != r->saved_seq || r->gone.len ||
+         r->letters.len || d->seen || d->acked || d->dead || d->missed;
 }
 
 static sl_status put_all(sl_reader *r, db_txn *txn) {
@@ -131,7 +134,8 @@ static sl_status put_all(sl_reader *r, db_txn *txn) {
 static sl_status put_state(sl_reader *r, db_txn *txn) {
   sl_reader_state state;
   sl_status status = readers_state_get(txn, r->name, &state);
-  if (status != SL_OK) return status == SL_NOTFOUND ? sl_fail(SL_E_MISMATCH, "reader %s was removed from disk", r->name) : status;
+  if (status == SL_NOTFOUND) return sl_fail(SL_E_MISMATCH, "reader %s was removed from disk", r->name);
+  if (status != SL_OK) return status;
   if (r->unsure && state.commits == r->commits + 1) forget_sent(r);
   r->unsure = false;
   if (state.id != r->id || state.commits != r->commits)
@@ -233,8 +237,10 @@ static sl_status find_or_create(sl_reader *r, sl_reader_state *state) {
     if (status != SL_OK) return status;
   }
   if (status == SL_OK) /* trim looks at the flags, people at the others */
-    r->options_new = state->flags != (r->options.flags & SL_READER_FLAGS_KEPT) || state->max_attempts != r->options.max_attempts ||
-                     !sl_slice_eq(state->topics, r->options.topics) || !sl_slice_eq(state->types, r->options.types);
+    r->options_new = state->flags != (r->options.flags & SL_READER_FLAGS_KEPT) ||
+                     state->max_attempts != r->options.max_attempts ||
+                     !sl_slice_eq(state->topics, r->options.topics) ||
+                     !sl_slice_eq(state->types, r->options.types);
   db_abort(txn);
   state->topics = state->types = (sl_slice){0}; /* they were the transaction's */
   return status;
@@ -307,7 +313,8 @@ sl_status reader_load(sl_reader *r) {
   if (status == SL_OK) status = log_bounds(r, &first, &last);
   if (status != SL_OK) return status;
   if (state.seq > last)
-    return sl_fail(SL_E_MISMATCH, "reader %s stands at event %" PRIu64 " but log/ ends at %" PRIu64 ": a part of the store was "
+    return sl_fail(SL_E_MISMATCH,
+                   "reader %s stands at event %" PRIu64 " but log/ ends at %" PRIu64 ": a part of the store was "
                    "restored or replaced. Put back log/ and readers/ of the same moment, or delete the reader", r->name,
                    state.seq, last);
   r->id = state.id;

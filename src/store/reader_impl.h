@@ -1,14 +1,16 @@
 /* What reader*.c share: an open reader in memory. Private to them.
  *
- * The reader has seen every event up to `seq`; those it has not done with are its items. Items of one key (of one topic,
- * where there is none) are a lane, ascending by seq. The first item of a lane in which nothing is in hand is the only one
- * of it that may be handed out; such lanes are in the ready list, due now or when their first item's wait is over.
+ * The reader has seen every event up to `seq`; those it has not done with are its items. Items of one key (of
+ * one topic, where there is none) are a lane, ascending by seq. The first item of a lane in which nothing is in
+ * hand is the only one of it that may be handed out; such lanes are in the ready list, due now or when their
+ * first item's wait is over.
  *
- * A commit (reader_commit.c) writes `seq`, what changed in the totals, and the items that changed: so disk and memory say
- * the same of the same moment. All others only add to `delta` and mark items dirty. */
+ * A commit (reader_commit.c) writes `seq`, what changed in the totals, and the items that changed: so disk and
+ * memory say the same of the same moment. All others only add to `delta` and mark items dirty. */
 #ifndef SL_STORE_READER_IMPL_H
 #define SL_STORE_READER_IMPL_H
 #include "base/map.h"
+#include "store/query_impl.h"
 #include "store/readers.h"
 
 typedef struct item item;
@@ -24,7 +26,8 @@ struct item {
   bool in_hand, suspect;   /* suspect: one of several that were in hand at a crash, so it is handed out alone */
   uint32_t slot;           /* in hand: its place in the lock file */
   int64_t due_us;          /* monotonic; 0: at once */
-  sl_iter *iter;           /* in hand: holds the record */
+  query_item fetched;      /* in hand: the record, */
+  arena memory;            /* and its bytes */
   sl_reader_event event;
 };
 
@@ -102,7 +105,8 @@ void item_hand(sl_reader *r, item *it);   /* from waiting to in hand */
 void item_put_back(sl_reader *r, item *it, int64_t due_us); /* from in hand to waiting; due_us monotonic, 0: at once */
 void item_touch(sl_reader *r, item *it);  /* to be written by the next commit */
 void item_clean(sl_reader *r, item *it);
-/* The first item of a ready lane that is due, or NULL; then *due_us is when the next one will be (INT64_MAX: none). */
+/* The first item of a ready lane that is due, or NULL; then *due_us is when the next one will be (INT64_MAX:
+ * none). */
 item *item_ready(sl_reader *r, int64_t now_us, int64_t *due_us);
 /* Does a new event of this lane have to wait? */
 bool lane_busy(const sl_reader *r, uint64_t hash);
@@ -111,29 +115,32 @@ sl_status item_blame(item *it, int64_t now_us, sl_slice error_class, sl_slice co
 
 /* --- reader_scan.c: the log --- */
 
-/* The next event that the scan finds, into *out; the scan stays in front of it until reader_take. SL_NOTFOUND: none now. */
+/* The next event that the scan finds, into *out; the scan stays in front of it until reader_take. SL_NOTFOUND:
+ * none now. */
 sl_status reader_peek(sl_reader *r, found *out);
 /* The reader has seen it. */
 void reader_take(sl_reader *r);
-/* Reads the record of an item. SL_NOTFOUND: it was trimmed, or given up by a full store. SL_E_CORRUPT. */
-sl_status reader_fetch(sl_reader *r, uint64_t seq, sl_iter **iter, const sl_record **record);
+/* Reads the record of an item, into it->fetched. SL_NOTFOUND: it was trimmed, or given up by a full store.
+ * SL_E_CORRUPT. */
+sl_status reader_fetch(sl_reader *r, item *it);
 bool reader_filter_ok(sl_slice globs);
 
 /* --- reader_commit.c: the disk --- */
 
-/* Creates the reader or finds it, and its items. What was in hand when its last process was killed is dealt with. */
+/* Creates the reader or finds it, and its items. What was in hand when its last process was killed is dealt
+ * with. */
 sl_status reader_load(sl_reader *r);
 bool reader_unsaved(const sl_reader *r);
-/* One commit of all that is not saved, and a look at what others did meanwhile. On failure nothing is forgotten, and the
- * next one tries again. */
+/* One commit of all that is not saved, and a look at what others did meanwhile. On failure nothing is
+ * forgotten, and the next one tries again. */
 sl_status reader_save(sl_reader *r);
 /* Takes up what others have changed since the last commit. */
 sl_status reader_look(sl_reader *r);
 
 /* --- reader.c --- */
 
-/* The item is done with, in whatever way the caller has counted: its entry on disk goes with the next commit. Room in
- * r->gone must have been made (reader_room). Frees it. */
+/* The item is done with, in whatever way the caller has counted: its entry on disk goes with the next commit.
+ * Room in r->gone must have been made (reader_room). Frees it. */
 sl_status reader_room(sl_reader *r, const item *it);
 void reader_settle(sl_reader *r, item *it);
 /* Its event is no more. SL_E_NOMEM: it is left as it was. Frees it. */

@@ -11,7 +11,7 @@ item *item_new(uint64_t seq, uint64_t lane_hash) {
 
 void item_free(item *it) {
   if (!it) return;
-  sl_iter_close(it->iter);
+  arena_free(&it->memory);
   free(it->texts);
   free(it);
 }
@@ -150,7 +150,8 @@ static sl_slice copy_text(char **to, sl_slice from) {
   return copy;
 }
 
-sl_status item_blame(item *it, int64_t now_us, sl_slice error_class, sl_slice code, sl_slice text, sl_slice topic) {
+sl_status item_blame(item *it, int64_t now_us, sl_slice error_class, sl_slice code, sl_slice text,
+                     sl_slice topic) {
   enum { TEXT_MOST = 1024 };
   size_t len = text.len;
   if (len > TEXT_MOST) { /* between characters, as the letter's codec cuts it */

@@ -1,10 +1,10 @@
 /*
- * readers/NAME.lock: held with flock by the process that has the reader open. Its first HEAD bytes say who and since when,
- * as text; then come slots of 8 bytes, each the seq of an event in hand, or 0.
+ * readers/NAME.lock: held with flock by the process that has the reader open. Its first HEAD bytes say who and
+ * since when, as text; then come slots of 8 bytes, each the seq of an event in hand, or 0.
  *
- * A slot is written when its event is handed out and cleared when it is decided, without a flush: it is for the next
- * opener after a kill, which leaves what is in the page cache. After a power cut the slots may be old: those of events
- * that were decided since are passed over by who reads them (reader_load.c).
+ * A slot is written when its event is handed out and cleared when it is decided, without a flush: it is for the
+ * next opener after a kill, which leaves what is in the page cache. After a power cut the slots may be old:
+ * those of events that were decided since are passed over by who reads them (reader_load.c).
  */
 #include "base/clock.h"
 #include "store/readers.h"
@@ -41,7 +41,8 @@ sl_status readers_lock(sl_store *store, const char *name, int *out) {
   char *path = lock_path(store, name), text[HEAD + 1];
   if (!path) return sl_fail(SL_E_NOMEM, "out of memory");
   const int fd = store_fs_open_file(store, path, O_RDWR);
-  sl_status status = fd >= 0 ? SL_OK : sl_fail(sl_status_of_errno(errno), "cannot open %s: %s", path, strerror(errno));
+  sl_status status = fd >= 0 ? SL_OK : sl_fail(sl_status_of_errno(errno), "cannot open %s: %s", path,
+                                               strerror(errno));
   const int64_t until = sl_clock_monotonic_us() + PATIENCE_US;
   int rc = 0;
   while (status == SL_OK && (rc = flock(fd, LOCK_EX | LOCK_NB)) != 0 && (errno == EINTR || errno == EWOULDBLOCK)) {
@@ -53,7 +54,9 @@ sl_status readers_lock(sl_store *store, const char *name, int *out) {
   if (rc != 0 && errno == EWOULDBLOCK) {
     int64_t pid, since_us;
     read_head(fd, &pid, &since_us);
-    status = sl_fail(SL_E_BUSY, "reader %s is open already, in process %" PRId64 ": a reader is open once on a host", name, pid);
+    status = sl_fail(SL_E_BUSY,
+                     "reader %s is open already, in process %" PRId64 ": a reader is open once on a host", name,
+                     pid);
   } else if (rc != 0) {
     status = sl_fail(sl_status_of_errno(errno), "cannot lock %s: %s", path, strerror(errno));
   }

@@ -1,9 +1,10 @@
 /*
  * The log as a reader sees it: short snapshots, up to READER_WINDOW events ahead.
  *
- * Seqs are dense, so a seq that is not there was trimmed: missed. For a new reader that is not so of the events up to
- * `born`, the newest one when it was created: holes among those may be older than the reader. How many records there were
- * is known (`expected`), so when the scan has passed `born`, what of them has not been met was trimmed since.
+ * Seqs are dense, so a seq that is not there was trimmed: missed. For a new reader that is not so of the events
+ * up to `born`, the newest one when it was created: holes among those may be older than the reader. How many
+ * records there were is known (`expected`), so when the scan has passed `born`, what of them has not been met
+ * was trimmed since.
  */
 #include "store/reader_impl.h"
 
@@ -83,7 +84,8 @@ static sl_status refill(sl_reader *r) {
   if (status != SL_OK) return status;
   const uint64_t last = log_view_head(log)->last_seq;
   r->window_at = r->window_count = 0;
-  for (unsigned looks = 0; status == SL_OK && looks < READER_LOOKS && r->window_count < READER_WINDOW && r->scanned < last; looks++) {
+  for (unsigned looks = 0; status == SL_OK && looks < READER_LOOKS && r->window_count < READER_WINDOW &&
+       r->scanned < last; looks++) {
     sl_parts parts;
     uint64_t seq = 0;
     bool damaged;
@@ -133,28 +135,10 @@ void reader_take(sl_reader *r) {
 
 /* ----------------------------------------------------------------- fetch --- */
 
-/* A tombstone has no value; a query shows it as a dropped event. */
-static sl_status is_tombstone(sl_reader *r, uint64_t seq, bool *yes) {
-  log_view *log;
-  sl_parts parts;
-  sl_status status = log_view_open(r->store, &log);
-  if (status != SL_OK) return status;
-  status = log_view_get(log, seq, true, &parts);
-  *yes = status == SL_OK && (parts.flags & SL_RECORD_DROPPED);
-  log_view_close(log);
-  return status;
-}
-
-sl_status reader_fetch(sl_reader *r, uint64_t seq, sl_iter **iter, const sl_record **record) {
-  const sl_query q = {.first_seq = seq, .last_seq = seq};
-  sl_iter *it;
-  bool gone = false;
-  sl_status status = sl_iter_start(r->store, &q, &it);
-  if (status != SL_OK) return status;
-  status = sl_iter_next(it, record);
-  if (status == SL_OK && (*record)->state == SL_DROPPED) status = is_tombstone(r, seq, &gone);
-  if (status == SL_OK && gone) status = SL_NOTFOUND;
-  if (status == SL_OK) *iter = it;
-  else sl_iter_close(it);
-  return status;
+sl_status reader_fetch(sl_reader *r, item *it) {
+  bool tombstone = false;
+  sl_status status = query_fetch(r->store, it->e.seq, &it->fetched, &it->memory, &tombstone);
+  if (status != SL_OK || !tombstone) return status;
+  arena_free(&it->memory);
+  return SL_NOTFOUND;
 }

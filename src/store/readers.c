@@ -37,9 +37,11 @@ static sl_status check(sl_store *store, db_env *env, bool *empty) {
   *empty = status == SL_NOTFOUND;
   if (status == SL_OK) status = db_get(txn, READERS_META, SL_STR(READERS_KEY_VERSION), &version);
   if (status == SL_OK && (version.len != 4 || sl_get_u32(version.data) > READERS_VERSION))
-    status = sl_fail(SL_E_VERSION, "%s/readers was written by a newer sidelog: use that; nothing was changed", store->path);
+    status = sl_fail(SL_E_VERSION, "%s/readers was written by a newer sidelog: use that; nothing was changed",
+                     store->path);
   if (status == SL_OK && !sl_slice_eq(id, SL_BYTES(store->uuid, 16)))
-    status = sl_fail(SL_E_MISMATCH, "%s/readers belongs to another store: put back the folder that belongs to it, or remove it: "
+    status = sl_fail(SL_E_MISMATCH,
+                     "%s/readers belongs to another store: put back the folder that belongs to it, or remove it: "
                      "then every reader begins anew", store->path);
   db_abort(txn);
   return *empty ? SL_OK : status;
@@ -64,8 +66,8 @@ static sl_status init(sl_store *store, db_env *env) {
 
 static sl_status open_env(sl_store *store, bool create, db_env **out) {
   static const db_table_def tables[READERS_TABLES] = {
-    [READERS_META] = {"meta", 0}, [READERS_STATES] = {"states", 0}, [READERS_OPEN] = {"open", 0}, [READERS_DEAD] = {"dead", 0},
-    [READERS_AUDIT] = {"audit", 0}};
+    [READERS_META] = {"meta", 0}, [READERS_STATES] = {"states", 0}, [READERS_OPEN] = {"open", 0},
+    [READERS_DEAD] = {"dead", 0}, [READERS_AUDIT] = {"audit", 0}};
   const db_env_options options = {.map_size = 64ull << 30, .map_floor = 256ull << 20, .max_readers = 512,
                                   .mode = store->file_mode, .create = create};
   char *dir = store_path(store, "readers");
@@ -143,12 +145,14 @@ sl_status readers_walk(db_txn *txn, unsigned table, uint32_t id, uint64_t from, 
   sl_slice key = readers_key(id, from, text), value;
   sl_status status = db_cur_open(txn, table, &cur);
   if (status != SL_OK) return status;
-  for (status = db_cur_move(cur, DB_SEEK, &key, &value); status == SL_OK; status = db_cur_move(cur, DB_NEXT, &key, &value)) {
+  for (status = db_cur_move(cur, DB_SEEK, &key, &value); status == SL_OK;
+       status = db_cur_move(cur, DB_NEXT, &key, &value)) {
     sl_reader_entry entry;
     if (!readers_key_parse(key, &of, &seq)) status = sl_fail(SL_E_CORRUPT, "readers/: a key is damaged");
     else if (of != id) break;
     else status = sl_reader_entry_decode(value, &entry);
-    if (status == SL_OK && entry.seq != seq) status = sl_fail(SL_E_CORRUPT, "it is that of event %" PRIu64, entry.seq);
+    if (status == SL_OK && entry.seq != seq)
+      status = sl_fail(SL_E_CORRUPT, "it is that of event %" PRIu64, entry.seq);
     if (status != SL_OK) status = sl_fail_context(status, "readers/: entry of event %" PRIu64, seq);
     if (status == SL_OK) status = fn(arg, &entry);
     if (status != SL_OK) break;

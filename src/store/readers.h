@@ -1,5 +1,6 @@
-/* Environment readers/: the places of local readers and what they have not done with. Made by the first reader of a store,
- * apart from delivery/, so that a reader's commits never make the agent wait, nor the other way round. */
+/* Environment readers/: the places of local readers and what they have not done with. Made by the first reader
+ * of a store, apart from delivery/, so that a reader's commits never make the agent wait, nor the other way
+ * round. */
 #ifndef SL_STORE_READERS_H
 #define SL_STORE_READERS_H
 #include "format/reader.h"
@@ -21,11 +22,12 @@ sl_status readers_verify(sl_store *store, readers_problem_fn *fn, void *arg);
 sl_readers *readers_new(void);            /* NULL: out of memory */
 void readers_close(sl_readers *readers);  /* NULL is fine */
 
-/* The environment, opened by the first call. SL_NOTFOUND: there is none, and `create` was not asked for. SL_E_MISMATCH: it
- * is another store's. It stays until readers_close. */
+/* The environment, opened by the first call. SL_NOTFOUND: there is none, and `create` was not asked for.
+ * SL_E_MISMATCH: it is another store's. It stays until readers_close. */
 sl_status readers_env(sl_store *store, bool create, db_env **env);
 
-/* What trim must keep for readers that hold it back: below this seq none needs anything; UINT64_MAX: there are none. */
+/* What trim must keep for readers that hold it back: below this seq none needs anything; UINT64_MAX: there are
+ * none. */
 sl_status readers_hold(sl_store *store, uint64_t *seq);
 /* The same of one reader: trim stops behind *seq. */
 sl_status readers_held_seq(db_txn *txn, const sl_reader_state *state, uint64_t *seq);
@@ -42,21 +44,21 @@ sl_status readers_state_put(db_txn *txn, const char *name, const sl_reader_state
 sl_slice readers_key(uint32_t id, uint64_t seq, char text[READERS_KEY_LEN + 1]);
 bool readers_key_parse(sl_slice key, uint32_t *id, uint64_t *seq);
 
-/* Walks a reader's entries in a table from seq `from` on, ascending. SL_E_CORRUPT for a damaged one. A callback that
- * returns other than SL_OK ends the walk with that status. */
+/* Walks a reader's entries in a table from seq `from` on, ascending. SL_E_CORRUPT for a damaged one. A callback
+ * that returns other than SL_OK ends the walk with that status. */
 typedef sl_status readers_entry_fn(void *arg, const sl_reader_entry *entry);
 sl_status readers_walk(db_txn *txn, unsigned table, uint32_t id, uint64_t from, readers_entry_fn *fn, void *arg);
 sl_status readers_entry_put(db_txn *txn, unsigned table, uint32_t id, const sl_reader_entry *entry);
 
-/* One open reader of a name on this host: a lock on the file readers/NAME.lock, which also notes what it has in hand
- * (reader_lock.c). */
+/* One open reader of a name on this host: a lock on the file readers/NAME.lock, which also notes what it has in
+ * hand (reader_lock.c). */
 sl_status readers_lock(sl_store *store, const char *name, int *fd); /* SL_E_BUSY names the holder */
 void readers_unlock(int fd);
 /* Who holds it. *pid 0: nobody. */
 void readers_holder(sl_store *store, const char *name, int64_t *pid, int64_t *since_us);
 
-/* What is in hand, by slots 0, 1, 2 ...: written without a flush, for kills. A write that fails is passed over: then a crash
- * is not counted. */
+/* What is in hand, by slots 0, 1, 2 ...: written without a flush, for kills. A write that fails is passed over:
+ * then a crash is not counted. */
 void readers_hand_put(int fd, uint32_t slot, uint64_t seq); /* 0: nothing */
 /* What the holder before had in hand when it ended: *seqs to free(), *count may be 0. */
 sl_status readers_hand_get(int fd, uint64_t **seqs, size_t *count);

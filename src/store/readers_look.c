@@ -1,4 +1,5 @@
-/* What others than the reader itself do with readers: look at them, and what a person does with their dead letters. */
+/* What others than the reader itself do with readers: look at them, and what a person does with their dead
+ * letters. */
 #include "store/audit.h"
 #include "store/book_impl.h"
 #include "store/log.h"
@@ -82,7 +83,8 @@ sl_status sl_reader_info_get(sl_store *store, const char *name, sl_reader_info_f
   info.missed = s.totals.missed;
   info.open = t.open;
   info.retrying = t.retrying;
-  info.balanced = info.seen == info.acked + info.dead + info.dropped + info.missed + info.open && info.waiting_dead <= info.dead;
+  info.balanced = info.seen == info.acked + info.dead + info.dropped + info.missed + info.open &&
+                  info.waiting_dead <= info.dead;
   readers_holder(store, name, &info.pid, &info.since_us);
   status = set_lag(store, &info);
   if (status == SL_OK) fn(arg, &info);
@@ -149,7 +151,8 @@ static sl_status gather(void *arg, const sl_reader_entry *e) {
   if (status == SL_NOTFOUND) return SL_OK;
   if (status != SL_OK && status != SL_E_CORRUPT) return status;
   const size_t start = g->bytes.len;
-  status = sl_buf_extend(&g->bytes, 8) ? sl_reader_entry_encode(e, &g->bytes) : sl_fail(SL_E_NOMEM, "out of memory");
+  if (!sl_buf_extend(&g->bytes, 8)) return sl_fail(SL_E_NOMEM, "out of memory");
+  status = sl_reader_entry_encode(e, &g->bytes);
   if (status != SL_OK) return status;
   sl_put_u64(g->bytes.data + start, g->bytes.len - start - 8);
   return ++g->count == LETTERS_AT_ONCE ? FOUND : SL_OK;
@@ -170,7 +173,8 @@ static void tell(const gathering *g, sl_reader_letter_fn *fn, void *arg) {
   }
 }
 
-static sl_status each_of(sl_store *store, db_env *env, uint32_t id, bool retrying, sl_reader_letter_fn *fn, void *arg) {
+static sl_status each_of(sl_store *store, db_env *env, uint32_t id, bool retrying, sl_reader_letter_fn *fn,
+                         void *arg) {
   gathering g = {.retrying = retrying};
   sl_status status = FOUND;
   while (status == FOUND) {
@@ -253,8 +257,8 @@ static sl_status end(const char *name, deed *d, sl_status status) {
 
 sl_status sl_reader_replay(sl_store *store, const char *name, uint64_t seq, const sl_replay_options *options) {
   if (options && options->version > SL_REPLAY_VERSION)
-    return sl_fail(SL_E_INVALID, "sl_replay_options.version is %" PRIu32 ": this library knows up to %u", options->version,
-                   SL_REPLAY_VERSION);
+    return sl_fail(SL_E_INVALID, "sl_replay_options.version is %" PRIu32 ": this library knows up to %u",
+                   options->version, SL_REPLAY_VERSION);
   const uint32_t most = options && options->most ? options->most : SL_REPLAYS_DEFAULT;
   deed d;
   log_view *log;
@@ -263,7 +267,9 @@ sl_status sl_reader_replay(sl_store *store, const char *name, uint64_t seq, cons
   if (status != SL_OK) return status;
   sl_reader_entry e = d.letter;
   if (e.replays >= most)
-    status = sl_fail(SL_E_LIMIT, "event %" PRIu64 " was sent again %" PRIu32 " times: is what made it fail mended?", seq, e.replays);
+    status = sl_fail(SL_E_LIMIT,
+                     "event %" PRIu64 " was sent again %" PRIu32 " times: is what made it fail mended?", seq,
+                     e.replays);
   if (status == SL_OK) status = log_view_open(store, &log);
   if (status == SL_OK) {
     status = log_view_find(log, seq, &bytes);
@@ -288,7 +294,8 @@ sl_status sl_reader_drop(sl_store *store, const char *name, uint64_t seq, sl_sli
   sl_status status = audit_check(who, why);
   if (status == SL_OK) status = begin(store, name, seq, &d);
   if (status != SL_OK) return status;
-  sl_drop_note note = {.seq = seq, .texts = {[DROP_READER] = sl_slice_of(name), [DROP_TOPIC] = d.letter.letter.topic,
+  sl_drop_note note = {.seq = seq, .texts = {[DROP_READER] = sl_slice_of(name),
+                                             [DROP_TOPIC] = d.letter.letter.topic,
                                              [DROP_CLASS] = d.letter.letter.error_class,
                                              [DROP_CODE] = d.letter.letter.error_code, [DROP_WHO] = who, [DROP_WHY] = why}};
   if (sl_iter_start(store, &q, &iter) == SL_OK && sl_iter_next(iter, &record) == SL_OK) {
@@ -368,7 +375,8 @@ static void check_law(void *arg, const sl_reader_info *i) {
   checking *c = arg;
   char text[400];
   if (i->balanced) return;
-  snprintf(text, sizeof text, "reader %s is out of balance: seen %" PRIu64 ", acked %" PRIu64 ", dead %" PRIu64 " (%" PRIu64
+  snprintf(text, sizeof text,
+           "reader %s is out of balance: seen %" PRIu64 ", acked %" PRIu64 ", dead %" PRIu64 " (%" PRIu64
            " kept), dropped %" PRIu64 ", missed %" PRIu64 ", open %" PRIu64, i->name, i->seen, i->acked, i->dead,
            i->waiting_dead, i->dropped, i->missed, i->open);
   c->fn(c->arg, text);

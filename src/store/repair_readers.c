@@ -1,6 +1,6 @@
 /*
- * Readers of the new store. What a reader has not done with must not be lost, and being handed an event twice is within its
- * promise: so a reader is taken over whole, or it begins anew.
+ * Readers of the new store. What a reader has not done with must not be lost, and being handed an event twice
+ * is within its promise: so a reader is taken over whole, or it begins anew.
  */
 #include "store/readers.h"
 #include "store/audit.h"
@@ -39,25 +39,30 @@ static sl_status copy_entries(db_txn *txn, unsigned table, const repair_pairs *p
 }
 
 /* *last_id: the highest number among the readers. */
-static sl_status copy_reader(repair *r, db_txn *txn, const found *f, const repair_pair *p, uint64_t last_seq, uint32_t *last_id) {
+static sl_status copy_reader(repair *r, db_txn *txn, const found *f, const repair_pair *p, uint64_t last_seq,
+                             uint32_t *last_id) {
   sl_reader_state s;
   uint64_t open = 0, dead = 0;
   bool bad = false, bad_letter = false;
-  if (readers_check_name(p->key) != SL_OK || sl_reader_state_decode(sl_buf_slice(&p->value), &s) != SL_OK) bad = true;
+  if (readers_check_name(p->key) != SL_OK) bad = true;
+  else if (sl_reader_state_decode(sl_buf_slice(&p->value), &s) != SL_OK) bad = true;
   sl_status status = bad ? SL_OK : copy_entries(NULL, 0, &f->open, s.id, UINT64_MAX, &open, &bad);
   if (bad) {
-    repair_tell(r, SL_REPAIR_DELIVERY, 0, 0, "what reader %s has done is damaged: it begins anew, with the oldest event", p->key);
+    repair_tell(r, SL_REPAIR_DELIVERY, 0, 0,
+                "what reader %s has done is damaged: it begins anew, with the oldest event", p->key);
     return SL_OK;
   }
   if (s.seq > last_seq) {
-    repair_tell(r, SL_REPAIR_DELIVERY, 0, 0, "reader %s stood beyond the log, at %" PRIu64 ": it stands at %" PRIu64 " now", p->key,
+    repair_tell(r, SL_REPAIR_DELIVERY, 0, 0,
+                "reader %s stood beyond the log, at %" PRIu64 ": it stands at %" PRIu64 " now", p->key,
                 s.seq, last_seq);
     s.seq = last_seq;
   }
   if (s.id > *last_id) *last_id = s.id;
   if (status == SL_OK) status = copy_entries(txn, READERS_OPEN, &f->open, s.id, s.seq, &open, &bad);
   if (status == SL_OK) status = copy_entries(txn, READERS_DEAD, &f->dead, s.id, s.seq, &dead, &bad_letter);
-  if (bad_letter) repair_tell(r, SL_REPAIR_DELIVERY, 0, 0, "dead letters of reader %s are damaged and left out", p->key);
+  if (bad_letter)
+    repair_tell(r, SL_REPAIR_DELIVERY, 0, 0, "dead letters of reader %s are damaged and left out", p->key);
   if (s.totals.dead < dead) s.totals.dead = dead;
   s.totals.seen = s.totals.acked + s.totals.dead + s.totals.dropped + s.totals.missed + open;
   return status == SL_OK ? readers_state_put(txn, p->key, &s) : status;
@@ -77,7 +82,8 @@ static sl_status copy_all(repair *r, db_txn *txn, const found *f, uint64_t last_
     if (audit_note_check(key, value) == SL_OK) status = db_put(txn, READERS_AUDIT, key, value);
     else bad = true;
   }
-  if (bad || f->audit.damaged) repair_tell(r, SL_REPAIR_DELIVERY, 0, 0, "notes of the readers' audit trail are lost");
+  if (bad || f->audit.damaged)
+    repair_tell(r, SL_REPAIR_DELIVERY, 0, 0, "notes of the readers' audit trail are lost");
   return status;
 }
 
@@ -90,7 +96,8 @@ static sl_status copy_file(repair *r, sl_store *store, pages *file, uint64_t las
   if (status == SL_OK) status = repair_read_pairs(file, "dead", &f.dead);
   if (status == SL_OK) status = repair_read_pairs(file, "audit", &f.audit);
   if (f.states.damaged || f.open.damaged || f.dead.damaged || !pages_state_get(file)->certain) {
-    repair_tell(r, SL_REPAIR_DELIVERY, 0, 0, "readers/ is damaged and not taken over: every reader begins anew, with the oldest "
+    repair_tell(r, SL_REPAIR_DELIVERY, 0, 0,
+                "readers/ is damaged and not taken over: every reader begins anew, with the oldest "
                 "event");
   } else if (status == SL_OK) {
     status = readers_env(store, true, &env);
@@ -115,7 +122,8 @@ sl_status repair_write_readers(repair *r, sl_store *store, uint64_t last_seq) {
   sl_status status = pages_open(path, &file);
   if (status == SL_E_NO_STORE) return SL_OK; /* there never were any */
   if (status == SL_E_CORRUPT) {
-    repair_tell(r, SL_REPAIR_DELIVERY, 0, 0, "readers/ cannot be read: every reader begins anew, with the oldest event");
+    repair_tell(r, SL_REPAIR_DELIVERY, 0, 0,
+                "readers/ cannot be read: every reader begins anew, with the oldest event");
     return SL_OK;
   }
   if (status != SL_OK) return status;

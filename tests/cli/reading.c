@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <sidelog/reader.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,9 +29,11 @@ int main(int argc, char **argv) {
     if (sl_reader_next(reader, 10000, &event) != SL_OK) return fail();
     const uint64_t seq = event->record->seq;
     printf("%" PRIu64 "\n", seq);
-    const sl_reader_failure why = {.flags = strcmp(word, "final") == 0 ? SL_READER_FINAL : 0, .error_code = sl_slice_of(code),
+    const sl_reader_failure why = {.flags = strcmp(word, "final") == 0 ? SL_READER_FINAL : 0,
+                                   .error_code = sl_slice_of(code),
                                    .error_text = SL_STR("it broke, password=hunter2")};
-    if ((strcmp(word, "ack") == 0 ? sl_reader_ack(reader, seq) : sl_reader_fail(reader, seq, &why, NULL)) != SL_OK) return fail();
+    const bool good = strcmp(word, "ack") == 0;
+    if ((good ? sl_reader_ack(reader, seq) : sl_reader_fail(reader, seq, &why, NULL)) != SL_OK) return fail();
   }
   sl_reader_close(reader);
   sl_close(store);

@@ -1,8 +1,9 @@
 /*
- * A person sends dead letters again (sl_replay) and gives others up (sl_dead_drop), and the Nth write, flush or allocation
- * goes wrong, or the process is killed there, for every N until a life has no more. After each the store is sound and
- * balanced, each letter is what it was or what it was to be, and the audit trail holds those that were dropped and no
- * others. Doing it all again then ends where an undisturbed life does: one copy on its way for each, one note for each.
+ * A person sends dead letters again (sl_replay) and gives others up (sl_dead_drop), and the Nth write, flush or
+ * allocation goes wrong, or the process is killed there, for every N until a life has no more. After each the
+ * store is sound and balanced, each letter is what it was or what it was to be, and the audit trail holds those
+ * that were dropped and no others. Doing it all again then ends where an undisturbed life does: one copy on its
+ * way for each, one note for each.
  */
 #include "faults.h"
 #include "tree.h"
@@ -35,7 +36,8 @@ static char folder[4096], path[4200], what[128];
   } while (0)
 
 static void make(void) {
-  static const sl_letter letter = {.attempts = 1, .error_class = {"C", 1}, .error_code = {"E", 1}, .error_text = {"t", 1}};
+  static const sl_letter letter = {.attempts = 1, .error_class = {"C", 1}, .error_code = {"E", 1},
+                                   .error_text = {"t", 1}};
   sl_store *store;
   sl_delivery *d;
   delivery_verdict v[LETTERS];
@@ -48,7 +50,8 @@ static void make(void) {
   }
   MUST(sl_index_advance(store, 0, NULL) == SL_OK, "no index");
   MUST(delivery_open(store, &d) == SL_OK, "no book");
-  delivery_attempt a = {.progress = {.seq = LETTERS, .attempt = 1}, .verdicts = v, .count = LETTERS, .marked = true};
+  delivery_attempt a = {.progress = {.seq = LETTERS, .attempt = 1}, .verdicts = v, .count = LETTERS,
+                        .marked = true};
   MUST(delivery_record(d, &a) == SL_OK, "no delivery");
   delivery_close(d);
   sl_close(store);
@@ -76,7 +79,8 @@ typedef struct trail {
 static void take(void *arg, const sl_drop *d) {
   trail *t = arg;
   MUST(t->count <= LETTERS, "too many notes");
-  MUST(sl_slice_eq(d->why, SL_STR("why")) && sl_slice_eq(d->who, SL_STR("me")) && d->number == t->count + 1, "a note");
+  MUST(sl_slice_eq(d->why, SL_STR("why")) && sl_slice_eq(d->who, SL_STR("me")) && d->number == t->count + 1,
+       "a note");
   t->seqs[t->count++] = d->seq;
 }
 
@@ -91,7 +95,8 @@ static void check_sound(bool done) {
   MUST(sl_open(path, &(sl_options){.flags = SL_OPEN_EXISTING}, &store) == SL_OK, "does not open");
   MUST(sl_verify(store, NULL, NULL, &report) == SL_OK && report.problems == 0, "unsound");
   MUST(sl_stats_get(store, &s) == SL_OK && s.balanced, "out of balance");
-  MUST(s.appended == LETTERS && s.pending == 0, "%" PRIu64 " appended, %" PRIu64 " pending", s.appended, s.pending);
+  MUST(s.appended == LETTERS && s.pending == 0, "%" PRIu64 " appended, %" PRIu64 " pending", s.appended,
+       s.pending);
   MUST(sl_drops_each(store, NULL, take, &notes) == SL_OK, "no audit trail");
   MUST(sl_iter_start(store, NULL, &iter) == SL_OK, "no iterator");
   while (sl_iter_next(iter, &r) == SL_OK) {
@@ -107,7 +112,8 @@ static void check_sound(bool done) {
   }
   sl_iter_close(iter);
   MUST(dropped == notes.count && dropped == s.dropped, "%" PRIu64 " dropped, %zu notes", dropped, notes.count);
-  if (done) MUST(replayed == REPLAYED && dropped == LETTERS - REPLAYED, "%" PRIu64 " and %" PRIu64, replayed, dropped);
+  if (done) MUST(replayed == REPLAYED && dropped == LETTERS - REPLAYED, "%" PRIu64 " and %" PRIu64, replayed,
+                 dropped);
   sl_close(store);
 }
 
@@ -132,7 +138,8 @@ static bool life(fault_kind kind, long nth) {
 }
 
 int main(void) {
-  static const fault_kind kinds[] = {FAULT_KILL, FAULT_KILL_HALFWAY, FAULT_WRITE_EIO, FAULT_WRITE_SHORT, FAULT_DISK_FULL,
+  static const fault_kind kinds[] = {FAULT_KILL, FAULT_KILL_HALFWAY, FAULT_WRITE_EIO, FAULT_WRITE_SHORT,
+                                     FAULT_DISK_FULL,
                                      FAULT_FLUSH_EIO, FAULT_ALLOC};
   const char *tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", *all = getenv("SIDELOG_LONG");
   snprintf(folder, sizeof folder, "%s/sidelog-dead.XXXXXX", tmp);

@@ -1,11 +1,11 @@
 /*
- * A reader's life - hand out, acknowledge, fail, dead letters, replay, drop, trim - in which the Nth write, flush or
- * allocation goes wrong, or the process is killed there, for every N until a life has no more. The child tells its parent
- * what it did and what it was told; after each life:
+ * A reader's life - hand out, acknowledge, fail, dead letters, replay, drop, trim - in which the Nth write,
+ * flush or allocation goes wrong, or the process is killed there, for every N until a life has no more. The
+ * child tells its parent what it did and what it was told; after each life:
  *
- *   verify finds no problem, so the law holds; what was acknowledged and committed is not handed out again; a failure that
- *   was told as kept is remembered; nothing is handed out after its budget; and the reader, opened again, comes to the end:
- *   every event is acknowledged, dead, dropped or missed, once.
+ *   verify finds no problem, so the law holds; what was acknowledged and committed is not handed out again; a
+ *   failure that was told as kept is remembered; nothing is handed out after its budget; and the reader, opened
+ *   again, comes to the end: every event is acknowledged, dead, dropped or missed, once.
  */
 #include "faults.h"
 #include "tree.h"
@@ -29,7 +29,8 @@ static char folder[4096], path[4200], what[128];
 static fault_kind kind;
 static int says = -1;
 
-static const sl_reader_options options = {.max_attempts = BUDGET, .commit_events = 3, .backoff_us = 1, .backoff_max_us = 1};
+static const sl_reader_options options = {.max_attempts = BUDGET, .commit_events = 3, .backoff_us = 1,
+                                          .backoff_max_us = 1};
 
 static bool fails(uint64_t seq) { return seq % 7 == 3; }
 static bool hopeless(uint64_t seq) { return seq % 11 == 5; }
@@ -85,7 +86,8 @@ static void give_up(const char *call, sl_status status) {
   } while (0)
 #define TRY(call) TRY_OR(call, SL_OK)
 
-/* The reader keeps what it was told, also where the commit failed: SL_E_INVALID then says that it is not in hand. */
+/* The reader keeps what it was told, also where the commit failed: SL_E_INVALID then says that it is not in
+ * hand. */
 static void decide(sl_reader *r, const sl_reader_event *e) {
   const uint64_t seq = e->record->seq, before = e->attempts;
   const sl_reader_failure why = {.flags = hopeless(seq) ? SL_READER_FINAL : 0, .error_code = SL_STR("E")};
@@ -200,8 +202,8 @@ static void judge(const char *text) {
   while ((status = sl_reader_next(r, 0, &e)) == SL_OK) {
     const uint64_t seq = e->record->seq;
     MUST(!s.kept[seq], "event %" PRIu64 " is handed out again", seq);
-    MUST(seq == 3 || e->attempts >= s.failures[seq], "event %" PRIu64 " has failed %" PRIu64 " times, not %u", seq, s.failures[seq],
-         e->attempts);
+    MUST(seq == 3 || e->attempts >= s.failures[seq], "event %" PRIu64 " has failed %" PRIu64 " times, not %u", seq,
+         s.failures[seq], e->attempts);
     MUST(e->attempts < BUDGET, "event %" PRIu64 " is beyond its budget", seq);
     MUST(seq > last[seq % 5] || e->replays, "event %" PRIu64 " comes after %" PRIu64, seq, last[seq % 5]);
     last[seq % 5] = seq;
@@ -210,8 +212,10 @@ static void judge(const char *text) {
   MUST(status == SL_TIMEOUT, "it ends with %s", sl_status_text(status));
   sl_reader_close(r);
   MUST(sl_reader_info_get(store, "r", keep_info, &i) == SL_OK, "no information");
-  MUST(i.balanced && i.open == 0 && i.lag == 0, "not at the end: %" PRIu64 " open, %" PRIu64 " behind", i.open, i.lag);
-  MUST(i.seen == EVENTS + MORE && i.acked + i.dead + i.dropped + i.missed == EVENTS + MORE, "%" PRIu64 " seen", i.seen);
+  MUST(i.balanced && i.open == 0 && i.lag == 0, "not at the end: %" PRIu64 " open, %" PRIu64 " behind", i.open,
+       i.lag);
+  MUST(i.seen == EVENTS + MORE && i.acked + i.dead + i.dropped + i.missed == EVENTS + MORE, "%" PRIu64 " seen",
+       i.seen);
   MUST(sl_verify(store, problem, NULL, &report) == SL_OK && report.problems == 0, "unsound");
   sl_close(store);
 }

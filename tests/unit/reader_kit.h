@@ -22,12 +22,14 @@ static inline sl_reader_info info_of(kit *k, const char *name) {
   static info_copy c;
   assert_ok(sl_reader_info_get(k->store, name, copy_info, &c));
   if (!c.i.balanced)
-    fail_msg("%s: seen %lu, acked %lu, dead %lu, dropped %lu, missed %lu, open %lu", name, c.i.seen, c.i.acked, c.i.dead,
+    fail_msg("%s: seen %lu, acked %lu, dead %lu, dropped %lu, missed %lu, open %lu", name, c.i.seen, c.i.acked,
+             c.i.dead,
              c.i.dropped, c.i.missed, c.i.open);
   return c.i;
 }
 
-static inline void assert_law(kit *k, const char *name, uint64_t acked, uint64_t dead, uint64_t dropped, uint64_t missed,
+static inline void assert_law(kit *k, const char *name, uint64_t acked, uint64_t dead, uint64_t dropped,
+                              uint64_t missed,
                               uint64_t open) {
   const sl_reader_info i = info_of(k, name);
   assert_int_equal(i.acked, acked);
@@ -66,7 +68,8 @@ static inline sl_reader *reader_of(kit *k, const char *name, sl_reader_options o
 }
 
 static inline int fail_at(sl_reader *r, uint64_t seq, const char *code, uint32_t flags) {
-  const sl_reader_failure why = {.flags = flags, .error_code = sl_slice_of(code), .error_text = SL_STR("it broke")};
+  const sl_reader_failure why = {.flags = flags, .error_code = sl_slice_of(code),
+                                 .error_text = SL_STR("it broke")};
   int dead = -1;
   assert_ok(sl_reader_fail(r, seq, &why, &dead));
   return dead;

@@ -4,11 +4,13 @@
 #include "format/frame.h"
 #include "format/reader.h"
 
-static const sl_reader_state a_state = {.id = 3, .max_attempts = 7, .seq = 1000, .topics = {"orders.*", 8}, .types = {"A,B", 3}};
+static const sl_reader_state a_state = {.id = 3, .max_attempts = 7, .seq = 1000, .topics = {"orders.*", 8},
+                                        .types = {"A,B", 3}};
 static const sl_reader_entry an_entry = {.seq = 9, .lane = 77, .has_letter = true,
                                          .letter = {.seq = 9, .attempts = 1, .error_class = {"C", 1}}};
-static const sl_drop_note a_note = {.number = 1, .seq = 9, .texts = {{"r", 1}, {"id", 2}, {"t", 1}, {"T", 1}, {"C", 1}, {"", 0},
-                                                                     {"me", 2}, {"why", 3}}};
+static const sl_drop_note a_note = {
+  .number = 1, .seq = 9,
+  .texts = {{"r", 1}, {"id", 2}, {"t", 1}, {"T", 1}, {"C", 1}, {"", 0}, {"me", 2}, {"why", 3}}};
 
 static sl_status decode_state(sl_slice bytes) { sl_reader_state s; return sl_reader_state_decode(bytes, &s); }
 static sl_status decode_entry(sl_slice bytes) { sl_reader_entry e; return sl_reader_entry_decode(bytes, &e); }

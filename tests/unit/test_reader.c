@@ -43,7 +43,8 @@ static void test_what_is_acknowledged_stays_so(void **state) {
 static void test_a_record_is_whole(void **state) {
   kit *k = *state;
   const sl_header h = {SL_STR("h"), SL_STR("x")};
-  const sl_event e = {.topic = SL_STR("t"), .type = SL_STR("T"), .event_id = SL_STR("one"), .key = SL_STR("k"), .headers = &h,
+  const sl_event e = {.topic = SL_STR("t"), .type = SL_STR("T"), .event_id = SL_STR("one"), .key = SL_STR("k"),
+                      .headers = &h,
                       .header_count = 1, .value = SL_STR("{\"a\":1}"), .occurred_at_us = 77};
   assert_ok(sl_append(k->store, &e, NULL));
   sl_reader *r = reader_of(k, "r", (sl_reader_options){0});
@@ -312,7 +313,8 @@ typedef struct drops {
 static void take_drop(void *arg, const sl_drop *d) {
   drops *all = arg;
   all->count++;
-  snprintf(all->text, sizeof all->text, "%.*s|%lu|%.*s|%.*s|%.*s|%.*s|%.*s", (int)d->reader.len, (const char *)d->reader.data,
+  snprintf(all->text, sizeof all->text, "%.*s|%lu|%.*s|%.*s|%.*s|%.*s|%.*s", (int)d->reader.len,
+           (const char *)d->reader.data,
            d->seq, (int)d->event_id.len, (const char *)d->event_id.data, (int)d->topic.len, (const char *)d->topic.data,
            (int)d->error_code.len, (const char *)d->error_code.data, (int)d->who.len, (const char *)d->who.data, (int)d->why.len,
            (const char *)d->why.data);
@@ -432,7 +434,8 @@ static void crash_with(kit *k, int count) {
   if (pid == 0) {
     const sl_reader_event *e;
     sl_reader *r;
-    if (sl_open(k->path, &k->options, &k->store) != SL_OK || sl_reader_open(k->store, "r", NULL, &r) != SL_OK) _exit(1);
+    if (sl_open(k->path, &k->options, &k->store) != SL_OK) _exit(1);
+    if (sl_reader_open(k->store, "r", NULL, &r) != SL_OK) _exit(1);
     for (int i = 0; i < count; i++)
       if (sl_reader_next(r, 0, &e) != SL_OK) _exit(2);
     kill(getpid(), SIGKILL);
@@ -503,8 +506,8 @@ static void test_an_event_that_cannot_be_read_blocks_nothing(void **state) {
   assert_int_equal(info_of(k, "r").dead, 1);
 }
 
-/* A commit that is reported as failed may have happened all the same (the flush of its last page failed): the next one must
- * see that, and count nothing twice and leave nothing behind. */
+/* A commit that is reported as failed may have happened all the same (the flush of its last page failed): the
+ * next one must see that, and count nothing twice and leave nothing behind. */
 static void test_a_commit_that_happened_after_all_counts_once(void **state) {
   kit *k = *state;
   put_keyed(k, "t", "a");

@@ -1,6 +1,6 @@
-/* A reader against a model in memory: random appends, hand-outs, acknowledgements, failures, releases, commits, replays, drops,
- * trims and reopens. What is handed out is what the model allows; whenever nothing is, there is nothing; after each commit the
- * reader's totals on disk are the model's. SIDELOG_SEED sets the seed. */
+/* A reader against a model in memory: random appends, hand-outs, acknowledgements, failures, releases, commits,
+ * replays, drops, trims and reopens. What is handed out is what the model allows; whenever nothing is, there is
+ * nothing; after each commit the reader's totals on disk are the model's. SIDELOG_SEED sets the seed. */
 #include "reader_kit.h"
 
 enum { EVENTS_MAX = 600, STEPS = 1500, KEYS = 5, BUDGET = 3, MOST_REPLAYS = 2 };
@@ -38,7 +38,8 @@ static void do_append(kit *k, model *m) {
   }
 }
 
-/* An earlier event of its key that is not done with. One that a person sent again may not have been noticed yet. */
+/* An earlier event of its key that is not done with. One that a person sent again may not have been noticed
+ * yet. */
 static uint64_t earlier(const model *m, uint64_t seq, bool in_hand_too) {
   for (uint64_t s = 1; s < seq; s++) {
     const event *e = &m->events[s];
@@ -67,12 +68,15 @@ static bool do_next(sl_reader *r, model *m) {
   assert_ok(status);
   const uint64_t seq = got->record->seq;
   event *e = &m->events[seq];
-  if (e->fate != UNDECIDED || e->trimmed) fail_msg("event %lu is handed out: fate %d, trimmed %d", seq, e->fate, e->trimmed);
+  if (e->fate != UNDECIDED || e->trimmed)
+    fail_msg("event %lu is handed out: fate %d, trimmed %d", seq, e->fate, e->trimmed);
   if (e->attempts != got->attempts || e->replays != got->replays)
-    fail_msg("event %lu: %u attempts, %u replays, not %u, %u", seq, got->attempts, got->replays, e->attempts, e->replays);
+    fail_msg("event %lu: %u attempts, %u replays, not %u, %u", seq, got->attempts, got->replays, e->attempts,
+             e->replays);
   const uint64_t before = earlier(m, seq, !m->together);
   if (before) fail_msg("event %lu is handed out, but event %lu of its key is not done with", seq, before);
-  if (!m->together && lane_in_hand(m, e->lane)) fail_msg("event %lu is handed out beside another one of its key", seq);
+  if (!m->together && lane_in_hand(m, e->lane))
+    fail_msg("event %lu is handed out beside another one of its key", seq);
   m->missed_told += got->missed;
   e->fate = IN_HAND;
   e->handed = true;
@@ -144,7 +148,8 @@ static void check_totals(kit *k, model *m) {
 
 static sl_reader *open_it(kit *k, const model *m) {
   /* A failed event is due again at once, so that the model needs no clock. */
-  return reader_of(k, "r", (sl_reader_options){.flags = m->together ? SL_READER_TOGETHER : 0, .max_attempts = BUDGET,
+  return reader_of(k, "r", (sl_reader_options){.flags = m->together ? SL_READER_TOGETHER : 0,
+                                               .max_attempts = BUDGET,
                                                .backoff_us = 1, .backoff_max_us = 1, .commit_events = 1 + (uint32_t)random_below(20)});
 }
 
