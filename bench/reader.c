@@ -143,7 +143,7 @@ int main(int argc, char **argv) {
   char name[64];
   if (lone * PARTS > sizeof returned / sizeof *returned) stop("too many");
   remove_tree(argv[1]);
-  must(sl_open(argv[1], &(sl_options){.preallocate = PREALLOCATE}, &store), "open");
+  must(sl_open(argv[1], &(sl_options){0}, &store), "open");
   fill(events);
   for (int part = 0; part < PARTS; part++)
     for (int i = 0; i < WAYS; i++)
