@@ -3,6 +3,7 @@
 #include "health.h"
 #include "law.h"
 
+#include <sidelog/reader.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,18 @@ static void note_dead(look *l, const sl_record *r, bool unicode) {
   text_add_safe(&l->newest_dead, topic_short(r->topic), unicode);
 }
 
+static void add_reader(void *arg, const sl_reader_info *i) {
+  look *l = arg;
+  l->readers++;
+  l->reader_letters += i->waiting_dead;
+  l->reader_missed += i->missed;
+  l->readers_wrong = l->readers_wrong || !i->balanced;
+  if (i->lag <= l->reader_lag)
+    return;
+  l->reader_lag = i->lag;
+  snprintf(l->reader_name, sizeof l->reader_name, "%s", i->name);
+}
+
 sl_status status_look(tool *t, look *l, char **report) {
   sl_query dead = {.states = SL_STATE_BIT(SL_DEAD), .flags = SL_QUERY_NEWEST, .limit = 1};
   sl_status st = sl_stats_get(t->store, &l->stats);
@@ -49,7 +62,9 @@ sl_status status_look(tool *t, look *l, char **report) {
   l->now_us = clock_us();
   if (l->stats.dead)
     first_of(t, &dead, l, note_dead);
-  return SL_OK;
+  st = sl_readers_each(t->store, add_reader, l);
+  l->readers_wrong = l->readers_wrong || st == SL_E_CORRUPT;
+  return st == SL_E_CORRUPT ? SL_OK : st;
 }
 
 /* ----------------------------------------------------------------- people --- */
@@ -141,6 +156,10 @@ void status_people(tool *t, const look *l, uint32_t troubles) {
   }
   health_dead(&words, l);
   line(o, "dead", &words, STYLE_PLAIN);
+  if (l->readers || l->readers_wrong) {
+    health_readers(&words, l);
+    line(o, "readers", &words, troubles & 1u << TROUBLE_READERS ? STYLE_RED : STYLE_PLAIN);
+  }
   health_disk(&words, l);
   line(o, "disk", &words, troubles & 1u << TROUBLE_DISK ? STYLE_RED : STYLE_PLAIN);
   law_words(&words, &l->stats);
@@ -192,6 +211,13 @@ static void to_json(tool *t, const look *l, uint32_t troubles, const char *repor
   json_open(j);
   json_u64(j, "letters", s->dead);
   time_or_null(j, "newest_at", l->newest_dead_us);
+  json_close(j);
+  json_key(j, "readers");
+  json_open(j);
+  json_u64(j, "readers", l->readers);
+  json_u64(j, "lag", l->reader_lag);
+  json_u64(j, "letters", l->reader_letters);
+  json_u64(j, "missed", l->reader_missed);
   json_close(j);
   json_key(j, "disk");
   json_open(j);

@@ -8,7 +8,7 @@ const char *trouble_name(trouble t) {
       [TROUBLE_LAW] = "law",           [TROUBLE_PARKED] = "parked",
       [TROUBLE_NO_AGENT] = "no-agent", [TROUBLE_SILENT] = "agent-silent",
       [TROUBLE_BROKER] = "broker",     [TROUBLE_LANES] = "lanes",
-      [TROUBLE_DISK] = "disk",
+      [TROUBLE_DISK] = "disk",         [TROUBLE_READERS] = "readers",
   };
   return names[t];
 }
@@ -22,6 +22,7 @@ const char *trouble_words(trouble t) {
       [TROUBLE_BROKER] = "the broker is not reached",
       [TROUBLE_LANES] = "a topic waits apart",
       [TROUBLE_DISK] = "the disk quota is nearly used up",
+      [TROUBLE_READERS] = "the books of a reader do not balance",
   };
   return words[t];
 }
@@ -62,6 +63,8 @@ uint32_t health_judge(const look *l) {
     found |= 1u << TROUBLE_LANES;
   if (s->bytes_quota && s->bytes_used / 100.0 >= s->bytes_quota / 10000.0 * HEALTH_DISK_PERCENT)
     found |= 1u << TROUBLE_DISK;
+  if (l->readers_wrong)
+    found |= 1u << TROUBLE_READERS;
   return found;
 }
 
@@ -193,6 +196,25 @@ void health_dead(text *out, const look *l) {
   }
   if (l->stats.dead)
     text_puts(out, "  -> sidelog query --status dead");
+}
+
+void health_readers(text *out, const look *l) {
+  text_count(out, l->readers);
+  if (l->reader_lag) {
+    text_printf(out, ", %s is behind by ", l->reader_name);
+    text_counted(out, l->reader_lag, "event", "events");
+  }
+  if (l->reader_letters) {
+    text_puts(out, ", ");
+    text_counted(out, l->reader_letters, "dead letter", "dead letters");
+  }
+  if (l->reader_missed) {
+    text_puts(out, ", ");
+    text_counted(out, l->reader_missed, "event", "events");
+    text_puts(out, " missed by trim");
+  }
+  if (l->reader_lag || l->reader_letters || l->reader_missed || l->readers_wrong)
+    text_puts(out, "  -> sidelog readers");
 }
 
 void health_disk(text *out, const look *l) {

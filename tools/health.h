@@ -14,6 +14,10 @@ typedef struct look {
   agent_word word;
   int64_t newest_dead_us;   /* 0: none */
   text newest_dead;         /* "MSG_SIZE_TOO_LARGE on orders.v1", safe */
+  uint64_t readers, reader_letters, reader_missed; /* local readers, and of all of them */
+  uint64_t reader_lag;      /* of the one that is furthest behind, */
+  char reader_name[129];    /* which is this one */
+  bool readers_wrong;       /* the law of one does not hold, or it is damaged */
 } look;
 
 typedef enum trouble {
@@ -24,6 +28,7 @@ typedef enum trouble {
   TROUBLE_BROKER,
   TROUBLE_LANES,
   TROUBLE_DISK,
+  TROUBLE_READERS,
   TROUBLE_COUNT
 } trouble;
 
@@ -45,4 +50,5 @@ void health_broker(text *out, const look *l, bool unicode);
 void health_backlog(text *out, const look *l);
 void health_dead(text *out, const look *l);
 void health_disk(text *out, const look *l);
+void health_readers(text *out, const look *l);
 #endif

@@ -92,7 +92,8 @@ typedef struct sl_reader_options {
 #endif
 
 /* Opens reader `name` (1..128 of [a-zA-Z0-9._-]) of the store, creating it when it is not there. At most one
- * sl_reader of a name is open on a host, told by a file lock that ends with its process, however that ends.
+ * sl_reader of a name is open on a host, told by a file lock that ends with its process, however that ends (a child
+ * that it forked, and that runs no other program, keeps the lock as long as it lives).
  * sl_reader_close ends it, before sl_close of its store. An sl_reader may be used by any number of threads at
  * once. `options` may be NULL: every topic and type from the oldest event on. Errors: SL_E_BUSY (it is open:
  * the detail names the process), SL_NOTFOUND (with SL_READER_EXISTING), SL_E_MISMATCH (it stands beyond the

@@ -401,8 +401,9 @@ SL_API sl_status sl_wait(sl_store *store, uint64_t after, int timeout_ms, uint64
 
 /* --------------------------------------------------------- named cursors --- */
 
-/* A named cursor is the durable place of a local reader: the last seq it has dealt with. It does not
- * hold trim back. Names are 1..128 of [a-zA-Z0-9._-]. */
+/* A named cursor is the durable place of who looks on (`sidelog tail --cursor`): the last seq it has dealt with. It
+ * does not hold trim back. Names are 1..128 of [a-zA-Z0-9._-]. Programs that process events, with retries and dead
+ * letters, have sidelog/reader.h. */
 
 /* The place of cursor `name`. SL_NOTFOUND: there is no such cursor. */
 SL_API sl_status sl_cursor_get(sl_store *store, const char *name, uint64_t *seq);

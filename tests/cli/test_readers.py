@@ -40,6 +40,15 @@ class Readers(cli.Case):
         store.call("readers", "forget", "billing")
         self.assertIn("there are no readers", store.call("readers", expect=(1,)).err)
 
+    def test_status_says_when_a_reader_needs_a_look(self):
+        store = self.letters()
+        store.append("orders.v1", b"{}")
+        cli.settle(store, "sent 0 1\n" * 7)
+        self.read(store, ["ack"] * 6, "audit")
+        words = store.call("status").stdout.decode()
+        self.assertIn("readers  2, audit is behind by 1 event, 3 dead letters  -> sidelog readers", " ".join(words.split(" ")))
+        self.assertEqual(json.loads(store.call("status", "--json").stdout)["readers"], {"readers": 2, "lag": 1, "letters": 3, "missed": 0})
+
     def test_forget(self):
         store = self.letters()
         store.call("readers", "forget", "billing")

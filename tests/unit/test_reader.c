@@ -617,6 +617,44 @@ static void test_a_damaged_reader_begins_anew(void **state) {
   sl_reader_close(r);
 }
 
+/* log/ was put back from a backup, readers/ was not: new events would get seqs that the reader has seen. */
+static void test_a_reader_beyond_the_log_is_refused(void **state) {
+  kit *k = *state;
+  kit_append(k, "t", "v");
+  sl_reader_close(reader_of(k, "r", (sl_reader_options){0}));
+  db_env *env;
+  db_txn *txn;
+  sl_reader_state s;
+  assert_ok(readers_env(k->store, false, &env));
+  assert_ok(db_begin_write(env, false, &txn));
+  assert_ok(readers_state_get(txn, "r", &s));
+  s.seq = 2;
+  assert_ok(readers_state_put(txn, "r", &s));
+  assert_ok(db_commit(txn));
+  sl_reader *r;
+  assert_fails(sl_reader_open(k->store, "r", NULL, &r), SL_E_MISMATCH, "stands at event 2");
+}
+
+static void test_a_child_has_no_reader(void **state) {
+  kit *k = *state;
+  kit_append(k, "t", "v");
+  sl_reader *r = reader_of(k, "r", (sl_reader_options){0});
+  const sl_reader_event *e;
+  int code;
+  const pid_t pid = fork();
+  if (pid == 0) {
+    const bool told = sl_reader_next(r, 0, &e) == SL_E_FORKED && sl_reader_commit(r) == SL_E_FORKED;
+    sl_reader_close(r);
+    _exit(told ? 0 : 1);
+  }
+  waitpid(pid, &code, 0);
+  assert_int_equal(code, 0);
+  sl_reader *other;
+  assert_fails(sl_reader_open(k->store, "r", NULL, &other), SL_E_BUSY, "open already"); /* the lock is still the parent's */
+  assert_next(r, 1);
+  sl_reader_close(r);
+}
+
 static void test_a_damaged_reader_can_be_forgotten(void **state) {
   kit *k = *state;
   kit_append(k, "t", "v");
@@ -755,6 +793,8 @@ int main(void) {
       WITH_STORE(test_repair_takes_readers_over),
       WITH_STORE(test_a_damaged_reader_begins_anew),
       WITH_STORE(test_a_damaged_reader_can_be_forgotten),
+      WITH_STORE(test_a_reader_beyond_the_log_is_refused),
+      WITH_STORE(test_a_child_has_no_reader),
       WITH_STORE(test_threads_share_a_reader_key_by_key),
       WITH_STORE(test_a_batch_of_one_key_is_in_hand_together),
       WITH_STORE(test_a_copy_for_kafka_is_not_handed_out),

@@ -118,7 +118,8 @@ static void books_lanes_and_disk(void **state) {
   l.stats.balanced = 0;
   l.stats.lanes = 1;
   l.stats.bytes_used = l.stats.bytes_quota / 10 * 9 + 100;
-  assert_int_equal(health_judge(&l), 1 << TROUBLE_LAW | 1 << TROUBLE_LANES | 1 << TROUBLE_DISK);
+  l.readers_wrong = true;
+  assert_int_equal(health_judge(&l), 1 << TROUBLE_LAW | 1 << TROUBLE_LANES | 1 << TROUBLE_DISK | 1 << TROUBLE_READERS);
   for (int i = 0; i < TROUBLE_COUNT; i++) {
     assert_non_null(trouble_name((trouble)i));
     assert_non_null(trouble_words((trouble)i));
