@@ -1,7 +1,7 @@
 /* Ends an agent by SIGKILL at a named step of a transaction: preloaded (LD_PRELOAD), it stands before the calls of
  * librdkafka and LMDB that the steps are made of.
  *
- * SIDELOG_KILL=KIND:STEP, KIND of what the transaction sends: event, letter (the copy of a dead one), replay. STEP:
+ * SIDELOG_KILL=KIND:STEP, KIND of what the transaction sends: event, letter (a dead one's copy), replay. STEP:
  *   produce         before its first record is handed over
  *   flush, flushed  before and after it waits for the broker to have them all
  *   intent, intended  before and after the intent, with the receipts, is written
@@ -9,6 +9,7 @@
  *   asked           the commit has left for the broker, whose answer is never read
  *   committed       after the broker's answer, before the receipts count
  *   settle, settled before and after they do
+ * SIDELOG_KILL_WITH=STOP: it is stopped there instead, once, and goes on when it is told to.
  */
 #undef _GNU_SOURCE
 #define _DEFAULT_SOURCE
@@ -36,10 +37,16 @@ static void *real(const char *name) { return dlsym(RTLD_NEXT, name); }
 static void step(const char *name) {
   const char *wanted = getenv("SIDELOG_KILL"), *of = atomic_load(&kind);
   const size_t len = strlen(of);
-  if (!wanted || len == 0 || strncmp(wanted, of, len) != 0 || wanted[len] != ':' || strcmp(wanted + len + 1, name) != 0)
-    return;
-  kill(getpid(), SIGKILL);
-  for (;;) pause(); /* it may take effect on another thread first */
+  if (!wanted || len == 0 || strncmp(wanted, of, len) != 0 || wanted[len] != ':') return;
+  if (strcmp(wanted + len + 1, name) != 0) return;
+  const char *with = getenv("SIDELOG_KILL_WITH");
+  if (!with || strcmp(with, "STOP") != 0) {
+    kill(getpid(), SIGKILL);
+    for (;;) pause(); /* it may take effect on another thread first */
+  }
+  static atomic_int once;
+  if (atomic_exchange(&once, 1)) return;
+  kill(getpid(), SIGSTOP);
 }
 
 rd_kafka_error_t *rd_kafka_begin_transaction(rd_kafka_t *rk) {

@@ -1,5 +1,5 @@
-"""Events that only the broker refuses, many of them: one of a kind costs a transaction, those behind it nothing; no
-innocent is harmed, and once the cause is mended a replay brings each home."""
+"""Events that only the broker refuses, many of them: one of a kind costs a transaction, those behind it nothing;
+no innocent is harmed, and once the cause is mended a replay brings each home."""
 import json
 import unittest
 
@@ -51,7 +51,8 @@ class Poison(rig.Rig):
         dead = {e["seq"]: e for e in store.query("--status", "dead")}
         self.assertEqual(set(dead), guilty, "an innocent was harmed")
         check.assert_exact(self, store, self.cluster, list(kinds), gone=guilty)
-        self.assertLessEqual(self.aborted(store, len(guilty)), 4 * len(kinds), "one of a kind and a topic, and what finding it took")
+        aborted = self.aborted(store, len(guilty))
+        self.assertLessEqual(aborted, 4 * len(kinds), "one of a kind and a topic, and what finding it took")
         unsent = [e for e in dead.values() if "not sent" in e["error_text"]]
         self.assertGreaterEqual(len(unsent), 39 * len(kinds) - 2)
         for topic, (_, _, mended) in kinds.items():
@@ -73,7 +74,7 @@ class Poison(rig.Rig):
             self.run_through({self.topic(f"evt.{codec}.v1"): self.small()}, config)
 
     def test_the_limit_to_the_byte(self):
-        """What the agent weighs is what the broker measures: of events that grow byte by byte both take the same."""
+        """What the agent weighs is what the broker measures: of events that grow by a byte both take the same."""
         def grown(sizes):
             return [json.dumps({"correlation_id": "k", "pad": "x" * size}).encode() for size in sizes]
 

@@ -1,5 +1,5 @@
-"""The agent is killed at each step of a transaction, by name: of events with a dead one among them, of the dead one's copy,
-of a replay. Whatever was half done, the next start finishes once."""
+"""The agent is killed at each step of a transaction, by name: of events with a dead one among them, of the dead one's
+copy, of a replay. Whatever was half done, the next start finishes once."""
 import base64
 import json
 import os
@@ -26,7 +26,8 @@ def poison(n):
 class Steps(rig.Rig):
     def killed_at(self, agent, kind, step):
         """From its start to the step."""
-        agent.env = {**os.environ, "LD_PRELOAD": rig.tool("tests/kafka/libkiller.so"), "SIDELOG_KILL": f"{kind}:{step}"}
+        killer = {"LD_PRELOAD": rig.tool("tests/kafka/libkiller.so"), "SIDELOG_KILL": f"{kind}:{step}"}
+        agent.env = {**os.environ, **killer}
         agent.start()
         rig.wait_until(f"the agent to come to {kind}:{step}", lambda: not agent.running(), 30)
         self.assertEqual(agent.process.returncode, -9, agent.log())
