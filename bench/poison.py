@@ -33,7 +33,7 @@ TURNS = 2
 def lines(count, poison, keyless=False):
     out = rig.numbered(count, size=200)
     for at in range(0, count, 100) if poison else ():
-        event = {"n": at, "correlation_id": "k", "pad": f"{random.getrandbits(4 * 12000):x}"}
+        event = {"n": at, "correlation_id": "k", "pad": f"{random.getrandbits(4 * 7000):x}"}
         if keyless:
             event = {"n": at, "pad": event["pad"][:200]}
         out[at] = json.dumps(event).encode()

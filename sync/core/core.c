@@ -5,6 +5,7 @@
 
 #define TARGET_START (256u << 10)
 #define FLOW_LOOK_US 60000000
+#define LETTERS_GATHER_US 500000
 
 static bool buf_set(sl_buf *buf, sl_slice bytes) {
   sl_buf_reset(buf);
@@ -295,9 +296,13 @@ static void idle(core *c, core_actions *out) {
     c->wake_at = c->now_us + (flow_us < FLOW_LOOK_US ? flow_us : FLOW_LOOK_US); /* the wall clock may be set */
     return;
   }
-  /* Letters and the rest take turns, too: neither a flood of letters nor a backlog keeps the other waiting. */
-  if (letters && !(c->letters_last && work)) {
+  /* Letters and the rest take turns, too: neither a flood of letters nor a backlog keeps the other waiting. But beside a
+   * backlog they gather: a transaction for the few of each turn took a third of its rate. */
+  const bool gather = work && c->config.latency_budget_us == 0 && c->letters_us > 0 &&
+                      c->now_us - c->letters_us < LETTERS_GATHER_US;
+  if (letters && !gather && !(c->letters_last && work)) {
     c->letters_last = true;
+    c->letters_us = c->now_us;
     do_letters(c, out);
     return;
   }
