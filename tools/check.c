@@ -256,7 +256,8 @@ static void judge_cause(judge *j, size_t at) {
 static void judge_hop(judge *j, size_t at) {
   const trace_node *n = &j->story->nodes[at], *cause = &j->story->nodes[n->parent];
   const check_event *e = &j->story->events[at], *c = &j->story->events[n->parent];
-  const hop *h = hops_causes(j->check->usual, slice_of(c->type), slice_of(e->type));
+  const hop *h = n->source == cause->source ? hops_causes(j->check->usual[n->source], slice_of(c->type), slice_of(e->type))
+                                            : NULL;
   int64_t gap = n->at_us - cause->at_us;
   if (!h || h->count < LEAST_HOPS || gap < LEAST_GAP_US || !e->timed || !c->timed)
     return;
@@ -322,7 +323,7 @@ static void judge_answer(judge *j, size_t at) {
   text stem = {0};
   const check_event *e = &j->story->events[at];
   if (question_stem(slice_of(e->type), &stem) == ROLE_QUESTION && !j->story->nodes[at].duplicate) {
-    const hop *h = hops_answers(j->check->usual, (sl_slice){stem.data, stem.len});
+    const hop *h = hops_answers(j->check->usual[j->story->nodes[at].source], (sl_slice){stem.data, stem.len});
     int64_t waited = j->check->tool->now_us - j->story->nodes[at].at_us;
     if (h && h->count >= LEAST_ANSWERS && h->count * 100 >= h->open * ANSWERED_PART) {
       int64_t usual = hop_percentile(h, 99);
@@ -384,17 +385,17 @@ static void judge_fate(judge *j, size_t at) {
   }
 }
 
-/* Clocks that differ for sure, each told at its store's first event; and times told together from then on. */
+/* Clocks that differ for sure, each told once, at its store's first event; and times told together from then on. */
 static void judge_clocks(judge *j, story *s) {
   tool *t = j->check->tool;
-  bool told[SOURCES_MOST] = {true};
+  bool *told = j->check->told;
   clocks_settle(t, s->skew);
   for (size_t i = 0; i < s->count; i++)
     s->nodes[i].at_us -= t->sources[s->nodes[i].source].shift_us;
   for (size_t i = 0; i < s->count; i++) {
     size_t from = s->nodes[i].source;
     const skew_clock *c = skew_clock_of(s->skew, from);
-    bool differ = (c->has_least && c->least_us > 0) || (c->has_most && c->most_us < 0) || c->contradicts;
+    bool differ = from && ((c->has_least && c->least_us > 0) || (c->has_most && c->most_us < 0) || c->contradicts);
     if (told[from] || !differ)
       continue;
     told[from] = true;

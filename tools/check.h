@@ -29,7 +29,8 @@ typedef struct story {
 
 typedef struct check {
   tool *tool;
-  hops *usual;            /* what other stories say */
+  hops *usual[SOURCES_MOST]; /* what other stories say, in each source: between two clocks nothing is usual */
+  bool told[SOURCES_MOST];   /* that its clock differs */
   bool learned_all;       /* ... and this one too */
   sl_envelope_reader *reader;
   struct known { sl_stats stats; int64_t oldest_us; } *known; /* of each source; oldest_us: append of the oldest event kept */

@@ -37,7 +37,7 @@ void clocks_words(text *out, const tool *t, const skew *s, size_t at) {
   skew_words(out, s, at, one->name, c->than == SKEW_NONE ? "" : t->sources[c->than].name);
   if (one->shift_us == 0)
     return;
-  text_puts(out, "; its times are drawn ");
+  text_puts(out, "; its times are told ");
   text_span(out, one->shift_us < 0 ? -one->shift_us : one->shift_us);
   text_puts(out, one->shift_us < 0 ? " later (~)" : " earlier (~)");
 }

@@ -15,7 +15,7 @@ void clocks_learn(tool *t, skew *s, const sl_record *r, const copies *c, tally *
 /* After the last one: sets the sources' shift_us, unless --no-skew. */
 void clocks_settle(tool *t, skew *s);
 
-/* "clock of b is ...; its times are drawn 1.200 s later (~)". Nothing for the first source. Safe. */
+/* "clock of b is ...; its times are told 1.200 s later (~)". Nothing for the first source. Safe. */
 void clocks_words(text *out, const tool *t, const skew *s, size_t source);
 /* A line for each source: how many events, whose they are, its clock. */
 void clocks_draw(tool *t, const skew *s, const tally *tallies);

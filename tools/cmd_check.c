@@ -72,7 +72,7 @@ typedef struct survey {
 
 static void learn(void *survey_, const sl_record *r) {
   survey *s = survey_;
-  hops_learn(s->check->usual, r, s->skip);
+  hops_learn(s->check->usual[s->check->tool->from], r, s->skip);
 }
 
 static void gather(void *survey_, const sl_record *r) {
@@ -188,7 +188,8 @@ int run_check(tool *t) {
     return tool_fail_status(t, st, "cannot read the store");
   }
   c.known = known;
-  c.usual = hops_new();
+  for (size_t i = 0; i < t->source_count; i++)
+    c.usual[i] = hops_new();
   c.json = t->json ? json_new(&t->out) : NULL;
   s.skip = slice_of(id);
   c.learned_all = t->arg_count == 0;
@@ -204,7 +205,8 @@ int run_check(tool *t) {
       code = tool_fail(t, EXIT_NOTHING, "no event was appended since then");
   }
   json_free(c.json);
-  hops_free(c.usual);
+  for (size_t i = 0; i < t->source_count; i++)
+    hops_free(c.usual[i]);
   sl_envelope_reader_free(c.reader);
   id_set_free(&s.ids);
   seq_list_free(&s.alone);

@@ -135,7 +135,7 @@ int run_stats(tool *t) {
   if (option_has(&t->given, OPT_HOPS))
     return run_stats_hops(t);
   if ((option_has(&t->given, OPT_SINCE) || option_has(&t->given, OPT_UNTIL) ||
-                                   option_has(&t->given, OPT_LIMIT)))
+                                   option_has(&t->given, OPT_LIMIT) || option_has(&t->given, OPT_NO_SKEW)))
     return tool_fail(t, EXIT_USAGE, "stats is of the whole store: --since, --until and -n go with --hops");
   if (!t->store)
     return tool_fail(t, EXIT_USAGE, "stats is of one store%s", many(t) ? ": several go with --hops" : ", not of a bundle");

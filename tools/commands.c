@@ -114,7 +114,7 @@ const command command_table[] = {
    "sidelog stats\n"
    "sidelog stats --json | jq .pending\n"
    "sidelog stats --hops --since -1d",
-   OPTIONS(OPT_HOPS, OPT_SINCE, OPT_UNTIL, OPT_LIMIT), 0, 0, NEED_STORES, run_stats, true},
+   OPTIONS(OPT_HOPS, OPT_SINCE, OPT_UNTIL, OPT_LIMIT, OPT_NO_SKEW), 0, 0, NEED_STORES, run_stats, true},
   {"status", "", "is everything all right?",
    "One look: the agent, its connection, the backlog, dead letters, the disk, the\n"
    "law. The first line says whether all is well; the exit status is 0 when it is\n"

@@ -106,7 +106,7 @@ static bool time_of(sl_slice value, int64_t *us) {
     return false;
   memcpy(words, p + 1, len);
   words[len] = 0;
-  return when_parse(words, 0, us);
+  return when_parse(words, 0, us) && *us > 0;
 }
 
 static bool take_known(event_line *e, size_t k, sl_slice value) {

@@ -300,7 +300,8 @@ bool json_valid_deep(sl_slice bytes, int depth) {
                                            .yajl_end_map = depth_down,
                                            .yajl_start_array = depth_up,
                                            .yajl_end_array = depth_down};
-  if (bytes.len == 0)
+  /* yajl takes these two for blanks. */
+  if (bytes.len == 0 || memchr(bytes.data, '\v', bytes.len) || memchr(bytes.data, '\f', bytes.len))
     return false;
   yajl_handle parser = yajl_alloc(&callbacks, NULL, &depth);
   if (!parser)

@@ -147,6 +147,8 @@ static int visit_recent(tool *t, uint64_t recent, const sl_query *query, uint32_
   sl_status st = look_start(t, &all, &l);
   if (recent && st == SL_OK)
     look_recent(l, recent);
+  if (t->every_copy && st == SL_OK)
+    look_copies_too(l);
   if (st == SL_OK)
     st = conditions_apply_to(t, l);
   /* Several are merged, so they must come out of their transactions. */

@@ -1,10 +1,47 @@
 /* stats --hops: the usual time from one kind of event to the next. */
+#include "clocks.h"
 #include "hops.h"
-#include "tool.h"
 
 #include <stdio.h>
 
-static void learn(void *usual, const sl_record *r) { hops_learn(usual, r, (sl_slice){NULL, 0}); }
+typedef struct learner {
+  tool *tool;
+  hops *usual;
+  skew *skew;
+} learner;
+
+static void learn_clock(void *learner_, const sl_record *r) {
+  learner *l = learner_;
+  skew_learn(l->skew, l->tool->from, r->event_id, r->causation_id, record_time(r));
+}
+
+/* All times as the first source's clock would have had them. */
+static void learn(void *learner_, const sl_record *r) {
+  learner *l = learner_;
+  sl_record moved = *r;
+  int64_t shift = l->tool->sources[l->tool->from].shift_us;
+  moved.occurred_at_us -= moved.occurred_at_us ? shift : 0;
+  moved.appended_at_us -= shift;
+  hops_learn(l->usual, &moved, (sl_slice){NULL, 0});
+}
+
+/* Of several sources: how their clocks differ, from the newest events. */
+static int learn_clocks(learner *l) {
+  enum { LEARN = 200000 };
+  tool *t = l->tool;
+  l->skew = skew_new(t->source_count);
+  t->every_copy = true; /* an event in two is of neither clock */
+  int code = tool_visit_recent(t, LEARN, 0, learn_clock, l);
+  t->every_copy = false;
+  clocks_settle(t, l->skew);
+  for (size_t i = 1; i < t->source_count; i++) {
+    text words = {0};
+    clocks_words(&words, t, l->skew, i);
+    tool_note(t, "%s", text_str(&words));
+    text_free(&words);
+  }
+  return code;
+}
 
 static void to_json(tool *t, const hop *h, size_t count) {
   json *j = json_new(&t->out);
@@ -55,14 +92,17 @@ int run_stats_hops(tool *t) {
   if (!tool_time(t, OPT_SINCE, &query.since_us) || !tool_time(t, OPT_UNTIL, &query.until_us) ||
       !tool_number(t, OPT_LIMIT, &query.limit))
     return EXIT_USAGE;
-  hops *usual = hops_new();
+  learner l = {.tool = t, .usual = hops_new()};
   size_t count = 0;
-  int code = tool_visit(t, &query, 0, learn, usual);
-  const hop *all = hops_follows(usual, &count);
+  int clocks = many(t) ? learn_clocks(&l) : EXIT_DONE;
+  int code = tool_visit(t, &query, 0, learn, &l);
+  code = code == EXIT_DONE ? clocks : code;
+  const hop *all = hops_follows(l.usual, &count);
   if (query.limit && query.limit < count)
     count = (size_t)query.limit;
   (t->json ? to_json : to_people)(t, all, count);
-  hops_free(usual);
+  hops_free(l.usual);
+  skew_free(l.skew);
   if (code == EXIT_DONE && count == 0)
     return tool_fail(t, EXIT_NOTHING, "no two events follow each other under a correlation in these times");
   return code;

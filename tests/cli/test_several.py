@@ -95,7 +95,7 @@ class Story(Case):
     def test_the_clock_is_said_and_used(self):
         hosts = self.hosts()
         text = self.ask(hosts, "trace", cli.CORRELATION).text
-        self.assertIn("clock of server is 0.131 s..1.752 s behind laptop (from 4 causes); its times are drawn 942 ms later (~)", text)
+        self.assertIn("clock of server is 0.131 s..1.752 s behind laptop (from 4 causes); its times are told 942 ms later (~)", text)
         self.assertNotIn("before its cause", text)
         raw = self.ask(hosts, "trace", cli.CORRELATION, "--no-skew").text
         self.assertNotIn("~", raw)
@@ -134,8 +134,8 @@ class Story(Case):
             lines[host].append(line(f"e{n}", f"e{n - 1}" if n else None, at + 0.0005 + ahead[host], host=host))
         hosts = [self.one(h, lines[h]) for h in ahead]
         text = self.ask(hosts, "trace", "story").text
-        self.assertIn("clock of b is 4.900 s..5.100 s ahead of a (from 2 causes); its times are drawn 5.000 s earlier (~)", text)
-        self.assertIn("clock of c is 4.300 s..4.700 s ahead of a (by way of others); its times are drawn 4.500 s earlier (~)", text)
+        self.assertIn("clock of b is 4.900 s..5.100 s ahead of a (from 2 causes); its times are told 5.000 s earlier (~)", text)
+        self.assertIn("clock of c is 4.300 s..4.700 s ahead of a (by way of others); its times are told 4.500 s earlier (~)", text)
         self.assertEqual(re.findall(r"TYPE_e\d", text), [f"TYPE_e{n}" for n in range(5)])
         self.assertIn("~+0.200", text)
         # Whichever comes first, what is known is the same.
@@ -152,7 +152,7 @@ class Story(Case):
         self.assertRegex(text, r"clock of c is at most 1\.50\d s ahead of a \(from 1 cause, one way only\)")
         self.assertNotIn("~", text)
         early = self.one("d", [line("5", "1", 0.25)])
-        self.assertIn("at least 0.749 s behind a (from 1 cause, one way only); its times are drawn 750 ms later (~)",
+        self.assertIn("at least 0.749 s behind a (from 1 cause, one way only); its times are told 750 ms later (~)",
                       self.ask([a, early], "trace", "story").text)
 
     def test_clocks_that_contradict_themselves(self):
@@ -246,6 +246,39 @@ class Manners(Case):
         a = self.one("a", [line(f"q{n}", None, n, f"s{n}", event_type="ASKED") for n in range(1, 5)])
         b = self.one("b", [line(f"r{n}", f"q{n}", n + 0.25, f"s{n}", event_type="TOLD") for n in range(1, 5)])
         self.assertEqual([(h["from"], h["to"], h["count"], h["max_us"]) for h in self.lines([a, b], "stats", "--hops")], [("ASKED", "TOLD", 4, 250_000)])
+
+    def asked_and_answered(self, count=30, behind=1.3):
+        """Stories that go from a to b and back, a quarter of a second each way."""
+        a, b = [], []
+        for n in range(count):
+            a += [line(f"q{n}", None, n + 5, f"s{n}", event_type="ASKED"), line(f"t{n}", f"r{n}", n + 5.5, f"s{n}", event_type="DONE")]
+            b += [line(f"r{n}", f"q{n}", n + 5.25 - behind, f"s{n}", event_type="TOLD")]
+        return self.one("a", a), self.one("b", b)
+
+    def as_if_appended(self, store):
+        """Its events in a file, each appended a millisecond after it occurred, by its host's clock."""
+        path = self.side() / f"{store.path.name}.jsonl"
+        events = [json.loads(one) for one in store.call("export").stdout.splitlines()]
+        for event in events:
+            event["appended_at"] = event["occurred_at"][:-5] + "999Z"
+        path.write_text("".join(json.dumps(event) + "\n" for event in events))
+        return path
+
+    def test_usual_times_are_each_stores_own(self):
+        """Between two clocks nothing is slow for sure; and that they differ is said once."""
+        found = self.lines(self.asked_and_answered(), "check", "--since", "-1h", expect=(4,))
+        self.assertEqual([(f["finding"], f["store"]) for f in found[:-1]], [("clocks", "b")])
+        self.assertEqual(found[-1]["correlations"], 30)
+
+    def test_hops_are_told_by_one_clock(self):
+        stores = [self.as_if_appended(store) for store in self.asked_and_answered()]
+        hops = {(h["from"], h["to"]): h for h in self.lines(stores, "stats", "--hops")}
+        for pair in (("ASKED", "TOLD"), ("TOLD", "DONE")):
+            self.assertEqual(hops[pair]["count"], 30)
+            self.assertAlmostEqual(hops[pair]["p50_us"], 250_000, delta=10_000)
+        self.assertIn("clock of b is 1.050 s..1.551 s behind a (from 60 causes)", re.sub(r"1\.0[45]\d", "1.050", self.ask(stores, "stats", "--hops").err))
+        raw = self.lines(stores, "stats", "--hops", "--no-skew")
+        self.assertNotIn(250_000, [h["p50_us"] // 10_000 * 10_000 for h in raw])
 
     def test_exports_name_the_store(self):
         hosts = self.hosts()

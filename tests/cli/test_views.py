@@ -222,6 +222,17 @@ class Hostile(cli.Case):
         self.assertEqual(first["event_id"], "id" + self.evil)
         self.assertEqual(first["value"]["payload"], {self.evil: self.evil})
 
+    def test_what_is_almost_json(self):
+        """The parser takes a vertical tab and a form feed for blanks; JSON does not have them."""
+        store = self.store()
+        for value in (b'{"a":\x0b1}', b'{"a":\x0c1}', b"[1,\x0b2]"):
+            store.append("t.v1", value)
+        for event in store.lines("export"):
+            self.assertNotIn("value", event)
+            self.assertIn("value_base64", event)
+        out, _ = cli.on_terminal(store.argv("show", 1))
+        self.assert_harmless(out)
+
     def test_raw_is_raw(self):
         store = self.evil_store()
         for event in store.events:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes codecs and damaged stores: tests/fuzz/run.sh SECONDS [TARGET...]
-#   (record receipt letter progress reader envelope text pages open)
+#   (record receipt letter progress reader envelope text line pages open)
 #
 # Builds with clang, ASan and UBSan in build-fuzz (or $SIDELOG_FUZZ_BUILD), runs each target for SECONDS,
 # beginning with the golden files and the inputs found before (kept in that folder). Ends with 1 when one of
@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${1:?usage: tests/fuzz/run.sh SECONDS [TARGET...]}
 shift
-(($#)) || set -- record receipt letter progress reader envelope text pages open
+(($#)) || set -- record receipt letter progress reader envelope text line pages open
 build=${SIDELOG_FUZZ_BUILD:-$PWD/build-fuzz}
 
 if [[ ! -e $build/build.ninja ]]; then
@@ -32,6 +32,12 @@ for target; do
   if [[ $target == envelope ]]; then
     cp tests/fuzz/envelope.dict "$corpus/names"
     dict=(-dict=tests/fuzz/envelope.dict)
+  elif [[ $target == line ]]; then
+    cp tests/fuzz/line.dict "$corpus/names"
+    sed -n 1p tests/golden/store-1.jsonl >"$corpus/event"
+    printf '%s' '{"sidelog_bundle":1,"host":"h","made_at":"2026-03-01T10:00:00Z","redacted":true,"stores":[{"name":"a","trimmed":1}]}' \
+      >"$corpus/head"
+    dict=(-dict=tests/fuzz/line.dict)
   else
     dict=()
   fi
