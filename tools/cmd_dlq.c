@@ -255,7 +255,8 @@ static void show_letter(void *arg, const sl_record *r) {
   }
   copies c = {t, r->seq};
   const sl_query query = {.event_id = r->event_id, .topic = r->topic, .first_seq = r->seq + 1};
-  (void)tool_each(t, &query, put_copy, &c, NULL);
+  if (!option_has(&t->given, OPT_READER)) /* a reader is handed the event itself again */
+    (void)tool_each(t, &query, put_copy, &c, NULL);
   redacted(t, "value", r->value);
   out_puts(&t->out, "\n");
 }

@@ -12,11 +12,44 @@ typedef struct view {
   tool *t;
   json *json;
   table *table;
+  const char *one; /* the reader that was asked for; NULL: all */
   uint64_t count;
   bool wrong;
 } view;
 
-static void put_json(json *j, const sl_reader_info *i) {
+/* Of one reader: what is to be tried again, and when. */
+static void put_retry(void *arg, const sl_reader_letter *l) {
+  view *v = arg;
+  text words = {0};
+  const sl_slice error = l->error_code.len ? l->error_code : l->error_class;
+  if (l->dead)
+    return;
+  if (v->json) {
+    json_open(v->json);
+    json_u64(v->json, "seq", l->seq);
+    json_u64(v->json, "attempts", l->attempts);
+    json_u64(v->json, "replays", l->replays);
+    json_time(v->json, "next_at", l->next_us);
+    json_text(v->json, "error_class", l->error_class);
+    json_text_or_null(v->json, "error_code", l->error_code);
+    json_text_or_null(v->json, "error_text", l->error_text);
+    json_close(v->json);
+    return;
+  }
+  text_printf(&words, "  %" PRIu64 " failed %" PRIu32 "x, ", l->seq, l->attempts);
+  text_add_safe(&words, error, v->t->out.term.unicode);
+  if (l->next_us > v->t->now_us) {
+    text_puts(&words, "; again in ");
+    text_span(&words, l->next_us - v->t->now_us);
+  } else {
+    text_puts(&words, "; due");
+  }
+  out_printf(&v->t->out, "%s\n", text_str(&words));
+  text_free(&words);
+}
+
+static void put_json(view *v, const sl_reader_info *i, const char *one) {
+  json *j = v->json;
   json_open(j);
   json_words(j, "reader", i->name);
   if (i->pid) {
@@ -49,6 +82,12 @@ static void put_json(json *j, const sl_reader_info *i) {
     json_time(j, "committed_at", i->committed_us);
   else
     json_null(j, "committed_at");
+  if (one) {
+    json_key(j, "retries");
+    json_array_open(j);
+    (void)sl_reader_letters(v->t->store, one, 1, put_retry, v);
+    json_array_close(j);
+  }
   json_close(j);
 }
 
@@ -66,7 +105,7 @@ static void put_one(void *arg, const sl_reader_info *i) {
   v->count++;
   v->wrong = v->wrong || !i->balanced;
   if (v->json) {
-    put_json(v->json, i);
+    put_json(v, i, v->one);
     return;
   }
   if (i->pid)
@@ -100,13 +139,15 @@ int run_readers(tool *t) {
     st = sl_reader_delete(t->store, t->args[1]);
     return st == SL_OK ? EXIT_DONE : tool_fail_status(t, st, "cannot forget it");
   }
-  view v = {.t = t};
+  view v = {.t = t, .one = name};
   if (t->json)
     v.json = json_new(&t->out);
   else
     v.table = table_new(&t->out, columns, sizeof columns / sizeof *columns);
   st = name ? sl_reader_info_get(t->store, name, put_one, &v) : sl_readers_each(t->store, put_one, &v);
   table_free(v.table);
+  if (st == SL_OK && name && !t->json)
+    st = sl_reader_letters(t->store, name, 1, put_retry, &v);
   json_free(v.json);
   if (st != SL_OK)
     return tool_fail_status(t, st, "cannot tell");

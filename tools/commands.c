@@ -154,7 +154,8 @@ const command command_table[] = {
    "each: the process that has it open, how many events lie ahead of it, how many are\n"
    "in hand or wait for another try, its dead letters, and how many events were\n"
    "trimmed before it came to them. Its law, seen = acked + dead + dropped + missed +\n"
-   "open, holds at every commit; the exit status is 4 when one does not.\n"
+   "open, holds at every commit; the exit status is 4 when one does not. Of one that\n"
+   "is named also what is to be tried again, and when.\n"
    "\n"
    "forget NAME removes a reader that is not open, with its place and dead letters.",
    "sidelog readers\n"

@@ -302,9 +302,8 @@ sl_status sl_reader_commit(sl_reader *r) {
 
 /* Of what was known beforehand from a crash: what the reader has passed without meeting it is no more. */
 static sl_status drop_early(sl_reader *r) {
-  const uint64_t from = r->early_passed, to = r->seq;
-  r->early_passed = to;
-  if (r->early.count == 0 || from == to) return SL_OK;
+  const uint64_t to = r->seq;
+  if (r->early.count == 0 || r->early_passed == to) return SL_OK;
   for (size_t i = 0; i < r->early.cap; i++) {
     item *it = r->early.slots[i].value;
     if (!it || it->e.seq > to) continue;
@@ -314,6 +313,7 @@ static sl_status drop_early(sl_reader *r) {
     reader_settle(r, it);
     i--; /* another one may have moved up */
   }
+  r->early_passed = to;
   return SL_OK;
 }
 

@@ -36,6 +36,9 @@ class Readers(cli.Case):
                           "retrying": 1, "letters": 3, "missed": 0})
         self.assertTrue(told["balanced"])
         self.assertIsNone(told["topics"])
+        (retry,) = told["retries"]
+        self.assertEqual((retry["seq"], retry["attempts"], retry["error_code"]), (5, 1, "BUSY"))
+        self.assertRegex(self.say(store, "readers", "billing"), r"  5 failed 1x, BUSY; again in \d")
         self.assertEqual(store.call("readers", "nobody", expect=(1,)).stdout, b"")
         store.call("readers", "forget", "billing")
         self.assertIn("there are no readers", store.call("readers", expect=(1,)).err)

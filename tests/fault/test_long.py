@@ -27,6 +27,15 @@ class AtLength(unittest.TestCase):
     def test_every_write_flush_allocation_and_map(self):
         self.whole("sweep")
 
+    def test_a_reader_at_every_write_flush_and_allocation(self):
+        self.whole("reader_sweep")
+
+    def test_a_reader_killed_at_any_moment(self):
+        self.whole("reader_kills")
+
+    def test_dead_letters_sent_again_and_dropped_at_every_write(self):
+        self.whole("dead_sweep")
+
     def test_disks_that_fill_block_by_block(self):
         self.whole("full")
 
