@@ -130,12 +130,15 @@ SL_API sl_status sl_reader_ack(sl_reader *reader, uint64_t seq);
 #define SL_READER_FAILURE_VERSION 1u
 
 enum {
-  SL_READER_FINAL = 1u << 0 /* trying again cannot help: a dead letter at once */
+  SL_READER_FINAL = 1u << 0, /* trying again cannot help: a dead letter at once */
+  SL_READER_OUTAGE = 1u << 1 /* not the event's fault: what the program needs (its database, say) is not there.
+                                Nothing is counted. The reader hands out nothing for a while, retry_after_us or its
+                                own wait, which doubles until an event is acknowledged; then this event again */
 };
 
 typedef struct sl_reader_failure {
   uint32_t version;
-  uint32_t flags;          /* SL_READER_FINAL; 0: it is worth another try */
+  uint32_t flags;          /* SL_READER_FINAL or SL_READER_OUTAGE; 0: it is worth another try */
   sl_slice error_class;    /* up to 255 bytes of UTF-8; empty: NON_RETRYABLE with SL_READER_FINAL, else RETRYABLE */
   sl_slice error_code;     /* the same, for programs and groups of letters; may be empty */
   sl_slice error_text;     /* for people, UTF-8; cut to 1,024 bytes; may be empty */

@@ -224,6 +224,7 @@ sl_status sl_reader_ack(sl_reader *r, uint64_t seq) {
   status = reader_room(r, it);
   if (status == SL_OK) {
     r->delta.acked++;
+    r->outages = 0;
     reader_settle(r, it);
     status = decided(r);
   }
@@ -251,7 +252,7 @@ static int64_t backoff(sl_reader *r, uint32_t attempts) {
 
 static sl_status check_failure(const sl_reader_failure *f) {
   const sl_slice texts[] = {f->error_class, f->error_code, f->error_text};
-  if (f->version > SL_READER_FAILURE_VERSION || (f->flags & ~(uint32_t)SL_READER_FINAL))
+  if (f->version > SL_READER_FAILURE_VERSION || f->flags > SL_READER_OUTAGE) /* one of the two at most */
     return sl_fail(SL_E_INVALID, "sl_reader_failure: unknown version or flags");
   for (size_t i = 0; i < 3; i++)
     if ((texts[i].len && !texts[i].data) || !sl_utf8_valid(texts[i]) || (i < 2 && texts[i].len > 255))
@@ -262,6 +263,15 @@ static sl_status check_failure(const sl_reader_failure *f) {
   return SL_OK;
 }
 
+/* Several threads meet the same outage: it is one. */
+static void pause_all(sl_reader *r, item *it, int64_t retry_after_us) {
+  const int64_t now = sl_clock_monotonic_us();
+  if (now >= r->paused_us)
+    r->paused_us = now + (retry_after_us ? retry_after_us : backoff(r, ++r->outages));
+  leave_hand(r, it);
+  item_put_back(r, it, 0);
+}
+
 sl_status sl_reader_fail(sl_reader *r, uint64_t seq, const sl_reader_failure *failure, int *dead) {
   static const sl_reader_failure unknown = {0};
   item *it;
@@ -269,6 +279,11 @@ sl_status sl_reader_fail(sl_reader *r, uint64_t seq, const sl_reader_failure *fa
   sl_status status = check_failure(failure);
   if (status == SL_OK) status = enter(r, seq, &it);
   if (status != SL_OK) return status;
+  if (failure->flags & SL_READER_OUTAGE) {
+    pause_all(r, it, failure->retry_after_us);
+    if (dead) *dead = 0;
+    return leave(r, save_in_time(r));
+  }
   const bool final = failure->flags & SL_READER_FINAL;
   sl_slice class_ = failure->error_class;
   if (!class_.len) class_ = final ? SL_STR("NON_RETRYABLE") : SL_STR("RETRYABLE");
@@ -377,10 +392,12 @@ static sl_status hand_out(sl_reader *r, item *it, const sl_reader_event **event)
 /* SL_NOTFOUND: nothing now; *due_us says when something of what waits is due. */
 static sl_status step(sl_reader *r, const sl_reader_event **event, int64_t *due_us) {
   for (;;) {
-    *due_us = INT64_MAX;
+    const int64_t now = sl_clock_monotonic_us();
+    *due_us = now < r->paused_us ? r->paused_us : INT64_MAX;
+    if (now < r->paused_us) return SL_NOTFOUND;
     if (r->suspect_in_hand || r->in_hand >= r->options.max_in_hand) return SL_NOTFOUND;
     sl_status status = SL_OK;
-    item *it = item_ready(r, sl_clock_monotonic_us(), due_us);
+    item *it = item_ready(r, now, due_us);
     if (it && it->suspect && r->in_hand > 0) return SL_NOTFOUND;
     if (!it) status = take_in(r, &it);
     if (status == SL_OK && it) status = hand_out(r, it, event);
@@ -411,10 +428,13 @@ static sl_status save_before_wait(sl_reader *r) {
 
 /* Until something may have changed, at most `us`. */
 static sl_status sleep_for_news(sl_reader *r, int64_t us) {
-  const bool room = r->window_at == r->window_count;
   const int64_t slice = r->in_hand > 0 ? BUSY_SLICE_US : SLICE_US;
+  /* Is it what others have in hand that is waited for? A new event would change nothing where there is no room, or
+   * while nothing is handed out. */
+  const bool theirs = r->in_hand > 0 && (r->waiting > 0 || r->suspect_in_hand || r->in_hand >= r->options.max_in_hand);
+  const bool room = r->window_at == r->window_count, paused = sl_clock_monotonic_us() < r->paused_us;
   if (us > slice) us = slice;
-  if (r->in_hand > 0 || !room) {
+  if (theirs || !room || paused) {
     sleep_changed(r, us);
     return SL_OK;
   }
@@ -441,7 +461,8 @@ sl_status sl_reader_next(sl_reader *r, int timeout_ms, const sl_reader_event **e
     if (status == SL_OK) status = reader_look(r);
     const int64_t now = sl_clock_monotonic_us();
     if (status != SL_OK) break;
-    if (r->ready_due_us <= now && !r->suspect_in_hand && r->in_hand == 0) continue; /* others have sent letters again */
+    /* Others have sent letters again. */
+    if (r->ready_due_us <= now && r->in_hand == 0 && now >= r->paused_us) continue;
     if (now >= end) {
       status = sl_fail(SL_TIMEOUT, "no event for reader %s came within %d ms", r->name, timeout_ms);
       break;

@@ -82,6 +82,8 @@ struct sl_reader {
   uint32_t *free_slots;
   size_t free_count;
   uint64_t missed_untold;
+  uint32_t outages;        /* failures by an outage, one after the other */
+  int64_t paused_us;       /* monotonic: nothing is handed out before */
 
   sl_reader_totals delta;  /* not committed yet */
   sl_buf gone;             /* u64: seqs whose entries on disk go with the next commit */

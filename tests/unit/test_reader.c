@@ -127,6 +127,36 @@ static void test_attempts_outlive_the_reader(void **state) {
   assert_law(k, "r", 0, 1, 0, 0, 0);
 }
 
+static void test_an_outage_makes_no_dead_letters(void **state) {
+  kit *k = *state;
+  for (int i = 0; i < 3; i++) put_keyed(k, "t", i ? "a" : "b");
+  const sl_reader_failure down = {.flags = SL_READER_OUTAGE}, both = {.flags = SL_READER_OUTAGE | SL_READER_FINAL};
+  const sl_reader_failure for_an_hour = {.flags = SL_READER_OUTAGE, .retry_after_us = INT64_C(3600000000)};
+  sl_reader *r = reader_of(k, "r", (sl_reader_options){AT_ONCE, .max_attempts = 2});
+  const sl_reader_event *e;
+  for (int n = 0; n < 20; n++) {
+    int dead = 1;
+    assert_ok(sl_reader_next(r, 1000, &e));
+    assert_int_equal(e->record->seq, 1);
+    assert_int_equal(e->attempts, 0);
+    assert_fails(sl_reader_fail(r, 1, &both, NULL), SL_E_INVALID, "flags");
+    assert_ok(sl_reader_fail(r, 1, &down, &dead));
+    assert_int_equal(dead, 0);
+  }
+  assert_ok(sl_reader_next(r, 1000, &e));
+  assert_next(r, 2);
+  assert_ok(sl_reader_fail(r, 2, &for_an_hour, NULL));
+  assert_ok(sl_reader_ack(r, 1)); /* what is in hand is not concerned */
+  put_keyed(k, "t", "c");
+  assert_next(r, 0);
+  sl_reader_close(r);
+  assert_law(k, "r", 1, 0, 0, 0, 1);
+  r = reader_of(k, "r", (sl_reader_options){AT_ONCE}); /* a new process looks anew */
+  assert_next(r, 2);
+  assert_next(r, 4);
+  sl_reader_close(r);
+}
+
 typedef struct letters {
   sl_reader_letter list[16];
   char text[16][64];
@@ -774,6 +804,7 @@ int main(void) {
       WITH_STORE(test_a_failure_holds_back_its_key_alone),
       WITH_STORE(test_what_failed_comes_again_in_order),
       WITH_STORE(test_attempts_outlive_the_reader),
+      WITH_STORE(test_an_outage_makes_no_dead_letters),
       WITH_STORE(test_a_letter_says_why_and_when),
       WITH_STORE(test_what_waits_is_bounded),
       WITH_STORE(test_a_filter_lets_pass_what_it_names),
