@@ -83,6 +83,10 @@ static void status_field(tool *t, const sl_record *r) {
   text_free(&words);
   if (r->error_text.len)
     id_field(t, "error", r->error_text);
+  if (r->state == SL_DEAD && t->store) { /* of one store */
+    label(t, "");
+    out_printf(&t->out, "-> sidelog dlq show %" PRIu64 "\n", r->seq);
+  }
 }
 
 /* Bytes that are no text, as people look at them. */

@@ -68,7 +68,7 @@ static void to_people(tool *t, const sl_stats *s) {
   row(t, "appended", s->appended, "");
   row(t, "delivered", s->delivered, "");
   row(t, "duplicates", s->duplicates, s->duplicates ? "same event id in the same topic: not sent again" : "");
-  row(t, "dead", s->dead, s->dead ? "-> sidelog query --status dead" : "");
+  row(t, "dead", s->dead, s->dead ? "-> sidelog dlq list" : "");
   text_clear(&words);
   if (s->dropped_full) {
     text_count(&words, s->dropped_full);

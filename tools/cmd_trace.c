@@ -115,7 +115,7 @@ static void draw_head(trace *tr, const char *title, const char *id, const trace_
   out_puts(o, "\n");
 }
 
-/* How to see the first dead one whole; seqs are each store's own. */
+/* How to see the first dead one whole, and what can be done; of several stores seqs are each one's own. */
 static void draw_show(trace *tr) {
   const trace_events *e = &tr->events;
   output *o = &tr->tool->out;
@@ -125,7 +125,7 @@ static void draw_show(trace *tr) {
     i++;
   if (i == e->count)
     return;
-  out_puts(o, "\n  -> sidelog show ");
+  out_puts(o, many(tr->tool) || !tr->tool->store ? "\n  -> sidelog show " : "\n  -> sidelog dlq show ");
   if (many(tr->tool) && event_ids(tr->tool, e->nodes[i].source, e->nodes[i].seq, id, NULL, NULL))
     out_safe(o, STYLE_PLAIN, slice_of(id));
   else

@@ -166,8 +166,8 @@ const command command_table[] = {
   {"top", "", "a live view: status, rates, the slowest steps",
    "Shows every second what `sidelog status` says, how many events a second are\n"
    "appended and delivered, and which steps from one event type to the next are the\n"
-   "slowest in the newest 5,000 events, until interrupted; then the terminal is as it\n"
-   "was. Without a terminal it looks once.",
+   "slowest in the newest 5,000 events. q ends it, space pauses, s sorts, ? has the\n"
+   "other keys; then the terminal is as it was. Without a terminal it looks once.",
    "sidelog top",
    NULL, 0, 0, NEED_STORE, run_top},
   {"export", "[FIELD=VALUE]...", "whole events, as JSON lines or in other tools' formats",

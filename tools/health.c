@@ -195,7 +195,7 @@ void health_dead(text *out, const look *l) {
     text_printf(out, ": %s", text_str(&l->newest_dead));
   }
   if (l->stats.dead)
-    text_puts(out, "  -> sidelog query --status dead");
+    text_puts(out, "  -> sidelog dlq list");
 }
 
 void health_readers(text *out, const look *l) {

@@ -141,7 +141,7 @@ sl_status readers_walk(db_txn *txn, unsigned table, uint32_t id, uint64_t from, 
   char text[READERS_KEY_LEN + 1];
   db_cur *cur;
   uint32_t of;
-  uint64_t seq;
+  uint64_t seq = 0;
   sl_slice key = readers_key(id, from, text), value;
   sl_status status = db_cur_open(txn, table, &cur);
   if (status != SL_OK) return status;

@@ -320,39 +320,6 @@ class Pipes(cli.Case):
         tail.stdout = None
 
 
-class Top(cli.Case):
-    def test_it_lives_and_leaves_the_terminal_as_it_was(self):
-        store = self.told()
-        for end in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            master, slave = os.openpty()
-            modes = __import__("termios").tcgetattr(slave)
-            process = subprocess.Popen(rig.dying_with_us(store.argv("top")), stdout=slave, stdin=slave, stderr=slave, env=cli.environment(columns=80))
-            self.addCleanup(process.kill)
-            out = b""
-            while out.count(b"rates") < 2:  # the second look has rates
-                self.assertTrue(select.select([master], [], [], 20)[0], out)
-                out += os.read(master, 65536)
-            process.send_signal(end)
-            self.assertEqual(process.wait(10), 0)
-            while select.select([master], [], [], 0)[0]:
-                out += os.read(master, 65536)
-            self.assertTrue(out.startswith(b"\x1b[?1049h\x1b[?25l"), out[:40])
-            self.assertTrue(out.endswith(b"\x1b[?25h\x1b[?1049l"), out[-40:])
-            self.assertIn(b"appended a second", out)
-            self.assertIn(b"WORKFLOW_STARTED -> INTELLIGENCE_REQUESTED", out)
-            self.assertEqual(__import__("termios").tcgetattr(slave), modes)
-            os.close(master)
-            os.close(slave)
-
-    def test_without_a_terminal_it_looks_once(self):
-        text = self.say(self.told(), "top", columns=60)
-        self.assertNotIn("\x1b", text)
-        self.assertIn("rates", text)
-        for row in text.splitlines():
-            self.assertLessEqual(len(row), 62, row)
-        self.assertIn("status --json", self.told().call("top", "--json", expect=(2,)).err)
-
-
 class Completion(cli.Case):
     def complete(self, store, *words):
         """What bash offers for the last of the words."""
