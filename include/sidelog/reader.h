@@ -8,9 +8,9 @@
  *   sl_reader *reader;
  *   const sl_reader_event *event;
  *   sl_reader_open(store, "billing", NULL, &reader);
- *   while (sl_reader_next(reader, 1000, &event) != SL_E_IO) ...
- *     sl_reader_ack(reader, event->record->seq);                  it is done
- *     sl_reader_fail(reader, event->record->seq, &why, NULL);     it is not: later again, or a dead letter
+ *   while (sl_reader_next(reader, -1, &event) == SL_OK)
+ *     if (work_on(event->record)) sl_reader_ack(reader, event->record->seq);
+ *     else sl_reader_fail(reader, event->record->seq, &why, NULL);      later again, or a dead letter
  *
  * At least once  An event is handed out until it is acknowledged. What was acknowledged but not yet committed
  *                (see commit_events) is handed out again after a crash, and nothing else is. So what a program
@@ -25,6 +25,8 @@
  *                as long as its event is kept, until a person sends it again (sl_reader_replay) or gives it up
  *                (sl_reader_drop). It has nothing to do with the event's delivery to Kafka, nor with other
  *                readers.
+ * Outages        A failure that is not the event's (SL_READER_OUTAGE) counts nothing: the reader rests and tries
+ *                again, however long it lasts.
  * Crashes        A program that is killed with one event in hand has failed at it (class READER_CRASHED): an
  *                event that kills its readers becomes a dead letter as others do. Killed with several in hand,
  *                it is not known which one did it: nothing is counted, and those are handed out one by one when
@@ -57,29 +59,32 @@ typedef struct sl_reader sl_reader;
 #define SL_READER_FILTER_MAX 4096u
 
 enum {
-  SL_READER_HOLD_TRIM = 1u << 0,   /* sl_trim stops at what this reader has not decided yet, also while it is not open,
-                                      until it is opened without this flag or deleted: the log may fill up by it.
-                                      Appends that make room in a full store (SL_FULL_DROP_DELIVERED) do not stop */
-  SL_READER_FROM_NEWEST = 1u << 1, /* a new reader begins behind the newest event; else at the oldest that is kept */
-  SL_READER_TOGETHER = 1u << 2,    /* events of one key are handed out without waiting for those before them to be
-                                      decided, for programs that work in batches: they keep the order themselves. Behind
-                                      one that failed, its key waits in any case; what of it is in hand already may be
-                                      acknowledged, or put back by sl_reader_release */
+  SL_READER_HOLD_TRIM = 1u << 0,   /* sl_trim stops at what this reader has not decided yet, also while it is
+                                      not open, until it is opened without this flag or deleted: the log may
+                                      fill up by it. Appends that make room in a full store
+                                      (SL_FULL_DROP_DELIVERED) do not stop */
+  SL_READER_FROM_NEWEST = 1u << 1, /* a new reader begins behind the newest event; else at the oldest that is
+                                      kept */
+  SL_READER_TOGETHER = 1u << 2,    /* events of one key are handed out without waiting for those before them to
+                                      be decided, for programs that work in batches: they keep the order
+                                      themselves. Behind one that failed, its key waits in any case; what of it
+                                      is in hand already may be acknowledged, or put back by sl_reader_release */
   SL_READER_EXISTING = 1u << 3     /* SL_NOTFOUND where there is no such reader yet; else it is created */
 };
 
 typedef struct sl_reader_options {
   uint32_t version;
   uint32_t flags;          /* SL_READER_* */
-  sl_slice topics;         /* globs separated by commas: events of these topics only; empty: of all. As it is changed from
-                              one open to the next, it holds for what lies ahead of the reader */
+  sl_slice topics;         /* globs separated by commas: events of these topics only; empty: of all. As it is
+                              changed from one open to the next, it holds for what lies ahead of the reader */
   sl_slice types;          /* the same of event types. Both at most SL_READER_FILTER_MAX bytes */
   uint32_t max_attempts;   /* failures until an event is a dead letter, 1 to 1,000; 0: 5 */
-  uint32_t max_waiting;    /* events that may wait: for their next try, or behind such a one; 1 to 100,000; 0: 10,000 */
+  uint32_t max_waiting;    /* events that may wait: for their next try, or behind such a one; 1 to 100,000; 0:
+                              10,000 */
   uint32_t max_in_hand;    /* events handed out and not decided, 1 to 10,000; 0: 1,000 */
   uint32_t commit_events;  /* decisions until they are committed, with one flush; 1 to 100,000; 0: 100 */
-  int64_t commit_us;       /* or so long after the first of them; 0: 1 s. Looked at in each call; sl_reader_next commits
-                              before it waits */
+  int64_t commit_us;       /* or so long after the first of them; 0: 1 s. Looked at in each call; sl_reader_next
+                              commits before it waits */
   int64_t backoff_us;      /* wait after the first failure, 1 us to a day; 0: 1 s. It doubles with each, half of it
                               random, */
   int64_t backoff_max_us;  /* up to this, at most a day; 0: 60 s */
@@ -92,12 +97,12 @@ typedef struct sl_reader_options {
 #endif
 
 /* Opens reader `name` (1..128 of [a-zA-Z0-9._-]) of the store, creating it when it is not there. At most one
- * sl_reader of a name is open on a host, told by a file lock that ends with its process, however that ends (a child
- * that it forked, and that runs no other program, keeps the lock as long as it lives).
- * sl_reader_close ends it, before sl_close of its store. An sl_reader may be used by any number of threads at
- * once. `options` may be NULL: every topic and type from the oldest event on. Errors: SL_E_BUSY (it is open:
- * the detail names the process), SL_NOTFOUND (with SL_READER_EXISTING), SL_E_MISMATCH (it stands beyond the
- * log's end: a part of the store was replaced), SL_E_FULL. */
+ * sl_reader of a name is open on a host, told by a file lock that ends with its process, however that ends (a
+ * child that it forked, and that runs no other program, keeps the lock as long as it lives). sl_reader_close
+ * ends it, before sl_close of its store. An sl_reader may be used by any number of threads at once. `options`
+ * may be NULL: every topic and type from the oldest event on. Errors: SL_E_BUSY (it is open: the detail names
+ * the process), SL_NOTFOUND (with SL_READER_EXISTING), SL_E_MISMATCH (it stands beyond the log's end: a part of
+ * the store was replaced), SL_E_FULL. */
 SL_API sl_status sl_reader_open(sl_store *store, const char *name, const sl_reader_options *options,
                                 sl_reader **reader);
 
@@ -111,8 +116,8 @@ typedef struct sl_reader_event {
   const sl_record *record;
   uint32_t attempts;       /* failures before this time; 0: none */
   uint32_t replays;        /* times that it was sent again after it had been a dead letter */
-  uint64_t missed;         /* events that were removed before the reader came to them, since the event handed out before
-                              this one. With a filter some of them may not have been the reader's */
+  uint64_t missed;         /* events that were removed before the reader came to them, since the event handed
+                              out before this one. With a filter some of them may not have been the reader's */
 } sl_reader_event;
 
 /* The next event that may be worked on: one whose time for another try has come, else a new one. Waits up to
@@ -139,7 +144,8 @@ enum {
 typedef struct sl_reader_failure {
   uint32_t version;
   uint32_t flags;          /* SL_READER_FINAL or SL_READER_OUTAGE; 0: it is worth another try */
-  sl_slice error_class;    /* up to 255 bytes of UTF-8; empty: NON_RETRYABLE with SL_READER_FINAL, else RETRYABLE */
+  sl_slice error_class;    /* up to 255 bytes of UTF-8; empty: NON_RETRYABLE with SL_READER_FINAL, else
+                              RETRYABLE */
   sl_slice error_code;     /* the same, for programs and groups of letters; may be empty */
   sl_slice error_text;     /* for people, UTF-8; cut to 1,024 bytes; may be empty */
   int64_t retry_after_us;  /* instead of the reader's own wait, up to a day; 0: its own */
@@ -178,9 +184,11 @@ typedef struct sl_reader_info {
    * together; open is counted from records, and so is waiting_dead. */
   uint64_t seen;           /* events that met the filter, and all that were missed */
   uint64_t acked;
-  uint64_t dead;           /* dead letters: those that wait for a person, and those whose event was trimmed since */
+  uint64_t dead;           /* dead letters: those that wait for a person, and those whose event was trimmed
+                              since */
   uint64_t dropped;        /* dead letters given up by sl_reader_drop */
-  uint64_t missed;         /* events removed by trim, or given up by a full store, before the reader was done with them */
+  uint64_t missed;         /* events removed by trim, or given up by a full store, before the reader was done
+                              with them */
   uint64_t open;           /* in hand, waiting for another try, or behind such a one */
   int balanced;            /* 1: the law holds */
 

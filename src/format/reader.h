@@ -16,7 +16,8 @@ typedef struct sl_reader_state {
   uint32_t max_attempts;
   uint64_t seq;            /* seen up to here */
   uint64_t born;           /* the log's newest event when it was created; 0: it held none */
-  uint64_t expected;       /* events in front of it, up to `born`, that were kept then and that it has not come to */
+  uint64_t expected;       /* events in front of it, up to `born`, that were kept then and that it has not come
+                              to */
   sl_reader_totals totals;
   uint64_t commits;        /* by the reader itself */
   uint64_t changes;        /* by others: dead letters sent again or dropped */

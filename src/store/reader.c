@@ -33,7 +33,7 @@ static sl_status read_options(sl_reader *r, const sl_reader_options *given) {
   if (o->version > SL_READER_VERSION)
     return sl_fail(SL_E_INVALID, "sl_reader_options.version is %" PRIu32 ": this library knows up to %u",
                    o->version, SL_READER_VERSION);
-  if (o->flags & ~(uint32_t)(SL_READER_HOLD_TRIM | SL_READER_FROM_NEWEST | SL_READER_TOGETHER | SL_READER_EXISTING))
+  if (o->flags >= SL_READER_EXISTING << 1)
     return sl_fail(SL_E_INVALID, "sl_reader_options.flags has unknown bits: %#" PRIx32, o->flags);
   if (!reader_filter_ok(o->topics) || !reader_filter_ok(o->types))
     return sl_fail(SL_E_INVALID, "topics and types are globs separated by commas, of at most %u bytes",
@@ -431,7 +431,8 @@ static sl_status sleep_for_news(sl_reader *r, int64_t us) {
   const int64_t slice = r->in_hand > 0 ? BUSY_SLICE_US : SLICE_US;
   /* Is it what others have in hand that is waited for? A new event would change nothing where there is no room, or
    * while nothing is handed out. */
-  const bool theirs = r->in_hand > 0 && (r->waiting > 0 || r->suspect_in_hand || r->in_hand >= r->options.max_in_hand);
+  const bool theirs = r->in_hand > 0 && (r->waiting > 0 || r->suspect_in_hand ||
+                                         r->in_hand >= r->options.max_in_hand);
   const bool room = r->window_at == r->window_count, paused = sl_clock_monotonic_us() < r->paused_us;
   if (us > slice) us = slice;
   if (theirs || !room || paused) {

@@ -104,7 +104,8 @@ void item_free(item *it); /* in no lane, in no list */
 sl_status item_add(sl_reader *r, item *it);
 void item_remove(sl_reader *r, item *it); /* out of lane, map and lists; not freed */
 void item_hand(sl_reader *r, item *it);   /* from waiting to in hand */
-void item_put_back(sl_reader *r, item *it, int64_t due_us); /* from in hand to waiting; due_us monotonic, 0: at once */
+void item_put_back(sl_reader *r, item *it, int64_t due_us); /* from in hand to waiting; due_us monotonic, 0: at
+                                                               once */
 void item_touch(sl_reader *r, item *it);  /* to be written by the next commit */
 void item_clean(sl_reader *r, item *it);
 /* The first item of a ready lane that is due, or NULL; then *due_us is when the next one will be (INT64_MAX:
