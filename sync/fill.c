@@ -98,6 +98,10 @@ static bool shape(agent *a, const sl_record *r, outgoing *o) {
 static fault produce(agent *a, const sl_record *r, uint64_t tag) {
   outgoing o;
   if (!shape(a, r, &o)) return no_memory;
+  /* An event that waited longer than its topic looks back (an outage, say) is sent with the time of its sending; a quarter
+   * early, since it may wait a little more. */
+  const int64_t most = core_stamp_max_age_us(a->core, tag);
+  if (most > 0 && a->fill.wall_us - r->appended_at_us > most / 4 * 3) o.record.timestamp_ms = 0;
   return kafka_produce(a->kafka, &o.record, tag);
 }
 

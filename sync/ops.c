@@ -108,6 +108,7 @@ static void work_topics(op_request *r) {
     r->agent->topics[i].partitions = ask->info.partitions;
     r->agent->topics[i].max_message_bytes = ask->info.max_message_bytes;
     r->agent->topics[i].needs_key = ask->info.needs_key;
+    r->agent->topics[i].stamp_max_age_us = ask->info.stamp_max_age_ms * 1000;
     if (!fault_is_ok(&ask->why) || !ask->info.created) continue;
     created++;
     log_line(count > 4 ? LEVEL_DEBUG : LEVEL_INFO, "topic-created", "%s with %d partitions", ask->topic,

@@ -130,6 +130,7 @@ typedef struct core_topic_result { /* of one topic that was looked up */
   int32_t partitions;
   int64_t max_message_bytes;    /* -1: unknown */
   bool needs_key;               /* it is compacted: a record without a key is refused */
+  int64_t stamp_max_age_us;     /* a record with an older time is refused; 0: none is */
   int64_t lane_max_age_us;      /* how long its events may wait in a lane; 0: for ever. Also with a fault */
   const fault_rules *rules;     /* of its records; NULL: the default. Read within the step; also with a fault */
   bool recreated;               /* a receipt names offset receipt_at, and its partition ends at ends_at, not behind it */
@@ -226,6 +227,8 @@ void core_begun(core *c);
 bool core_queue_full(core *c, size_t size);
 /* The handle refused the record just offered. True: go on offering (a letter: with the same one). False: end the FILL. */
 bool core_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us);
+/* How old its topic lets the time of the record just offered be; 0: as old as it is. */
+int64_t core_stamp_max_age_us(const core *c, uint64_t tag);
 /* A delivery report. Reports of earlier transactions are ignored. */
 void core_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, const fault *why);
 

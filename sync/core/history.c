@@ -167,6 +167,7 @@ void history_step(history *h, const core *c, const core_event *e) {
     put_signed(h, e->topics[i].partitions);
     put_signed(h, e->topics[i].max_message_bytes);
     put(h, e->topics[i].needs_key);
+    put_signed(h, e->topics[i].stamp_max_age_us);
     put_signed(h, e->topics[i].lane_max_age_us);
     put_rules(h, e->topics[i].rules);
     put(h, e->topics[i].recreated);

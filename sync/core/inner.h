@@ -47,6 +47,7 @@ typedef struct topic {
   fault sick_of;           /* why it was SICK last */
   int64_t max_message_bytes; /* -1: unknown */
   bool needs_key;
+  int64_t stamp_max_age_us;
   int64_t known_us, known_wall_us; /* when that was asked for; monotonic, wall clock */
   uint64_t asked_for, known_for;   /* for the sake of this seq; 0: none */
   proof proofs[SUSPICIONS];

@@ -149,6 +149,7 @@ static bool call_step(replay *r, core_event *e) {
     r->topics[i].partitions = (int32_t)get_signed(in);
     r->topics[i].max_message_bytes = get_signed(in);
     r->topics[i].needs_key = get(in) != 0;
+    r->topics[i].stamp_max_age_us = get_signed(in);
     r->topics[i].lane_max_age_us = get_signed(in);
     r->topics[i].rules = get_rules(in, &r->rules[i]);
     r->topics[i].recreated = get(in) != 0;

@@ -63,6 +63,7 @@ void suspect_settings(core *c, topic *tp, const core_topic_result *r) {
   if (tp->needs_key != r->needs_key) tp->proofs[SUSPECT_KEY] = (proof){0};
   tp->max_message_bytes = r->max_message_bytes;
   tp->needs_key = r->needs_key;
+  tp->stamp_max_age_us = r->stamp_max_age_us;
   tp->known_us = c->asked_us;
   tp->known_wall_us = c->asked_wall_us;
   tp->known_for = tp->asked_for;

@@ -54,6 +54,11 @@ bool core_topic_is_new(const core *c, sl_slice name) {
   return !tp || tp->partitions == 0;
 }
 
+int64_t core_stamp_max_age_us(const core *c, uint64_t tag) {
+  const size_t index = (size_t)(tag & UINT32_MAX);
+  return index < c->txn.count ? c->txn.slots[index].topic->stamp_max_age_us : 0;
+}
+
 const char *core_check(const core *c) {
   const txn *t = &c->txn;
   if (c->phase >= PHASE_COUNT) return "the phase is one of the list";

@@ -63,6 +63,7 @@ typedef struct kafka_topic_info {
   int32_t partitions;
   int64_t max_message_bytes;       /* -1: could not be read */
   bool needs_key;                  /* compacted */
+  int64_t stamp_max_age_ms;        /* of a record's time; 0: any */
   bool created;                    /* by this call */
 } kafka_topic_info;
 /* [worker] Looks the topic up, creates it if it may, warms the producer's metadata (the first message to an

@@ -270,14 +270,19 @@ static fault prepare(kafka *k, preparing *list, kafka_topic_ask **missing, size_
   }
 }
 
+static void take_setting(kafka_topic_info *info, const char *name, const char *value) {
+  const int64_t number = strtoll(value, NULL, 10);
+  if (strcmp(name, "cleanup.policy") == 0) info->needs_key = strstr(value, "compact") != NULL;
+  else if (strcmp(name, "max.message.bytes") == 0) info->max_message_bytes = number;
+  else if (strcmp(name, "message.timestamp.before.max.ms") == 0 || /* and as brokers before 3.6 call it: */
+           strcmp(name, "message.timestamp.difference.max.ms") == 0)
+    if (number < INT64_MAX / 1000 && (info->stamp_max_age_ms == 0 || number < info->stamp_max_age_ms))
+      info->stamp_max_age_ms = number;
+}
+
 static void take_limit(void *arg, const char *topic, const char *name, const char *value) {
-  const bool policy = strcmp(name, "cleanup.policy") == 0;
-  if (!policy && strcmp(name, "max.message.bytes") != 0) return;
-  for (preparing *p = arg; p->ask; p++) {
-    if (strcmp(p->ask->topic, topic) != 0) continue;
-    if (policy) p->ask->info.needs_key = strstr(value, "compact") != NULL;
-    else p->ask->info.max_message_bytes = strtoll(value, NULL, 10);
-  }
+  for (preparing *p = arg; p->ask; p++)
+    if (strcmp(p->ask->topic, topic) == 0) take_setting(&p->ask->info, name, value);
 }
 
 /* -1 for whatever reason: the limit only spares aborts, and the right to read it is often not given. */
@@ -287,6 +292,7 @@ static void read_limits(kafka *k, preparing *list, const char **names, size_t co
     list[i].ask->info.partitions = list[i].partitions;
     list[i].ask->info.max_message_bytes = -1;
     list[i].ask->info.needs_key = false;
+    list[i].ask->info.stamp_max_age_ms = 0;
     if (list[i].ready) names[ready++] = list[i].ask->topic;
   }
   if (ready) configs_of(k, names, ready, timeout_ms, take_limit, list);

@@ -1,6 +1,8 @@
 """Events that only the broker refuses, many of them: one of a kind costs a transaction, those behind it nothing;
 no innocent is harmed, and once the cause is mended a replay brings each home."""
+import datetime
 import json
+import time
 import unittest
 
 import check
@@ -72,6 +74,22 @@ class Poison(rig.Rig):
         for codec in ("none", "gzip", "zstd") if rig.LONG else (self.random.choice(("gzip", "zstd")),):
             config = {"kafka": {"compression.type": codec}}
             self.run_through({self.topic(f"evt.{codec}.v1"): self.small()}, config)
+
+    def test_an_outage_longer_than_a_topic_looks_back(self):
+        store, topic = self.store(), self.topic("evt.late.v1")
+        self.cluster.topic(topic, 1, message_timestamp_before_max_ms=3000)
+        store.append_lines(rig.numbered(50, rnd=self.random), topic=topic)
+        time.sleep(4)  # the length of the outage
+        store.append_lines(rig.numbered(50, 50, rnd=self.random), topic=topic)
+        agent = self.agent(store)
+        self.assertEqual(agent.drain(), 0, agent.log())
+        self.assertEqual(store.stats()["dead"], 0)
+        _, records = check.assert_exact(self, store, self.cluster)
+        newest = store.events[-1].seq
+        appended = {e["seq"]: e["appended_at"] for e in store.query("-n", "100")}
+        stamp = {int(r["headers"]["x-sidelog-seq"]): r["timestamp"] for r in records}
+        exact = datetime.datetime.fromisoformat(appended[newest].replace("Z", "+00:00")).timestamp() * 1000
+        self.assertLess(abs(stamp[newest] - exact), 2, "a young one has the time of its append")
 
     def test_the_limit_to_the_byte(self):
         """What the agent weighs is what the broker measures: of events that grow by a byte both take the same."""
