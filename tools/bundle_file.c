@@ -70,8 +70,8 @@ static void begin_bundle(loader *l, sl_slice line) {
   l->open = true;
   l->since_head = 0;
   for (size_t i = 0; i < h->count && b->part_count < BUNDLE_PARTS_MOST; i++)
-    b->parts[b->part_count++] =
-        (struct part){.name = tool_copy(h->parts[i].name, strlen(h->parts[i].name)), .head = b->head_count, .in_head = i};
+    b->parts[b->part_count++] = (struct part){
+        .name = tool_copy(h->parts[i].name, strlen(h->parts[i].name)), .head = b->head_count, .in_head = i};
 }
 
 static void add_event(loader *l) {
@@ -255,7 +255,8 @@ bundle_file *bundle_file_open(const char *path, bundle_fault_fn *fault, void *ar
     text_printf(why, "%s is a bundle of a later form than this sidelog reads (%d): use a newer sidelog", path,
                 BUNDLE_VERSION);
   else if (b->count == 0)
-    text_printf(why, "%s has no event in it: it is neither a store nor what `sidelog bundle` or `sidelog export` writes",
+    text_printf(why,
+                "%s has no event in it: it is neither a store nor what `sidelog bundle` or `sidelog export` writes",
                 path);
   else if (b->count > UINT32_MAX)
     text_printf(why, "%s has more events than can be read from a file", path);

@@ -32,7 +32,8 @@ bool record_fits(const sl_query *q, const sl_record *r) {
     if (exact[i][0].len && !slice_eq(exact[i][0], exact[i][1]))
       return false;
   return (!q->type.len || sl_glob_fits(q->type, r->type)) && (!q->topic.len || sl_glob_fits(q->topic, r->topic)) &&
-         (!q->states || q->states & SL_STATE_BIT(r->state)) && (!q->since_us || r->appended_at_us >= q->since_us) &&
+         (!q->states || q->states & SL_STATE_BIT(r->state)) &&
+         (!q->since_us || r->appended_at_us >= q->since_us) &&
          (!q->until_us || r->appended_at_us < q->until_us) && r->seq >= q->first_seq &&
          (!q->last_seq || r->seq <= q->last_seq);
 }
@@ -117,7 +118,8 @@ static sl_status read_entry(bundle_iter *i, const entry *e) {
   ssize_t got = pread(i->file->fd, i->line, e->len, (off_t)e->at);
   if (got < 0)
     return SL_E_IO;
-  bool fine = (size_t)got == e->len && event_line_read(&i->reader, (sl_slice){i->line, e->len}, &why) == LINE_EVENT &&
+  bool fine = (size_t)got == e->len &&
+              event_line_read(&i->reader, (sl_slice){i->line, e->len}, &why) == LINE_EVENT &&
               i->reader.record.seq == e->seq;
   text_free(&why);
   return fine ? SL_OK : SL_E_CORRUPT;
@@ -247,14 +249,15 @@ static sl_status resolve_prefix(bundle_iter *i, order by, sl_slice typed, char (
   sl_status st;
   while ((st = bundle_iter_next(i, &r)) == SL_OK) {
     sl_slice id = bundle_id_of(r, by);
-    if (id.len > typed.len && is_uuid(id) && memcmp(id.data, typed.data, typed.len) == 0 && !add_id(out, max, count, id))
+    bool begins = id.len > typed.len && is_uuid(id) && memcmp(id.data, typed.data, typed.len) == 0;
+    if (begins && !add_id(out, max, count, id))
       break;
   }
   return st == SL_NOTFOUND ? SL_OK : st;
 }
 
-sl_status bundle_resolve(bundle_file *b, size_t part, sl_id_kind kind, sl_slice typed, char (*out)[SL_ID_MAX], size_t max,
-                         size_t *count) {
+sl_status bundle_resolve(bundle_file *b, size_t part, sl_id_kind kind, sl_slice typed, char (*out)[SL_ID_MAX],
+                         size_t max, size_t *count) {
   order by = kind == SL_ID_EVENT ? BY_EVENT : kind == SL_ID_CORRELATION ? BY_CORRELATION : BY_CAUSATION;
   sl_query query = {.limit = 1};
   bundle_iter *iter = NULL;

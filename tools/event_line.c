@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ID_MOST = SL_ID_MAX - 1, NAME_MOST = 255, TEXT_MOST = 1 << 20, KEY_MOST = 1 << 20, HEADERS_MOST = 4096, PARTS_MOST = 64 };
+enum { ID_MOST = SL_ID_MAX - 1, NAME_MOST = 255, TEXT_MOST = 1 << 20, KEY_MOST = 1 << 20 };
+enum { HEADERS_MOST = 4096, PARTS_MOST = 64 };
 
 typedef enum kind { TEXT, BYTES, TIME, NUMBER_64, SIGNED_64, SIGNED_32, UNSIGNED_32, WORD, BYTES_64 } kind;
 

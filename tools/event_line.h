@@ -1,5 +1,5 @@
-/* An event as `sidelog export` and `sidelog bundle` write it, back into a record. Pure. Whatever stands in the line, what
- * comes out keeps the limits that the store keeps: ids of at most 255 bytes, without NUL. */
+/* An event as `sidelog export` and `sidelog bundle` write it, back into a record. Pure. Whatever stands in the
+ * line, what comes out keeps the limits that the store keeps: ids of at most 255 bytes, without NUL. */
 #ifndef TOOLS_EVENT_LINE_H
 #define TOOLS_EVENT_LINE_H
 

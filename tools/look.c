@@ -97,9 +97,13 @@ static sl_status start(tool *t, size_t first, size_t count, const sl_query *quer
   return SL_OK;
 }
 
-sl_status look_start(tool *t, const sl_query *query, look **out) { return start(t, 0, t->source_count, query, out); }
+sl_status look_start(tool *t, const sl_query *query, look **out) {
+  return start(t, 0, t->source_count, query, out);
+}
 
-sl_status look_start_in(tool *t, size_t from, const sl_query *query, look **out) { return start(t, from, 1, query, out); }
+sl_status look_start_in(tool *t, size_t from, const sl_query *query, look **out) {
+  return start(t, from, 1, query, out);
+}
 
 void look_recent(look *l, uint64_t count) {
   for (size_t i = 0; i < l->count; i++) {
@@ -153,13 +157,14 @@ static bool is_copy(const sl_record *a, const sl_record *b) {
          (a->replay_of != 0) == (b->replay_of != 0);
 }
 
-/* Two events of one id: are they one? Where secrets of one are masked, so are the other's. Of a value that a line does not
- * have nothing is known. */
+/* Two events of one id: are they one? Where secrets of one are masked, so are the other's. Of a value that a line
+ * does not have nothing is known. */
 static bool same(look *l, const sl_record *a, size_t a_from, const sl_record *b, size_t b_from) {
   bool mask_a = l->tool->sources[b_from].redacted && !l->tool->sources[a_from].redacted;
   bool mask_b = l->tool->sources[a_from].redacted && !l->tool->sources[b_from].redacted;
   const sl_record *x = mask_a ? mask_record(&l->masks[0], a) : a, *y = mask_b ? mask_record(&l->masks[1], b) : b;
-  bool known = (a->value.data || l->tool->sources[a_from].store) && (b->value.data || l->tool->sources[b_from].store);
+  bool known = (a->value.data || l->tool->sources[a_from].store) &&
+               (b->value.data || l->tool->sources[b_from].store);
   return slice_eq(x->type, y->type) && slice_eq(x->correlation_id, y->correlation_id) &&
          slice_eq(x->causation_id, y->causation_id) && x->occurred_at_us == y->occurred_at_us &&
          (!known || slice_eq(x->value, y->value));
@@ -236,8 +241,8 @@ void copies_words(text *out, const tool *t, const copies *c) {
       place_words(out, t, k->source, k->seq);
       text_puts(out, " of the same id");
     } else {
-      text_printf(out, "also in %s: %s%s%s", t->sources[k->source].name, sl_state_text(k->state), *k->place ? " " : "",
-                  k->place);
+      text_printf(out, "also in %s: %s%s%s", t->sources[k->source].name, sl_state_text(k->state),
+                  *k->place ? " " : "", k->place);
     }
   }
 }

@@ -187,7 +187,8 @@ static bool joined(const skew *s, size_t i, size_t j) {
 }
 
 /* With those before it placed, the room that is left for it; never empty, for the bounds are added up. */
-static void room_for(const skew *s, int64_t most[SKEW_MOST][SKEW_MOST], size_t at, int64_t *least_us, int64_t *most_us) {
+static void room_for(const skew *s, int64_t most[SKEW_MOST][SKEW_MOST], size_t at, int64_t *least_us,
+                     int64_t *most_us) {
   *least_us = INT64_MIN;
   *most_us = INT64_MAX;
   for (size_t i = 0; i < at; i++) {

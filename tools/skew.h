@@ -1,8 +1,9 @@
 /* How far the clocks of several hosts differ, told by causes: an effect cannot be before its cause. Pure.
  *
- * A cause in one source whose effect is in another bounds the difference of their clocks on one side; causes the other way
- * bound it on the other. Bounds add up along a third source. What no cause bounds stays unknown. Taken for granted: a
- * source's times are those of one clock, which was not set meanwhile. Where causes contradict that, it is said. */
+ * A cause in one source whose effect is in another bounds the difference of their clocks on one side; causes the
+ * other way bound it on the other. Bounds add up along a third source. What no cause bounds stays unknown. Taken
+ * for granted: a source's times are those of one clock, which was not set meanwhile. Where causes contradict
+ * that, it is said. */
 #ifndef TOOLS_SKEW_H
 #define TOOLS_SKEW_H
 
@@ -15,14 +16,14 @@ typedef struct skew skew;
 skew *skew_new(size_t sources);
 void skew_free(skew *s); /* accepts NULL */
 
-/* The next event, in any order: its time as its source has it (0: unknown, and then of no use). An id that several sources
- * have tells nothing, for nobody knows whose clock its time is of. */
+/* The next event, in any order: its time as its source has it (0: unknown, and then of no use). An id that
+ * several sources have tells nothing, for nobody knows whose clock its time is of. */
 void skew_learn(skew *s, size_t source, sl_slice event_id, sl_slice causation_id, int64_t us);
 /* After the last one. */
 void skew_solve(skew *s);
 
 typedef struct skew_clock {
-  size_t than;                  /* the source that it is compared with; SKEW_NONE: none is joined to it by causes */
+  size_t than;                  /* whose clock it is compared with; SKEW_NONE: no causes join it to another */
   bool has_least, has_most;
   int64_t least_us, most_us;    /* its clock is ahead of that one's by at least and at most so much */
   uint64_t causes;              /* that join the two directly, both ways */
@@ -34,8 +35,8 @@ const skew_clock *skew_clock_of(const skew *s, size_t source);
 /* Is any time to be moved? */
 bool skew_moves(const skew *s);
 
-/* "clock of b is 1.200 s..1.351 s behind a (from 14 causes)". Rounded so that what is said holds. Names are added as they
- * are. */
+/* "clock of b is 1.200 s..1.351 s behind a (from 14 causes)". Rounded so that what is said holds. Names are added
+ * as they are. */
 void skew_words(text *out, const skew *s, size_t source, const char *name, const char *than);
 
 /* What a time may be later than it says: one of whole seconds, or milliseconds, may have been cut. */

@@ -194,7 +194,8 @@ static int open_one(tool *t, const char *typed, bool is_default) {
 static int name_all(tool *t, bool is_default) {
   for (size_t i = 0; i < t->source_count; i++)
     if (t->sources[i].name && is_taken(t, i, t->sources[i].name))
-      return tool_fail(t, EXIT_USAGE, "two stores are called %s: give each a name of its own, as in --store NAME=FOLDER",
+      return tool_fail(t, EXIT_USAGE,
+                       "two stores are called %s: give each a name of its own, as in --store NAME=FOLDER",
                        t->sources[i].name);
   for (size_t i = 0; i < t->source_count; i++)
     if (!t->sources[i].name)
@@ -292,7 +293,8 @@ const char *source_store_id(const tool *t, size_t at) {
 
 static int compare_ids(const void *a, const void *b) { return strcmp(a, b); }
 
-sl_status sources_resolve(tool *t, sl_id_kind kind, sl_slice typed, char (*out)[SL_ID_MAX], size_t max, size_t *count) {
+sl_status sources_resolve(tool *t, sl_id_kind kind, sl_slice typed, char (*out)[SL_ID_MAX], size_t max,
+                          size_t *count) {
   char (*part)[SL_ID_MAX] = tool_alloc((max + 1) * sizeof *part);
   sl_status result = SL_OK;
   *count = 0;

@@ -1,5 +1,5 @@
-/* Where a command reads from: one store, or several, and bundles of stores that are elsewhere. All that read go through
- * here, so that several stores are one story and a bundle is a store. */
+/* Where a command reads from: one store, or several, and bundles of stores that are elsewhere. All that read go
+ * through here, so that several stores are one story and a bundle is a store. */
 #ifndef TOOLS_SOURCES_H
 #define TOOLS_SOURCES_H
 
@@ -21,8 +21,8 @@ typedef struct source {
 
 enum { SOURCES_MOST = 32 };
 
-/* Opens every --store of the command line into t->sources: [NAME=]FOLDER, or [NAME=]FILE or - of a bundle. With one store
- * t->store is that one. 0, or an exit status after saying why. */
+/* Opens every --store of the command line into t->sources: [NAME=]FOLDER, or [NAME=]FILE or - of a bundle. With
+ * one store t->store is that one. 0, or an exit status after saying why. */
 int sources_open(tool *t);
 void sources_close(tool *t); /* idempotent */
 
@@ -36,18 +36,20 @@ const char *sources_here(const tool *t);
 /* "seq 7", and of several "seq 7 of NAME". */
 void place_words(text *out, const tool *t, size_t source, uint64_t seq);
 
-/* As sl_stats_get, of a bundle as far as it says. `oldest_us` (may be NULL): append of the oldest event that its store kept. */
+/* As sl_stats_get, of a bundle as far as it says. `oldest_us` (may be NULL): append of the oldest event that its
+ * store kept. */
 sl_status source_stats(tool *t, size_t source, sl_stats *stats, int64_t *oldest_us);
 /* "" where it is not known. */
 const char *source_store_id(const tool *t, size_t source);
 
 /* As sl_resolve, in all of them. */
-sl_status sources_resolve(tool *t, sl_id_kind kind, sl_slice typed, char (*out)[SL_ID_MAX], size_t max, size_t *count);
+sl_status sources_resolve(tool *t, sl_id_kind kind, sl_slice typed, char (*out)[SL_ID_MAX], size_t max,
+                          size_t *count);
 
 /* -------------------------------------------------------------- reading --- */
 
-/* As sl_iter, over all sources: by the time of the append (less shift_us), in one source by seq. An event that several
- * have, with the same contents, comes once: from the first of those whose copy meets the query. */
+/* As sl_iter, over all sources: by the time of the append (less shift_us), in one source by seq. An event that
+ * several have, with the same contents, comes once: from the first of those whose copy meets the query. */
 typedef struct look look;
 sl_status look_start(tool *t, const sl_query *query, look **out);
 /* Of one source alone. */
@@ -85,7 +87,8 @@ typedef struct copies {
   copy *items;
   size_t count, cap;
 } copies;
-/* The other sources' events of this id and topic, duplicates aside. Zeroed `copies` are empty, filled ones are reused. */
+/* The other sources' events of this id and topic, duplicates aside. Zeroed `copies` are empty, filled ones are
+ * reused. */
 void copies_find(tool *t, size_t from, const sl_record *r, copies *out);
 void copies_free(copies *c); /* idempotent */
 /* "also in b: sent orders.v1[0]@7", "differs from seq 9 of c of the same id"; "" when there are none. Safe. */

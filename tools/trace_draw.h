@@ -24,9 +24,11 @@ typedef struct trace_rows {
 } trace_rows;
 
 /* `rows` are of nodes[0..count). */
-void trace_draw(output *o, const trace_node *nodes, const trace_rows *rows, size_t count, const trace_shape *shape);
+void trace_draw(output *o, const trace_node *nodes, const trace_rows *rows, size_t count,
+                const trace_shape *shape);
 /* The branches that lead to a node, as they stand before its name. */
 void trace_tree(text *out, const trace_node *nodes, size_t at, bool unicode);
 /* The same events as a table of their times. */
-void trace_times(output *o, const trace_node *nodes, const trace_rows *rows, size_t count, const trace_shape *shape);
+void trace_times(output *o, const trace_node *nodes, const trace_rows *rows, size_t count,
+                 const trace_shape *shape);
 #endif

@@ -100,9 +100,10 @@ void trace_events_add(void *trace_events_, const sl_record *r) {
                                     .duplicate = duplicate,
                                     .source = (uint16_t)e->tool->from};
   uint32_t topic = place_in(&e->topics, r->topic);
+  sl_slice error = r->error_code.len ? r->error_code : r->error_class;
   e->rows[e->count] = (event_row){.type = safe_place(e, r->type),
                                   .source = safe_place(e, r->source),
-                                  .what = failed ? safe_place(e, r->error_code.len ? r->error_code : r->error_class) : topic,
+                                  .what = failed ? safe_place(e, error) : topic,
                                   .partition = failed ? (int32_t)r->attempts : r->partition,
                                   .number = duplicate ? (int64_t)r->duplicate_of : r->offset,
                                   .appended_us = r->appended_at_us,
@@ -155,7 +156,9 @@ static void place_of(trace_events *e, size_t at, bool with_offset, text *out) {
   }
 }
 
-static int64_t shift_of(const trace_events *e, size_t at) { return e->tool->sources[e->nodes[at].source].shift_us; }
+static int64_t shift_of(const trace_events *e, size_t at) {
+  return e->tool->sources[e->nodes[at].source].shift_us;
+}
 
 static char *chars(text *t) {
   text_puts(t, "");

@@ -1,7 +1,7 @@
 /* The order and shape of a trace: who caused whom, gaps in time. Pure; knows nothing of stores or terminals.
- * Works on any causal graph: several roots, cycles, chains of any depth; linear but for one sort. A story may have millions
- * of events, so a node is 56 bytes, and ids are told apart by a hash of 64 bits: in a story of 100,000 two are taken for
- * one in one of three thousand million. */
+ * Works on any causal graph: several roots, cycles, chains of any depth; linear but for one sort. A story may
+ * have millions of events, so a node is 56 bytes, and ids are told apart by a hash of 64 bits: in a story of
+ * 100,000 two are taken for one in one of three thousand million. */
 #ifndef TOOLS_TRACE_LAYOUT_H
 #define TOOLS_TRACE_LAYOUT_H
 

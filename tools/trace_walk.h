@@ -12,8 +12,8 @@ typedef struct seq_list {
 } seq_list;
 enum { WALK_MOST = 100000 };
 
-/* The event and its chain of causes; it and all its effects; the chain that joins two. In the order of their appends. 0, or an exit
- * status after saying why. seq_list_free is idempotent. */
+/* The event and its chain of causes; it and all its effects; the chain that joins two. In the order of their
+ * appends. 0, or an exit status after saying why. seq_list_free is idempotent. */
 int walk_causes(tool *t, const char *event, seq_list *out);
 int walk_effects(tool *t, const char *event, seq_list *out);
 int walk_path(tool *t, const char *from, const char *to, seq_list *out);

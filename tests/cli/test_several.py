@@ -165,6 +165,44 @@ class Story(Case):
         self.assertIn("clocks", {f.get("finding") for f in self.lines([a, b], "check", "story", expect=(4,))})
 
 
+class Graphs(Case):
+    """A graph that is spread over stores is the graph that it is in one."""
+
+    def test_spread_over_stores(self):
+        stories, ids = ("red", "green"), [f"n{n}" for n in range(60)]
+        graph = [(i, self.random.choice([None, i, f"gone{n}", *[self.random.choice(ids[:n] or ids)] * 7, *[self.random.choice(ids)] * 2]),
+                  self.random.choice(stories)) for n, i in enumerate(ids)]
+        lines = [line(i, cause, n / 10, story) for n, (i, cause, story) in enumerate(graph)]
+        whole, parts = self.one("whole", lines), ([], [], [])
+        for one in lines:
+            self.random.choice(parts).append(one)
+        spread = [self.one(f"part{k}", part) for k, part in enumerate(parts) if part]
+        spread[-1] = self.bundle_of_all(spread[-1])
+        self.random.shuffle(spread)
+
+        def findings(sources, story):
+            lines = self.lines(sources, "check", story, "--no-skew", expect=(0, 4))
+            return sorted((f["finding"], f["event_id"]) for f in lines[:-1] if f["finding"] not in ("clocks", "before-cause"))
+
+        for story in stories:
+            drawn = [re.findall(r"\+(\d+\.\d+) .*?((?:[│├└ ] ?)*)(TYPE_n\d+)", self.ask(s, "trace", story, "--no-skew").text) for s in ([whole], spread)]
+            self.assertEqual(len(drawn[0]), sum(of == story for *_, of in graph))
+            self.assertEqual(drawn[0], drawn[1])
+            self.assertEqual(findings([whole], story), findings(spread, story))
+        for i in self.random.sample(ids, 5):
+            for args in (("--cause", i), ("--effects", i), ("--path", ids[0], i)):
+                with self.subTest(args):
+                    alone = self.ask([whole], "trace", *args, "--json", expect=(0, 1))
+                    together = self.ask(spread, "trace", *args, "--json", expect=(alone.returncode,))
+                    names = [sorted(e["event_id"] for e in map(json.loads, t.text.splitlines()) if "event_id" in e) for t in (alone, together)]
+                    self.assertEqual(names[0], names[1])
+
+    def bundle_of_all(self, store):
+        path = self.side() / "all.jsonl"
+        path.write_bytes(store.call("export").stdout)
+        return path
+
+
 class Copies(Case):
     def pair(self):
         both = line("1", None, 1, host="x")

@@ -1,5 +1,5 @@
-/* Lines of bundles: any bytes are an event within the store's limits, or are refused with a reason; what was read and
- * written again is the same. */
+/* Lines of bundles: any bytes are an event within the store's limits, or are refused with a reason; what was read
+ * and written again is the same. */
 #include "fuzz.h"
 
 #include "event_line.h"
@@ -19,7 +19,8 @@ static void check_event(const event_line *e) {
   check_id(r->event_id);
   check_id(r->correlation_id);
   check_id(r->causation_id);
-  PROMISE(r->seq > 0 && r->event_id.len && r->topic.len && r->appended_at_us > 0 && (unsigned)r->state < SL_STATE_COUNT);
+  PROMISE(r->seq > 0 && r->event_id.len && r->topic.len && r->appended_at_us > 0);
+  PROMISE((unsigned)r->state < SL_STATE_COUNT);
   out_init(&o, (term){0});
   json *j = json_new(&o);
   json_record(j, r, JSON_HEADERS | JSON_VALUE);
