@@ -1,6 +1,7 @@
 """sidelog readers and dlq --reader: what a person sees of local readers and does with their dead letters."""
 import json
 import pathlib
+import subprocess
 import sys
 import unittest
 
@@ -89,6 +90,21 @@ class Readers(cli.Case):
         self.assertIn("replays      1", store.call("dlq", "show", "6", "--reader", "billing").stdout.decode())
         store.call("dlq", "replay", "6", "--reader", "billing", "--most", "1", expect=(6,))
         store.verify()
+
+    def test_a_running_reader_is_handed_what_another_process_replays(self):
+        store = self.store()
+        store.append("t.v1", b"{}")
+        reader = subprocess.Popen([rig.tool("tests/cli/reading"), str(store.path), "billing"], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)
+        self.addCleanup(reader.kill)
+        reader.stdin.write("final X\n")
+        reader.stdin.flush()
+        rig.wait_until("a dead letter", lambda: [r["dead"] for r in store.lines("readers", expect=(0, 1))] == [1])
+        self.assertEqual(self.reader(store)["pid"], reader.pid)
+        self.assertIn("open already", store.call("readers", "forget", "billing", expect=(3,)).err)
+        store.call("dlq", "replay", "1", "--reader", "billing")
+        self.assertEqual(reader.communicate("ack\n", timeout=60)[0].split(), ["1", "1"])
+        self.assertEqual((self.reader(store)["acked"], self.reader(store)["pid"]), (1, None))
 
     def test_a_drop_stays_in_the_audit_trail(self):
         store = self.letters()
