@@ -2,6 +2,7 @@
 
 #include "bytes.h"
 #include "decimal.h"
+#include "options.h"
 #include "when.h"
 
 #include <inttypes.h>
@@ -47,6 +48,11 @@ static bool unknown_field(const char *words, char *error, size_t cap) {
   const char *names[FIELD_HEADER];
   for (size_t i = 0; i < FIELD_HEADER; i++)
     names[i] = fields[i].name;
+  const char *near = nearest_name(words, names, FIELD_HEADER);
+  if (near) {
+    snprintf(error, cap, "there is no field %s; did you mean %s?", words, near);
+    return false;
+  }
   snprintf(error, cap, "there is no field %s: write one of", words);
   for (size_t i = 0; i < FIELD_HEADER; i++) {
     size_t used = strlen(error);

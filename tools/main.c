@@ -10,13 +10,28 @@
 #include <string.h>
 #include <unistd.h>
 
+/* What people call a command who come from elsewhere. */
+static const char *other_name(const char *name) {
+  static const char *const known[][2] = {
+    {"ls", "query"}, {"list", "query"}, {"find", "query"}, {"grep", "query"}, {"search", "query"}, {"log", "tail"}, {"follow", "tail -f"},
+    {"watch", "top"}, {"get", "show"}, {"cat", "show"}, {"story", "trace"}, {"write", "append"}, {"add", "append"}, {"send", "append"},
+    {"fsck", "verify"}, {"info", "status"}, {"health", "status"}, {"gc", "trim"}, {"prune", "trim"}, {"delete", "trim"},
+    {"vacuum", "compact"}, {"dead", "dlq"}, {"replay", "dlq replay"}, {"drop", "dlq drop"}, {"version", "--version"}};
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    if (strcmp(known[i][0], name) == 0)
+      return known[i][1];
+  return NULL;
+}
+
 int unknown_command(tool *t, const char *name) {
   const char *names[32];
   for (size_t i = 0; i < command_count; i++)
     names[i] = command_table[i].name;
-  const char *near = nearest_name(name, names, command_count);
+  const char *near = other_name(name);
+  if (!near)
+    near = nearest_name(name, names, command_count);
   if (near)
-    return tool_fail(t, EXIT_USAGE, "there is no command %s; did you mean %s?", name, near);
+    return tool_fail(t, EXIT_USAGE, "there is no command %s; did you mean `sidelog %s`?", name, near);
   return tool_fail(t, EXIT_USAGE, "there is no command %s; `sidelog help` lists them", name);
 }
 
@@ -62,7 +77,7 @@ static int dispatch(tool *t, const char *colour) {
   }
   if (t->given.arg_count == 0) {
     if (!option_has(&t->given, OPT_HELP))
-      return tool_fail(t, EXIT_USAGE, "which command? `sidelog help` lists them");
+      return tool_fail(t, EXIT_USAGE, "which command? `sidelog help` lists them; `sidelog status` is a first look, `sidelog tail` the newest events");
     usage_print(t);
     return EXIT_DONE;
   }
@@ -96,8 +111,9 @@ int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN);
   out_init(&t.out, term_look("auto"));
   if (!options_parse(&t.given, argc, argv, error, sizeof error)) {
+    const command *c = t.given.arg_count ? command_find(t.given.args[0]) : NULL;
     options_free(&t.given);
-    return tool_fail(&t, EXIT_USAGE, "%s; see `sidelog help`", error);
+    return tool_fail(&t, EXIT_USAGE, "%s; see `sidelog help%s%s`", error, c ? " " : "", c ? c->name : "");
   }
   const char *colour = option_text(&t.given, OPT_COLOR);
   if (colour)

@@ -6,13 +6,13 @@
 
 const option_spec option_table[OPTION_COUNT] = {
   [OPT_STORE] = {"store", 0, "DIR", "the store's folder; some commands take several, and bundles"},
-  [OPT_JSON] = {"json", 0, NULL, "one JSON object a line, keys as in docs/cli.md"},
+  [OPT_JSON] = {"json", 0, NULL, "one JSON object a line; man sidelog-output has the keys"},
   [OPT_UTC] = {"utc", 0, NULL, "times are UTC: those that are read and those for people"},
   [OPT_COLOR] = {"color", 0, "WHEN", "auto (a terminal without NO_COLOR), always or never"},
   [OPT_VERBOSE] = {"verbose", 'v', NULL, "say more on stderr"},
   [OPT_NO_PAGER] = {"no-pager", 0, NULL, "no pager for what is longer than the screen"},
   [OPT_HELP] = {"help", 'h', NULL, "explain the command"},
-  [OPT_VERSION] = {"version", 0, NULL, "print the version"},
+  [OPT_VERSION] = {"version", 'V', NULL, "print the version"},
   [OPT_TOPIC] = {"topic", 0, "TOPIC", "the topic; a glob where events are looked for"},
   [OPT_TYPE] = {"type", 0, "TYPE", "the event type; a glob where events are looked for"},
   [OPT_CORRELATION] = {"correlation", 0, "ID", "the correlation id (looked for: or a prefix)"},
@@ -74,32 +74,33 @@ const option_spec option_table[OPTION_COUNT] = {
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Edit distance; names here are short. */
+/* Edit distance, where two letters that have changed places count once; names here are short. */
 static size_t distance(const char *a, const char *b) {
   enum { LONGEST = 40 };
-  size_t row[LONGEST + 1], na = strlen(a), nb = strlen(b);
+  size_t rows[3][LONGEST + 1], na = strlen(a), nb = strlen(b);
   if (na > LONGEST || nb > LONGEST)
     return LONGEST;
   for (size_t j = 0; j <= nb; j++)
-    row[j] = j;
+    rows[0][j] = j;
   for (size_t i = 1; i <= na; i++) {
-    size_t diagonal = row[0];
+    size_t *row = rows[i % 3], *before = rows[(i + 2) % 3], *two_before = rows[(i + 1) % 3];
     row[0] = i;
     for (size_t j = 1; j <= nb; j++) {
-      size_t above = row[j];
-      row[j] = least(least(row[j] + 1, row[j - 1] + 1), diagonal + (a[i - 1] != b[j - 1]));
-      diagonal = above;
+      row[j] = least(least(before[j], row[j - 1]) + 1, before[j - 1] + (a[i - 1] != b[j - 1]));
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        row[j] = least(row[j], two_before[j - 2] + 1);
     }
   }
-  return row[nb];
+  return rows[na % 3][nb];
 }
 
+/* Of two that are as near the one of the same length: letters change places more often than they are left out. */
 const char *nearest_name(const char *text, const char *const *names, size_t count) {
   const char *best = NULL;
   size_t best_distance = strlen(text) < 4 ? 2 : 3;
   for (size_t i = 0; i < count; i++) {
     size_t d = distance(text, names[i]);
-    if (d < best_distance) {
+    if (d < best_distance || (best && d == best_distance && strlen(best) != strlen(text) && strlen(names[i]) == strlen(text))) {
       best = names[i];
       best_distance = d;
     }

@@ -38,7 +38,7 @@ class Usage(cli.Case):
 
     def test_mistakes(self):
         for args, words in (
-            ((), "which command"), (("apend",), "did you mean append"), (("query", "--topik", "x"), "--topic"),
+            ((), "which command"), (("apend",), "did you mean `sidelog append`?"), (("query", "--topik", "x"), "--topic"),
             (("query", "x"), "x"), (("show",), "EVENT"), (("stats", "--topic", "x"), "takes no --topic"),
             (("query", "--since"), "TIME"), (("query", "--since", "soon"), "soon"), (("query", "--status", "lost"), "lost"),
             (("query", "-n", "many"), "many"), (("trim",), "--older-than"), (("trim", "--older-than", "7"), "7"),
@@ -65,11 +65,18 @@ class Usage(cli.Case):
                 self.assertLessEqual(len(line), 100, line)
 
     def test_version(self):
-        self.assertRegex(self.run_it("--version").stdout, rb"^sidelog \d+\.\d+\.\d+\n$")
+        for option in ("--version", "-V"):
+            self.assertRegex(self.run_it(option).stdout, rb"^sidelog \d+\.\d+\.\d+\n$")
 
     def test_a_wrong_command_is_told_which_one_is_near(self):
         for args in (["querry"], ["help", "querry"], ["help", "--man", "querry"]):
-            self.assertIn("did you mean query?", self.run_it(*args, expect=(2,)).err)
+            self.assertIn("did you mean `sidelog query`?", self.run_it(*args, expect=(2,)).err)
+        for name, command in (("stauts", "status"), ("ls", "query"), ("log", "tail"), ("version", "--version"), ("replay", "dlq replay")):
+            self.assertIn(f"did you mean `sidelog {command}`?", self.run_it(name, expect=(2,)).err)
+
+    def test_a_wrong_option_is_told_whose_help_has_the_right_ones(self):
+        self.assertIn("did you mean --since?; see `sidelog help query`", self.run_it("query", "--sicne", "-1h", expect=(2,)).err)
+        self.assertIn("there is no option --frob; see `sidelog help`\n", self.run_it("--frob", expect=(2,)).err)
 
     def test_the_manual_page_is_in_step(self):
         page = (rig.ROOT / "docs" / "sidelog.1").read_bytes()
