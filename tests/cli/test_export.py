@@ -115,6 +115,31 @@ class Formats(cli.Case):
         self.assertEqual([names[s["processID"]] for s in traces[0]["spans"]], [row[5] for row in cli.STORY])
         self.assertEqual(traces[0]["spans"][0]["startTime"], 1772359200000000)
 
+    def test_jaeger_by_its_model(self):
+        """As the structs of Jaeger's package uimodel say, with no other member."""
+        try:
+            import jsonschema
+        except ImportError:
+            self.skipTest("jsonschema is not installed")
+        text, whole = {"type": "string"}, {"type": "integer", "minimum": 0}
+
+        def struct(optional=(), **members):
+            return {"type": "object", "properties": members, "required": [m for m in members if m not in optional], "additionalProperties": False}
+
+        def listed(item):
+            return {"type": "array", "items": item}
+
+        tag = struct(key=text, type={"enum": ["string", "bool", "int64", "float64", "binary"]}, value={})
+        reference = struct(refType={"enum": ["CHILD_OF", "FOLLOWS_FROM"]}, traceID=text, spanID=text)
+        span = struct(("flags", "warnings"), traceID=text, spanID=text, flags=whole, operationName=text, references=listed(reference),
+                      startTime=whole, duration=whole, tags=listed(tag), logs=listed(struct(timestamp=whole, fields=listed(tag))),
+                      processID=text, warnings=listed(text))
+        process = struct(serviceName=text, tags=listed(tag))
+        trace = struct(("warnings",), traceID=text, spans=listed(span), warnings=listed(text),
+                       processes={"type": "object", "additionalProperties": process})
+        found = list(jsonschema.Draft202012Validator(struct(data=listed(trace))).iter_errors(json.loads(self.export(self.odd(), "jaeger"))))
+        self.assertEqual([error.message for error in found], [])
+
     def test_dot(self):
         store = self.odd()
         text = self.export(store, "dot")
