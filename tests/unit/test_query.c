@@ -227,6 +227,41 @@ static void test_filters(void **state) {
   assert_int_equal(sl_glob_fits(SL_STR("a?"), SL_STR("abc")), 0);
 }
 
+/* Counts, and accepts what has the header that it wants. */
+static int has_the_header(void *asked_, const sl_record *r) {
+  unsigned *asked = asked_;
+  ++*asked;
+  assert_null(r->value.data);
+  return r->header_count == 1 && sl_slice_eq(r->headers[0].value, SL_STR("yes")) && sl_slice_eq(r->tenant, SL_STR("ten"));
+}
+
+/* A filter of attributes is asked without the value; what it accepts comes back whole. By a scan, and by the index. */
+static void test_filter_of_attributes(void **state) {
+  kit *k = *state;
+  for (unsigned i = 0; i < 20; i++) {
+    const sl_header header = {SL_STR("h"), i % 5 == 0 ? SL_STR("yes") : SL_STR("no")};
+    const sl_event e = {.topic = SL_STR("t"), .tenant = SL_STR("ten"), .correlation_id = SL_STR("c"), .headers = &header,
+                        .header_count = 1, .value = SL_STR("the value")};
+    assert_ok(sl_append(k->store, &e, NULL));
+  }
+  for (unsigned indexed = 0; indexed < 2; indexed++) {
+    const sl_query q = {.correlation_id = SL_STR("c")};
+    unsigned asked = 0, found = 0;
+    sl_iter *it;
+    const sl_record *r;
+    assert_ok(sl_iter_start(k->store, &q, &it));
+    assert_ok(sl_iter_filter(it, SL_FILTER_ATTRIBUTES, has_the_header, &asked));
+    while (sl_iter_next(it, &r) == SL_OK) {
+      assert_int_equal(r->seq, 1 + 5 * found++);
+      assert_slice(r->value, "the value");
+    }
+    assert_int_equal(asked, 20);
+    assert_int_equal(found, 4);
+    sl_iter_close(it);
+    assert_ok(sl_index_advance(k->store, 0, NULL));
+  }
+}
+
 #define WITH_STORE(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
 
 int main(void) {
@@ -234,7 +269,7 @@ int main(void) {
       WITH_STORE(test_every_field_comes_back), WITH_STORE(test_large_values),
       WITH_STORE(test_follow),                 WITH_STORE(test_ends_while_events_come),
       WITH_STORE(test_bad_queries),            WITH_STORE(test_resolve),
-      WITH_STORE(test_filters),
+      WITH_STORE(test_filters),                WITH_STORE(test_filter_of_attributes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
