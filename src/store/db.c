@@ -1,4 +1,4 @@
-#include "store/db.h"
+#include "store/db_inner.h"
 
 #include "base/clock.h"
 #include "store/db_file.h"
@@ -6,9 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <lmdb.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -27,40 +24,6 @@
 #define READERS_CHECK_US 5000000
 /* An EIO on a disk with less room than this is a full disk (LMDB reports a short write as EIO). */
 #define FULL_BELOW_BYTES (4u << 20)
-
-struct db_env {
-  MDB_env *lmdb; /* NULL: closed by a reopen that failed */
-  char *dir;
-  db_table_def *defs;
-  MDB_dbi *dbis;
-  unsigned count;
-  db_env_options options;
-  pid_t pid;
-  uint64_t life;        /* of the process that opened it; see forked() */
-  _Atomic int64_t readers_due_us; /* when to look for dead readers */
-
-  pthread_mutex_t lock; /* guards what follows, and lmdb itself against use during a reopen */
-  pthread_cond_t idle;
-  unsigned active;      /* transactions of this process */
-  bool poisoned;        /* LMDB refuses everything until it is closed and opened again */
-  bool outgrown;        /* another process uses more of the file than our map covers */
-  db_txn *cached;       /* read transactions at rest */
-  unsigned cached_count;
-};
-
-struct db_txn {
-  db_env *env;
-  MDB_txn *lmdb;
-  db_txn *next;
-  bool write, relaxed;
-  sl_status status;
-};
-
-struct db_cur {
-  db_txn *txn;
-  MDB_cursor *lmdb;
-  unsigned table;
-};
 
 /* ----------------------------------------------------------------- forks --- */
 
@@ -100,7 +63,7 @@ static bool disk_is_full(const db_env *env) {
 }
 
 /* The one mapper from LMDB's codes (and errno) to ours. */
-static sl_status fail(const db_env *env, int rc, const char *doing) {
+sl_status db_fail(const db_env *env, int rc, const char *doing) {
   switch (rc) {
     case MDB_NOTFOUND:
       return SL_NOTFOUND;
@@ -140,15 +103,6 @@ static sl_status fail(const db_env *env, int rc, const char *doing) {
     return sl_fail(status, "%s: %s: %s. Every user of a store must be able to write to it, also to read",
                    env->dir, doing, mdb_strerror(rc));
   return sl_fail(status, "%s: %s: %s", env->dir, doing, mdb_strerror(rc));
-}
-
-static sl_status txn_fail(db_txn *txn, int rc, const char *doing, unsigned table) {
-  if (txn->status != SL_OK) return txn->status;
-  char what[128];
-  snprintf(what, sizeof what, "%s table %s", doing, txn->env->defs[table].name);
-  sl_status status = fail(txn->env, rc, what);
-  /* Not SL_NOTFOUND: callers that may miss have asked before they came here. */
-  return txn->status = status == SL_NOTFOUND ? SL_E_CORRUPT : status;
 }
 
 /* ------------------------------------------------------------------ open --- */
@@ -207,7 +161,7 @@ static sl_status open_lmdb(db_env *env, bool create) {
   if (status != SL_OK) return status;
   for (;;) {
     rc = mdb_env_create(&env->lmdb);
-    if (rc != 0) return fail(env, rc, "opening");
+    if (rc != 0) return db_fail(env, rc, "opening");
     mdb_env_set_mapsize(env->lmdb, map);
     mdb_env_set_maxreaders(env->lmdb, env->options.max_readers);
     mdb_env_set_maxdbs(env->lmdb, env->count + 1); /* one to spare: db_drop_others */
@@ -219,7 +173,7 @@ static sl_status open_lmdb(db_env *env, bool create) {
     if (rc == 0) break;
     mdb_env_close(env->lmdb); /* LMDB wants it after a failed open, too */
     env->lmdb = NULL;
-    if (rc != ENOMEM || map / 2 < env->options.map_floor) return fail(env, rc, "opening");
+    if (rc != ENOMEM || map / 2 < env->options.map_floor) return db_fail(env, rc, "opening");
     map /= 2; /* a limit on address space (ulimit -v, small machines): less room to grow, but it works */
   }
   int fd, dead;
@@ -235,7 +189,7 @@ static sl_status open_lmdb(db_env *env, bool create) {
   if (rc == 0) return SL_OK;
   close_lmdb(env);
   if (rc == MDB_NOTFOUND) return sl_fail(SL_E_NO_STORE, "%s holds no complete store", env->dir);
-  return fail(env, rc, "opening the tables");
+  return db_fail(env, rc, "opening the tables");
 }
 
 static void free_env(db_env *env) {
@@ -365,7 +319,7 @@ static sl_status recover(db_env *env) {
     int rc = mdb_env_set_mapsize(env->lmdb, 0); /* 0: what the other process made it */
     if (rc != 0) {
       env->poisoned = true; /* LMDB has unmapped it already */
-      return fail(env, rc, "growing the map");
+      return db_fail(env, rc, "growing the map");
     }
   }
   env->poisoned = env->outgrown = false;
@@ -423,7 +377,7 @@ sl_status db_env_sync(db_env *env) {
   int rc = mdb_env_get_fd(env->lmdb, &fd);
   if (rc == 0 && db_file_flush(fd) != 0) rc = errno;
   leave(env, false, false);
-  return rc == 0 ? SL_OK : fail(env, rc, "flushing");
+  return rc == 0 ? SL_OK : db_fail(env, rc, "flushing");
 }
 
 sl_status db_env_copy(db_env *env, const char *path) {
@@ -433,7 +387,7 @@ sl_status db_env_copy(db_env *env, const char *path) {
   int rc = fd < 0 ? errno : mdb_env_copyfd2(env->lmdb, fd, MDB_CP_COMPACT);
   if (rc == 0 && db_file_flush(fd) != 0) rc = errno;
   if (fd >= 0) close(fd);
-  status = rc == 0 ? SL_OK : fail(env, rc, "copying");
+  status = rc == 0 ? SL_OK : db_fail(env, rc, "copying");
   if (rc != 0 && fd >= 0) (void)unlink(path);
   leave(env, false, false);
   return status;
@@ -445,7 +399,7 @@ sl_status db_env_check_readers(db_env *env) {
   int dead;
   int rc = mdb_reader_check(env->lmdb, &dead);
   leave(env, false, false);
-  return rc == 0 ? SL_OK : fail(env, rc, "checking readers");
+  return rc == 0 ? SL_OK : db_fail(env, rc, "checking readers");
 }
 
 typedef struct reader_tally { uint64_t readers, oldest; } reader_tally;
@@ -459,6 +413,12 @@ static int tally_reader(const char *line, void *arg) {
   tally->readers++;
   if (tally->oldest == 0 || txn < tally->oldest) tally->oldest = txn;
   return 0;
+}
+
+uint64_t db_oldest_reader(db_env *env) {
+  reader_tally tally = {0};
+  mdb_reader_list(env->lmdb, tally_reader, &tally);
+  return tally.readers ? tally.oldest : UINT64_MAX;
 }
 
 sl_status db_env_info_get(db_env *env, db_env_info *info) {
@@ -490,7 +450,7 @@ static db_txn *take_cached(db_env *env) {
   return txn;
 }
 
-static void rest(db_txn *txn) {
+void db_rest(db_txn *txn) {
   db_env *env = txn->env;
   mdb_txn_reset(txn->lmdb);
   pthread_mutex_lock(&env->lock);
@@ -506,7 +466,7 @@ static void rest(db_txn *txn) {
   free(txn);
 }
 
-static int begin_once(db_env *env, bool write, db_txn **out) {
+int db_begin_once(db_env *env, bool write, db_txn **out) {
   db_txn *txn = write ? NULL : take_cached(env);
   int rc;
   if (txn) {
@@ -543,7 +503,11 @@ static sl_status begin(db_env *env, bool write, db_txn **out) {
     sl_status status = enter(env);
     if (status != SL_OK) return status;
     if (write) free_dead_readers(env);
-    int rc = begin_once(env, write, out);
+    int rc = db_begin_once(env, write, out);
+    if (rc == 0 && write && (rc = db_gather(env, (*out)->lmdb)) != 0) {
+      mdb_txn_abort((*out)->lmdb);
+      free(*out);
+    }
     if (rc == 0) return SL_OK;
     if (rc == MDB_READERS_FULL) {
       int dead;
@@ -551,7 +515,7 @@ static sl_status begin(db_env *env, bool write, db_txn **out) {
     }
     leave(env, rc == MDB_PANIC, rc == MDB_MAP_RESIZED);
     if (tries >= 3 || (rc != MDB_READERS_FULL && rc != MDB_PANIC && rc != MDB_MAP_RESIZED))
-      return fail(env, rc, write ? "beginning a write" : "beginning a read");
+      return db_fail(env, rc, write ? "beginning a write" : "beginning a read");
   }
 }
 
@@ -579,7 +543,7 @@ void db_abort(db_txn *txn) {
     mdb_txn_abort(txn->lmdb);
     free(txn);
   } else {
-    rest(txn);
+    db_rest(txn);
   }
   leave(env, false, false);
 }
@@ -601,211 +565,10 @@ sl_status db_commit(db_txn *txn) {
   if (rc == 0 && !txn->relaxed && mdb_env_get_fd(env->lmdb, &fd) == 0 && db_file_flush(fd) != 0) rc = errno;
 #endif
   free(txn);
-  if (rc != 0) status = fail(env, rc, "committing");
+  if (rc != 0) status = db_fail(env, rc, "committing");
   /* Which step of the commit failed LMDB does not say; if it was the meta page, the environment is poisoned:
    * the next begin says so (MDB_PANIC) and reopens. */
   leave(env, rc == MDB_PANIC, false);
   return status;
 }
 
-/* ------------------------------------------------------------- operations --- */
-
-static MDB_val val(sl_slice s) { return (MDB_val){.mv_size = s.len, .mv_data = (void *)(uintptr_t)s.data}; }
-static sl_slice slice(MDB_val v) { return (sl_slice){v.mv_data, v.mv_size}; }
-
-sl_status db_get(db_txn *txn, unsigned table, sl_slice key, sl_slice *value) {
-  if (txn->status != SL_OK) return txn->status;
-  MDB_val k = val(key), v;
-  int rc = mdb_get(txn->lmdb, txn->env->dbis[table], &k, &v);
-  if (rc == MDB_NOTFOUND) return SL_NOTFOUND;
-  if (rc != 0) return txn_fail(txn, rc, "reading", table);
-  *value = slice(v);
-  return SL_OK;
-}
-
-static sl_status put(db_txn *txn, unsigned table, sl_slice key, sl_slice value, unsigned flags) {
-  if (txn->status != SL_OK) return txn->status;
-  MDB_val k = val(key), v = val(value);
-  int rc = mdb_put(txn->lmdb, txn->env->dbis[table], &k, &v, flags);
-  return rc == 0 ? SL_OK : txn_fail(txn, rc, "writing to", table);
-}
-
-sl_status db_put(db_txn *txn, unsigned table, sl_slice key, sl_slice value) {
-  return put(txn, table, key, value, 0);
-}
-
-sl_status db_append(db_txn *txn, unsigned table, sl_slice key, sl_slice value) {
-  return put(txn, table, key, value, MDB_APPEND);
-}
-
-sl_status db_append_reserve(db_txn *txn, unsigned table, sl_slice key, size_t len, void **where) {
-  if (txn->status != SL_OK) return txn->status;
-  MDB_val k = val(key), v = {.mv_size = len};
-  int rc = mdb_put(txn->lmdb, txn->env->dbis[table], &k, &v, MDB_APPEND | MDB_RESERVE);
-  if (rc != 0) return txn_fail(txn, rc, "writing to", table);
-  *where = v.mv_data;
-  return SL_OK;
-}
-
-sl_status db_del(db_txn *txn, unsigned table, sl_slice key) {
-  if (txn->status != SL_OK) return txn->status;
-  MDB_val k = val(key);
-  int rc = mdb_del(txn->lmdb, txn->env->dbis[table], &k, NULL);
-  if (rc == MDB_NOTFOUND) return SL_NOTFOUND;
-  return rc == 0 ? SL_OK : txn_fail(txn, rc, "deleting from", table);
-}
-
-sl_status db_empty(db_txn *txn, unsigned table) {
-  if (txn->status != SL_OK) return txn->status;
-  int rc = mdb_drop(txn->lmdb, txn->env->dbis[table], 0);
-  return rc == 0 ? SL_OK : txn_fail(txn, rc, "emptying", table);
-}
-
-static bool is_ours(const db_env *env, MDB_val name) {
-  for (unsigned i = 0; i < env->count; i++)
-    if (sl_slice_eq(slice(name), sl_slice_of(env->defs[i].name))) return true;
-  return false;
-}
-
-/* *name: the first table of the file that is none of ours; empty: there is none. */
-static int find_other(db_txn *txn, char *name, size_t size) {
-  MDB_dbi names;
-  MDB_cursor *cur;
-  MDB_val k, v;
-  *name = 0;
-  int rc = mdb_dbi_open(txn->lmdb, NULL, 0, &names);
-  if (rc == 0) rc = mdb_cursor_open(txn->lmdb, names, &cur);
-  if (rc != 0) return rc;
-  while ((rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) == 0 && is_ours(txn->env, k)) {}
-  if (rc == 0 && k.mv_size < size) {
-    memcpy(name, k.mv_data, k.mv_size);
-    name[k.mv_size] = 0;
-  }
-  mdb_cursor_close(cur);
-  return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-sl_status db_drop_others(db_txn *txn) {
-  char name[64];
-  MDB_dbi table;
-  for (;;) {
-    if (txn->status != SL_OK) return txn->status;
-    int rc = find_other(txn, name, sizeof name);
-    if (rc == 0 && *name == 0) return SL_OK;
-    if (rc == 0) rc = mdb_dbi_open(txn->lmdb, name, 0, &table);
-    if (rc == 0) rc = mdb_drop(txn->lmdb, table, 1); /* its handle has never been anybody's */
-    if (rc != 0) return db_txn_fail(txn, fail(txn->env, rc, "removing tables of an older layout"));
-  }
-}
-
-sl_status db_count(db_txn *txn, unsigned table, uint64_t *entries) {
-  if (txn->status != SL_OK) return txn->status;
-  MDB_stat stat;
-  int rc = mdb_stat(txn->lmdb, txn->env->dbis[table], &stat);
-  if (rc != 0) return txn_fail(txn, rc, "reading", table);
-  *entries = stat.ms_entries;
-  return SL_OK;
-}
-
-sl_status db_high_water(db_txn *txn, uint64_t *pages, uint64_t *page_size) {
-  if (txn->status != SL_OK) return txn->status;
-  MDB_envinfo info;
-  MDB_stat stat;
-  mdb_env_info(txn->env->lmdb, &info);
-  mdb_env_stat(txn->env->lmdb, &stat);
-  *pages = info.me_last_pgno + 1;
-  *page_size = stat.ms_psize;
-  return SL_OK;
-}
-
-sl_status db_free_pages(db_txn *txn, uint64_t *pages) {
-  if (txn->status != SL_OK) return txn->status;
-  /* LMDB lets only read transactions see its free list; a writer looks at the snapshot it started from. */
-  if (txn->write) {
-    db_txn *look;
-    int rc = begin_once(txn->env, false, &look);
-    if (rc != 0) return db_txn_fail(txn, fail(txn->env, rc, "reading the free list"));
-    sl_status status = db_free_pages(look, pages);
-    rest(look);
-    return status == SL_OK ? SL_OK : db_txn_fail(txn, status);
-  }
-  MDB_cursor *cur;
-  MDB_val k, v;
-  uint64_t sum = 0;
-  int rc = mdb_cursor_open(txn->lmdb, 0, &cur);
-  if (rc == 0) {
-    while ((rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) == 0) sum += sl_get_u64(v.mv_data);
-    mdb_cursor_close(cur);
-  }
-  if (rc != MDB_NOTFOUND) return db_txn_fail(txn, fail(txn->env, rc, "reading the free list"));
-  *pages = sum;
-  return SL_OK;
-}
-
-/* --------------------------------------------------------------- cursors --- */
-
-sl_status db_cur_open(db_txn *txn, unsigned table, db_cur **out) {
-  if (txn->status != SL_OK) return txn->status;
-  db_cur *cur = malloc(sizeof *cur);
-  if (!cur) return db_txn_fail(txn, sl_fail(SL_E_NOMEM, "%s: out of memory", txn->env->dir));
-  *cur = (db_cur){.txn = txn, .table = table};
-  int rc = mdb_cursor_open(txn->lmdb, txn->env->dbis[table], &cur->lmdb);
-  if (rc != 0) {
-    free(cur);
-    return txn_fail(txn, rc, "reading", table);
-  }
-  *out = cur;
-  return SL_OK;
-}
-
-void db_cur_close(db_cur *cur) {
-  if (!cur) return;
-  mdb_cursor_close(cur->lmdb);
-  free(cur);
-}
-
-sl_status db_cur_move(db_cur *cur, db_move move, sl_slice *key, sl_slice *value) {
-  static const MDB_cursor_op ops[] = {
-    [DB_FIRST] = MDB_FIRST, [DB_LAST] = MDB_LAST, [DB_NEXT] = MDB_NEXT, [DB_PREV] = MDB_PREV,
-    [DB_SEEK] = MDB_SET_RANGE, [DB_FIND] = MDB_SET_KEY, [DB_NEXT_VALUE] = MDB_NEXT_DUP,
-    [DB_NEXT_KEY] = MDB_NEXT_NODUP, [DB_SEEK_VALUE] = MDB_GET_BOTH_RANGE, [DB_LAST_VALUE] = MDB_LAST_DUP,
-  };
-  if (cur->txn->status != SL_OK) return cur->txn->status;
-  MDB_val k = {0}, v = {0};
-  if (move == DB_SEEK || move == DB_FIND || move == DB_SEEK_VALUE) k = val(*key);
-  if (move == DB_SEEK_VALUE) v = val(*value);
-  int rc = mdb_cursor_get(cur->lmdb, &k, &v, ops[move]);
-  if (rc == MDB_NOTFOUND) return SL_NOTFOUND;
-  if (rc != 0) return txn_fail(cur->txn, rc, "reading", cur->table);
-  /* MDB_LAST_DUP gives the value only. */
-  if (move == DB_LAST_VALUE && k.mv_data == NULL) {
-    MDB_val ignored;
-    rc = mdb_cursor_get(cur->lmdb, &k, &ignored, MDB_GET_CURRENT);
-    if (rc != 0) return txn_fail(cur->txn, rc, "reading", cur->table);
-  }
-  *key = slice(k);
-  *value = slice(v);
-  return SL_OK;
-}
-
-sl_status db_cur_del(db_cur *cur) {
-  if (cur->txn->status != SL_OK) return cur->txn->status;
-  int rc = mdb_cursor_del(cur->lmdb, 0);
-  return rc == 0 ? SL_OK : txn_fail(cur->txn, rc, "deleting from", cur->table);
-}
-
-sl_status db_cur_put(db_cur *cur, sl_slice key, sl_slice value) {
-  if (cur->txn->status != SL_OK) return cur->txn->status;
-  MDB_val k = val(key), v = val(value);
-  int rc = mdb_cursor_put(cur->lmdb, &k, &v, 0);
-  return rc == 0 ? SL_OK : txn_fail(cur->txn, rc, "writing to", cur->table);
-}
-
-sl_status db_cur_put_sorted(db_cur *cur, sl_slice key, sl_slice value, bool same) {
-  db_txn *txn = cur->txn;
-  if (txn->status != SL_OK) return txn->status;
-  MDB_val k = val(key), v = val(value);
-  /* MDB_APPEND alone refuses a key that is there already, MDB_APPENDDUP alone is for exactly that. */
-  int rc = mdb_cursor_put(cur->lmdb, &k, &v, same ? MDB_APPENDDUP : MDB_APPEND);
-  return rc == 0 ? SL_OK : txn_fail(txn, rc, "writing to", cur->table);
-}

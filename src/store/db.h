@@ -1,6 +1,6 @@
-/* The one door to LMDB: db.c alone includes <lmdb.h>. It turns LMDB's codes into ours with the name of the
- * thing that failed, keeps the transaction's first error (sticky: later operations are no-ops and commit
- * becomes abort, so callers read as straight lines), and holds the traps of LMDB in one place:
+/* The one door to LMDB: the db*.c files alone include <lmdb.h>. They turn LMDB's codes into ours with the name of the
+ * thing that failed, keep the transaction's first error (sticky: later operations are no-ops and commit
+ * becomes abort, so callers read as straight lines), and hold the traps of LMDB in one place:
  * reader tables, map size, poisoned environments, pid checks. */
 #ifndef SL_STORE_DB_H
 #define SL_STORE_DB_H
@@ -40,6 +40,8 @@ void db_env_close(db_env *env);                 /* NULL is fine. In a forked chi
 sl_status db_env_sync(db_env *env);             /* flush what relaxed commits left */
 /* Copies it without its free pages to the file `path` (replaced if there), flushed. Needs room for what is in use. */
 sl_status db_env_copy(db_env *env, const char *path);
+/* The file may grow to this many pages to keep free pages together (db_gather.c); 0, as at first: never for that. */
+void db_env_allow_slack(db_env *env, uint64_t pages);
 sl_status db_env_check_readers(db_env *env);    /* frees slots of dead processes */
 
 typedef struct db_env_info {

@@ -50,7 +50,7 @@ sl_status log_view_time_ranges(log_view *view, int64_t since_us, int64_t until_u
 /* The dictionary number of a topic or type in this view; SL_NAME_INLINE when it has none. */
 uint32_t log_view_name_id(log_view *view, sl_slice name);
 
-/* Removes the records of seqs[0..count) in one write transaction and moves first_seq up to the first record
+/* Removes the records of seqs[0..count), ascending, in one write transaction and moves first_seq up to the first record
  * then kept. The caller (trim.c) has made sure that each is settled and indexed; log_remove itself refuses
  * the newest record. */
 sl_status log_remove(sl_store *store, const uint64_t *seqs, size_t count);

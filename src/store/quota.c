@@ -11,6 +11,7 @@
 #include <inttypes.h>
 
 #define RECOUNT_AFTER_TXNS 64u
+#define SLACK_OF_QUOTA 2 /* half of it; db_gather.c */
 #define USED_FRESH_US 20000
 /* Pages a commit touches besides its records: the path to the last leaf, meta tables, the free list. */
 #define COMMIT_PAGES 16u
@@ -56,6 +57,7 @@ sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64
   uint64_t pages, size, quota = quota_limit(store->log, meta->quota);
   sl_status status = db_high_water(txn, &pages, &size);
   if (status != SL_OK) return status;
+  db_env_allow_slack(store->log->env, quota / size / SLACK_OF_QUOTA);
   want += COMMIT_PAGES;
   uint64_t id = db_txn_id(txn), limit = (quota - quota_reserve(quota)) / size;
   const bool tight = meta->flags & LOG_TIGHT;

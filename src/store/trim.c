@@ -52,6 +52,30 @@ static sl_status first_kept(db_txn *txn, uint64_t *first) {
   return status == SL_NOTFOUND ? SL_OK : status;
 }
 
+/* seqs ascend, and mostly follow each other: a cursor stands on the next record after it has deleted one. */
+static sl_status remove_records(db_txn *txn, const uint64_t *seqs, size_t count, uint64_t *gone) {
+  db_cur *cur;
+  sl_status status = db_cur_open(txn, LOG_EVENTS, &cur);
+  if (status != SL_OK) return status;
+  db_move move = DB_FIND;
+  for (size_t i = 0; status == SL_OK && i < count;) {
+    sl_slice key = db_u64(&seqs[i]), value;
+    status = db_cur_move(cur, move, &key, &value);
+    if (status == SL_OK && sl_get_u64(key.data) == seqs[i]) {
+      status = db_cur_del(cur);
+      ++*gone;
+      i++;
+      move = DB_NEXT;
+    } else if (status == SL_OK || status == SL_NOTFOUND) {
+      if (move == DB_FIND) i++; /* another process's trim was here */
+      move = DB_FIND;
+      status = SL_OK;
+    }
+  }
+  db_cur_close(cur);
+  return status;
+}
+
 static sl_status remove_once(sl_store *store, const uint64_t *seqs, size_t count, uint64_t *removed) {
   db_txn *txn;
   log_meta meta;
@@ -64,13 +88,9 @@ static sl_status remove_once(sl_store *store, const uint64_t *seqs, size_t count
   if (status != SL_OK) return status;
   status = log_newest(txn, &last, &ignored);
   if (status == SL_OK) status = log_meta_read(txn, &meta);
-  for (size_t i = 0; status == SL_OK && i < count; i++) {
-    if (seqs[i] >= last)
-      status = sl_fail(SL_E_INVALID, "the newest event is never removed: seqs would be used twice");
-    sl_status deleted = status == SL_OK ? db_del(txn, LOG_EVENTS, db_u64(&seqs[i])) : status;
-    gone += deleted == SL_OK;
-    if (deleted != SL_NOTFOUND) status = deleted; /* another process's trim was here */
-  }
+  if (status == SL_OK && count > 0 && seqs[count - 1] >= last)
+    status = sl_fail(SL_E_INVALID, "the newest event is never removed: seqs would be used twice");
+  if (status == SL_OK) status = remove_records(txn, seqs, count, &gone);
   if (status == SL_OK) status = first_kept(txn, &meta.first_seq);
   if (status == SL_OK) {
     meta.trimmed += gone;

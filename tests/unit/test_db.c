@@ -454,6 +454,87 @@ static void test_files_have_the_mode_asked_for_whatever_umask_says(void **state)
   assert_int_equal(st.st_mode & 0777, 0770);
 }
 
+/* Write calls of this process so far; 0: the system does not say. */
+static uint64_t write_calls(void) {
+  char line[128];
+  unsigned long long calls = 0;
+  FILE *f = fopen("/proc/self/io", "r");
+  while (f && fgets(line, sizeof line, f)) (void)sscanf(line, "syscw: %llu", &calls);
+  if (f) fclose(f);
+  return calls;
+}
+
+enum { KEPT = 3000, BATCH = 16 };
+
+static void append_and_trim(room *r, uint64_t *first, uint64_t *last) {
+  static const uint8_t value[1000];
+  db_txn *txn;
+  assert_ok(db_begin_write(r->env, false, &txn));
+  for (unsigned i = 0; i < BATCH; i++) {
+    ++*last;
+    db_append(txn, NUMBERS, db_u64(last), SL_BYTES(value, sizeof value));
+  }
+  db_put(txn, NAMES, SL_STR("last"), db_u64(last));
+  assert_ok(db_commit(txn));
+  if (*last - *first < KEPT + 1000) return;
+  assert_ok(db_begin_write(r->env, false, &txn));
+  for (; *last - *first >= KEPT; ++*first) db_del(txn, NUMBERS, db_u64(first));
+  assert_ok(db_commit(txn));
+}
+
+/* Write calls a commit, after `commits` of them, over 1,000 more; 0: the system does not say. *pages: of the file. */
+static double live_on(room *r, uint64_t slack_pages, unsigned commits, uint64_t *pages) {
+  uint64_t first = 1, last = 0, count;
+  db_txn *txn;
+  db_env_info info;
+  db_env_allow_slack(r->env, slack_pages);
+  for (unsigned i = 0; i < commits; i++) append_and_trim(r, &first, &last);
+  const uint64_t before = write_calls();
+  for (unsigned i = 0; i < 1000; i++) append_and_trim(r, &first, &last);
+  const uint64_t calls = write_calls() - before;
+  assert_ok(db_env_info_get(r->env, &info));
+  *pages = info.last_page + 1;
+  assert_ok(db_begin_read(r->env, &txn));
+  assert_ok(db_count(txn, NAMES, &count));
+  assert_int_equal(count, 1); /* what gathering puts there is never left */
+  db_abort(txn);
+  return (double)calls / 1000;
+}
+
+/* Each run of neighbouring pages is a write call. Pages that are freed a few at a time, in a store that is trimmed
+ * beside its appends, once came to lie apart: 8 calls a commit here, where 4 are enough. */
+static void test_commits_write_few_runs_however_long_a_store_lives(void **state) {
+  uint64_t pages;
+  if (write_calls() == 0) skip();
+  assert_true(live_on(*state, 1 << 20, 6000, &pages) < 5);
+}
+
+static void test_free_pages_are_kept_together_only_within_the_slack_allowed(void **state) {
+  uint64_t pages;
+  (void)live_on(*state, 1500, 6000, &pages);
+  assert_true(pages < 1700);
+}
+
+/* While somebody reads an old snapshot nothing can be gathered, and the file must not grow for it as well. */
+static void test_behind_an_old_reader_nothing_is_gathered(void **state) {
+  room *r = *state;
+  db_txn *reader;
+  db_env_info info;
+  uint64_t pages[2];
+  for (int i = 0; i < 2; i++) {
+    put_number(r, 1, "one");
+    assert_ok(db_begin_read(r->env, &reader));
+    assert_ok(db_env_info_get(r->env, &info));
+    pages[i] = info.last_page;
+    db_env_allow_slack(r->env, i == 0 ? 0 : 1 << 20);
+    for (uint64_t key = 0; key < 640; key++) put_number(r, key, "more");
+    assert_ok(db_env_info_get(r->env, &info));
+    pages[i] = info.last_page - pages[i];
+    db_abort(reader);
+  }
+  assert_true(pages[1] <= pages[0] + 64 * 6);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -475,6 +556,9 @@ int main(void) {
     TEST(test_a_map_that_another_process_outgrew),
     TEST(test_a_clock_that_jumps_while_a_map_must_grow),
     TEST(test_a_wish_for_too_much_address_space_is_halved),
+    TEST(test_commits_write_few_runs_however_long_a_store_lives),
+    TEST(test_free_pages_are_kept_together_only_within_the_slack_allowed),
+    TEST(test_behind_an_old_reader_nothing_is_gathered),
     TEST(test_files_have_the_mode_asked_for_whatever_umask_says),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
