@@ -48,6 +48,7 @@ static void print_json(findings *f, const sl_repair_report *r, const char *into)
   json_u64(f->json, "first_seq", r->first_seq);
   json_u64(f->json, "last_seq", r->last_seq);
   json_bool(f->json, "delivery_kept", r->delivery_kept != 0);
+  json_bool(f->json, "end_unknown", r->end_unknown != 0);
   json_u64(f->json, "findings", r->findings);
   json_close(f->json);
 }
@@ -67,6 +68,8 @@ static void print_text(tool *t, const sl_repair_report *r, const char *into) {
   row(t, "lost, were pending", r->lost_pending, true);
   row(t, "lost, were settled", r->lost_settled, true);
   row(t, "receipts lost", r->receipts_lost, true);
+  if (r->end_unknown)
+    out_styled(&t->out, STYLE_RED, "events may have followed the last one: how many cannot be told\n");
   out_styled(&t->out, STYLE_GREEN, "repaired");
   out_printf(&t->out, " into %s, seqs %" PRIu64 " to %" PRIu64 ", verified; the delivery state was %s\n", into, r->first_seq,
              r->last_seq, r->delivery_kept ? "kept" : "left behind");
@@ -102,5 +105,5 @@ int run_repair(tool *t) {
     return tool_fail_status(t, st, "no store was made; --name TEXT chooses");
   if (st != SL_OK)
     return tool_fail_status(t, st, "no store was made");
-  return report.lost_pending || report.lost_settled || report.receipts_lost ? EXIT_WRONG : EXIT_DONE;
+  return report.lost_pending || report.lost_settled || report.receipts_lost || report.end_unknown ? EXIT_WRONG : EXIT_DONE;
 }

@@ -632,6 +632,7 @@ typedef struct sl_repair_report {
   uint64_t receipts_lost;
   uint64_t findings;     /* calls of fn */
   int delivery_kept;     /* 1: cursor, receipts, letters and totals were taken over */
+  int end_unknown;       /* 1: the newest count of events is lost: some may have followed last_seq, nobody can tell */
 } sl_repair_report;
 
 /* One finding: of events first_seq to last_seq, or of none (both 0). */
@@ -640,7 +641,7 @@ typedef void sl_repair_fn(void *arg, sl_repair_kind kind, uint64_t first_seq, ui
 
 /* Copies what can be read of the damaged store in folder `source` into a new store at `target`, which must not
  * exist, and says what was lost. The source is only ever read, page by page, and needs no more than its
- * log/data.mdb; its index is not read at all (the new one is built). Nobody may have the source open. The new
+ * log/data.mdb; of its index only the store's id and how far it went (the new one is built). Nobody may have the source open. The new
  * store has the old one's id, seqs, times, ids and values; it is made beside `target` and moved there when it
  * is whole and has been verified. `options`, `fn` and `report` may be NULL. SL_E_NO_STORE: no log/data.mdb.
  * SL_E_BUSY: a process has the source open. SL_E_INVALID: the target exists. SL_E_MISMATCH: the delivery state

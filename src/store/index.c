@@ -8,7 +8,7 @@
 
 #define KEY_STORE SL_STR("store")
 #define KEY_VERSION SL_STR("version")
-#define KEY_STATE SL_STR("generations") /* layout 1 called it "state": its sidelog finds none, should it be at work */
+#define KEY_STATE SL_STR(INDEX_STATE_NAME)
 
 #define STATE_HEAD 40u
 #define STATE_GEN 48u

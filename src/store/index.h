@@ -5,6 +5,10 @@
 #include "store/log.h"
 #include "store/store.h"
 
+/* Where index/ has its state, which begins with the watermark, a u64. Layout 1 called it "state": its sidelog finds
+ * none, should it be at work. */
+#define INDEX_STATE_NAME "generations"
+
 sl_status index_open(sl_store *store);
 void index_close(sl_index *index);
 

@@ -342,7 +342,7 @@ typedef struct table_search {
   const pages *p;
   sl_slice name;
   pages_tree tree;
-  bool found, own, damaged;
+  bool found, own, damaged, searched;
 } table_search;
 
 static sl_status take_table(void *arg, const pages_entry *e) {
@@ -419,11 +419,13 @@ sl_status pages_table(pages *p, const char *name, pages_tree *tree, bool *damage
   sl_status status = pages_walk(p, &p->state.main, false, take_table, take_damage, &s);
   *damaged = s.damaged || !s.found;
   if (status == SL_OK && !s.found) {
+    s.searched = true;
     pages_forget(p);
     status = pages_search(p, s.name.len, search_table, &s);
   }
   if (status != SL_OK) return status;
   if (!s.found) return SL_NOTFOUND;
   *tree = s.tree;
+  tree->old = s.searched && !s.own;
   return SL_OK;
 }

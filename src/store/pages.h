@@ -14,6 +14,7 @@ void pages_close(pages *p); /* NULL is fine */
 typedef struct pages_tree {
   uint64_t root; /* UINT64_MAX: empty */
   uint64_t entries;
+  bool old;      /* pages_table found its head among older copies only: what the last commits added may be missing */
 } pages_tree;
 
 /* What the newer meta page says. *certain: both can be read and agree on which of them is the newer one. */

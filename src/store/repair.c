@@ -3,6 +3,7 @@
  * whether the delivery state can be taken over, and writes a new store (repair_write.c, repair_settle.c).
  */
 #include "store/repair_impl.h"
+#include "store/index.h"
 
 #include "base/id.h"
 #include "store/db_file.h"
@@ -183,19 +184,20 @@ static unsigned bits_apart(const uint8_t *a, const uint8_t *b) {
   return n;
 }
 
-/* The index knows the id, too: a third witness where the two others differ by a few bits. */
-static bool read_index_id(const repair *r, uint8_t id[16]) {
+/* The index knows the id, too: a third witness where the two others differ by a few bits. And how far the log went. */
+static void read_index(repair *r) {
   char path[4096];
   pages *file;
   repair_pairs meta = {0};
-  if ((size_t)snprintf(path, sizeof path, "%s/index/data.mdb", r->source) >= sizeof path) return false;
-  if (pages_open(path, &file) != SL_OK) return false;
+  if ((size_t)snprintf(path, sizeof path, "%s/index/data.mdb", r->source) >= sizeof path) return;
+  if (pages_open(path, &file) != SL_OK) return;
   const sl_buf *value = repair_read_pairs(file, "meta", &meta) == SL_OK ? repair_value(&meta, "store") : NULL;
-  const bool found = value && value->len == 16;
-  if (found) memcpy(id, value->data, 16);
+  r->index.has_id = value && value->len == 16;
+  if (r->index.has_id) memcpy(r->index.id, value->data, 16);
+  value = repair_value(&meta, INDEX_STATE_NAME);
+  if (r->index.has_id && value && value->len >= 8) r->index.watermark = sl_get_u64(value->data);
   repair_free_pairs(&meta);
   pages_close(file);
-  return found;
 }
 
 static sl_status new_id(repair *r) {
@@ -208,8 +210,8 @@ static sl_status new_id(repair *r) {
 /* Whose log and whose delivery state this is. The ids have no checksums. */
 static sl_status settle_id(repair *r) {
   const sl_buf *log = repair_value(&r->log.meta, "store"), *book = repair_value(&r->book.meta, BOOK_KEY_STORE);
-  uint8_t index[16];
-  const bool has_index = read_index_id(r, index);
+  const uint8_t *index = r->index.id;
+  const bool has_index = r->index.has_id;
   const bool log_ok = log && log->len >= 16, book_ok = book && book->len == 16;
   if (!book_ok) return SL_E_CORRUPT; /* distrusted already */
   if (log_ok && memcmp(log->data, book->data, 16) == 0) {
@@ -302,6 +304,7 @@ sl_status sl_repair(const char *source, const char *target, const sl_repair_opti
   r->arg = arg;
   int lock = -1;
   sl_status status = lock_source(r, &lock);
+  if (status == SL_OK) read_index(r);
   if (status == SL_OK) status = repair_read_book(r);
   if (status == SL_OK && (r->flags & SL_REPAIR_NO_DELIVERY) && !r->book.wrong) r->book.wrong = "it is left behind, as asked for";
   if (status == SL_OK) status = repair_read_log(r);

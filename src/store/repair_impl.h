@@ -59,6 +59,7 @@ typedef struct repair_log {
   bool head_known;
   log_meta head;
   uint64_t entries;          /* of the table of events, as LMDB counted; 0: not known */
+  bool old_table;            /* before the last commits, perhaps: the newest head of that table is lost */
   uint64_t first_seq, last_seq;
 } repair_log;
 
@@ -87,6 +88,7 @@ struct repair {
   sl_repair_report report;
   repair_log log;
   repair_book book;
+  struct { bool has_id; uint8_t id[16]; uint64_t watermark; } index; /* watermark 0: not known */
   uint8_t id[16];
   bool keep;                 /* the delivery state */
   book_totals totals;        /* of the new store */

@@ -115,16 +115,33 @@ static void check_last_keys(repair *r, events_read *er) {
   }
 }
 
+/* Of the same store, as far as any other part of it tells. */
+static bool is_index_of(const repair *r) {
+  const sl_buf *log = repair_value(&r->log.meta, "store"), *book = repair_value(&r->book.meta, BOOK_KEY_STORE);
+  const bool by_log = log && log->len >= 16 && memcmp(log->data, r->index.id, 16) == 0;
+  const bool by_book = book && book->len == 16 && memcmp(book->data, r->index.id, 16) == 0;
+  return r->index.has_id && (by_log || by_book);
+}
+
 static void settle_last(repair *r, const events_read *er) {
   repair_log *log = &r->log;
   uint64_t last = log->events.count ? log->events.list[log->events.count - 1].seq : 0;
   const uint64_t most = most_records(log);
   const uint64_t counted = log->head_known && log->entries ? log->entries + log->head.trimmed : 0;
-  const bool whole = log->damage.count == 0 && er->found == log->entries;
+  const bool whole = log->damage.count == 0 && er->found == log->entries && !log->old_table;
   if (er->highest > last && er->highest - last <= most) last = er->highest;
   if (!whole && counted > last && counted - last <= most) last = counted;
   if (!r->book.wrong && r->book.cursor.seq > last) last = r->book.cursor.seq;
   if (!r->book.wrong && r->book.has_intent && r->book.intent.seq > last) last = r->book.intent.seq;
+  /* The index knows no event that was not in the log. It is asked where the log itself cannot tell. */
+  const bool known = counted > 0 && !log->old_table;
+  if (!known && is_index_of(r) && r->index.watermark > last && r->index.watermark - last <= most)
+    last = r->index.watermark;
+  if (!known && !whole) {
+    r->report.end_unknown = 1;
+    repair_tell(r, SL_REPAIR_LOG, 0, 0, "the newest count of the log's events is lost: whether events followed seq %" PRIu64 ", and how many, cannot be "
+                "told", last);
+  }
   log->last_seq = last;
   log->first_seq = log->events.count ? log->events.list[0].seq : last;
 }
@@ -139,6 +156,7 @@ static sl_status read_events(repair *r) {
   sl_status status = pages_table(log->file, "events", &tree, &damaged);
   if (status == SL_OK) {
     log->entries = tree.entries;
+    log->old_table = tree.old;
     status = pages_walk(log->file, &tree, true, take_event, take_damage, &er);
   } else if (status == SL_NOTFOUND) {
     repair_add_range(&log->damage, 1, UINT64_MAX, "the table of events cannot be found");
