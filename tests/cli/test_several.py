@@ -1,7 +1,6 @@
 """Several stores in one look, and bundles of stores that are elsewhere: one story, whose event is whose, and what is
 known of their clocks."""
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -416,29 +415,6 @@ class Bundles(Case):
         for args, words in ((("tail",), "is a bundle, and tail needs a store"), (("status",), "needs a store"), (("stats",), "not of a bundle"),
                             (("trim", "--max-events", 1), "needs a store")):
             self.assertIn(words, self.ask([bundle], *args, expect=(2,)).err)
-
-
-class Documents(Case):
-    def blocks(self):
-        """Of docs/forensics.md: command and output, where several stores are looked at."""
-        text = (rig.ROOT / "docs" / "forensics.md").read_text(encoding="utf-8")
-        return [(m[1], m[2]) for m in re.finditer(r"(?m)^```\n\$ (sidelog [^\n]*--store[^\n]*)\n((?:(?!```).*\n)*)```$", text)]
-
-    def test_the_answers_in_the_documents_are_these(self):
-        self.hosts()
-        relay = self.one("relay", [self.told_lines()[4]], "sent 1 77\n")
-        self.bundle(f"relay={relay.path}", cli.CORRELATION, "relay")
-        blocks = self.blocks()
-        self.assertEqual(len(blocks), 2)
-        for command, output in blocks:
-            with self.subTest(command):
-                done = subprocess.run(["bash", "-c", command.replace("sidelog", rig.sidelog(), 1)], cwd=self.side(), capture_output=True, check=False,
-                                      env=cli.environment(118))
-                if os.environ.get("SIDELOG_GOLDEN") == "write":
-                    path = rig.ROOT / "docs" / "forensics.md"
-                    path.write_text(path.read_text(encoding="utf-8").replace(f"$ {command}\n{output}```", f"$ {command}\n{done.stdout.decode()}```"), encoding="utf-8")
-                else:
-                    self.assertEqual(cli.steady(done.stdout.decode()), cli.steady(output))
 
 
 class Damage(Case):

@@ -1,0 +1,145 @@
+"""docs/forensics.md: every question is asked again, of the stores that it tells of, and answered as it stands there.
+
+The wall clock stands still while a store is filled and while it is asked, so no time differs from one run to the
+next and answers are compared as they are. SIDELOG_GOLDEN=write writes those of today into the document.
+"""
+import contextlib
+import datetime
+import difflib
+import json
+import os
+import pathlib
+import random
+import re
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import cli  # noqa: E402
+import rig  # noqa: E402
+import test_several as several  # noqa: E402
+
+DOCUMENT = rig.ROOT / "docs" / "forensics.md"
+COLUMNS = 115
+MORNING = datetime.datetime(2026, 3, 1, 10, tzinfo=datetime.timezone.utc)  # when cli.story() begins
+ASKED = 111  # seconds later
+STORIES = 60
+AGENTS = ("polly", "code-quality", "debug-intelligence")
+ALERTS = "0190a6c2-9999-7d5b-9f0e-3a5b1c2d4e6f"
+
+
+def alert_id(n):
+    return f"0190a6c2-9999-7000-8000-{n:012x}"
+
+
+def stamp(seconds):
+    return (MORNING + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+@contextlib.contextmanager
+def clock(seconds):
+    """For what is started meanwhile it is so many seconds after ten, for as long as it runs."""
+    told = int(MORNING.timestamp()) * 1_000_000 + round(seconds * 1000) * 1000
+    before = dict(os.environ)
+    os.environ |= {"LD_PRELOAD": rig.tool("tests/cli/libclock.so"), "SIDELOG_CLOCK": str(told)}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def workflow(n, at):
+    """The four events of a story that went as they usually do; three in sixty fail."""
+    chance = random.Random(f"workflow {n}").random
+    end = "failed" if n % 20 == 13 else "completed"
+    file = {"file": f"src/module_{n:02}.py"}
+    found = {"agent_name": AGENTS[int(3 * chance())], "confidence": round(.35 + .65 * chance(), 2)}
+    correlation = f"0190a6b0-0000-7000-8000-{n:012x}"
+    ids = [f"0190a6b0-{n:04x}-7000-8000-{i:012x}" for i in range(4)]
+    for i, (after, topic, kind, source, payload) in enumerate((
+        (0, "stamp-workflow-started.v1", "WORKFLOW_STARTED", "orchestrator", file),
+        (.012, "onextree-intelligence-requested.v1", "INTELLIGENCE_REQUESTED", "orchestrator", file),
+        (.1 + .19 * chance(), "onextree-intelligence-received.v1", "INTELLIGENCE_RECEIVED", "onextree", found),
+        (.25 + .2 * chance(), f"stamp-workflow-{end}.v1", f"WORKFLOW_{end.upper()}", "orchestrator", file),
+    )):
+        at += after
+        yield json.dumps({
+            "event_id": ids[i], "event_type": kind, "topic": cli.BRIDGE + topic, "correlation_id": correlation,
+            "causation_id": ids[i - 1] if i else correlation, "source": source, "timestamp": stamp(at),
+            "payload": payload,
+        }).encode()
+
+
+def alerts():
+    """What a monitor made of the story that went wrong: an alert, and a restart whose cause nobody has."""
+    for n, cause, at, what, source in ((1, cli.event_id(4), 3.1, "alert", "monitor"),
+                                       (2, alert_id(15), 3.4, "restart", "supervisor")):
+        yield at, json.dumps({
+            "event_id": alert_id(n), "topic": f"agent.{what}.v1", "correlation_id": ALERTS, "causation_id": cause,
+            "source": source, "timestamp": stamp(at), "payload": {},
+        }).encode()
+
+
+class Forensics(several.Case):
+    def orders(self):
+        """The store of most questions: an event is stored 2 ms after it occurred, and sent 16 ms later."""
+        store = self.one("orders", [])
+        for n in range(STORIES):
+            begin = 60 * (n - STORIES)
+            with clock(begin + 1):
+                store.append_lines(list(workflow(n, begin)))
+        with clock(-58):
+            cli.settle(store, "".join(f"sent {n % 3} {n}\n" for n in range(4 * STORIES)))
+        for told, fate, (_, _, at, *_) in zip(cli.story(), cli.FATES.splitlines(), cli.STORY):
+            with clock(at + .002):
+                store.append_lines([told])
+            with clock(at + .018):
+                cli.settle(store, fate + "\n")
+        for at, told in alerts():
+            with clock(at + .002):
+                store.append_lines([told])
+
+    def others(self):
+        """The stores of two hosts, and the bundle of a third."""
+        with clock(60):
+            self.hosts()
+            relay = self.one("relay", [self.told_lines()[4]], "sent 1 77\n")
+            self.bundle(f"relay={relay.path}", cli.CORRELATION, "relay")
+
+    def answer(self, command):
+        """What a person sees who types it."""
+        with clock(ASKED):
+            env = cli.environment(COLUMNS, SIDELOG_STORE="./orders")
+        env["PATH"] = f"{pathlib.Path(rig.sidelog()).parent}:{env['PATH']}"
+        done = subprocess.run(["bash", "-c", command], cwd=self.side(), env=env, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+        return f"$ {command}\n{done.stdout.decode()}"
+
+    def test_every_answer_is_the_one_in_the_document(self):
+        self.orders()
+        self.others()
+        text = DOCUMENT.read_text(encoding="utf-8")
+        parts = re.split(r"(?m)^(```.*\n)", text)  # text, fence, block, fence, text ...
+        asked = 0
+        for i in range(2, len(parts), 4):
+            commands = re.findall(r"(?m)^\$ (.*)$", parts[i])
+            asked += len(commands)
+            parts[i] = "".join(map(self.answer, commands))
+        self.assertGreaterEqual(asked, 12)
+        now = "".join(parts)
+        if os.environ.get("SIDELOG_GOLDEN") == "write":
+            DOCUMENT.write_text(now, encoding="utf-8")
+        elif now != text:
+            self.fail("docs/forensics.md is not what sidelog says (SIDELOG_GOLDEN=write renews it)\n" + "".join(
+                difflib.unified_diff(text.splitlines(True), now.splitlines(True), "document", "now")))
+
+    def test_each_of_the_twelve_questions_has_a_command(self):
+        questions = DOCUMENT.read_text(encoding="utf-8").split("\n## ")[1:]
+        self.assertEqual([q.splitlines()[0] for q in questions if not re.search(r"(?m)^```\n\$ sidelog ", q)], [])
+        self.assertEqual(len(questions), 12, "as README.md and the document itself say")
+
+
+if __name__ == "__main__":
+    unittest.main()
