@@ -257,7 +257,10 @@ static void show_letter(void *arg, const sl_record *r) {
   const sl_query query = {.event_id = r->event_id, .topic = r->topic, .first_seq = r->seq + 1};
   if (!option_has(&t->given, OPT_READER)) /* a reader is handed the event itself again */
     (void)tool_each(t, &query, put_copy, &c, NULL);
-  redacted(t, "value", r->value);
+  if (r->value.len)
+    redacted(t, "value", r->value);
+  else
+    put_field(t, "value", "0 bytes");
   out_puts(&t->out, "\n");
 }
 

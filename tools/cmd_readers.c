@@ -137,7 +137,7 @@ int run_readers(tool *t) {
     if (strcmp(t->args[0], "forget") != 0)
       return tool_fail(t, EXIT_USAGE, "readers %s: write a name, or forget and a name", t->args[0]);
     st = sl_reader_delete(t->store, t->args[1]);
-    return st == SL_OK ? EXIT_DONE : tool_fail_status(t, st, "cannot forget it");
+    return st == SL_OK ? EXIT_DONE : tool_fail_reader(t, st, t->args[1], "cannot forget it");
   }
   view v = {.t = t, .one = name};
   if (t->json)
@@ -150,7 +150,7 @@ int run_readers(tool *t) {
     st = sl_reader_letters(t->store, name, 1, put_retry, &v);
   json_free(v.json);
   if (st != SL_OK)
-    return tool_fail_status(t, st, "cannot tell");
+    return tool_fail_reader(t, st, name, "cannot tell");
   if (v.count == 0)
     return t->json ? EXIT_NOTHING : tool_fail(t, EXIT_NOTHING, "there are no readers in the store at %s", t->path);
   return v.wrong ? EXIT_WRONG : EXIT_DONE;

@@ -117,10 +117,26 @@ static int each_of_reader(tool *t, const char *name, const sl_query *query, chos
   for (size_t i = 0; i < all.count; i++)
     free(all.list[i].texts);
   free(all.list);
-  return st == SL_OK ? EXIT_DONE : tool_fail_status(t, st, "cannot read the reader's dead letters");
+  return st == SL_OK ? EXIT_DONE : tool_fail_reader(t, st, name, "cannot read the reader's dead letters");
 }
 
 /* -------------------------------------------------------------------- which --- */
+
+/* Says what there is none of. */
+static int say_none(tool *t, const char *event, const char *reader) {
+  static const option_id filters[] = {FILTER_OPTIONS};
+  const char *of = reader ? " of reader " : "", *name = reader ? reader : "";
+  bool asked = t->conditions.count > 0;
+  if (t->json)
+    return EXIT_NOTHING;
+  if (event)
+    return tool_fail(t, EXIT_NOTHING, "there is no dead letter %s%s%s; `sidelog show %s` tells what became of that event",
+                     event, of, name, event);
+  for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
+    asked = asked || option_has(&t->given, filters[i]);
+  return asked ? tool_fail(t, EXIT_NOTHING, "no dead letter%s%s meets these conditions", of, name)
+               : tool_fail(t, EXIT_NOTHING, "there are no dead letters%s%s in the store at %s", of, name, t->path);
+}
 
 int dlq_each(tool *t, const char *event, letter_fn *fn, void *arg) {
   const char *reader = option_text(&t->given, OPT_READER);
@@ -145,5 +161,5 @@ int dlq_each(tool *t, const char *event, letter_fn *fn, void *arg) {
     code = reader ? each_of_reader(t, reader, &query, &c) : tool_each(t, &query, originals_only, &c, NULL);
   if (code != EXIT_DONE || c.count > 0)
     return code;
-  return t->json ? EXIT_NOTHING : tool_fail(t, EXIT_NOTHING, "no dead letter meets these conditions");
+  return say_none(t, event, reader);
 }

@@ -126,6 +126,13 @@ int tool_fail_status(tool *t, sl_status status, const char *format, ...) {
   return exit_of(status);
 }
 
+int tool_fail_reader(tool *t, sl_status status, const char *name, const char *doing) {
+  if (status == SL_NOTFOUND && name)
+    return tool_fail(t, EXIT_NOTHING, "there is no reader %s in the store at %s; `sidelog readers` lists them", name,
+                     t->path);
+  return tool_fail_status(t, status, "%s", doing);
+}
+
 /* ------------------------------------------------------------- the store --- */
 
 static const char *home_folder(void) {

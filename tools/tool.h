@@ -78,6 +78,9 @@ void tool_note(tool *t, const char *format, ...) __attribute__((format(printf, 2
  * exit_of(). */
 int tool_fail_status(tool *t, sl_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* A failure of what the library did with the reader NAME (NULL: with all): that there is none is said with
+ * where to look; anything else as by tool_fail_status. */
+int tool_fail_reader(tool *t, sl_status status, const char *name, const char *doing);
 
 /* --store, $SIDELOG_STORE, $XDG_STATE_HOME/sidelog/default, ~/.local/state/sidelog/default. malloc()ed. */
 char *find_store_path(const char *option);

@@ -40,6 +40,24 @@ class Dlq(cli.Case):
         self.assertIn("MSG_SIZE_TOO_LARGE", words)
         self.assertEqual(store.call("dlq", "list", "--topic", "none", expect=(1,)).stdout, b"")
 
+    def test_where_there_is_none_it_is_said_what_there_is_none_of(self):
+        store = self.letters()
+        for args, words in ((("list", "--topic", "none"), "no dead letter meets these conditions"),
+                            (("list", "key=x"), "no dead letter meets these conditions"),
+                            (("show", "2"), "there is no dead letter 2; `sidelog show 2` tells what became of that event")):
+            self.assertEqual(store.call("dlq", *args, expect=(1,)).err, f"sidelog: {words}\n")
+        store = self.store()
+        store.append("a.v1", b"{}")
+        for args in (("list",), ("list", "-n", "5"), ("replay", "--all")):
+            self.assertEqual(store.call("dlq", *args, expect=(1,)).err,
+                             f"sidelog: there are no dead letters in the store at {store.path}\n")
+
+    def test_a_value_of_no_bytes_is_said(self):
+        store = self.store()
+        store.append("a.v1", b"")
+        cli.settle(store, DEAD)
+        self.assertIn("\nvalue        0 bytes\n", store.call("dlq", "show", "1").stdout.decode())
+
     def test_show_has_the_history_and_no_secret(self):
         store = self.letters()
         store.call("dlq", "replay", "3")

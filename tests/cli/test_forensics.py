@@ -1,4 +1,4 @@
-"""docs/forensics.md: every question is asked again, of the stores that it tells of, and answered as it stands there.
+"""docs/forensics.md: each question is asked again, of the stores that it tells of, and answered as it stands there.
 
 The wall clock stands still while a store is filled and while it is asked, so no time differs from one run to the
 next and answers are compared as they are. SIDELOG_GOLDEN=write writes those of today into the document.

@@ -71,7 +71,10 @@ class Readers(cli.Case):
         self.assertEqual(groups, {"NO_AMOUNT": 2, "GONE": 1})
         (event,) = store.lines("dlq", "export", "3", "--reader", "billing")
         self.assertEqual((event["status"], event["error_code"], event["value"]["n"]), ("dead", "GONE", 2))
-        self.assertIn("no reader nobody", store.call("dlq", "list", "--reader", "nobody", expect=(1,)).err)
+        for args in (("dlq", "list", "--reader", "nobody"), ("readers", "nobody"), ("readers", "forget", "nobody")):
+            self.assertEqual(store.call(*args, expect=(1,)).err,
+                             f"sidelog: there is no reader nobody in the store at {store.path}; `sidelog readers` lists them\n")
+        self.assertIn("there is no dead letter 1 of reader billing", store.call("dlq", "show", "1", "--reader", "billing", expect=(1,)).err)
         words = store.call("dlq", "show", "2", "--reader", "billing").stdout.decode()
         for part in ("NO_AMOUNT", "failed last, try 1", "[redacted]"):
             self.assertIn(part, words)
