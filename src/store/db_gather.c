@@ -14,7 +14,7 @@
  *
  * Where there is no run of RUN pages, LMDB takes one from the end of the file. That is wanted as long as the file is
  * small beside what it may take (db_env_allow_slack): free pages that lie together are the room that commits need to
- * stay together. Beyond, the request is for the longest run that there is, and the file does not grow by it.
+ * stay together. Beyond, the request is for the longest run that there is, and the file hardly grows by it.
  */
 #include "store/db_inner.h"
 
@@ -36,7 +36,7 @@ static unsigned longest_run(MDB_txn *look, uint64_t id, uint64_t last_page) {
   MDB_val key, value;
   unsigned longest = 0;
   uint64_t seen = 0;
-  uint8_t *is_free = calloc(last_page / 8 + 1, 1);
+  uint64_t *is_free = calloc(last_page / 64 + 1, sizeof *is_free);
   if (!is_free || mdb_cursor_open(look, 0, &cur) != 0) {
     free(is_free);
     return 0;
@@ -44,19 +44,24 @@ static unsigned longest_run(MDB_txn *look, uint64_t id, uint64_t last_page) {
   while (seen < LOOK_PAGES && mdb_cursor_get(cur, &key, &value, MDB_NEXT) == 0 && sl_get_u64(key.mv_data) < id) {
     const uint8_t *pages = value.mv_data;
     const uint64_t count = sl_get_u64(pages);
+    if (count > value.mv_size / 8 - 1) break; /* damaged; LMDB will say so, or repair */
     seen += count;
     for (uint64_t i = 1; i <= count; i++) {
       const uint64_t page = sl_get_u64(pages + i * 8);
-      if (page <= last_page) is_free[page / 8] |= (uint8_t)(1u << page % 8);
+      if (page <= last_page) is_free[page / 64] |= UINT64_C(1) << page % 64;
     }
   }
   mdb_cursor_close(cur);
-  for (uint64_t page = 0, run = 0; page <= last_page && longest < RUN; page++) {
-    run = is_free[page / 8] >> page % 8 & 1 ? run + 1 : 0;
-    if (run > longest) longest = (unsigned)run;
+  unsigned run = 0;
+  for (uint64_t i = 0; i <= last_page / 64 && longest < RUN; i++) {
+    if (is_free[i] == 0) run = 0; /* mostly: a large file has few free pages */
+    for (unsigned bit = 0; is_free[i] != 0 && bit < 64; bit++) {
+      run = is_free[i] >> bit & 1 ? run + 1 : 0;
+      if (run > longest) longest = run;
+    }
   }
   free(is_free);
-  return longest;
+  return longest < RUN ? longest : RUN;
 }
 
 static unsigned run_to_ask_for(db_env *env, MDB_txn *txn, size_t page_size) {
