@@ -23,6 +23,7 @@ typedef struct view {
   unsigned looks;
   order by;
   size_t from; /* the first step shown */
+  size_t room; /* for steps, in the last frame */
   bool paused, help;
 } view;
 
@@ -109,7 +110,7 @@ static void draw_hops(view *v, size_t room) {
   for (int by = 0; wide && by < ORDERS; by++)
     out_cell(o, v->by == (order)by ? STYLE_BOLD : STYLE_DIM, orders[by].title, NAMES_FROM, true);
   out_puts(o, wide ? "\n" : "");
-  room = room > 3 ? room - 2 - wide : 1;
+  v->room = room = room > 3 ? room - 2 - wide : 1;
   if (v->from + room > count)
     v->from = count > room ? count - room : 0;
   for (size_t i = v->from; i < count && i < v->from + room; i++)
@@ -174,7 +175,7 @@ static void show(view *v) {
 
 /* False: end. */
 static bool press(view *v, int key) {
-  const size_t page = screen_rows() > 12 ? (size_t)screen_rows() - 12 : 1;
+  const size_t page = v->room > 2 ? v->room - 2 : 1; /* the lines above may become more; two steps are seen twice */
   switch (key) {
   case 'q': case 'Q': case 4 /* Ctrl-D */: case KEY_END: return false;
   case ' ': case 'p': v->paused = !v->paused; break;
