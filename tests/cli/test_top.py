@@ -84,7 +84,7 @@ class Top(cli.Case):
         before = len(terminal.out)
         terminal.send(b"\x1b[A")
         terminal.until_text(b"? help", before)
-        self.assertEqual(steps(before), first)
+        self.assertEqual(min(steps(before)), min(first))  # how many fit below the rest of the picture may change
 
     def test_another_size(self):
         terminal = self.top(self.told(), rows=24, columns=100)
