@@ -149,6 +149,9 @@ void health_broker(text *out, const look *l, bool unicode) {
   }
 }
 
+/* What is ten years away is no news. */
+static bool fills(const look *l) { return health_seconds_left(l) > 0 && health_seconds_left(l) < 86400.0 * 3650; }
+
 static void add_room(text *out, const look *l) {
   double seconds = health_seconds_left(l);
   if (seconds >= 86400)
@@ -180,7 +183,7 @@ void health_backlog(text *out, const look *l) {
   if (!(health_judge(l) & stuck))
     return;
   text_puts(out, "; nothing is lost: appends go on");
-  if (health_seconds_left(l) > 0) {
+  if (fills(l)) {
     text_puts(out, ", ");
     add_room(out, l);
     text_puts(out, " of room");
@@ -224,7 +227,7 @@ void health_disk(text *out, const look *l) {
     text_puts(out, " of ");
     text_bytes(out, s->bytes_quota);
   }
-  if (health_seconds_left(l) > 0 && health_seconds_left(l) < 86400.0 * 3650) {
+  if (fills(l)) {
     text_puts(out, ", ");
     add_room(out, l);
     text_puts(out, " until full at the rate of late");

@@ -60,6 +60,10 @@ static void an_agent_that_is_not_running(void **state) {
   l.stats.oldest_pending_us = NOW - 90 * SECOND;
   assert_int_equal(health_judge(&l), 1 << TROUBLE_NO_AGENT);
   check(health_backlog, &l, "1 event, oldest 1 min 30 s; nothing is lost: appends go on");
+  l.stats.full_in_us = 31 * 86400 * SECOND;
+  check(health_backlog, &l, "1 event, oldest 1 min 30 s; nothing is lost: appends go on, 31 days of room");
+  l.stats.full_in_us = 4599 * 86400 * SECOND; /* no news */
+  check(health_backlog, &l, "1 event, oldest 1 min 30 s; nothing is lost: appends go on");
   l.word = (agent_word){0};
   check(health_agent, &l, "not running; start sidelogd to deliver what is pending");
   check(broker, &l, "not known without an agent");

@@ -1,7 +1,8 @@
-"""docs/forensics.md: each question is asked again, of the stores that it tells of, and answered as it stands there.
+"""The answers in docs/forensics.md and docs/cli.md: every command is asked again, of the stores that the document
+tells of, and answered as it stands there.
 
 The wall clock stands still while a store is filled and while it is asked, so no time differs from one run to the
-next and answers are compared as they are. SIDELOG_GOLDEN=write writes those of today into the document.
+next and answers are compared as they are. SIDELOG_GOLDEN=write writes those of today into the documents.
 """
 import contextlib
 import datetime
@@ -20,10 +21,7 @@ import cli  # noqa: E402
 import rig  # noqa: E402
 import test_several as several  # noqa: E402
 
-DOCUMENT = rig.ROOT / "docs" / "forensics.md"
-COLUMNS = 115
 MORNING = datetime.datetime(2026, 3, 1, 10, tzinfo=datetime.timezone.utc)  # when cli.story() begins
-ASKED = 111  # seconds later
 STORIES = 60
 AGENTS = ("polly", "code-quality", "debug-intelligence")
 ALERTS = "0190a6c2-9999-7d5b-9f0e-3a5b1c2d4e6f"
@@ -82,7 +80,38 @@ def alerts():
         }).encode()
 
 
-class Forensics(several.Case):
+class Document(several.Case):
+    def answer(self, command, asked, more):
+        """What a person sees who types it, so many seconds after ten."""
+        with clock(asked):
+            env = cli.environment(**more)
+        env["PATH"] = f"{pathlib.Path(rig.sidelog()).parent}:{env['PATH']}"
+        env.pop("XDG_STATE_HOME", None)
+        done = subprocess.run(["bash", "-c", command], cwd=self.side(), env=env, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+        return f"$ {command}\n{done.stdout.decode()}"
+
+    def hold(self, name, asked, least, **more):
+        """Every command of the document is answered as it stands there; there are so many at least."""
+        path = rig.ROOT / "docs" / name
+        text = path.read_text(encoding="utf-8")
+        parts = re.split(r"(?m)^(```.*\n)", text)  # text, fence, block, fence, text ...
+        count = 0
+        for i in range(2, len(parts), 4):
+            commands = re.findall(r"(?m)^\$ (.*)$", parts[i])
+            count += len(commands)
+            if commands:
+                parts[i] = "".join(self.answer(command, asked, more) for command in commands)
+        self.assertGreaterEqual(count, least)
+        now = "".join(parts)
+        if os.environ.get("SIDELOG_GOLDEN") == "write":
+            path.write_text(now, encoding="utf-8")
+        elif now != text:
+            self.fail(f"docs/{name} is not what sidelog says (SIDELOG_GOLDEN=write renews it)\n" + "".join(
+                difflib.unified_diff(text.splitlines(True), now.splitlines(True), "document", "now")))
+
+
+class Forensics(Document):
     def orders(self):
         """The store of most questions: an event is stored 2 ms after it occurred, and sent 16 ms later."""
         store = self.one("orders", [])
@@ -108,37 +137,25 @@ class Forensics(several.Case):
             relay = self.one("relay", [self.told_lines()[4]], "sent 1 77\n")
             self.bundle(f"relay={relay.path}", cli.CORRELATION, "relay")
 
-    def answer(self, command):
-        """What a person sees who types it."""
-        with clock(ASKED):
-            env = cli.environment(COLUMNS, SIDELOG_STORE="./orders")
-        env["PATH"] = f"{pathlib.Path(rig.sidelog()).parent}:{env['PATH']}"
-        done = subprocess.run(["bash", "-c", command], cwd=self.side(), env=env, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
-        return f"$ {command}\n{done.stdout.decode()}"
-
     def test_every_answer_is_the_one_in_the_document(self):
         self.orders()
         self.others()
-        text = DOCUMENT.read_text(encoding="utf-8")
-        parts = re.split(r"(?m)^(```.*\n)", text)  # text, fence, block, fence, text ...
-        asked = 0
-        for i in range(2, len(parts), 4):
-            commands = re.findall(r"(?m)^\$ (.*)$", parts[i])
-            asked += len(commands)
-            parts[i] = "".join(map(self.answer, commands))
-        self.assertGreaterEqual(asked, 12)
-        now = "".join(parts)
-        if os.environ.get("SIDELOG_GOLDEN") == "write":
-            DOCUMENT.write_text(now, encoding="utf-8")
-        elif now != text:
-            self.fail("docs/forensics.md is not what sidelog says (SIDELOG_GOLDEN=write renews it)\n" + "".join(
-                difflib.unified_diff(text.splitlines(True), now.splitlines(True), "document", "now")))
+        self.hold("forensics.md", 111, 12, COLUMNS="115", SIDELOG_STORE="./orders")
 
     def test_each_of_the_twelve_questions_has_a_command(self):
-        questions = DOCUMENT.read_text(encoding="utf-8").split("\n## ")[1:]
+        questions = (rig.ROOT / "docs" / "forensics.md").read_text(encoding="utf-8").split("\n## ")[1:]
         self.assertEqual([q.splitlines()[0] for q in questions if not re.search(r"(?m)^```\n\$ sidelog ", q)], [])
         self.assertEqual(len(questions), 12, "as README.md and the document itself say")
+
+
+class CommandLine(Document):
+    def test_every_answer_is_the_one_in_the_document(self):
+        home = self.side() / "home"
+        with clock(2):
+            store = self.one(home / ".local" / "state" / "sidelog" / "default", cli.story())
+        with clock(2.016):
+            cli.settle(store, cli.FATES)
+        self.hold("cli.md", 129, 6, COLUMNS="116", HOME=str(home))
 
 
 if __name__ == "__main__":
