@@ -504,9 +504,10 @@ static sl_status begin(db_env *env, bool write, db_txn **out) {
     if (status != SL_OK) return status;
     if (write) free_dead_readers(env);
     int rc = db_begin_once(env, write, out);
-    if (rc == 0 && write && (rc = db_gather(env, (*out)->lmdb)) != 0) {
+    if (rc == 0 && write && db_gather(env, (*out)->lmdb) != 0) { /* no memory, no disk: it goes without */
       mdb_txn_abort((*out)->lmdb);
       free(*out);
+      rc = db_begin_once(env, true, out);
     }
     if (rc == 0) return SL_OK;
     if (rc == MDB_READERS_FULL) {

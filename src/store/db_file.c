@@ -61,6 +61,15 @@ sl_status db_file_reserve(const char *path, uint64_t size, uint32_t mode) {
   return SL_OK;
 }
 
+int db_file_allocate(int fd, uint64_t from, uint64_t len) {
+#if defined(__linux__)
+  if (fallocate(fd, 0, (off_t)from, (off_t)len) != 0 && (errno == ENOSPC || errno == EDQUOT)) return errno;
+#else
+  (void)fd, (void)from, (void)len;
+#endif
+  return 0;
+}
+
 int db_file_guard(const char *dir) {
   int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   while (fd >= 0 && flock(fd, LOCK_EX) != 0)

@@ -21,6 +21,10 @@ sl_status db_file_check(const char *path, db_file_state *state);
  * or the file cannot be opened, nothing is done (LMDB says what is wrong with it). */
 sl_status db_file_reserve(const char *path, uint64_t size, uint32_t mode);
 
+/* Allocates blocks for a part of a file, which becomes longer by what lies beyond its end; nothing that is there changes.
+ * ENOSPC or EDQUOT: there are none. 0: there they are, or the system cannot do it. */
+int db_file_allocate(int fd, uint64_t from, uint64_t len);
+
 /* Keeps others who make a data file in folder `dir` out until the descriptor is closed. -1: it cannot be had. */
 int db_file_guard(const char *dir);
 

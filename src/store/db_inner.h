@@ -49,6 +49,6 @@ sl_status db_fail(const db_env *env, int rc, const char *doing);
 int db_begin_once(db_env *env, bool write, db_txn **txn);
 void db_rest(db_txn *txn); /* ends a read transaction of db_begin_once; LMDB's is kept for the next */
 uint64_t db_oldest_reader(db_env *env); /* the transaction that the oldest read transaction sees; UINT64_MAX: there is none */
-/* Of every GATHER_EVERY-th write transaction, right after its begin: see db_gather.c. 0, or LMDB's code. */
+/* Of every GATHER_EVERY-th write transaction, right after its begin: see db_gather.c. Not 0: it must be begun anew. */
 int db_gather(db_env *env, MDB_txn *txn);
 #endif

@@ -10,6 +10,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__GLIBC__)
+# include <malloc.h>
+#endif
 
 enum { NUMBERS, NAMES, PAIRS, TABLES };
 static const db_table_def tables[TABLES] = {
@@ -515,6 +518,46 @@ static void test_free_pages_are_kept_together_only_within_the_slack_allowed(void
   assert_true(pages < 1700);
 }
 
+/* A full disk has no room for holes, and trim relies on the free pages of the file. */
+static void test_pages_kept_together_are_on_the_disk(void **state) {
+  room *r = *state;
+  struct stat st;
+  uint64_t pages;
+  (void)live_on(r, 1 << 20, 0, &pages);
+  assert_int_equal(stat(r->data, &st), 0);
+  assert_in_range(st.st_blocks * 512 / 4096, pages - 4, UINT64_MAX);
+}
+
+/* LMDB writes what a value left open of what it was given, too. */
+static void test_what_lay_in_memory_does_not_get_into_the_file(void **state) {
+#if defined(__GLIBC__)
+  enum { BLOCKS = 8, LEN = 300000 };
+  static const char secret[] = "the password of somebody";
+  room *r = *state;
+  char *blocks[BLOCKS];
+  assert_int_equal(mallopt(M_MMAP_THRESHOLD, 8 << 20) + mallopt(M_TRIM_THRESHOLD, 64 << 20), 2);
+  for (int i = 0; i < BLOCKS; i++) {
+    assert_non_null(blocks[i] = malloc(LEN));
+    for (size_t at = 0; at + sizeof secret <= LEN; at += sizeof secret) memcpy(blocks[i] + at, secret, sizeof secret);
+  }
+  for (int i = 0; i < BLOCKS; i++) free(blocks[i]);
+  db_txn *reader; /* no page is free yet: then LMDB does not take back what it gave */
+  assert_ok(db_begin_read(r->env, &reader));
+  db_env_allow_slack(r->env, 1 << 20);
+  for (uint64_t key = 0; key < 64; key++) put_number(r, key, "one");
+  db_abort(reader);
+  const int fd = open(r->data, O_RDONLY);
+  static char file[4 << 20];
+  const ssize_t len = read(fd, file, sizeof file);
+  close(fd);
+  assert_true(len > 0 && len < (ssize_t)sizeof file);
+  assert_null(memmem(file, (size_t)len, secret, sizeof secret));
+#else
+  (void)state;
+  skip();
+#endif
+}
+
 /* While somebody reads an old snapshot nothing can be gathered, and the file must not grow for it as well. */
 static void test_behind_an_old_reader_nothing_is_gathered(void **state) {
   room *r = *state;
@@ -558,6 +601,8 @@ int main(void) {
     TEST(test_a_wish_for_too_much_address_space_is_halved),
     TEST(test_commits_write_few_runs_however_long_a_store_lives),
     TEST(test_free_pages_are_kept_together_only_within_the_slack_allowed),
+    TEST(test_pages_kept_together_are_on_the_disk),
+    TEST(test_what_lay_in_memory_does_not_get_into_the_file),
     TEST(test_behind_an_old_reader_nothing_is_gathered),
     TEST(test_files_have_the_mode_asked_for_whatever_umask_says),
   };
