@@ -57,10 +57,10 @@ sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64
   uint64_t pages, size, quota = quota_limit(store->log, meta->quota);
   sl_status status = db_high_water(txn, &pages, &size);
   if (status != SL_OK) return status;
-  db_env_allow_slack(store->log->env, quota / size / SLACK_OF_QUOTA);
   want += COMMIT_PAGES;
   uint64_t id = db_txn_id(txn), limit = (quota - quota_reserve(quota)) / size;
   const bool tight = meta->flags & LOG_TIGHT;
+  db_env_allow_slack(store->log->env, tight ? 0 : quota / size / SLACK_OF_QUOTA);
   if (tight && pages < limit + TIGHT_PAGES) limit = pages > TIGHT_PAGES ? pages - TIGHT_PAGES : 0;
   if (!tight && pages + want <= limit) return SL_OK;
 

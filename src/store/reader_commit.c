@@ -217,7 +217,8 @@ static sl_status create(sl_reader *r, db_txn *txn) {
     state.expected = head->kept;
   }
   log_view_close(log);
-  status = db_put(txn, READERS_META, SL_STR(READERS_KEY_LAST_ID), SL_BYTES(id, sizeof id));
+  status = log_flush_for(r->store); /* after the look: it must not stand past what a power cut can take back */
+  if (status == SL_OK) status = db_put(txn, READERS_META, SL_STR(READERS_KEY_LAST_ID), SL_BYTES(id, sizeof id));
   return status == SL_OK ? readers_state_put(txn, r->name, &state) : status;
 }
 
@@ -227,14 +228,13 @@ static sl_status find_or_create(sl_reader *r, sl_reader_state *state) {
   if (status != SL_OK) return status;
   status = readers_state_get(txn, r->name, state);
   if (status == SL_NOTFOUND && !(r->options.flags & SL_READER_EXISTING)) {
-    status = log_flush_for(r->store);
-    if (status == SL_OK) status = create(r, txn);
+    status = create(r, txn);
     if (status == SL_OK) status = db_commit(txn);
     else db_abort(txn);
     if (status != SL_OK) return status;
     status = db_begin_read(r->env, &txn);
-    if (status == SL_OK) status = readers_state_get(txn, r->name, state);
     if (status != SL_OK) return status;
+    status = readers_state_get(txn, r->name, state);
   }
   if (status == SL_OK) /* trim looks at the flags, people at the others */
     r->options_new = state->flags != (r->options.flags & SL_READER_FLAGS_KEPT) ||
@@ -251,6 +251,17 @@ static sl_status find_or_create(sl_reader *r, sl_reader_state *state) {
 #define CRASHED SL_STR("READER_CRASHED")
 #define CRASH_TEXT SL_STR("the process that had it in hand was killed, or ended without closing the reader")
 
+static sl_status blame_crash(sl_reader *r, item *it) {
+  log_view *log;
+  sl_parts parts;
+  sl_status status = log_view_open(r->store, &log);
+  if (status != SL_OK) return status;
+  const bool known = log_view_get(log, it->e.seq, true, &parts) == SL_OK;
+  status = item_blame(it, sl_clock_wall_us(), CRASHED, SL_STR(""), CRASH_TEXT, known ? parts.topic : SL_STR(""));
+  log_view_close(log);
+  return status;
+}
+
 static sl_status crash_one(sl_reader *r, uint64_t seq, bool alone) {
   item *it = sl_map_get(&r->items, seq);
   sl_status status = SL_OK;
@@ -266,7 +277,7 @@ static sl_status crash_one(sl_reader *r, uint64_t seq, bool alone) {
   }
   it->suspect = true;
   if (!alone) return SL_OK;
-  status = item_blame(it, sl_clock_wall_us(), CRASHED, SL_STR(""), CRASH_TEXT, SL_STR(""));
+  status = blame_crash(r, it);
   if (status == SL_OK) item_touch(r, it);
   if (status == SL_OK && it->lane && it->e.attempts >= r->options.max_attempts) status = reader_bury(r, it);
   return status;

@@ -219,6 +219,7 @@ static sl_status set_tight(sl_store *store, bool tight) {
     db_abort(txn);
     return SL_OK;
   }
+  if (tight) db_env_allow_slack(store->log->env, 0); /* until an append finds it otherwise */
   meta.flags = tight ? meta.flags | LOG_TIGHT : meta.flags & ~(uint64_t)LOG_TIGHT;
   if (status == SL_OK) log_meta_write(txn, &meta);
   return db_commit(txn);

@@ -160,6 +160,7 @@ static void test_an_outage_makes_no_dead_letters(void **state) {
 typedef struct letters {
   sl_reader_letter list[16];
   char text[16][64];
+  char topic[16][16];
   size_t count;
 } letters;
 
@@ -167,6 +168,7 @@ static void take_letter(void *arg, const sl_reader_letter *l) {
   letters *all = arg;
   snprintf(all->text[all->count], 64, "%.*s %.*s %.*s", (int)l->error_class.len, (const char *)l->error_class.data,
            (int)l->error_code.len, (const char *)l->error_code.data, (int)l->error_text.len, (const char *)l->error_text.data);
+  snprintf(all->topic[all->count], 16, "%.*s", (int)l->topic.len, (const char *)l->topic.data);
   all->list[all->count++] = *l;
 }
 
@@ -489,6 +491,7 @@ static void test_an_event_that_kills_its_reader_ends_as_a_letter(void **state) {
   letters all = letters_of(k, 0);
   assert_int_equal(all.list[0].attempts, 5);
   assert_non_null(strstr(all.text[0], "READER_CRASHED"));
+  assert_string_equal(all.topic[0], "t");
 }
 
 static void test_suspects_are_handed_out_alone(void **state) {
