@@ -61,8 +61,8 @@ typedef struct sl_reader sl_reader;
 enum {
   SL_READER_HOLD_TRIM = 1u << 0,   /* sl_trim stops at what this reader has not decided yet, also while it is
                                       not open, until it is opened without this flag or deleted: the log may
-                                      fill up by it. A trim that began before goes on to its end. Appends that make room in a full store
-                                      (SL_FULL_DROP_DELIVERED) do not stop */
+                                      fill up by it. A trim that began before goes on to its end. Appends that
+                                      make room in a full store (SL_FULL_DROP_DELIVERED) do not stop */
   SL_READER_FROM_NEWEST = 1u << 1, /* a new reader begins behind the newest event; else at the oldest that is
                                       kept */
   SL_READER_TOGETHER = 1u << 2,    /* events of one key are handed out without waiting for those before them to
