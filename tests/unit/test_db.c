@@ -535,7 +535,7 @@ static void test_what_lay_in_memory_does_not_get_into_the_file(void **state) {
   static const char secret[] = "the password of somebody";
   room *r = *state;
   char *blocks[BLOCKS];
-  assert_int_equal(mallopt(M_MMAP_THRESHOLD, 8 << 20) + mallopt(M_TRIM_THRESHOLD, 64 << 20), 2);
+  if (!mallopt(M_MMAP_THRESHOLD, 8 << 20) || !mallopt(M_TRIM_THRESHOLD, 64 << 20)) skip(); /* not this malloc */
   for (int i = 0; i < BLOCKS; i++) {
     assert_non_null(blocks[i] = malloc(LEN));
     for (size_t at = 0; at + sizeof secret <= LEN; at += sizeof secret) memcpy(blocks[i] + at, secret, sizeof secret);
