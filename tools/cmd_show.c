@@ -5,29 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The events that EVENT names: an exact event id, then a seq, then a unique prefix of an event id. */
-static bool is_there(tool *t, const sl_query *query) {
-  look *l = NULL;
-  bool found = look_first(t, query, &l) != NULL;
-  look_close(l);
-  return found;
-}
-
-static int find(tool *t, const char *typed, sl_query *query, char id[SL_ID_MAX]) {
-  uint64_t seq;
-  *query = (sl_query){.event_id = slice_of(typed)};
-  if (number_parse(typed, &seq) && seq > 0) {
-    if (is_there(t, query))
-      return EXIT_DONE;
-    *query = (sl_query){.first_seq = seq, .last_seq = seq};
-    if (is_there(t, query) || strlen(typed) < 4)
-      return EXIT_DONE;
-  }
-  int code = tool_resolve(t, SL_ID_EVENT, typed, id);
-  *query = (sl_query){.event_id = slice_of(id)};
-  return code;
-}
-
 static void label(tool *t, const char *name) { out_cell(&t->out, STYLE_DIM, name, 13, false); }
 
 static void id_field(tool *t, const char *name, sl_slice value) {
@@ -244,7 +221,7 @@ int run_show(tool *t) {
   char id[SL_ID_MAX];
   sl_query query;
   uint64_t found = 0;
-  int code = find(t, t->args[0], &query, id);
+  int code = look_event(t, t->args[0], &query, id);
   if (code != EXIT_DONE)
     return code;
   if (option_has(&t->given, OPT_RAW)) {

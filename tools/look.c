@@ -1,6 +1,7 @@
 /* Reading from several stores and bundles as from one (sources.h). */
 #include "mask.h"
 #include "sources.h"
+#include "when.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -379,4 +380,26 @@ const sl_record *look_first(tool *t, const sl_query *query, look **out) {
   if (look_start(t, query, out) != SL_OK || look_next(*out, &r) != SL_OK)
     return NULL;
   return r;
+}
+
+static bool is_there(tool *t, const sl_query *query) {
+  look *l = NULL;
+  bool found = look_first(t, query, &l) != NULL;
+  look_close(l);
+  return found;
+}
+
+int look_event(tool *t, const char *typed, sl_query *query, char id[SL_ID_MAX]) {
+  uint64_t seq;
+  *query = (sl_query){.event_id = slice_of(typed)};
+  if (number_parse(typed, &seq) && seq > 0) {
+    if (is_there(t, query))
+      return EXIT_DONE;
+    *query = (sl_query){.first_seq = seq, .last_seq = seq};
+    if (is_there(t, query) || strlen(typed) < 4)
+      return EXIT_DONE;
+  }
+  int code = tool_resolve(t, SL_ID_EVENT, typed, id);
+  *query = (sl_query){.event_id = slice_of(id)};
+  return code;
 }

@@ -57,6 +57,26 @@ static bool look_up(tool *t, const char *id, struct spot *spot, char cause[SL_ID
   return r != NULL;
 }
 
+/* The event id of what a person names by it or by a seq. */
+static int resolve(tool *t, const char *typed, char id[SL_ID_MAX]) {
+  sl_query query;
+  look *l = NULL;
+  int code = look_event(t, typed, &query, id);
+  if (code != EXIT_DONE || query.event_id.data == id)
+    return code;
+  const sl_record *r = look_first(t, &query, &l);
+  if (r) {
+    memcpy(id, r->event_id.data, r->event_id.len);
+    id[r->event_id.len] = 0;
+    if (query.first_seq && look_next(l, &r) == SL_OK)
+      code = tool_fail(t, EXIT_USAGE, "seq %s is of several stores: name the event by its id", typed);
+  } else {
+    code = tool_fail(t, EXIT_NOTHING, "there is no event %s %s", typed, sources_here(t));
+  }
+  look_close(l);
+  return code;
+}
+
 /* Ids and seqs from the event up to its last cause here. A circle ends it. */
 static void climb(tool *t, const char *event, id_set *ids, seq_list *seqs) {
   char id[SL_ID_MAX], cause[SL_ID_MAX];
@@ -71,7 +91,7 @@ static void climb(tool *t, const char *event, id_set *ids, seq_list *seqs) {
 int walk_causes(tool *t, const char *event, seq_list *out) {
   char id[SL_ID_MAX];
   id_set ids = {0};
-  int code = tool_resolve(t, SL_ID_EVENT, event, id);
+  int code = resolve(t, event, id);
   if (code == EXIT_DONE)
     climb(t, id, &ids, out);
   sort(out);
@@ -83,7 +103,7 @@ int walk_effects(tool *t, const char *event, seq_list *out) {
   char id[SL_ID_MAX], cause[SL_ID_MAX];
   struct spot spot;
   id_set ids = {0};
-  int code = tool_resolve(t, SL_ID_EVENT, event, id);
+  int code = resolve(t, event, id);
   if (code == EXIT_DONE && look_up(t, id, &spot, cause)) {
     id_set_add(&ids, slice_of(id));
     add(out, spot);
@@ -113,9 +133,9 @@ int walk_path(tool *t, const char *from, const char *to, seq_list *out) {
   char a[SL_ID_MAX], b[SL_ID_MAX];
   id_set above_a = {0}, above_b = {0};
   seq_list seqs_a = {0}, seqs_b = {0};
-  int code = tool_resolve(t, SL_ID_EVENT, from, a);
+  int code = resolve(t, from, a);
   if (code == EXIT_DONE)
-    code = tool_resolve(t, SL_ID_EVENT, to, b);
+    code = resolve(t, to, b);
   if (code == EXIT_DONE) {
     climb(t, a, &above_a, &seqs_a);
     climb(t, b, &above_b, &seqs_b);

@@ -119,6 +119,8 @@ class Story(Case):
         for args, ids in ((("--cause", "5"), "12345"), (("--effects", "1"), "12345"), (("--path", "2", "5"), "2345")):
             with self.subTest(args):
                 self.assertEqual({e["event_id"] for e in self.lines([a, b], "trace", *args)[:-1]}, set(ids))
+        other = self.one("d", [line("x", None, 1), line("y", None, 2)])
+        self.assertIn("seq 2 is of several", self.ask([other, a], "trace", "--cause", 2, expect=(2,)).err)
         self.assertEqual(self.ask([a, b], "check", "one").text.split("\n")[0], "nothing is wrong with 3 events of 1 correlation")
         self.assertIn("orphan", self.ask([b], "check", "one", expect=(4,)).text)
         gone = self.one("c", [line("x", "gone", 1, "one")])

@@ -143,6 +143,9 @@ class Traces(cli.Case):
             with self.subTest(args):
                 self.assertEqual("".join(e["event_id"] for e in store.lines("trace", *args)), ids)
                 self.assertEqual(self.say(store, "trace", *args).count("TYPE_"), len(ids))
+        for args, ids in ((("--cause", "5"), "abce"), (("--effects", "2"), "bcdef"), (("--path", "5", "f"), "bcdef")):
+            self.assertEqual("".join(e["event_id"] for e in store.lines("trace", *args)), ids, "an event may be named by its seq")
+        self.assertIn("there is no event 9 in this store", store.call("trace", "--cause", "9", expect=(1,)).err)
         self.assertIn("both come from b", store.call("trace", "--path", "e", "f").err)
         self.assertIn("no chain of causes", store.call("trace", "--path", "a", "x", expect=(1,)).err)
         self.assertIn("of correlation two", self.say(store, "trace", "--cause", "e", columns=120))
