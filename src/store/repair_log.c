@@ -104,7 +104,7 @@ static uint64_t most_records(const repair_log *log) {
 static void check_last_keys(repair *r, events_read *er) {
   repair_log *log = &r->log;
   const uint64_t counted = log->entries + log->head.trimmed, most = most_records(log);
-  const bool known = log->head_known && log->entries && log->entries <= most;
+  const bool known = log->head_known && log->entries && log->entries <= most && !log->old_table;
   while (log->events.count > 1) {
     const uint64_t last = log->events.list[log->events.count - 1].seq, before = log->events.list[log->events.count - 2].seq;
     const bool beyond = known && last > counted && last != before + 1;
@@ -127,14 +127,15 @@ static void settle_last(repair *r, const events_read *er) {
   repair_log *log = &r->log;
   uint64_t last = log->events.count ? log->events.list[log->events.count - 1].seq : 0;
   const uint64_t most = most_records(log);
-  const uint64_t counted = log->head_known && log->entries ? log->entries + log->head.trimmed : 0;
+  /* An older count and what has been trimmed since do not belong together. */
+  const bool known = log->head_known && log->entries && !log->old_table;
+  const uint64_t counted = known ? log->entries + log->head.trimmed : 0;
   const bool whole = log->damage.count == 0 && er->found == log->entries && !log->old_table;
   if (er->highest > last && er->highest - last <= most) last = er->highest;
   if (!whole && counted > last && counted - last <= most) last = counted;
   if (!r->book.wrong && r->book.cursor.seq > last) last = r->book.cursor.seq;
   if (!r->book.wrong && r->book.has_intent && r->book.intent.seq > last) last = r->book.intent.seq;
   /* The index knows no event that was not in the log. It is asked where the log itself cannot tell. */
-  const bool known = counted > 0 && !log->old_table;
   if (!known && is_index_of(r) && r->index.watermark > last && r->index.watermark - last <= most)
     last = r->index.watermark;
   if (!known && !whole) {

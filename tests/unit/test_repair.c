@@ -272,6 +272,28 @@ static void test_trimmed_and_eras(void **state) {
   assert_int_equal(r.events, 70);
 }
 
+/* The main tree's root is gone, and with it the newest count. The copy that counts most is from before the trim. */
+static void test_no_event_is_made_up_from_an_older_count(void **state) {
+  static const uint8_t zeros[4096];
+  kit *k = *state;
+  uint64_t seqs[40], txn[2], root;
+  for (uint64_t i = 0; i < 50; i++) kit_append(k, "t", "value value value value value");
+  for (uint64_t i = 0; i < 40; i++) seqs[i] = i + 1;
+  assert_ok(log_remove(k->store, seqs, 40));
+  for (uint64_t i = 0; i < 20; i++) kit_append(k, "t", "value value value value value");
+  sl_close(k->store);
+  k->store = NULL;
+  const int fd = open(kit_file(k, "log/data.mdb"), O_RDWR);
+  for (int i = 0; i < 2; i++) assert_int_equal(pread(fd, &txn[i], 8, i * 4096 + 16 + 128), 8);
+  assert_int_equal(pread(fd, &root, 8, (txn[1] > txn[0]) * 4096 + 16 + 112), 8);
+  assert_int_equal(pwrite(fd, zeros, sizeof zeros, (off_t)root * 4096), sizeof zeros);
+  close(fd);
+  const sl_repair_report r = repair(k, 0);
+  assert_int_equal(r.last_seq, 70);
+  assert_int_equal(r.lost_pending, 0);
+  assert_true(r.end_unknown);
+}
+
 static void test_refusals(void **state) {
   kit *k = *state;
   assert_fails(sl_repair(k->path, k->dir, NULL, NULL, NULL, NULL), SL_E_INVALID, "exists");
@@ -289,6 +311,7 @@ int main(void) {
       WITH_STORE(test_no_delivery),
       WITH_STORE(test_an_older_cursor_is_not_believed),
       WITH_STORE(test_trimmed_and_eras),
+      cmocka_unit_test_setup_teardown(test_no_event_is_made_up_from_an_older_count, kit_setup, kit_teardown),
       WITH_STORE(test_refusals),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
