@@ -93,16 +93,16 @@ static void fish_text(output *o, const char *words) {
   out_puts(o, "'");
 }
 
-static void fish_option(output *o, const char *command_name, option_id id) {
+static void fish_option(output *o, const command *c, option_id id) {
   const option_spec *spec = &option_table[id];
   out_puts(o, "complete -c sidelog");
-  if (command_name)
-    out_printf(o, " -n '__fish_seen_subcommand_from %s'", command_name);
+  if (c)
+    out_printf(o, " -n '__fish_seen_subcommand_from %s'", c->name);
   out_printf(o, " -l %s", spec->name);
   if (spec->letter)
     out_printf(o, " -s %c", spec->letter);
   out_puts(o, spec->value ? " -r -d " : " -d ");
-  fish_text(o, spec->help);
+  fish_text(o, option_help(c ? c->options : NULL, id));
   out_puts(o, "\n");
 }
 
@@ -115,7 +115,7 @@ static void fish(output *o) {
     out_puts(o, "\n");
     for (int id = 0; id < OPTION_COUNT; id++)
       if (options_hold(c->options, (option_id)id))
-        fish_option(o, c->name, (option_id)id);
+        fish_option(o, c, (option_id)id);
     if (argument_of(c)) {
       out_printf(o, "complete -c sidelog -n '__fish_seen_subcommand_from %s' -a '(", c->name);
       for (const char *p = ids_of; *p; p++) { /* its own quotes, in quotes */

@@ -18,7 +18,7 @@ static void option_lines(tool *t, const option_id *taken) {
     option_words(&words, (option_id)i);
     out_puts(&t->out, "  ");
     out_cell(&t->out, STYLE_BOLD, text_str(&words), 25, false);
-    out_printf(&t->out, " %s\n", option_table[i].help);
+    out_printf(&t->out, " %s\n", option_help(taken, (option_id)i));
     text_free(&words);
   }
 }

@@ -54,7 +54,7 @@ static void roff_options(output *o, const option_id *taken) {
     out_puts(o, ".TP\n.B ");
     roff(o, text_str(&words));
     out_puts(o, "\n");
-    roff(o, option_table[i].help);
+    roff(o, option_help(taken, (option_id)i));
     out_puts(o, "\n");
     text_free(&words);
   }

@@ -13,15 +13,17 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_NO_PAGER] = {"no-pager", 0, NULL, "no pager for what is longer than the screen"},
   [OPT_HELP] = {"help", 'h', NULL, "explain the command"},
   [OPT_VERSION] = {"version", 'V', NULL, "print the version"},
-  [OPT_TOPIC] = {"topic", 0, "TOPIC", "the topic; a glob where events are looked for"},
-  [OPT_TYPE] = {"type", 0, "TYPE", "the event type; a glob where events are looked for"},
-  [OPT_CORRELATION] = {"correlation", 0, "ID", "the correlation id (looked for: or a prefix)"},
-  [OPT_CAUSATION] = {"causation", 0, "ID", "the event id of the cause (looked for: or a prefix)"},
+  [OPT_TOPIC] = {"topic", 0, "TOPIC", "the topic", "the topic, or a glob"},
+  [OPT_TYPE] = {"type", 0, "TYPE", "the event type", "the event type, or a glob"},
+  [OPT_CORRELATION] = {"correlation", 0, "ID", "the correlation id", "the correlation id or a unique prefix of it"},
+  [OPT_CAUSATION] = {"causation", 0, "ID", "the event id of the cause",
+                     "the event id of the cause or a unique prefix of it"},
   [OPT_EVENT_ID] = {"event-id", 0, "ID", "the event id; without it a UUIDv7 is made"},
-  [OPT_KEY] = {"key", 0, "KEY", "the Kafka key, the unit of order; with --jsonl for every line"},
+  [OPT_KEY] = {"key", 0, "KEY", "the Kafka key, the unit of order; with --jsonl for every line",
+               "the Kafka key"},
   [OPT_NO_KEY] = {"no-key", 0, NULL, "no Kafka key; without it a line's key is its correlation id"},
-  [OPT_TENANT] = {"tenant", 0, "TENANT", "the tenant; with --jsonl where a line names none"},
-  [OPT_SOURCE] = {"source", 0, "NAME", "the producer; with --jsonl where a line names none"},
+  [OPT_TENANT] = {"tenant", 0, "TENANT", "the tenant; with --jsonl where a line names none", "the tenant"},
+  [OPT_SOURCE] = {"source", 0, "NAME", "the producer; with --jsonl where a line names none", "the producer"},
   [OPT_HEADER] = {"header", 0, "NAME=VALUE", "a Kafka header; may be given many times"},
   [OPT_OCCURRED_AT] = {"occurred-at", 0, "TIME", "the producer's own time of the event"},
   [OPT_JSONL] = {"jsonl", 0, NULL, "read one JSON envelope a line"},
@@ -46,7 +48,7 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_EFFECTS] = {"effects", 0, "EVENT", "what an event led to, across correlations"},
   [OPT_PATH] = {"path", 0, "A B", "the chain of causes that joins two events"},
   [OPT_FORMAT] = {"format", 0, "FORMAT", "jsonl, csv, cloudevents, otlp, jaeger, dot or mermaid"},
-  [OPT_CURSOR] = {"cursor", 0, "NAME", "go on where the reader of this name was, and remember where it is"},
+  [OPT_CURSOR] = {"cursor", 0, "NAME", "go on behind what was shown last under this name, and remember it"},
   [OPT_TIMES] = {"times", 0, NULL, "when events occurred, were appended and acknowledged"},
   [OPT_RAW] = {"raw", 0, NULL, "only the value, byte for byte"},
   [OPT_FOLLOW] = {"follow", 'f', NULL, "go on with new events until interrupted"},
@@ -235,6 +237,11 @@ bool options_hold(const option_id *list, option_id id) {
     if (*list == id)
       return true;
   return false;
+}
+
+const char *option_help(const option_id *taken, option_id id) {
+  const option_spec *spec = &option_table[id];
+  return spec->sought && options_hold(taken, OPT_EVENT) ? spec->sought : spec->help;
 }
 
 option_id option_foreign(const parsed *given, const option_id *taken, const option_id *taken_too) {

@@ -24,6 +24,7 @@ typedef struct option_spec {
   char letter;       /* 0: none */
   const char *value; /* what follows, as help names it; NULL: a flag */
   const char *help;
+  const char *sought; /* the same where it says which events are looked for; NULL: no other */
 } option_spec;
 
 extern const option_spec option_table[OPTION_COUNT]; /* in the order of option_id */
@@ -32,6 +33,8 @@ extern const option_spec option_table[OPTION_COUNT]; /* in the order of option_i
  * empty list. */
 #define OPTIONS(...) ((const option_id[]){__VA_ARGS__, OPTION_COUNT})
 bool options_hold(const option_id *list, option_id id);
+/* What the option is for, to a command that takes these. */
+const char *option_help(const option_id *taken, option_id id);
 
 typedef struct parsed {
   struct option_given { option_id id; const char *value; } *given; /* in the order of the command line */

@@ -64,6 +64,14 @@ class Usage(cli.Case):
             for line in text.splitlines():
                 self.assertLessEqual(len(line), 100, line)
 
+    def test_help_of_a_search_says_nothing_of_appending(self):
+        for command in ("query", "tail", "export", "dlq"):
+            for text in (self.run_it("help", command), self.run_it("help", "--man", command)):
+                text = text.stdout.decode().replace("\\-", "-")
+                self.assertNotIn("--jsonl", text)
+                self.assertIn("the topic, or a glob", text)
+        self.assertIn("the Kafka key, the unit of order; with --jsonl for every line", self.run_it("help", "append").stdout.decode())
+
     def test_version(self):
         for option in ("--version", "-V"):
             self.assertRegex(self.run_it(option).stdout, rb"^sidelog \d+\.\d+\.\d+\n$")
