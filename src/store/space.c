@@ -212,6 +212,7 @@ uint64_t space_ballast_bytes(const sl_store *store) {
 static sl_status set_tight(sl_store *store, bool tight) {
   db_txn *txn;
   log_meta meta;
+  if (tight) db_env_allow_slack(store->log->env, 0); /* until an append finds it otherwise */
   sl_status status = db_begin_write(store->log->env, false, &txn);
   if (status != SL_OK) return status;
   status = log_meta_read(txn, &meta);
@@ -219,7 +220,6 @@ static sl_status set_tight(sl_store *store, bool tight) {
     db_abort(txn);
     return SL_OK;
   }
-  if (tight) db_env_allow_slack(store->log->env, 0); /* until an append finds it otherwise */
   meta.flags = tight ? meta.flags | LOG_TIGHT : meta.flags & ~(uint64_t)LOG_TIGHT;
   if (status == SL_OK) log_meta_write(txn, &meta);
   return db_commit(txn);
