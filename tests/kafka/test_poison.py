@@ -77,9 +77,9 @@ class Poison(rig.Rig):
 
     def test_an_outage_longer_than_a_topic_looks_back(self):
         store, topic = self.store(), self.topic("evt.late.v1")
-        self.cluster.topic(topic, 1, message_timestamp_before_max_ms=3000)
+        self.cluster.topic(topic, 1, message_timestamp_before_max_ms=10000)
         store.append_lines(rig.numbered(50, rnd=self.random), topic=topic)
-        time.sleep(4)  # the length of the outage
+        time.sleep(11)  # the length of the outage
         store.append_lines(rig.numbered(50, 50, rnd=self.random), topic=topic)
         agent = self.agent(store)
         self.assertEqual(agent.drain(), 0, agent.log())
