@@ -391,9 +391,12 @@ static int export_all(tool *t, const char *event) {
 }
 
 int run_dlq(tool *t) {
-  const char *verb = t->args[0], *event = NULL;
-  t->args++;
-  t->arg_count--;
+  const char *verb = "list", *event = NULL;
+  if (t->arg_count > 0) {
+    verb = t->args[0];
+    t->args++;
+    t->arg_count--;
+  }
   if (t->arg_count > 0 && !strpbrk(t->args[0], "=<>!~")) { /* no condition */
     event = t->args[0];
     t->args++;

@@ -127,11 +127,11 @@ const command command_table[] = {
    "sidelog status\n"
    "sidelog status --json || alert",
    NULL, 0, 0, NEED_STORE, run_status},
-  {"dlq", "list|show|replay|drop|export|audit [EVENT] [FIELD=VALUE]...", "dead letters: see them, send them again, give them up",
+  {"dlq", "[list|show|replay|drop|export|audit] [EVENT] [FIELD=VALUE]...", "dead letters: see them, send them again, give them up",
    "Dead letters are events that cannot be delivered as they are. EVENT is a seq or\n"
    "an event id (a unique prefix); conditions are those of `sidelog query`.\n"
    "\n"
-   "list    which, with the error; --by groups them\n"
+   "list    which, with the error; --by groups them. `sidelog dlq` alone does it\n"
    "show    one, with its history; secrets are masked\n"
    "replay  sends letters again, once the cause is mended: a copy of each, with the\n"
    "        same key, headers and event id. However often it is asked for, an event\n"
@@ -149,7 +149,7 @@ const command command_table[] = {
    "sidelog dlq replay --all\n"
    "sidelog dlq drop 1041 --reason 'test data'\n"
    "sidelog dlq list --reader billing",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_BY, OPT_ALL, OPT_DRY_RUN, OPT_REASON, OPT_MOST, OPT_READER), 1, ANY_NUMBER, NEED_STORE, run_dlq},
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_BY, OPT_ALL, OPT_DRY_RUN, OPT_REASON, OPT_MOST, OPT_READER), 0, ANY_NUMBER, NEED_STORE, run_dlq},
   {"readers", "[forget] [NAME]", "local readers: where they are, and what they left",
    "Readers are programs on this host that process the events (sidelog/reader.h). Of\n"
    "each: the process that has it open, how many events lie ahead of it, how many are\n"

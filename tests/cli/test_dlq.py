@@ -36,6 +36,7 @@ class Dlq(cli.Case):
             found = {line[by]: line["letters"] for line in store.lines("dlq", "list", "--by", by)}
             self.assertEqual(found, expected)
         self.assertEqual(sum(line["letters"] for line in store.lines("dlq", "list", "--by", "time")), 3)
+        self.assertEqual(self.seqs(store), [1, 3, 4], "nothing else asked, it lists them")
         words = store.call("dlq", "list").stdout.decode()
         self.assertIn("MSG_SIZE_TOO_LARGE", words)
         self.assertEqual(store.call("dlq", "list", "--topic", "none", expect=(1,)).stdout, b"")

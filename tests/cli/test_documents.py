@@ -1,5 +1,5 @@
 """The answers in docs/forensics.md and docs/cli.md: every command is asked again, of the stores that the document
-tells of, and answered as it stands there.
+tells of, and answered as it stands there. The commands of README's tour work.
 
 The wall clock stands still while a store is filled and while it is asked, so no time differs from one run to the
 next and answers are compared as they are. SIDELOG_GOLDEN=write writes those of today into the documents.
@@ -12,6 +12,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import subprocess
 import sys
 import unittest
@@ -156,6 +157,34 @@ class CommandLine(Document):
         with clock(2.016):
             cli.settle(store, cli.FATES)
         self.hold("cli.md", 129, 6, COLUMNS="116", HOME=str(home))
+
+
+class Tour(Document):
+    def test_every_command_of_the_tour_works_as_it_stands(self):
+        """One after the other in one folder; taken for granted are a program of the reader's and a bundle."""
+        text = (rig.ROOT / "README.md").read_text(encoding="utf-8").split("### From the command line")[1]
+        commands = re.findall(r"(?m)^\$ (.*)$", text.split("```")[1])
+        self.assertGreaterEqual(len(commands), 8)
+        bin_folder = self.side() / "bin"
+        bin_folder.mkdir()
+        program = bin_folder / "my-program"
+        program.write_bytes(b"#!/bin/sh\ncat <<'.'\n" + b"\n".join(cli.story()) + b"\n.\n")
+        program.chmod(0o755)
+        env = cli.environment()
+        env["PATH"] = f"{pathlib.Path(rig.sidelog()).parent}:{bin_folder}:{env['PATH']}"
+        expected = {"status": 4, "check": 0}  # no agent runs
+        for command in commands[1:]:
+            word = re.search(r"sidelog (\w+)", command)[1]
+            if word == "tail":
+                continue  # it goes on until it is interrupted
+            if "colleague.jsonl" in command:
+                shutil.copy(next(self.side().glob("sidelog-*.jsonl")), self.side() / "colleague.jsonl")
+            with self.subTest(command):
+                argv = ["bash", "-o", "pipefail", "-c", f"{commands[0]}\n{command}"]
+                done = subprocess.run(argv, cwd=self.side(), env=env, stdin=subprocess.DEVNULL, capture_output=True,
+                                      timeout=60, check=False)
+                self.assertEqual(done.returncode, expected.get(word, 0), done.stderr.decode())
+                self.assertTrue(done.stdout)
 
 
 if __name__ == "__main__":
