@@ -5,6 +5,7 @@
  * once, the others wait.
  */
 #include "faults.h"
+#include "must.h"
 #include "tree.h"
 
 #include "adopt_cover.h"
@@ -23,16 +24,6 @@
 enum { EVENTS = 120, CURSOR = 60, INTENT = 70, LANE = 20, MARKER = 90, MARKER_LANE = 50, ATTEMPT = 40 };
 
 static char folder[4096], path[4200], what[128];
-
-#define MUST(condition, ...)                                                                   \
-  do {                                                                                         \
-    if (!(condition)) {                                                                        \
-      fprintf(stderr, "%s: ", what);                                                           \
-      fprintf(stderr, __VA_ARGS__);                                                            \
-      fprintf(stderr, " (%s)\n", sl_last_detail());                                            \
-      exit(1);                                                                                 \
-    }                                                                                          \
-  } while (0)
 
 static void clean(void) { remove_tree(path); }
 

@@ -6,6 +6,7 @@
  * way for each, one note for each.
  */
 #include "faults.h"
+#include "must.h"
 #include "tree.h"
 
 #include "base/base.h"
@@ -24,16 +25,6 @@
 enum { LETTERS = 8, REPLAYED = 4 }; /* the first ones are sent again, the others dropped */
 
 static char folder[4096], path[4200], what[128];
-
-#define MUST(condition, ...)                                                                   \
-  do {                                                                                         \
-    if (!(condition)) {                                                                        \
-      fprintf(stderr, "%s: ", what);                                                           \
-      fprintf(stderr, __VA_ARGS__);                                                            \
-      fprintf(stderr, " (%s)\n", sl_last_detail());                                            \
-      exit(1);                                                                                 \
-    }                                                                                          \
-  } while (0)
 
 static void make(void) {
   static const sl_letter letter = {.attempts = 1, .error_class = {"C", 1}, .error_code = {"E", 1},

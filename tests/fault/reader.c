@@ -8,6 +8,7 @@
  *   again, comes to the end: every event is acknowledged, dead, dropped or missed, once.
  */
 #include "faults.h"
+#include "must.h"
 #include "tree.h"
 
 #include "base/base.h"
@@ -138,16 +139,6 @@ static void live(long nth) {
 }
 
 /* --------------------------------------------------------------- parent --- */
-
-#define MUST(condition, ...)                                                                   \
-  do {                                                                                         \
-    if (!(condition)) {                                                                        \
-      fprintf(stderr, "%s: ", what);                                                           \
-      fprintf(stderr, __VA_ARGS__);                                                            \
-      fprintf(stderr, " (%s)\n", sl_last_detail());                                            \
-      exit(1);                                                                                 \
-    }                                                                                          \
-  } while (0)
 
 static void make(void) {
   sl_store *store;

@@ -8,6 +8,7 @@
  *     failed, the others that it cannot be told. The store goes on.
  */
 #include "faults.h"
+#include "must.h"
 #include "tree.h"
 
 #include "base/base.h"
@@ -31,16 +32,6 @@ static char folder[4096], path[4200];
 static char what[128];
 
 static void clean(void) { remove_tree(path); }
-
-#define MUST(condition, ...)                                                                   \
-  do {                                                                                         \
-    if (!(condition)) {                                                                        \
-      fprintf(stderr, "%s: ", what);                                                           \
-      fprintf(stderr, __VA_ARGS__);                                                            \
-      fprintf(stderr, " (%s)\n", sl_last_detail());                                            \
-      exit(1);                                                                                 \
-    }                                                                                          \
-  } while (0)
 
 static sl_status append(sl_store *store, const char *id, uint64_t *seq) {
   const sl_event e = {.topic = SL_STR("t"), .event_id = sl_slice_of(id), .value = SL_STR("value")};
