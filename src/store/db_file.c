@@ -220,9 +220,12 @@ static sl_status read_meta(file *f, bool *blank) {
   return missing == 0 || *blank ? SL_OK : foreign(f->path);
 }
 
-/* A file of zeros and nothing else: a power cut during creation, before the first flush, leaves one. */
-static bool only_zeros(const file *f) {
+/* With both meta pages zero: nothing was ever committed. A power cut during creation, before the first flush, leaves
+ * zeros, or of the first commit's pages what had come to the disk. That is one page, with the names of empty tables;
+ * a longer file with anything in it is taken for damaged, and left alone. */
+static bool never_committed(const file *f) {
   uint8_t block[4096];
+  if (f->size <= 3 * (uint64_t)sysconf(_SC_PAGESIZE)) return true;
   if (f->size > 16 * sizeof block) return false;
   for (uint64_t at = 0; at < f->size; at += sizeof block) {
     size_t len = f->size - at < sizeof block ? (size_t)(f->size - at) : sizeof block;
@@ -249,7 +252,7 @@ sl_status db_file_check(const char *path, db_file_state *state) {
     uint64_t wanted = blank ? 0 : (f.last_page + 1) * f.psize;
     f.missing_from = blank ? 0 : f.size / f.psize;
     if (blank) {
-      if (f.psize || only_zeros(&f)) *state = DB_FILE_EMPTY;
+      if (f.psize || never_committed(&f)) *state = DB_FILE_EMPTY;
       else status = foreign(path);
     } else if (f.last_page > (UINT64_MAX >> 17) || (f.size < wanted && !missing_are_free(&f))) {
       status = sl_fail(SL_E_CORRUPT, "%s is %" PRIu64 " bytes long, but its meta page says %" PRIu64

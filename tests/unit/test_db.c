@@ -254,6 +254,28 @@ static void test_zeros_of_an_interrupted_creation_are_replaced(void **state) {
   put_number(r, 1, "works");
 }
 
+/* Of the first commit the page with the tables' names may be on the disk, and none of the meta pages. */
+static void test_a_page_without_meta_pages_of_an_interrupted_creation_is_replaced(void **state) {
+  room *r = *state;
+  uint8_t pages[3 * 4096] = {0};
+  db_env_close(r->env);
+  r->env = NULL;
+  memset(pages + 2 * 4096, 7, 512);
+  for (int more = 0; more < 2; more++) { /* a page more, and there may be something in it */
+    assert_int_equal(truncate(r->data, 0), 0);
+    int fd = open(r->data, O_WRONLY);
+    assert_int_equal(write(fd, pages, sizeof pages), sizeof pages);
+    close(fd);
+    if (more) assert_int_equal(truncate(r->data, 4 * 4096), 0);
+    const sl_status status = db_env_open(r->dir, tables, TABLES, &r->options, &r->env);
+    assert_int_equal(status, more ? SL_E_CORRUPT : SL_OK);
+    if (more) continue;
+    put_number(r, 1, "works");
+    db_env_close(r->env);
+    r->env = NULL;
+  }
+}
+
 /* LMDB's first write makes two meta pages. A power cut before the first flush may leave either of them. */
 static void test_one_meta_page_of_an_interrupted_creation_is_replaced(void **state) {
   room *r = *state;
@@ -591,6 +613,7 @@ int main(void) {
     TEST(test_a_file_that_ends_in_free_pages_opens),
     TEST(test_a_foreign_file_is_refused_and_left_alone),
     TEST(test_zeros_of_an_interrupted_creation_are_replaced),
+    TEST(test_a_page_without_meta_pages_of_an_interrupted_creation_is_replaced),
     TEST(test_one_meta_page_of_an_interrupted_creation_is_replaced),
     TEST(test_a_small_map_is_full_and_recovers),
     TEST(test_more_readers_than_slots),
