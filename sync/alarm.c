@@ -31,10 +31,10 @@ static alarm_topic *topic_of(alarms *a, const char *name, int64_t now_us) {
 
 static bool widen(alarm_topic *t, int32_t partitions, int64_t start) {
   if (partitions <= t->partitions) return true;
-  int64_t *ends = realloc(t->ends, (size_t)partitions * sizeof *ends);
-  if (!ends) return false;
-  for (int32_t i = t->partitions; i < partitions; i++) ends[i] = start;
-  t->ends = ends;
+  alarm_part *parts = realloc(t->parts, (size_t)partitions * sizeof *parts);
+  if (!parts) return false;
+  for (int32_t i = t->partitions; i < partitions; i++) parts[i] = (alarm_part){start, 0};
+  t->parts = parts;
   t->partitions = partitions;
   return true;
 }
@@ -44,14 +44,58 @@ bool alarms_end(alarms *a, const char *topic, int32_t partitions, int32_t partit
   alarm_topic *t = topic_of(a, topic, now_us);
   /* Partitions that a topic gets later are new with all that is in them, as a new topic is. */
   if (!t || !widen(t, partitions, t->partitions > 0 || a->listed ? 0 : -1)) return false;
-  const int64_t was = t->ends[partition];
-  t->ends[partition] = end;
-  if (was < 0) return true;
-  /* Back: it was deleted and created again. */
-  const uint64_t fresh = (uint64_t)(end >= was ? end - was : end);
-  t->fresh += fresh;
-  a->fresh += fresh;
+  alarm_part *p = &t->parts[partition];
+  if (p->counted < 0) p->counted = end;
+  if (end < p->end || end < p->counted) p->counted = 0; /* back: it was deleted and created again */
+  p->end = end;
   return true;
+}
+
+void alarms_round(alarms *a) {
+  a->turn += a->left > 0; /* the last round ended there */
+  a->left = a->count;
+  a->part = 0;
+}
+
+static void pass_over(alarms *a, alarm_part *p, alarm_topic *t) {
+  p->counted = p->end;
+  t->more = a->more = true;
+}
+
+bool alarms_unread(alarms *a, uint64_t threshold, alarm_span *out) {
+  const uint64_t enough = threshold > ALARM_COUNT_LEAST ? threshold : ALARM_COUNT_LEAST;
+  for (; a->left > 0; a->left--, a->turn++, a->part = 0) {
+    alarm_topic *t = &a->topics[a->turn %= a->count];
+    while (a->part < t->partitions) {
+      alarm_part *p = &t->parts[a->part++];
+      if (p->counted < 0 || p->counted >= p->end) continue;
+      if (t->fresh >= enough) {
+        pass_over(a, p, t);
+        continue;
+      }
+      *out = (alarm_span){t->name, a->part - 1, p->counted, p->end, enough - t->fresh};
+      return true;
+    }
+  }
+  return false;
+}
+
+void alarms_read(alarms *a, const alarm_span *span, int64_t reached, uint64_t records) {
+  const size_t at = place_of(a, span->topic);
+  alarm_topic *t = &a->topics[at];
+  alarm_part *p = &t->parts[span->partition];
+  p->counted = reached;
+  t->fresh += records;
+  a->fresh += records;
+  if (records >= span->most && reached < p->end) pass_over(a, p, t);
+}
+
+void alarms_error(alarms *a, const alarm_span *span, const char *text) {
+  char *error = a->topics[place_of(a, span->topic)].error;
+  size_t len = strnlen(text, ALARM_ERROR_MAX - 1);
+  while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80) len--; /* no half of a character */
+  memcpy(error, text, len);
+  error[len] = '\0';
 }
 
 void alarms_listed(alarms *a) { a->listed = true; }
@@ -62,8 +106,11 @@ bool alarms_next(alarms *a, uint64_t threshold, int64_t cooldown_us, int64_t now
   for (size_t i = 0; i < a->count; i++) {
     alarm_topic *t = &a->topics[i];
     if (t->fresh == 0 || t->fresh < threshold || (t->told && now_us - t->since_us < cooldown_us)) continue;
-    *out = (alert){t->name, t->fresh, now_us - t->since_us};
+    *out = (alert){.topic = t->name, .fresh = t->fresh, .more = t->more, .span_us = now_us - t->since_us};
+    memcpy(out->error, t->error, sizeof out->error);
     t->fresh = 0;
+    t->more = false;
+    t->error[0] = '\0';
     t->since_us = now_us;
     t->told = true;
     return true;
@@ -74,7 +121,7 @@ bool alarms_next(alarms *a, uint64_t threshold, int64_t cooldown_us, int64_t now
 void alarms_free(alarms *a) {
   for (size_t i = 0; i < a->count; i++) {
     free(a->topics[i].name);
-    free(a->topics[i].ends);
+    free(a->topics[i].parts);
   }
   free(a->topics);
   *a = (alarms){0};

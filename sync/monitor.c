@@ -5,13 +5,20 @@
 #include "agent.h"
 #include "alarm.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "hook.h"
 #include "log.h"
+#include <sidelog/dead.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <yajl/yajl_gen.h>
 
 #define LOOK_TIMEOUT_MS 5000
+#define READ_MS 5000       /* for all that is read in one look */
+#define READ_BYTES (16u << 20)
+#define PART_BYTES (4u << 20)
+#define CRITICAL 10        /* so many thresholds */
+#define ALERT_TYPE "dead-letters"
 #define NOT_YET_MS 1000    /* until it is asked again whether the agent delivers */
 #define END_MS 1500
 #define POSTS_MAX 64       /* that wait; the oldest gives way */
@@ -51,7 +58,8 @@ static void drop_first_post(monitor *m) {
 
 static void put(yajl_gen g, const char *name, const char *text) {
   yajl_gen_string(g, (const unsigned char *)name, strlen(name));
-  yajl_gen_string(g, (const unsigned char *)text, strlen(text));
+  if (text) yajl_gen_string(g, (const unsigned char *)text, strlen(text));
+  else yajl_gen_null(g);
 }
 
 static void put_number(yajl_gen g, const char *name, int64_t n) {
@@ -59,21 +67,31 @@ static void put_number(yajl_gen g, const char *name, int64_t n) {
   yajl_gen_integer(g, n);
 }
 
+static void put_bool(yajl_gen g, const char *name, bool yes) {
+  yajl_gen_string(g, (const unsigned char *)name, strlen(name));
+  yajl_gen_bool(g, yes);
+}
+
 static bool body_of(const monitor *m, const alert *one, sl_buf *out) {
   const agent *a = m->agent;
-  char host[256] = "";
+  const uint64_t threshold = (uint64_t)a->settings.monitor_threshold;
+  char host[256] = "", at[32];
   const unsigned char *json;
   size_t len;
   yajl_gen g = yajl_gen_alloc(NULL);
   if (!g) return false;
   if (gethostname(host, sizeof host - 1) != 0) host[0] = 0;
+  sl_time_format(sl_clock_wall_us(), at);
   yajl_gen_map_open(g);
-  put(g, "alert", "dead-letters");
+  put(g, "alert_type", ALERT_TYPE); /* first: is_alert() looks for it there */
   put(g, "topic", one->topic);
-  put_number(g, "new", (int64_t)one->fresh);
-  put_number(g, "seconds", one->span_us / 1000000);
+  put_number(g, "count", (int64_t)one->fresh);
+  put_bool(g, "count_is_at_least", one->more);
   put_number(g, "threshold", a->settings.monitor_threshold);
-  put_number(g, "at_us", sl_clock_wall_us());
+  put(g, "recent_error", one->error[0] ? one->error : NULL);
+  put(g, "timestamp", at);
+  put(g, "severity", one->fresh / CRITICAL >= threshold ? "critical" : "warning");
+  put_number(g, "seconds", one->span_us / 1000000);
   put(g, "brokers", a->settings.brokers);
   put(g, "cluster", m->cluster);
   put(g, "store", a->store_id);
@@ -89,8 +107,9 @@ static void raise_alert(monitor *m, const alert *one, int64_t now_us) {
   m->counts.alerts++;
   log_with(LEVEL_WARN, "dlq-alert", LOG_FIELDS(log_text("topic", one->topic),
            log_number("new", (int64_t)one->fresh)),
-           "%llu new dead letters in %s within %lld s", (unsigned long long)one->fresh, one->topic,
-           (long long)(one->span_us / 1000000));
+           "%s%llu new dead letters in %s within %lld s%s%s", one->more ? "at least " : "",
+           (unsigned long long)one->fresh, one->topic, (long long)(one->span_us / 1000000),
+           one->error[0] ? "; the newest: " : "", one->error);
   if (!s->monitor_webhook) return;
   if (m->post_count == POSTS_MAX) {
     drop_first_post(m);
@@ -112,6 +131,57 @@ static void take_end(void *arg, const char *topic, int32_t partitions, int32_t p
   (void)alarms_end(&m->alarms, topic, partitions, partition, end, sl_clock_monotonic_us());
 }
 
+/* --- counting --- */
+
+typedef struct count {
+  monitor *m;
+  const alarm_span *span;
+  uint64_t letters;
+} count;
+
+/* An alert that somebody's webhook writes into a topic that is watched must not raise the next. */
+static bool is_alert(sl_slice value) {
+  static const char beginning[] = "{\"alert_type\":\"" ALERT_TYPE "\"";
+  return value.len >= sizeof beginning - 1 && memcmp(value.data, beginning, sizeof beginning - 1) == 0;
+}
+
+static void take_error(void *arg, sl_slice text, int is_json) {
+  char error[ALARM_ERROR_MAX + 1];
+  const count *c = arg;
+  (void)is_json;
+  snprintf(error, sizeof error, "%.*s", (int)(text.len < sizeof error ? text.len : sizeof error - 1),
+           (const char *)text.data);
+  alarms_error(&c->m->alarms, c->span, error);
+}
+
+static void see_letter(void *arg, sl_slice value, sl_slice reason) {
+  count *c = arg;
+  if (is_alert(value)) return;
+  c->letters++;
+  if (reason.len > 0 && sl_utf8_valid(reason)) (void)sl_redact(reason, take_error, c);
+}
+
+/* What is new since the last look, within bounds of time and traffic; the rest waits for the next one. */
+static fault read_new(monitor *m) {
+  const int64_t deadline_us = sl_clock_monotonic_us() + (int64_t)READ_MS * 1000;
+  size_t bytes = 0;
+  alarm_span span;
+  fault f = {0}, first = {0};
+  alarms_round(&m->alarms);
+  while ((fault_is_ok(&f) || f.scope == SCOPE_TOPIC) && bytes < READ_BYTES && !atomic_load(&m->stop)) {
+    const int64_t left_us = deadline_us - sl_clock_monotonic_us();
+    if (left_us <= 0 || !alarms_unread(&m->alarms, (uint64_t)m->agent->settings.monitor_threshold, &span)) break;
+    count c = {m, &span, 0};
+    const kafka_watch_span part = {span.topic, span.partition, span.from, span.to, span.most, PART_BYTES};
+    int64_t reached = span.from;
+    f = kafka_watch_read(m->watch, &part, (int)(left_us / 1000) + 1, &m->stop, "failure_reason", see_letter, &c,
+                         &reached, &bytes);
+    if (fault_is_ok(&first)) first = f; /* a topic that may not be read: the others may */
+    alarms_read(&m->alarms, &span, reached, c.letters);
+  }
+  return first;
+}
+
 static void look(monitor *m) {
   const settings *s = &m->agent->settings;
   const kafka_options options = {.brokers = s->brokers, .properties = s->kafka, .property_count = s->kafka_count,
@@ -123,13 +193,13 @@ static void look(monitor *m) {
   m->anew = false;
   if (m->watch || kafka_watch_new(&options, LOOK_TIMEOUT_MS, &m->watch, &f))
     f = kafka_watch_look(m->watch, LOOK_TIMEOUT_MS, &sink, &listed);
+  if (listed) alarms_listed(&m->alarms);
+  if (fault_is_ok(&f)) f = read_new(m);
   const int64_t now_us = sl_clock_monotonic_us();
-  if (listed) {
-    alarms_listed(&m->alarms);
-    m->counts.looked_us = sl_clock_wall_us();
-  }
+  if (listed && fault_is_ok(&f)) m->counts.looked_us = sl_clock_wall_us();
   m->counts.topics = m->alarms.count;
   m->counts.fresh = m->alarms.fresh;
+  m->counts.more = m->alarms.more;
   if (!fault_is_ok(&f)) {
     m->anew = true;
     m->counts.failed++;

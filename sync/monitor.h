@@ -1,7 +1,7 @@
 /* Watches dead-letter topics, whoever writes to them, and raises an alert where many letters arrive: a line of the
- * log, a count in the report, a webhook. Looks at offsets only and writes to no topic. On a worker of its own,
- * one thing at a time: neither a slow cluster nor a webhook that hangs holds up delivery. What it has noted
- * does not survive the process. */
+ * log, a count in the report, a webhook. Counts the records that a read_committed consumer gets, and writes to no topic.
+ * On a worker of its own, one thing at a time: neither a slow cluster nor a webhook that hangs holds up delivery.
+ * What it has noted does not survive the process. */
 #ifndef SYNC_MONITOR_H
 #define SYNC_MONITOR_H
 #include "report.h"

@@ -145,6 +145,8 @@ static void put_monitor(yajl_gen g, const report_monitor *m) {
   put_time(g, "looked_us", m->looked_us);
   put_count(g, "looks_failed", m->failed);
   put_count(g, "new", m->fresh);
+  key(g, "new_is_at_least");
+  yajl_gen_bool(g, m->more);
   put_count(g, "alerts", m->alerts);
   put_count(g, "webhooks_sent", m->webhooks_sent);
   put_count(g, "webhooks_failed", m->webhooks_failed);

@@ -29,7 +29,8 @@ typedef struct report_monitor { /* of dead-letter topics; of this agent's life b
   uint64_t topics;     /* watched */
   int64_t looked_us;   /* the last look that saw all of them */
   uint64_t failed;     /* looks that did not */
-  uint64_t fresh;      /* dead letters counted */
+  uint64_t fresh;      /* dead letters counted; */
+  bool more;           /* at least so many: others were passed over */
   uint64_t alerts;
   uint64_t webhooks_sent, webhooks_failed, webhooks_lost, webhooks_waiting; /* failed: tries; lost: alerts given up */
 } report_monitor;

@@ -177,7 +177,8 @@ const setting_row settings_rows[] = {
    .offset = offsetof(settings, monitor_enabled), .preset = "false", .flags = SETTING_RESTART, .argument = "BOOL",
    .text = "watch the cluster's dead-letter topics and raise alerts",
    .more = "Of letters from anybody. One agent a cluster is enough: each that watches raises its own alerts. It costs a "
-           "connection, some 2 MB and a list of all topics each interval. Not with --drain."},
+           "connection, some 2 MB, a list of all topics each interval, and reading what is new in the watched ones. Not "
+           "with --drain."},
   {.group = "Watching dead letters", .path = "dlq_monitor.topics", .type = TYPE_TEXT,
    .offset = offsetof(settings, monitor_topics), .min = 1, .max = 4000, .preset = "*.dlq", .argument = "GLOB[,...]",
    .text = "topics to watch, besides the configured dead-letter topics"},
@@ -188,8 +189,7 @@ const setting_row settings_rows[] = {
   {.group = "Watching dead letters", .path = "dlq_monitor.threshold", .type = TYPE_INT64,
    .offset = offsetof(settings, monitor_threshold), .min = 1, .max = 1000000000, .preset = "10", .argument = "N",
    .text = "new letters in a topic that raise an alert",
-   .more = "Since its last alert, or since it was first seen. Counted by offsets: a transaction takes one more, so "
-           "letters that come one by one from a transactional producer count twice."},
+   .more = "Since its last alert, or since it was first seen. Counted as a read_committed consumer sees them."},
   {.group = "Watching dead letters", .path = "dlq_monitor.cooldown", .type = TYPE_DURATION,
    .offset = offsetof(settings, monitor_cooldown_us), .min = 0, .max = 30 * DAY, .preset = "15m",
    .argument = "DURATION",

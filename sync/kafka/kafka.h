@@ -6,6 +6,7 @@
 #define SYNC_KAFKA_KAFKA_H
 #include "core/fault.h"
 #include "settings.h"
+#include <stdatomic.h>
 
 typedef struct kafka kafka;
 
@@ -143,7 +144,7 @@ typedef struct kafka_marker {
 fault kafka_read_marker(kafka *k, const char *topic, int32_t partition, sl_slice key, int64_t from_offset,
                         int timeout_ms, kafka_marker *out);
 
-/* --- how far topics have grown, whoever writes them: a handle of its own, used by one worker at a time --- */
+/* --- what has come to topics, whoever writes them: a handle of its own, used by one worker at a time --- */
 
 typedef struct kafka_watch kafka_watch;
 /* Of the options only brokers and properties count. False with *why: SCOPE_AGENT. `timeout_ms` bounds single requests. */
@@ -153,12 +154,28 @@ void kafka_watch_free(kafka_watch *w); /* [worker] NULL is fine */
 typedef struct kafka_watch_sink {
   void *arg;
   bool (*wants)(void *arg, const char *topic);
-  void (*end)(void *arg, const char *topic, int32_t partitions, int32_t partition, int64_t end); /* high watermark */
+  /* Where a read_committed consumer's reading ends now: what an open transaction holds back has not come yet. */
+  void (*end)(void *arg, const char *topic, int32_t partitions, int32_t partition, int64_t end);
 } kafka_watch_sink;
 /* [worker] Lists the topics that this user may describe and tells the end of each partition of those that are wanted; one
  * without a leader is left out. Reads no record, writes nothing. After a fault some ends may be missing; *listed says that
  * every topic was seen. */
 fault kafka_watch_look(kafka_watch *w, int timeout_ms, const kafka_watch_sink *sink, bool *listed);
+
+typedef struct kafka_watch_span { /* records from `from` to below `to`: at most so many, and about so many bytes */
+  const char *topic;
+  int32_t partition;
+  int64_t from, to;
+  uint64_t most;
+  size_t most_bytes;
+} kafka_watch_span;
+/* [worker] Reads them as a read_committed consumer does: no ends of transactions, nothing that was aborted. see() gets
+ * the value and the named header of each (data NULL: it has none). *reached: everything below has been read; `to` where
+ * all of it was, or what is left is no record. After a fault it says how far it came. Ends early when *stop is set.
+ * What was read is added to *bytes. */
+fault kafka_watch_read(kafka_watch *w, const kafka_watch_span *span, int timeout_ms, const atomic_bool *stop,
+                       const char *header, void (*see)(void *arg, sl_slice value, sl_slice header), void *arg,
+                       int64_t *reached, size_t *bytes);
 
 /* --- for programs without a loop (--check, --adopt): they serve the handle's events themselves --- */
 

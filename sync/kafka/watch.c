@@ -1,4 +1,4 @@
-/* How far topics have grown, on a consumer handle of its own: the producer's must not wait for the answers of a
+/* What has come to topics, on a consumer handle of its own: the producer's must not wait for the answers of a
  * cluster with many topics, and a monitor that is refused must not park an agent that may write. */
 #include "handle.h"
 #include <stdio.h>
@@ -10,7 +10,7 @@ struct kafka_watch {
 
 bool kafka_watch_new(const kafka_options *options, int timeout_ms, kafka_watch **out, fault *why) {
   char error[200];
-  rd_kafka_conf_t *conf = conf_new(ROLE_READER_UNCOMMITTED, options, timeout_ms, why);
+  rd_kafka_conf_t *conf = conf_new(ROLE_READER_COMMITTED, options, timeout_ms, why);
   if (!conf) return false;
   rd_kafka_conf_set_log_cb(conf, conf_reader_log);
   kafka_watch *w = calloc(1, sizeof *w);
@@ -65,4 +65,80 @@ fault kafka_watch_look(kafka_watch *w, int timeout_ms, const kafka_watch_sink *s
   if (err) return fault_of_code(err, "the ends of dead-letter topics");
   *listed = some;
   return (fault){0};
+}
+
+/* It may have been emptied up to here by its retention. */
+static fault skip_what_is_gone(kafka_watch *w, const kafka_watch_span *span, int timeout_ms, int64_t *from) {
+  int64_t low, high;
+  const rd_kafka_resp_err_t err =
+    rd_kafka_query_watermark_offsets(w->rk, span->topic, span->partition, &low, &high, timeout_ms);
+  if (err) return fault_of_code(err, "offsets of %.100s [%d]", span->topic, (int)span->partition);
+  *from = low > *from ? low : span->to; /* else it ends before: it is another topic by now */
+  return (fault){0};
+}
+
+typedef struct reading {
+  const kafka_watch_span *span;
+  const char *header;
+  void (*see)(void *arg, sl_slice value, sl_slice header);
+  void *arg;
+  uint64_t seen;
+  size_t bytes;
+  int64_t position;
+  bool gone;           /* there is nothing at the position any more */
+} reading;
+
+static fault take(reading *r, const rd_kafka_message_t *m) {
+  rd_kafka_headers_t *headers;
+  const void *value;
+  size_t len;
+  switch (m->err) {
+  case RD_KAFKA_RESP_ERR_NO_ERROR: break;
+  case RD_KAFKA_RESP_ERR__PARTITION_EOF: return r->position = m->offset, (fault){0};
+  case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+  case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE: return r->gone = true, (fault){0};
+  default: return fault_of_code(m->err, "reading %.100s [%d]", r->span->topic, (int)r->span->partition);
+  }
+  if (m->offset >= r->span->to) return r->position = m->offset, (fault){0};
+  sl_slice header = {0};
+  if (!rd_kafka_message_headers(m, &headers) && !rd_kafka_header_get_last(headers, r->header, &value, &len))
+    header = SL_BYTES(value ? value : "", len);
+  r->see(r->arg, SL_BYTES(m->payload, m->len), header);
+  r->seen++;
+  r->bytes += m->len + m->key_len;
+  r->position = m->offset + 1;
+  return (fault){0};
+}
+
+static bool is_done(const reading *r) {
+  return r->gone || r->position >= r->span->to || r->seen >= r->span->most || r->bytes >= r->span->most_bytes;
+}
+
+fault kafka_watch_read(kafka_watch *w, const kafka_watch_span *span, int timeout_ms, const atomic_bool *stop,
+                       const char *header, void (*see)(void *arg, sl_slice value, sl_slice header), void *arg,
+                       int64_t *reached, size_t *bytes) {
+  const int64_t deadline = now_ms() + timeout_ms;
+  reading r = {.span = span, .header = header, .see = see, .arg = arg, .position = span->from};
+  fault f = {0};
+  rd_kafka_topic_t *rkt = rd_kafka_topic_new(w->rk, span->topic, NULL);
+  if (!rkt) return fault_of_code(rd_kafka_last_error(), "topic %.100s", span->topic);
+  /* One for each reading: what the last one had fetched beyond its end is not to come out of this one. */
+  rd_kafka_queue_t *queue = rd_kafka_queue_new(w->rk);
+  if (rd_kafka_consume_start_queue(rkt, span->partition, span->from, queue) != 0) {
+    f = fault_of_code(rd_kafka_last_error(), "reading %.100s", span->topic);
+  } else {
+    while (fault_is_ok(&f) && !is_done(&r) && !atomic_load(stop) && left_ms(deadline, 1) > 0) {
+      rd_kafka_message_t *m = rd_kafka_consume_queue(queue, left_ms(deadline, 100));
+      if (!m) continue;
+      f = take(&r, m);
+      rd_kafka_message_destroy(m);
+    }
+    rd_kafka_consume_stop(rkt, span->partition);
+  }
+  rd_kafka_queue_destroy(queue);
+  rd_kafka_topic_destroy(rkt);
+  if (r.gone && fault_is_ok(&f)) f = skip_what_is_gone(w, span, left_ms(deadline, timeout_ms) + 100, &r.position);
+  *bytes += r.bytes;
+  *reached = r.position < span->to ? r.position : span->to;
+  return f;
 }

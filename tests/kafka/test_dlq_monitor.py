@@ -1,8 +1,10 @@
 """The monitor of dead-letter topics on a real broker, with a real HTTP server behind its webhook."""
+import datetime
 import http.server
 import json
 import socket
 import threading
+import time
 import unittest
 
 import rig
@@ -16,16 +18,21 @@ def setUpModule():
     rig.kread()
 
 
+def seconds(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
 class Receiver:
     """Keeps what is POSTed to it: (path, header, object)."""
 
     def __init__(self, port=0):
-        posts = self.posts = []
+        posts, bodies = self.posts, self.bodies = [], []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 posts.append((self.path, self.headers["Authorization"], json.loads(body)))
+                bodies.append(body)
                 self.send_response(204)
                 self.end_headers()
 
@@ -84,7 +91,10 @@ class Monitor(rig.Rig):
         self.wait_for(store, "webhooks_sent", 1)
         (path, header, alert), = receiver.posts
         self.assertEqual((path, header), ("/hooks/s3cr3t", "Bearer s3cr3t-t0ken"))
-        self.assertEqual([alert[k] for k in ("alert", "topic", "new", "threshold")], ["dead-letters", old, 10, 10])
+        self.assertEqual([alert[k] for k in ("alert_type", "topic", "count", "threshold", "severity")],
+                         ["dead-letters", old, 10, 10, "warning"])
+        self.assertIs(alert["count_is_at_least"], False)
+        self.assertLess(abs(seconds(alert["timestamp"]) - time.time()), 60)
         self.letters(old, 25)
         self.wait_for(store, "new", 35)
         # a topic that is created now, while nobody answers the webhook
@@ -93,7 +103,7 @@ class Monitor(rig.Rig):
         rig.wait_until("a try that fails", lambda: self.monitor(store)["webhooks_failed"], 60)
         again = Receiver(receiver.port)
         self.wait_for(store, "webhooks_sent", 2)
-        self.assertEqual([(a["topic"], a["new"]) for _, _, a in again.posts], [(new, 10)])
+        self.assertEqual([(a["topic"], a["count"]) for _, _, a in again.posts], [(new, 10)])
         seen = self.monitor(store)
         self.assertEqual((seen["alerts"], seen["webhooks_lost"], seen["webhooks_waiting"]), (2, 0, 0))
         self.assertEqual(len(receiver.posts), 1, "none within the cooldown")
@@ -102,6 +112,62 @@ class Monitor(rig.Rig):
         self.assertNotIn("s3cr3t", agent.log())
         self.assertEqual(len(self.cluster.read(old)) + len(self.cluster.read(new)), 75, "it writes nothing there")
         again.down()
+
+    def test_records_are_counted_and_not_what_transactions_leave(self):
+        receiver = Receiver()
+        self.addCleanup(receiver.down)
+        topic, other = self.topic("evt.exact.v1.dlq"), self.store()
+        self.cluster.topic(topic, 1)
+        store, agent = self.watcher(receiver.port)
+        writer = self.agent(other).start()
+        for n in range(9):  # a transaction each
+            other.append_lines(rig.numbered(1, n, rnd=self.random), topic=topic)
+            other.wait_settled(30, writer)
+        self.assertEqual(writer.terminate(), 0, writer.log())
+        # --check writes a record where events wait, in a transaction that it aborts
+        other.append_lines(rig.numbered(1, 9, rnd=self.random), topic=topic)
+        rig.run([rig.sidelogd(), "--store", str(other.path), "--brokers", self.cluster.brokers, "--check"])
+        self.assertGreater(len(self.cluster.read(topic, committed=False)), 9)
+        self.wait_for(store, "new", 9)
+        self.assertEqual(self.agent(other).drain(), 0)
+        self.wait_for(store, "webhooks_sent", 1)
+        self.assertEqual([a["count"] for _, _, a in receiver.posts], [10])
+        seen = self.cluster.read(topic)
+        self.assertEqual(len(seen), 10)
+        self.assertGreaterEqual(max(r["offset"] for r in seen), 20, "offsets say something else")
+        self.assertEqual(agent.terminate(), 0, agent.log())
+
+    def test_its_own_alerts_are_no_letters(self):
+        # Somebody's webhook puts alerts where letters are.
+        receiver = Receiver()
+        self.addCleanup(receiver.down)
+        topic = self.topic("evt.loop.v1.dlq")
+        self.letters(topic, 1)
+        store, agent = self.watcher(receiver.port, threshold=2, cooldown="0s")
+        self.letters(topic, 2)
+        self.wait_for(store, "webhooks_sent", 1)
+        other = self.store()
+        other.append_lines([receiver.bodies[0]] * 5 + rig.numbered(1), topic=topic)
+        self.assertEqual(self.agent(other, *rig.at_least_once()).drain(), 0)
+        self.wait_for(store, "new", 3)
+        self.assertEqual(self.monitor(store)["alerts"], 1)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+
+    def test_a_flood_is_told_as_at_least(self):
+        receiver = Receiver()
+        self.addCleanup(receiver.down)
+        topic = self.topic("evt.flood.v1.dlq")
+        self.letters(topic, 1)
+        store, agent = self.watcher(receiver.port)
+        self.letters(topic, 5000)
+        self.wait_for(store, "webhooks_sent", 1)
+        (_, _, alert), = receiver.posts
+        self.assertEqual((alert["count"], alert["count_is_at_least"], alert["severity"]), (1000, True, "critical"))
+        self.assertIs(self.monitor(store)["new_is_at_least"], True)
+        self.letters(topic, 7)  # exact again
+        self.wait_for(store, "new", 1007)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        self.assertIn("at least 1000 new dead letters", agent.log())
 
     def test_its_own_letters_count_and_a_webhook_that_hangs_holds_up_nothing(self):
         with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -117,6 +183,7 @@ class Monitor(rig.Rig):
             self.assertEqual(store.wait_settled(30, agent)["delivered"], 50)
             self.assertEqual(agent.terminate(9), 0, agent.log())
             self.assertIn("stopped", agent.log())
+            self.assertIn("the newest: MSG_SIZE_TOO_LARGE", agent.log())
             caller.close()
 
 

@@ -29,7 +29,7 @@ static const agent_report full = {
   .lanes = lanes, .lane_count = 2,
   .lanes_limit_bytes = 19, .lanes_expired = 20, .partition_changes = 21, .topics_recreated = 22,
   .letters_published = 15, .letters_waiting = 16,
-  .monitor = &(const report_monitor){.topics = 23, .looked_us = 24, .failed = 25, .fresh = 26, .alerts = 27, .webhooks_sent = 28,
+  .monitor = &(const report_monitor){.topics = 23, .looked_us = 24, .failed = 25, .fresh = 26, .more = true, .alerts = 27, .webhooks_sent = 28,
                                      .webhooks_failed = 29, .webhooks_lost = 30, .webhooks_waiting = 31},
   .parked_reason = "marker-ahead",
       .parked_text = "1,041 > 981",
@@ -61,7 +61,7 @@ static void golden(void **state) {
     "{\"topic\":\"\",\"seq\":0,\"oldest_us\":null,\"refused_since_us\":null,\"max_age_us\":null,\"kept_bytes\":0,"
     "\"code\":null,\"text\":null}],\"lanes_limit_bytes\":19,\"lanes_expired\":20,\"partition_changes\":21,\"topics_recreated\":22,"
     "\"dead_letters\":{\"published\":15,\"waiting\":16},"
-    "\"dlq_monitor\":{\"topics\":23,\"looked_us\":24,\"looks_failed\":25,\"new\":26,\"alerts\":27,\"webhooks_sent\":28,"
+    "\"dlq_monitor\":{\"topics\":23,\"looked_us\":24,\"looks_failed\":25,\"new\":26,\"new_is_at_least\":true,\"alerts\":27,\"webhooks_sent\":28,"
     "\"webhooks_failed\":29,\"webhooks_lost\":30,\"webhooks_waiting\":31},"
     "\"parked\":{\"reason\":\"marker-ahead\",\"text\":\"1,041 > 981\",\"remedy\":\"restored?\"}}");
   free(json);
