@@ -1,5 +1,5 @@
 #include "engine.h"
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 
 #include <string.h>
 

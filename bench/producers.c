@@ -12,7 +12,7 @@
  * count over the fastest's. One value a slice. At the end each store is read: every producer's events are there,
  * each once and in its order. */
 #include "bench.h"
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -10,7 +10,7 @@
  *                                                      own; lines as above
  *   bench-uplink fleet FOLDER STORES TOPIC SECONDS     one a second into each of FOLDER/0, FOLDER/1, ...; lines as above */
 #include "bench.h"
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 
 #include <inttypes.h>
 #include <pthread.h>

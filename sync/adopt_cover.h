@@ -1,7 +1,7 @@
 /* What a marker covers of a store whose book is behind it: events that an earlier life of the store delivered. */
 #ifndef SYNC_ADOPT_COVER_H
 #define SYNC_ADOPT_COVER_H
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 
 typedef struct cover_topic {  /* a topic with a lane in the book or in the marker */
   char name[256];

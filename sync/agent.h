@@ -20,7 +20,7 @@
 #include "letter.h"
 #include "monitor.h"
 #include "settings.h"
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 #include <uv.h>
 
 typedef struct agent agent;

@@ -2,7 +2,7 @@
 #ifndef SYNC_CHECK_STORE_H
 #define SYNC_CHECK_STORE_H
 #include "settings.h"
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 
 typedef struct check_topic {
   char name[256];

@@ -6,8 +6,8 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/text.h"
+#include "index/index.h"
 #include "store/append.h"
-#include "store/index.h"
 #include "store/log_inner.h"
 
 #include <inttypes.h>

@@ -10,8 +10,8 @@
 
 #include "base/clock.h"
 #include "format/record.h"
+#include "index/index.h"
 #include "store/append.h"
-#include "store/index.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -7,7 +7,7 @@
  * a stray file, which the next compaction replaces; after it the copy is, flushed before it got its name. The three
  * environments need not be done together: none of them changes what it says.
  */
-#include "store/db_file.h"
+#include "db/db_file.h"
 #include "store/log_inner.h"
 #include "store/store_lock.h"
 

@@ -2,7 +2,7 @@
 #ifndef SL_STORE_DICT_H
 #define SL_STORE_DICT_H
 #include "base/base.h"
-#include "store/db.h"
+#include "db/db.h"
 
 typedef struct sl_dict sl_dict;
 

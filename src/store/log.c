@@ -1,7 +1,7 @@
 #include "store/log_inner.h"
 
 #include "base/id.h"
-#include "store/db_file.h"
+#include "db/db_file.h"
 #include "store/store_fs.h"
 
 #include <inttypes.h>

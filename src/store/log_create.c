@@ -6,7 +6,7 @@
  */
 #include "base/clock.h"
 #include "base/id.h"
-#include "store/db_file.h"
+#include "db/db_file.h"
 #include "store/log_inner.h"
 
 #include <errno.h>

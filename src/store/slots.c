@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 #include "base/id.h"
-#include "store/db_file.h"
+#include "db/db_file.h"
 #include "store/store_fs.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* One consistent look at all three environments, for queries, statistics and verify. */
 #ifndef SL_STORE_SNAPSHOT_H
 #define SL_STORE_SNAPSHOT_H
-#include "store/book.h"
-#include "store/index.h"
+#include "delivery/book.h"
+#include "index/index.h"
 #include "store/log.h"
 
 typedef struct snapshot {

@@ -8,10 +8,10 @@
  * Each call makes a little room and lets the append try again, so that no append waits for long and no more is given
  * up than is needed. Threads of a process take turns: one makes room for all that wait.
  */
-#include "store/space.h"
 #include "base/text.h"
-#include "store/index.h"
+#include "index/index.h"
 #include "store/log_inner.h"
+#include "store/space.h"
 #include "store/store_fs.h"
 
 #include <errno.h>

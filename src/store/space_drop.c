@@ -19,8 +19,8 @@
  * So a run is deleted first and its tombstones are put behind, both in the one transaction.
  */
 #include "base/clock.h"
-#include "store/delivery_impl.h"
-#include "store/index.h"
+#include "delivery/delivery_impl.h"
+#include "index/index.h"
 #include "store/log_inner.h"
 #include "store/snapshot.h"
 #include "store/space.h"

@@ -2,7 +2,7 @@
 #ifndef SL_STORE_STORE_H
 #define SL_STORE_STORE_H
 #include "base/base.h"
-#include "store/db.h"
+#include "db/db.h"
 #include <pthread.h>
 #include <sys/types.h>
 

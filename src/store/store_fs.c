@@ -1,6 +1,6 @@
 #include "store/store_fs.h"
 
-#include "store/db_file.h"
+#include "db/db_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -10,10 +10,10 @@
  */
 #include "base/clock.h"
 #include "base/text.h"
-#include "store/book.h"
-#include "store/index.h"
+#include "delivery/book.h"
+#include "index/index.h"
+#include "readers/readers.h"
 #include "store/log_inner.h"
-#include "store/readers.h"
 
 #include <stdlib.h>
 #include <xxhash.h>

@@ -30,7 +30,7 @@
 #define SYNC_CORE_CORE_H
 #include "base/base.h"
 #include "core/fault.h"
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 
 typedef enum core_phase {
   PHASE_BACKOFF = 0, /* no operation; waits for wake_at */

@@ -4,7 +4,7 @@
  *     sent PARTITION OFFSET | duplicate SEQ | dead CLASS CODE TRIES TEXT... | dropped CLASS CODE TRIES TEXT...
  *   settle STORE --hold REPORT  holds the store as an agent would, with the report of a file, until stdin ends
  */
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 
 #include <inttypes.h>
 #include <stdio.h>

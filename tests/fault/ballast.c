@@ -5,7 +5,7 @@
  *   ballast   exits with 77 (skipped) where nothing can be mounted
  */
 #include "base/base.h"
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 
 #include <errno.h>
 #include <fcntl.h>

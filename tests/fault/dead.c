@@ -10,7 +10,7 @@
 #include "tree.h"
 
 #include "base/base.h"
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 
 #include <inttypes.h>
 #include <sidelog/dead.h>

@@ -10,7 +10,7 @@
 #include "tree.h"
 
 #include "base/base.h"
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -19,7 +19,7 @@
 #include "replay.h"
 
 #include "base/base.h"
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 
 #include <inttypes.h>
 #include <pthread.h>

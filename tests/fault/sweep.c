@@ -15,8 +15,8 @@
 #include "tree.h"
 
 #include "base/base.h"
-#include "store/delivery.h"
-#include "store/index_impl.h"
+#include "delivery/delivery.h"
+#include "index/index_impl.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -7,7 +7,7 @@
 #define _GNU_SOURCE
 #include "fuzz.h"
 
-#include "store/db_file.h"
+#include "db/db_file.h"
 
 #include <fcntl.h>
 #include <ftw.h>

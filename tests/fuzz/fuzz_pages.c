@@ -2,7 +2,7 @@
 #define _GNU_SOURCE
 #include "fuzz.h"
 
-#include "store/pages.h"
+#include "repair/pages.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

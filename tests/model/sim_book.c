@@ -1,4 +1,4 @@
-/* The book of src/store/delivery.c in memory, as strict as the real one and simpler. */
+/* The book of src/delivery/delivery.c in memory, as strict as the real one and simpler. */
 #include "sim.h"
 
 static void progress_take(const sl_buf *bytes, sl_progress *p, sl_lane *lanes, char (*names)[24], sl_lane *scratch) {

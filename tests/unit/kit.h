@@ -3,9 +3,9 @@
 #define SL_TESTS_KIT_H
 #include "unit.h"
 
-#include "store/book.h"
-#include "store/delivery.h"
-#include "store/index.h"
+#include "delivery/book.h"
+#include "delivery/delivery.h"
+#include "index/index.h"
 #include "store/log.h"
 
 #include <ftw.h>

@@ -1,7 +1,7 @@
 /* The door to LMDB: tables, sticky errors, kept readers, damaged files. */
 #include "unit.h"
 
-#include "store/db.h"
+#include "db/db.h"
 
 #include <fcntl.h>
 #include <ftw.h>

@@ -2,7 +2,7 @@
  * leaves nothing twice and nothing lost. */
 #include "kit.h"
 
-#include "store/delivery.h"
+#include "delivery/delivery.h"
 
 #include <sidelog/dead.h>
 

@@ -2,7 +2,7 @@
  * reader, attempts that end in every possible way, the lock and the report. */
 #include "kit.h"
 
-#include "store/book_impl.h"
+#include "delivery/book_impl.h"
 
 #include <sys/wait.h>
 

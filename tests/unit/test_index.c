@@ -2,7 +2,7 @@
 #include "kit.h"
 
 #include "base/id.h"
-#include "store/index_impl.h"
+#include "index/index_impl.h"
 #include "store/log_inner.h"
 
 #include <fcntl.h>

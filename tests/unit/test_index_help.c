@@ -2,8 +2,8 @@
  * anybody's trouble. */
 #include "kit.h"
 
+#include "index/index_impl.h"
 #include "store/agent_lock.h"
-#include "store/index_impl.h"
 #include "store/log_inner.h"
 
 #include <signal.h>

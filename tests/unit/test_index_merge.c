@@ -2,7 +2,7 @@
 #include "kit.h"
 
 #include "base/id.h"
-#include "store/index_impl.h"
+#include "index/index_impl.h"
 
 enum { EVENTS = 2500, IDS = 700, CORRELATIONS = 60 };
 

@@ -3,7 +3,7 @@
 #include "kit.h"
 
 #include "base/text.h"
-#include "store/index_impl.h"
+#include "index/index_impl.h"
 
 #define EVENTS_MAX 3000
 #define TOPICS 4

@@ -3,7 +3,7 @@
 #include "kit.h"
 
 #include "base/clock.h"
-#include "store/index_impl.h"
+#include "index/index_impl.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

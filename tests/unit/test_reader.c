@@ -1,8 +1,8 @@
 /* Readers: what is handed out and when, what becomes of failures, and that the law holds after each. */
 #include "reader_kit.h"
 
+#include "readers/reader_impl.h"
 #include "store/log_inner.h"
-#include "store/reader_impl.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -1,9 +1,9 @@
 /* sl_repair: what can be read arrives byte for byte, what cannot is said seq by seq, and delivery goes on. */
 #include "kit.h"
 
-#include "store/book_impl.h"
+#include "delivery/book_impl.h"
+#include "repair/pages.h"
 #include "store/log_inner.h"
-#include "store/pages.h"
 
 #include <fcntl.h>
 

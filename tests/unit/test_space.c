@@ -1,7 +1,7 @@
 /* A full store: each policy does what it promises, the law holds at every look, no event is both sent and dropped. */
 #include "kit.h"
 
-#include "store/book_impl.h"
+#include "delivery/book_impl.h"
 #include "store/log_inner.h"
 
 #define QUOTA (UINT64_C(2) << 20)

@@ -3,7 +3,7 @@
  * reverse. Then the same with threads. */
 #include "kit.h"
 
-#include "store/book_impl.h"
+#include "delivery/book_impl.h"
 #include "store/log_inner.h"
 
 #include <pthread.h>

@@ -2,8 +2,8 @@
 #include "kit.h"
 
 #include "base/id.h"
-#include "store/book_impl.h"
-#include "store/index_impl.h"
+#include "delivery/book_impl.h"
+#include "index/index_impl.h"
 #include "store/log_inner.h"
 
 static char said[16384];

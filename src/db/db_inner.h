@@ -1,0 +1,54 @@
+/* Inside db: the structures that its files share. Included by db*.c alone, which alone know LMDB. */
+#ifndef SL_STORE_DB_INNER_H
+#define SL_STORE_DB_INNER_H
+#include "db/db.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+struct db_env {
+  MDB_env *lmdb; /* NULL: closed by a reopen that failed */
+  char *dir;
+  db_table_def *defs;
+  MDB_dbi *dbis;
+  unsigned count;
+  db_env_options options;
+  pid_t pid;
+  uint64_t life;        /* of the process that opened it; see forked() */
+  _Atomic int64_t readers_due_us; /* when to look for dead readers */
+  _Atomic uint64_t slack_below;   /* pages; db_env_allow_slack */
+
+  pthread_mutex_t lock; /* guards what follows, and lmdb itself against use during a reopen */
+  pthread_cond_t idle;
+  unsigned active;      /* transactions of this process */
+  bool poisoned;        /* LMDB refuses everything until it is closed and opened again */
+  bool outgrown;        /* another process uses more of the file than our map covers */
+  db_txn *cached;       /* read transactions at rest */
+  unsigned cached_count;
+};
+
+struct db_txn {
+  db_env *env;
+  MDB_txn *lmdb;
+  db_txn *next;
+  bool write, relaxed;
+  sl_status status;
+};
+
+struct db_cur {
+  db_txn *txn;
+  MDB_cursor *lmdb;
+  unsigned table;
+};
+
+/* The one mapper from LMDB's codes (and errno) to ours; `doing` names the step. */
+sl_status db_fail(const db_env *env, int rc, const char *doing);
+/* A transaction that is not counted among the environment's: from db_begin_*, or for a look beside one. */
+int db_begin_once(db_env *env, bool write, db_txn **txn);
+void db_rest(db_txn *txn); /* ends a read transaction of db_begin_once; LMDB's is kept for the next */
+uint64_t db_oldest_reader(db_env *env); /* the transaction that the oldest read transaction sees; UINT64_MAX: there is none */
+/* Of every GATHER_EVERY-th write transaction, right after its begin: see db_gather.c. Not 0: it must be begun anew. */
+int db_gather(db_env *env, MDB_txn *txn);
+#endif
