@@ -120,7 +120,7 @@ static size_t cut_at(sl_slice bytes, size_t most) {
 
 static void add_value(page *p, const sl_record *r) {
   text *out = &p->events, pretty = {0};
-  size_t room = PAGE_VALUES - p->value_bytes, most = room < PAGE_VALUE ? room : PAGE_VALUE;
+  size_t left = PAGE_VALUES - p->value_bytes, most = left < PAGE_VALUE ? left : PAGE_VALUE;
   size_t len = cut_at(r->value, most);
   sl_slice shown = {r->value.data, len};
   text_puts(out, "<p class=size>value: ");

@@ -17,8 +17,22 @@ static const int64_t LEAST_GAP_US = 100000, LEAST_WAIT_US = 1000000;
 
 /* ----------------------------------------------------------------- story --- */
 
-static sl_slice keep(sl_slice s) {
-  return s.len ? (sl_slice){tool_copy(s.data, s.len), s.len} : (sl_slice){NULL, 0};
+static sl_slice keep(story *s, sl_slice words) {
+  return words.len ? (sl_slice){room_copy(&s->texts, words), words.len} : (sl_slice){NULL, 0};
+}
+
+/* NULL: there is none. `words` is freed. */
+static const char *keep_text(story *s, text *words) {
+  const char *kept = words->len ? room_copy(&s->texts, (sl_slice){words->data, words->len}) : NULL;
+  text_free(words);
+  return kept;
+}
+
+static const char *keep_common(story *s, sl_slice words) {
+  size_t at = id_set_find(&s->common, words);
+  if (at == s->common.count)
+    id_set_add(&s->common, words);
+  return s->common.items[at];
 }
 
 static bool says_other(sl_slice inside, sl_slice own) { return inside.len && own.len && !slice_eq(inside, own); }
@@ -33,7 +47,7 @@ static void say_other(text *words, const char *name, sl_slice inside, sl_slice o
 }
 
 /* Any bytes may be a value; what begins as a JSON object is held to be an envelope. */
-static char *broken_envelope(check *c, const sl_record *r) {
+static text broken_envelope(check *c, const sl_record *r) {
   const char *p = r->value.data;
   size_t i = 0;
   sl_event e = SL_EVENT_INIT;
@@ -42,10 +56,10 @@ static char *broken_envelope(check *c, const sl_record *r) {
   while (i < r->value.len && strchr(" \t\r\n", p[i]) && p[i])
     i++;
   if (i == r->value.len || p[i] != '{')
-    return NULL;
+    return words;
   if (sl_envelope_read(c->reader, r->value, &e, &missing) != SL_OK) {
     text_add_safe(&words, slice_of(sl_last_detail()), true);
-    return words.data;
+    return words;
   }
   say_other(&words, "event id", e.event_id, r->event_id);
   say_other(&words, "correlation id", e.correlation_id, r->correlation_id);
@@ -53,13 +67,13 @@ static char *broken_envelope(check *c, const sl_record *r) {
   say_other(&words, "type", e.type, r->type);
   if (missing & SL_ENVELOPE_BAD_TIMESTAMP)
     text_printf(&words, "%sits timestamp is not RFC 3339", words.len ? "; " : "");
-  return words.data;
+  return words;
 }
 
-static char *error_of(const sl_record *r) {
+static text error_of(const sl_record *r) {
   text words = {0};
   if (r->state != SL_DEAD && r->state != SL_DROPPED)
-    return NULL;
+    return words;
   text_add_safe(&words, r->error_code.len ? r->error_code : r->error_class, true);
   if (r->state == SL_DEAD)
     text_printf(&words, " after %" PRIu32 " %s", r->attempts, r->attempts == 1 ? "try" : "tries");
@@ -67,7 +81,7 @@ static char *error_of(const sl_record *r) {
     text_puts(&words, ": ");
     text_add_safe(&words, r->error_text, true);
   }
-  return words.data;
+  return words;
 }
 
 /* The same event in other sources, and what is not the same. */
@@ -85,21 +99,17 @@ static void take_copies(tool *t, story *s, const sl_record *r, check_event *e) {
                   c->place);
     }
   }
-  e->elsewhere = same.data;
-  e->differs = other.data;
+  e->elsewhere = keep_text(s, &same);
+  e->differs = keep_text(s, &other);
 }
 
 void story_add(void *story_reader_, const sl_record *r) {
   story_reader *reader = story_reader_;
   tool *t = reader->check->tool;
   story *s = reader->story;
-  text type = {0};
-  if (s->count == s->cap) {
-    s->cap = s->cap ? s->cap * 2 : 32;
-    s->nodes = tool_grow(s->nodes, s->cap * sizeof *s->nodes);
-    s->events = tool_grow(s->events, s->cap * sizeof *s->events);
-  }
-  text_add(&type, r->type.data, r->type.len);
+  text error = error_of(r), broken = broken_envelope(reader->check, r);
+  s->nodes = room_need(&s->node_room, (s->count + 1) * sizeof *s->nodes);
+  s->events = room_need(&s->event_room, (s->count + 1) * sizeof *s->events);
   s->nodes[s->count] = (trace_node){.seq = r->seq,
                                     .at_us = record_time(r),
                                     .id = trace_key(r->event_id),
@@ -107,36 +117,27 @@ void story_add(void *story_reader_, const sl_record *r) {
                                     .story = trace_key(r->correlation_id),
                                     .duplicate = r->state == SL_DUPLICATE || r->duplicate_of != 0,
                                     .source = (uint16_t)t->from};
-  s->events[s->count] = (check_event){.event_id = keep(r->event_id),
-                                        .correlation_id = keep(r->correlation_id),
-                                        .causation_id = keep(r->causation_id),
-                                        .type = type.data ? type.data : tool_copy("", 0),
-                                        .error = error_of(r),
-                                        .broken = broken_envelope(reader->check, r),
-                                        .state = r->state,
-                                        .duplicate_of = r->duplicate_of,
-                                        .timed = r->occurred_at_us != 0};
+  s->events[s->count] = (check_event){
+    .event_id = keep(s, r->event_id),
+    .correlation_id = {keep_common(s, r->correlation_id), r->correlation_id.len},
+    .causation_id = keep(s, r->causation_id),
+    .type = keep_common(s, r->type),
+    .error = keep_text(s, &error),
+    .broken = keep_text(s, &broken),
+    .state = r->state,
+    .duplicate_of = r->duplicate_of,
+    .timed = r->occurred_at_us != 0};
   if (s->skew)
     take_copies(t, s, r, &s->events[s->count]);
   s->count++;
 }
 
-static void free_slice(sl_slice s) { free((void *)(uintptr_t)s.data); }
-
 void story_free(story *s) {
-  for (size_t i = 0; i < s->count; i++) {
-    free_slice(s->events[i].event_id);
-    free_slice(s->events[i].correlation_id);
-    free_slice(s->events[i].causation_id);
-    free(s->events[i].type);
-    free(s->events[i].error);
-    free(s->events[i].broken);
-    free(s->events[i].elsewhere);
-    free(s->events[i].differs);
-  }
+  id_set_free(&s->common);
+  room_texts_free(&s->texts);
   copies_free(&s->copies);
-  free(s->nodes);
-  free(s->events);
+  room_free(&s->node_room);
+  room_free(&s->event_room);
   *s = (story){0};
 }
 

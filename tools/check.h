@@ -4,25 +4,29 @@
 
 #include "clocks.h"
 #include "hops.h"
+#include "story_ids.h"
 #include "trace_layout.h"
 
 #include <sidelog/envelope.h>
 
 typedef struct check_event {
   sl_slice event_id, correlation_id, causation_id;
-  char *type, *error;     /* error: of a dead or dropped one, made safe */
-  char *broken;           /* what is wrong with the envelope; NULL: nothing */
+  const char *type, *error; /* error: of a dead or dropped one, made safe */
+  const char *broken;     /* what is wrong with the envelope; NULL: nothing */
   sl_state state;
   uint64_t duplicate_of;
   bool timed;             /* it has a time of its own */
-  char *elsewhere;        /* of several sources: what became of it in others; NULL: it is in none of them */
-  char *differs;          /* ... and whose event of the same id is another */
+  const char *elsewhere;  /* of several sources: what became of it in others; NULL: it is in none of them */
+  const char *differs;    /* ... and whose event of the same id is another */
 } check_event;
 
 typedef struct story {
   trace_node *nodes;
   check_event *events;    /* events[i] belongs to nodes[i] */
-  size_t count, cap;
+  size_t count;
+  room node_room, event_room;
+  id_set common;          /* types and correlations, which many events have in common */
+  room_texts texts;       /* all else */
   skew *skew;             /* of several sources; its owner is who made it */
   copies copies;
 } story;

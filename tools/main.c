@@ -109,6 +109,7 @@ int main(int argc, char **argv) {
   tool t = {.program = argv[0], .now_us = clock_us()};
   setlocale(LC_CTYPE, "");
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is an error as any other */
   out_init(&t.out, term_look("auto"));
   if (!options_parse(&t.given, argc, argv, error, sizeof error)) {
     const command *c = t.given.arg_count ? command_find(t.given.args[0]) : NULL;

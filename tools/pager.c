@@ -61,6 +61,7 @@ static int start(const char *command) {
   const pid_t pid = fork();
   if (pid == 0) {
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
     dup2(ends[0], STDIN_FILENO);
     setenv("LV", "-c", 0);
     become(command);

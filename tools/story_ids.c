@@ -56,41 +56,43 @@ static size_t hash(sl_slice s) {
   return (size_t)(h ^ h >> 29);
 }
 
-static size_t *slot_of(const id_set *set, sl_slice id) {
+static uint32_t *slot_of(const id_set *set, sl_slice id) {
   size_t i = hash(id) & set->mask;
   while (set->slots[i] && !slice_eq(slice_of(set->items[set->slots[i] - 1]), id))
     i = (i + 1) & set->mask;
   return &set->slots[i];
 }
 
+/* Never more than half of the slots are taken. */
+static void make_slots(id_set *set) {
+  size_t slots = set->mask ? (set->mask + 1) * 2 : 128;
+  set->slots = room_need(&set->slot_room, slots * sizeof *set->slots);
+  set->mask = slots - 1;
+  memset(set->slots, 0, slots * sizeof *set->slots);
+  for (size_t i = 0; i < set->count; i++)
+    *slot_of(set, slice_of(set->items[i])) = (uint32_t)i + 1;
+}
+
 bool id_set_add(id_set *set, sl_slice id) {
-  if (set->count == set->cap) {
-    set->cap = set->cap ? set->cap * 2 : 64;
-    set->items = tool_grow(set->items, set->cap * sizeof *set->items);
-    free(set->slots);
-    set->mask = set->cap * 2 - 1;
-    set->slots = tool_alloc((set->mask + 1) * sizeof *set->slots);
-    memset(set->slots, 0, (set->mask + 1) * sizeof *set->slots);
-    for (size_t i = 0; i < set->count; i++)
-      *slot_of(set, slice_of(set->items[i])) = i + 1;
-  }
-  size_t *slot = slot_of(set, id);
+  if (set->mask < set->count * 2 + 1)
+    make_slots(set);
+  uint32_t *slot = slot_of(set, id);
   if (*slot)
     return false;
-  set->items[set->count++] = tool_copy(id.data, id.len);
-  *slot = set->count;
+  set->items = room_need(&set->item_room, (set->count + 1) * sizeof *set->items);
+  set->items[set->count++] = room_copy(&set->texts, id);
+  *slot = (uint32_t)set->count;
   return true;
 }
 
 size_t id_set_find(const id_set *set, sl_slice id) {
-  size_t place = set->cap ? *slot_of(set, id) : 0;
+  size_t place = set->count ? *slot_of(set, id) : 0;
   return place ? place - 1 : set->count;
 }
 
 void id_set_free(id_set *set) {
-  for (size_t i = 0; i < set->count; i++)
-    free(set->items[i]);
-  free(set->items);
-  free(set->slots);
+  room_free(&set->item_room);
+  room_free(&set->slot_room);
+  room_texts_free(&set->texts);
   *set = (id_set){0};
 }

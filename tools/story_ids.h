@@ -2,6 +2,7 @@
 #ifndef TOOLS_STORY_IDS_H
 #define TOOLS_STORY_IDS_H
 
+#include "room.h"
 #include "tool.h"
 
 /* A correlation id, a unique prefix of one, or an event of the story. 0, or an exit status after saying why. */
@@ -12,8 +13,10 @@ int64_t appended_at(tool *t, size_t from, uint64_t seq);
 /* Distinct texts, in the order in which they came. Zeroed is empty. */
 typedef struct id_set {
   char **items;
-  size_t count, cap;
-  size_t *slots, mask;
+  size_t count, mask;
+  uint32_t *slots;
+  room item_room, slot_room;
+  room_texts texts;
 } id_set;
 bool id_set_add(id_set *set, sl_slice id); /* false: it was there */
 size_t id_set_find(const id_set *set, sl_slice id); /* its place; set->count: it is not there */

@@ -76,16 +76,16 @@ typedef struct needs {
  * bar. */
 static void fit(plan *p, int width, const needs *n) {
   const int wishes[] = {n->note, n->gap, n->brief_gap, n->place};
-  int room = 0, place = n->place, short_place = n->short_place;
+  int spare = 0, place = n->place, short_place = n->short_place;
   p->place = place;
   if (width == 0)
     return;
-  for (size_t i = 0; i < sizeof wishes / sizeof *wishes && room < BAR_LEAST; i++) {
+  for (size_t i = 0; i < sizeof wishes / sizeof *wishes && spare < BAR_LEAST; i++) {
     int need = wishes[i] > n->place ? wishes[i] : n->place;
     need = i < 1 && n->gap > need ? n->gap : need;
-    room = width - total(p, need) + p->bar;
+    spare = width - total(p, need) + p->bar;
   }
-  p->bar = room >= BAR_MOST ? BAR_MOST : room >= BAR_LEAST ? room : 0;
+  p->bar = spare >= BAR_MOST ? BAR_MOST : spare >= BAR_LEAST ? spare : 0;
   if (total(p, p->place) <= width)
     return;
   p->short_place = true;

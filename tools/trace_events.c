@@ -7,9 +7,9 @@
 
 struct event_row {
   int64_t appended_us, settled_us;
+  char *note;                  /* in notes; NULL: none */
   int64_t number;              /* its offset, or of which seq it is a duplicate */
   uint32_t type, source, what; /* places in texts; what: in topics, or of an error in texts */
-  uint32_t note;               /* + 1; 0: none */
   int32_t partition;           /* or attempts */
   uint8_t state;
   bool timed, recreated, duplicate;
@@ -24,9 +24,7 @@ void trace_events_begin(trace_events *e, tool *t) {
 }
 
 void trace_events_free(trace_events *e) {
-  for (size_t i = 0; i < e->note_count; i++)
-    free(e->notes[i]);
-  free(e->notes);
+  room_texts_free(&e->notes);
   id_set_free(&e->topics);
   id_set_free(&e->correlations);
   id_set_free(&e->texts);
@@ -37,8 +35,8 @@ void trace_events_free(trace_events *e) {
   text_free(&e->place);
   text_free(&e->place_short);
   free(e->stats);
-  free(e->nodes);
-  free(e->rows);
+  room_free(&e->node_room);
+  room_free(&e->row_room);
 }
 
 /* -------------------------------------------------------------------- add --- */
@@ -59,19 +57,12 @@ static uint32_t safe_place(trace_events *e, sl_slice words) {
 void trace_events_note(void *trace_events_, size_t at, char *words) {
   trace_events *e = trace_events_;
   event_row *row = &e->rows[at];
-  if (row->note) {
-    e->notes[row->note - 1] = join_notes(e->notes[row->note - 1], words);
-    return;
-  }
-  if (e->note_count == e->note_cap) {
-    e->note_cap = e->note_cap ? e->note_cap * 2 : 16;
-    e->notes = tool_grow(e->notes, e->note_cap * sizeof *e->notes);
-  }
-  e->notes[e->note_count++] = words;
-  row->note = (uint32_t)e->note_count;
+  words = row->note ? join_notes(tool_copy(row->note, strlen(row->note)), words) : words;
+  row->note = room_copy(&e->notes, slice_of(words));
+  free(words);
 }
 
-bool trace_events_noted(const trace_events *e, size_t at) { return e->rows[at].note != 0; }
+bool trace_events_noted(const trace_events *e, size_t at) { return e->rows[at].note != NULL; }
 sl_state trace_events_state(const trace_events *e, size_t at) { return (sl_state)e->rows[at].state; }
 
 static void take_copies(trace_events *e, const sl_record *r) {
@@ -87,11 +78,8 @@ void trace_events_add(void *trace_events_, const sl_record *r) {
   trace_events *e = trace_events_;
   bool failed = r->state == SL_DEAD || r->state == SL_DROPPED;
   bool duplicate = r->state == SL_DUPLICATE || r->duplicate_of != 0;
-  if (e->count == e->cap) {
-    e->cap = e->cap ? e->cap + e->cap / 2 : 64;
-    e->nodes = tool_grow(e->nodes, e->cap * sizeof *e->nodes);
-    e->rows = tool_grow(e->rows, e->cap * sizeof *e->rows);
-  }
+  e->nodes = room_need(&e->node_room, (e->count + 1) * sizeof *e->nodes);
+  e->rows = room_need(&e->row_room, (e->count + 1) * sizeof *e->rows);
   e->nodes[e->count] = (trace_node){.seq = r->seq,
                                     .at_us = record_time(r),
                                     .id = trace_key(r->event_id),
@@ -176,7 +164,7 @@ static void get(void *trace_events_, size_t at, trace_row *out) {
                      .source = e->texts.items[row->source],
                      .place = chars(&e->place),
                      .place_short = chars(&e->place_short),
-                     .note = row->note ? e->notes[row->note - 1] : NULL,
+                     .note = row->note,
                      .state = (sl_state)row->state,
                      .occurred_us = row->timed ? n->at_us : 0,
                      .appended_us = row->appended_us - shift,

@@ -1,5 +1,5 @@
-/* The events of a trace, small: some 110 bytes each, so that a story may have millions. What many have in common
- * is kept once, what only a few lines need is read again. */
+/* The events of a trace: some 110 bytes each, in a file beyond a bound (room.h), so that a story may have millions.
+ * What many have in common is kept once, what only a few lines need is read again. */
 #ifndef TOOLS_TRACE_EVENTS_H
 #define TOOLS_TRACE_EVENTS_H
 
@@ -13,13 +13,13 @@ typedef struct trace_events {
   tool *tool;
   trace_node *nodes;
   event_row *rows;                /* rows[i] belongs to nodes[i] */
-  size_t count, cap;
+  size_t count;
+  room node_room, row_room;
   size_t untimed;                 /* without a time of their own */
   uint64_t states[SL_STATE_COUNT];
   id_set topics, correlations;    /* distinct */
   id_set texts;                   /* types, producers, errors */
-  char **notes;
-  size_t note_count, note_cap;
+  room_texts notes;
   sl_stats *stats;                /* of each source, for places in line */
   skew *skew;                     /* of several */
   copies copies;

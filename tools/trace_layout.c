@@ -4,6 +4,7 @@
 #include <string.h>
 
 typedef struct id_table {
+  room room;
   uint32_t *slots;
   size_t mask;
 } id_table;
@@ -37,9 +38,9 @@ static bool table_fill(id_table *table, const trace_node *nodes, size_t count) {
   while (size < count * 2)
     size *= 2;
   table->mask = size - 1;
-  table->slots = malloc(size * sizeof *table->slots);
-  if (!table->slots)
+  if (!room_fit(&table->room, size * sizeof *table->slots))
     return false;
+  table->slots = table->room.data;
   for (size_t i = 0; i < size; i++)
     table->slots[i] = TRACE_NONE;
   /* One id may stand in several topics; the first event that is no duplicate speaks for it. */
@@ -124,29 +125,18 @@ static void put_in_order(trace_node *nodes, uint32_t roots, const link_to *links
   }
 }
 
-typedef struct moment {
-  int64_t at_us;
-  uint32_t node;
-} moment;
-
-static int compare(const void *a_, const void *b_) {
-  const moment *a = a_, *b = b_;
-  if (a->at_us != b->at_us)
-    return a->at_us < b->at_us ? -1 : 1;
-  return a->node < b->node ? -1 : a->node > b->node;
+static int by_moment(const void *a_, const void *b_, void *nodes_) {
+  const uint32_t *a = a_, *b = b_;
+  const trace_node *nodes = nodes_;
+  if (nodes[*a].at_us != nodes[*b].at_us)
+    return nodes[*a].at_us < nodes[*b].at_us ? -1 : 1;
+  return *a < *b ? -1 : *a > *b;
 }
 
-static bool sort_by_time(const trace_node *nodes, size_t count, uint32_t *by_time) {
-  moment *moments = malloc((count + 1) * sizeof *moments);
-  if (!moments)
-    return false;
+static bool sort_by_time(trace_node *nodes, size_t count, uint32_t *by_time) {
   for (uint32_t i = 0; i < count; i++)
-    moments[i] = (moment){nodes[i].at_us, i};
-  qsort(moments, count, sizeof *moments, compare);
-  for (size_t i = 0; i < count; i++)
-    by_time[i] = moments[i].node;
-  free(moments);
-  return true;
+    by_time[i] = i;
+  return room_sort(by_time, count, sizeof *by_time, by_moment, nodes);
 }
 
 static void measure_gaps(trace_node *nodes, const uint32_t *by_time, size_t count, trace_shape *shape) {
@@ -165,36 +155,37 @@ static void measure_gaps(trace_node *nodes, const uint32_t *by_time, size_t coun
 /* `trail` has room for as many as there are nodes, and becomes the order. */
 static bool lay_out(trace_node *nodes, size_t count, trace_shape *shape, uint32_t *by_time, uint32_t *trail) {
   id_table table = {0};
+  room links = {0};
   if (!table_fill(&table, nodes, count))
     return false;
   for (size_t i = 0; i < count; i++)
     find_cause(nodes, i, &table);
-  free(table.slots);
+  room_free(&table.room);
   if (!sort_by_time(nodes, count, by_time))
     return false;
   cut_cycles(nodes, by_time, count, trail);
   measure_gaps(nodes, by_time, count, shape);
-  link_to *links = malloc((count + 1) * sizeof *links);
-  if (!links)
+  if (!room_fit(&links, (count + 1) * sizeof(link_to)))
     return false;
-  put_in_order(nodes, link_children(nodes, by_time, count, links), links, trail);
-  free(links);
+  put_in_order(nodes, link_children(nodes, by_time, count, links.data), links.data, trail);
+  room_free(&links);
   return true;
 }
 
 bool trace_layout(trace_node *nodes, size_t count, trace_shape *shape) {
-  uint32_t *by_time = malloc((count + 1) * sizeof *by_time), *trail = malloc((count + 1) * sizeof *trail);
+  room by_time = {0};
   *shape = (trace_shape){.largest = TRACE_NONE};
-  bool fine = by_time && trail && count < TRACE_NONE && lay_out(nodes, count, shape, by_time, trail);
-  if (fine)
-    shape->order = trail;
-  else
-    free(trail);
-  free(by_time);
+  bool fine = count < TRACE_NONE && room_fit(&by_time, (count + 1) * sizeof(uint32_t)) &&
+              room_fit(&shape->room, (count + 1) * sizeof *shape->order) &&
+              lay_out(nodes, count, shape, by_time.data, shape->room.data);
+  shape->order = shape->room.data;
+  if (!fine)
+    trace_shape_free(shape);
+  room_free(&by_time);
   return fine;
 }
 
 void trace_shape_free(trace_shape *shape) {
-  free(shape->order);
+  room_free(&shape->room);
   *shape = (trace_shape){.largest = TRACE_NONE};
 }

@@ -5,9 +5,7 @@
 #ifndef TOOLS_TRACE_LAYOUT_H
 #define TOOLS_TRACE_LAYOUT_H
 
-#include <sidelog/sidelog.h>
-
-#include <stdbool.h>
+#include "room.h"
 
 #define TRACE_NONE UINT32_MAX /* and so many nodes at most */
 
@@ -38,6 +36,7 @@ typedef struct trace_shape {
   uint32_t *order;   /* as drawn: causes before effects, siblings by time */
   int64_t begin_us, end_us;
   uint32_t largest;  /* the node behind the largest gap; TRACE_NONE: there is no gap */
+  room room;         /* of order */
 } trace_shape;
 
 /* 0 of an empty id, and of no other. */

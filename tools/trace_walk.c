@@ -4,10 +4,7 @@
 #include <string.h>
 
 void seq_list_add(seq_list *list, struct spot spot) {
-  if (list->count == list->cap) {
-    list->cap = list->cap ? list->cap * 2 : 64;
-    list->items = tool_grow(list->items, list->cap * sizeof *list->items);
-  }
+  list->items = room_need(&list->room, (list->count + 1) * sizeof *list->items);
   list->items[list->count++] = spot;
 }
 
@@ -19,28 +16,27 @@ static void add(seq_list *list, struct spot spot) {
 }
 
 void seq_list_free(seq_list *list) {
-  free(list->items);
+  room_free(&list->room);
   *list = (seq_list){0};
 }
 
-static int by_seq(const void *a, const void *b) {
+/* arg: does the list have more than one source? */
+static int in_order(const void *a, const void *b, void *several) {
   const struct spot *x = a, *y = b;
+  if (several && x->at_us != y->at_us)
+    return x->at_us < y->at_us ? -1 : 1;
+  if (several && x->source != y->source)
+    return x->source < y->source ? -1 : 1;
   return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
-static int by_time(const void *a, const void *b) {
-  const struct spot *x = a, *y = b;
-  if (x->at_us != y->at_us)
-    return x->at_us < y->at_us ? -1 : 1;
-  return x->source == y->source ? by_seq(a, b) : x->source < y->source ? -1 : 1;
-}
-
-static void sort(seq_list *list) {
+static int sort(tool *t, seq_list *list, int code) {
   bool several = false;
   for (size_t i = 1; i < list->count; i++)
     several = several || list->items[i].source != list->items[0].source;
-  if (list->count)
-    qsort(list->items, list->count, sizeof *list->items, several ? by_time : by_seq);
+  if (!room_sort(list->items, list->count, sizeof *list->items, in_order, several ? list : NULL))
+    code = tool_fail(t, EXIT_STORE, "out of memory");
+  return code;
 }
 
 /* The first event with this id, and the id of its cause: "" when it is a root. False: it is not here. */
@@ -94,9 +90,8 @@ int walk_causes(tool *t, const char *event, seq_list *out) {
   int code = resolve(t, event, id);
   if (code == EXIT_DONE)
     climb(t, id, &ids, out);
-  sort(out);
   id_set_free(&ids);
-  return code;
+  return sort(t, out, code);
 }
 
 int walk_effects(tool *t, const char *event, seq_list *out) {
@@ -124,9 +119,8 @@ int walk_effects(tool *t, const char *event, seq_list *out) {
     if (st != SL_OK && st != SL_NOTFOUND)
       code = tool_fail_status(t, st, "cannot read the store");
   }
-  sort(out);
   id_set_free(&ids);
-  return code;
+  return sort(t, out, code);
 }
 
 int walk_path(tool *t, const char *from, const char *to, seq_list *out) {
@@ -152,10 +146,9 @@ int walk_path(tool *t, const char *from, const char *to, seq_list *out) {
     if (code == EXIT_DONE && i > 1 && meet > 0)
       tool_note(t, "neither led to the other: both come from %s", above_b.items[meet]);
   }
-  sort(out);
   id_set_free(&above_a);
   id_set_free(&above_b);
   seq_list_free(&seqs_a);
   seq_list_free(&seqs_b);
-  return code;
+  return sort(t, out, code);
 }

@@ -7,7 +7,8 @@
 
 typedef struct seq_list {
   struct spot { uint64_t seq; size_t source; int64_t at_us; } *items; /* at_us: of the append */
-  size_t count, cap;
+  size_t count;
+  room room;
   bool cut; /* more than WALK_MOST: the rest is left out */
 } seq_list;
 enum { WALK_MOST = 100000 };

@@ -205,7 +205,7 @@ static sl_status run_index(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t 
       read = record.data ? log_view_decode(snap->log, seqs[i], record, it->peek_hits, &parts) : SL_NOTFOUND;
     }
     if (read != SL_NOTFOUND) status = take(it, snap, seqs[i], read, &parts, !it->peek_hits);
-    *pos = seqs[i] + 1;
+    if (status == SL_OK) *pos = seqs[i] + 1; /* what could not be read is read again, not passed over */
   }
   if (status == SL_OK && all) *pos = last + 1;
   return status;
@@ -267,12 +267,12 @@ static sl_status run_ranges(sl_iter *it, snapshot *snap) {
 static sl_status run_newest(sl_iter *it, snapshot *snap) {
   while (it->newest_pos < it->newest_count) {
     if (it->looks >= QUERY_LOOKS || it->bytes >= QUERY_BYTES) return SL_OK;
-    const uint64_t seq = it->newest[it->newest_pos++];
+    const uint64_t seq = it->newest[it->newest_pos];
     sl_parts parts;
     sl_status status = log_view_get(snap->log, seq, true, &parts);
-    if (status == SL_NOTFOUND) continue;
-    status = take(it, snap, seq, status, &parts, false);
-    if (status != SL_OK) return status;
+    if (status != SL_NOTFOUND) status = take(it, snap, seq, status, &parts, false);
+    if (status != SL_OK && status != SL_NOTFOUND) return status;
+    it->newest_pos++;
   }
   it->finished = true;
   return SL_OK;
