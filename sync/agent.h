@@ -9,7 +9,8 @@
  *
  * Threads: everything belongs to the loop's thread, except inside the worker callbacks of ops.c, monitor.c and the
  * housekeeping in agent.c, which touch only their own request and the thread-safe sl_store. sl_delivery is
- * used by the operation under way, or by the loop while none is; its report alone may be set at any time.
+ * used by the operation under way, or by the loop while none is; the report may be set, and letters counted, at any
+ * time, but its state is the worker's meanwhile.
  * A handle that is being destroyed belongs to that operation: agent.kafka is NULL from its first moment. */
 #ifndef SYNC_AGENT_H
 #define SYNC_AGENT_H

@@ -206,7 +206,7 @@ void tell_report(agent *a) {
       .parked_reason = park.reason, .parked_text = park.text, .parked_remedy = park.remedy};
 #undef WALL
   commit_times(a, &report);
-  if (delivery_state_get(a->delivery)->letters_wait)
+  if (v.letters_wait) /* the book's own word belongs to the worker */
     (void)delivery_letters_count(a->delivery, LETTERS_COUNTED, &report.letters_waiting);
   char broker[160];
   if (a->kafka) {

@@ -251,12 +251,15 @@ static sl_status settle_in(db_txn *txn) {
   return db_txn_status(txn);
 }
 
+static sl_status looks_only(void) {
+  return sl_fail(SL_E_INVALID, "this book was opened for a look: only who holds the agent's lock may change it");
+}
+
 /* A call whose commit succeeded but whose reading back did not has failed for its caller; what it wrote stands. The
  * next call begins with what is on disk. */
 static sl_status enter(sl_delivery *d) {
   sl_status status = store_enter(d->store);
-  if (status == SL_OK && d->look)
-    status = sl_fail(SL_E_INVALID, "this book was opened for a look: only who holds the agent's lock may change it");
+  if (status == SL_OK && d->look) status = looks_only();
   return status == SL_OK && d->stale ? load(d) : status;
 }
 
@@ -503,6 +506,7 @@ sl_status delivery_note_get(sl_delivery *d, const char *name, void *out, size_t 
 }
 
 sl_status delivery_report_set(sl_delivery *d, sl_slice json) {
-  sl_status status = enter(d);
+  sl_status status = store_enter(d->store); /* not enter(): another thread may be loading the state at this moment */
+  if (status == SL_OK && d->look) status = looks_only();
   return status == SL_OK ? agent_report_set(d->store, json) : status;
 }

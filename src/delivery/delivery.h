@@ -25,7 +25,8 @@
  *   I7  The copy of a dead letter is published by one settled attempt: whatever an attempt publishes has waited for it,
  *       and dlq_no grows by as many. A letter waits from the settling of the attempt that wrote it.
  *
- * Threads: one thread at a time may use an sl_delivery (it need not always be the same one).
+ * Threads: one thread at a time may use an sl_delivery (it need not always be the same one). delivery_letters,
+ * delivery_letters_count and delivery_report_set alone may be called beside it.
  */
 #ifndef SL_STORE_DELIVERY_H
 #define SL_STORE_DELIVERY_H

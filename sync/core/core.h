@@ -253,6 +253,7 @@ typedef struct core_view {
   bool held;                   /* events wait for their share of the link, or for their time of day */
   uint64_t cursor_seq, last_seq, indexed_seq;
   uint64_t letters_published;  /* copies of dead letters, ever */
+  bool letters_wait;           /* some are not published */
   uint64_t transactions, aborts, handles; /* of this agent's life */
   uint64_t expired;            /* dead letters of lanes that waited too long or kept too much; of this agent's life */
   uint64_t partition_changes;  /* of this agent's life; the last one: */

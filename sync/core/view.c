@@ -22,7 +22,7 @@ void core_view_get(const core *c, core_view *v) {
                    .last_fault_us = c->last_fault_us, .last_commit_us = c->last_commit_us,
                    .next_try_us = c->next_try_us, .held = c->phase == PHASE_IDLE && c->next_try_us > 0,
                    .cursor_seq = c->cursor.seq, .last_seq = c->last_seq,
-                   .indexed_seq = c->indexed_seq, .letters_published = c->cursor.dlq_no,
+                   .indexed_seq = c->indexed_seq, .letters_published = c->cursor.dlq_no, .letters_wait = c->letters_wait,
                    .transactions = c->transactions, .aborts = c->aborts,
                    .handles = c->handles, .expired = c->expired, .partition_changes = c->partition_changes,
                    .partitions_were = c->partitions_were, .txn_bytes = c->target_bytes, .bytes_per_s = c->bytes_per_s,

@@ -4,6 +4,8 @@
 
 #include "delivery/book_impl.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 
 static const sl_letter too_large = {.attempts = 2,
@@ -411,6 +413,41 @@ static void test_report(void **state) {
   delivery_close(d);
 }
 
+typedef struct reporter { sl_delivery *d; atomic_bool stop; unsigned reports, failed; } reporter;
+
+static void *report_again_and_again(void *arg) {
+  reporter *r = arg;
+  for (; !atomic_load(&r->stop); r->reports++) r->failed += delivery_report_set(r->d, SL_STR("{}")) != SL_OK;
+  return NULL;
+}
+
+/* The agent's loop reports while a worker writes the book. The report loaded the book anew where it met the worker doing
+ * so: both wrote the same state, and it became an older one, or garbage. */
+static void test_a_report_beside_each_write(void **state) {
+  kit *k = *state;
+  sl_delivery *d = open_filled(k, 1);
+  const uint64_t first = delivery_state_get(d)->last_attempt;
+  reporter r = {.d = d};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, report_again_and_again, &r), 0);
+  bool right = true;
+  for (uint64_t i = 1; i <= 5000 && right; i++) {
+    const delivery_attempt a = attempt_to(d, 0, NULL, 0);
+    sl_status status = delivery_intent(d, &a);
+    const delivery_state *s = delivery_state_get(d);
+    right = status == SL_OK && s->has_intent && s->last_attempt == first + i && s->intent.attempt == first + i;
+    if (right) status = delivery_settle(d);
+    right = right && status == SL_OK && !s->has_intent && s->cursor.attempt == first + i &&
+            sl_slice_eq(s->marker_bytes, s->cursor_bytes);
+  }
+  atomic_store(&r.stop, true);
+  pthread_join(thread, NULL);
+  assert_true(right);
+  assert_true(r.reports > 0);
+  assert_int_equal(r.failed, 0);
+  delivery_close(d);
+}
+
 static void test_a_book_that_is_ahead_of_the_log(void **state) {
   kit *k = *state;
   kit_append(k, "t", "x");
@@ -475,6 +512,7 @@ int main(void) {
       WITH_STORE(test_one_agent),
       WITH_STORE(test_a_killed_agent_is_seen_at_once),
       WITH_STORE(test_report),
+      WITH_STORE(test_a_report_beside_each_write),
       WITH_STORE(test_a_book_that_is_ahead_of_the_log),
       WITH_STORE(test_a_book_that_is_gone),
       WITH_STORE(test_cursors),
