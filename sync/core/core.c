@@ -22,7 +22,7 @@ bool book_load(core *c, const delivery_state *book) {
   memcpy(c->cursor.incarnation, book->cursor.incarnation, sizeof c->cursor.incarnation);
   c->last_attempt = book->last_attempt;
   c->has_intent = book->has_intent;
-  c->ever_delivered = book->delivered > 0 || book->dead > 0 || book->marker_bytes.len > 0;
+  c->ever_delivered = delivery_has_begun(book);
   bool ok = buf_set(&c->cursor_bytes, book->cursor_bytes) && buf_set(&c->intent_bytes, book->intent_bytes) &&
             buf_set(&c->marker_bytes, book->marker_bytes);
   return lanes_load(c, book->cursor.lanes, book->cursor.lane_count) && ok;
@@ -422,13 +422,18 @@ static void reconcile(core *c, sl_slice there, core_actions *out) {
   }
 }
 
+/* What kafka_read_marker says where the marker's place is not there: the topic was created again. */
+static bool place_is_gone(const fault *why) {
+  return strcmp(why->name, "OFFSET_OUT_OF_RANGE") == 0 || strcmp(why->name, "_UNKNOWN_PARTITION") == 0;
+}
+
 static void done_read_marker(core *c, const core_event *e, core_actions *out) {
   if (fault_is_ok(&e->why)) {
     reconcile(c, e->marker, out);
   } else if (!c->config.exactly_once && (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_CLUSTER)) {
     core_fault(c, &e->why);
     act(c, out, PHASE_RECONCILE, OP_ABANDON);
-  } else if (strcmp(e->why.name, "OFFSET_OUT_OF_RANGE") == 0) {
+  } else if (place_is_gone(&e->why)) {
     core_fault(c, &e->why);
     do_park(c, out, PARK_MARKER_MISSING);
   } else {

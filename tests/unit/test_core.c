@@ -82,6 +82,25 @@ static void larger_marker(void **state) {
   rig_free(r);
 }
 
+/* Of a progress topic created again with fewer partitions the agent said that the cluster refused it: see to credentials
+ * and ACLs. It tried for ever, and nobody was sent to --adopt. */
+static void progress_topic_created_again(void **state) {
+  (void)state;
+  static const char *const names[] = {"OFFSET_OUT_OF_RANGE", "_UNKNOWN_PARTITION"};
+  for (int how = 0; how < 2; how++) {
+    rig *r = rig_new(true);
+    start(r);
+    ready(r);
+    start(r);
+    to_marker(r);
+    bad(r, OP_READ_MARKER, sim_fault_of(SCOPE_CLUSTER, CLASS_NON_RETRYABLE_POLICY, names[how]));
+    ok(r, OP_DESTROY);
+    assert_int_equal(parked(r), PARK_MARKER_MISSING);
+    assert_int_equal(core_wake_at(r->core), 0);
+    rig_free(r);
+  }
+}
+
 /* Two copies of a store claim with the same attempt number and the same seq: only the incarnation differs. */
 static void claim_of_a_copy(void **state) {
   (void)state;
@@ -860,6 +879,7 @@ static void lane_tells_why(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(held_end_txn), cmocka_unit_test(abort_in_doubt), cmocka_unit_test(larger_marker),
+      cmocka_unit_test(progress_topic_created_again),
       cmocka_unit_test(claim_of_a_copy), cmocka_unit_test(foreign_cluster),
       cmocka_unit_test(intent_left_to_at_least_once), cmocka_unit_test(outage_of_days), cmocka_unit_test(slow_link),
       cmocka_unit_test(size_grows_with_the_pace),
