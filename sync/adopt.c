@@ -68,9 +68,8 @@ static int look_at_cluster(adopt *a) {
   fault f;
   if (kafka_new(&options, &a->kafka, &f)) f = kafka_reach(a->kafka, REACH_TIMEOUT_MS, a->cluster_id);
   bool other = book->cluster_id.len && a->cluster_id[0] && !sl_slice_eq(book->cluster_id, sl_slice_of(a->cluster_id));
-  bool delivered = book->delivered || book->dead || book->marker_bytes.len;
   if (fault_is_ok(&f)) {
-    if (other && delivered) a->park = PARK_FOREIGN_CLUSTER;
+    if (other && delivery_has_begun(book)) a->park = PARK_FOREIGN_CLUSTER;
     f = read_marker(a);
   }
   if (!fault_is_ok(&f)) {

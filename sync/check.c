@@ -202,7 +202,7 @@ static bool look_at_brokers(check *c) {
     tell(c, WARNING, "cluster", NULL, "nothing, if these brokers give none: a change of cluster is then seen by the marker only",
          "it has no id");
   else if (book && book->cluster_id.len && !sl_slice_eq(book->cluster_id, sl_slice_of(c->cluster_id)) &&
-           (book->delivered || book->dead || book->marker_bytes.len))
+           delivery_has_begun(book))
     tell(c, MISSING, "cluster", c->cluster_id, "point `brokers` to the other one, or see `sidelogd --adopt`",
          "this store delivered to another one, %.*s", (int)book->cluster_id.len, (const char *)book->cluster_id.data);
   else

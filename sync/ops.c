@@ -6,6 +6,7 @@
 #include "places.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define CONNECT_TIMEOUT_MS 4000
 #define TOPIC_TIMEOUT_MS 15000
@@ -50,7 +51,9 @@ static void work_marker_topic(op_request *r) {
   if (!fault_is_ok(&r->done.why)) return;
   const delivery_state *book = delivery_state_get(a->delivery);
   int32_t partition = book->marker_partition;
-  if (partition < 0) partition = ops_marker_partition(a->store_id, info.partitions); /* chosen once and kept */
+  /* Chosen once and kept; anew where it is gone before a marker was ever in it. */
+  if (partition < 0 || (partition >= info.partitions && book->marker_bytes.len == 0))
+    partition = ops_marker_partition(a->store_id, info.partitions);
   sl_slice id = sl_slice_of(a->cluster_id);
   if (partition == book->marker_partition && (id.len == 0 || sl_slice_eq(id, book->cluster_id))) return;
   sl_status st = delivery_set_cluster(a->delivery, id.len ? id : book->cluster_id, partition);
@@ -61,8 +64,10 @@ static void work_connect(op_request *r) {
   agent *a = r->agent;
   r->done.why = kafka_connect(r->kafka, within(a, CONNECT_TIMEOUT_MS), r->cluster_id);
   const delivery_state *book = delivery_state_get(a->delivery);
+  /* Exactly-once notes it with the marker's partition. Another one is the store's as long as nothing was delivered. */
   if (fault_is_ok(&r->done.why) && a->settings.mode == MODE_AT_LEAST_ONCE && r->cluster_id[0] &&
-      book->cluster_id.len == 0) {
+      (book->cluster_id.len == 0 || !delivery_has_begun(book)) &&
+      !sl_slice_eq(book->cluster_id, sl_slice_of(r->cluster_id))) {
     sl_status st = delivery_set_cluster(a->delivery, sl_slice_of(r->cluster_id), book->marker_partition);
     if (st != SL_OK) r->done.why = store_fault(st, "the cluster's id could not be kept");
   }
@@ -159,10 +164,16 @@ static void work(uv_work_t *request) {
   }
 }
 
-/* What befell the marker is no fault of the events beside it, nor of their topics: the next handle prepares the
- * marker's topic anew and says what is wrong with it. */
-static fault marker_setback(fault why) {
-  if (why.scope == SCOPE_RECORD || why.scope == SCOPE_TOPIC) why.scope = SCOPE_PRODUCER;
+/* What befell the marker. A topic that may be described but not written says nothing but _PURGE: then the transaction
+ * knows why. With events beside it the reason may be a topic of theirs; the next claim has none. */
+static fault marker_setback(agent *a) {
+  const delivery_attempt *attempt = core_attempt(a->core);
+  fault why = a->marker_fault;
+  if (strncmp(why.name, "_PURGE", 6) != 0 || attempt->count + attempt->lane_count + attempt->copy_count > 0) return why;
+  const fault reason = kafka_why_abort(a->kafka);
+  if (fault_is_ok(&reason)) return why;
+  why = reason;
+  snprintf(why.text, sizeof why.text, "topic %.100s: %.140s", a->settings.marker_topic, reason.text);
   return why;
 }
 
@@ -173,7 +184,7 @@ static void after(uv_work_t *request, int status) {
   a->op_running = false;
   /* Deliveries and errors that happened before the end are told before it: the core decides about doubt. */
   agent_serve_kafka(a);
-  if (r->action.op == OP_FLUSH && fault_is_ok(&r->done.why)) r->done.why = marker_setback(a->marker_fault);
+  if (r->action.op == OP_FLUSH && fault_is_ok(&r->done.why)) r->done.why = marker_setback(a);
   if (r->action.op == OP_CONNECT && fault_is_ok(&r->done.why)) {
     memcpy(a->cluster_id, r->cluster_id, sizeof a->cluster_id);
     r->done.cluster_id = a->cluster_id;
@@ -286,7 +297,6 @@ void ops_perform(agent *a, const core_action *action) {
       return;
     }
     if (!fault_is_ok(&done.why)) {
-      done.why = marker_setback(done.why);
       ops_done(a, done);
       return;
     }

@@ -65,6 +65,10 @@ typedef struct delivery_state {
   bool letters_wait;         /* some wait for their copy (or would, if the intent were settled) */
 } delivery_state;
 const delivery_state *delivery_state_get(const sl_delivery *delivery);
+/* Is there anything on a cluster, or set aside, that binds the store to it? */
+static inline bool delivery_has_begun(const delivery_state *s) {
+  return s->delivered > 0 || s->dead > 0 || s->marker_bytes.len > 0;
+}
 
 typedef struct delivery_verdict {
   uint64_t seq;

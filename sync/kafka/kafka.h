@@ -94,6 +94,9 @@ fault kafka_init_transactions(kafka *k, int timeout_ms);
 /* Right after a commit the first record of the next transaction waits 20 ms longer: the coordinator still
  * writes the markers of the one before. */
 fault kafka_begin(kafka *k);
+/* Why the open transaction can only be aborted: what its records' _PURGE does not say. Success: nothing is known. Only
+ * inside a transaction. */
+fault kafka_why_abort(kafka *k);
 /* [worker] Each says by the fault whether it happened; the core treats anything but a quick, clean success as
  * doubt. kafka_poll must run meanwhile. One doubt is named here: success while an EndTxn of this handle was
  * written and never answered is the fault "END_TXN_RESENT" (SCOPE_PRODUCER): its copy may end a later one.

@@ -5,6 +5,12 @@ fault kafka_init_transactions(kafka *k, int timeout_ms) {
   return fault_consume_error(k->rk, rd_kafka_init_transactions(k->rk, timeout_ms));
 }
 
+fault kafka_why_abort(kafka *k) {
+  /* A call that the open transaction does not allow is refused with its error, where it has one. */
+  const fault f = fault_consume_error(k->rk, rd_kafka_begin_transaction(k->rk));
+  return f.abortable || f.fatal ? f : (fault){0};
+}
+
 fault kafka_begin(kafka *k) { return fault_consume_error(k->rk, rd_kafka_begin_transaction(k->rk)); }
 
 /* librdkafka 2.0.2 sends EndTxn again under the same epoch when its answer does not come. A copy that the

@@ -152,10 +152,18 @@ class Adopt(rig.Rig):
         clone.verify()
 
     def test_a_deleted_progress_topic(self):
+        self.deleted_progress_topic()
+
+    def test_a_progress_topic_created_again_with_fewer_partitions(self):
+        self.deleted_progress_topic(again=1)
+
+    def deleted_progress_topic(self, again=None):
         store, topic, progress = self.store(), self.topic(), self.topic("progress")
         args = ("--set", f"progress.topic={progress}")
         self.deliver(store, topic, 60, args=args)
         self.cluster.call("topics", "--delete", "--topic", progress)
+        if again:
+            self.cluster.topic(progress, again, cleanup_policy="compact")
         store.append_lines(rig.numbered(20, 60, rnd=self.random), topic=topic)
         self.parks(store, "marker-missing", args=args)
         words = self.adopt(store, status=4, args=args)
@@ -187,6 +195,18 @@ class Adopt(rig.Rig):
         store.verify()
         store.append_lines(rig.numbered(1, 55, rnd=self.random), topic=topic)
         self.parks(store, "foreign-cluster")  # now the first one is
+        self.moved_before_anything_was_delivered(other)
+
+    def moved_before_anything_was_delivered(self, other):
+        # At least once it kept the first cluster in mind, and parked at its second start on the one it delivered to.
+        store, topic, args = self.store(), self.topic(), ("--set", "mode=at-least-once")
+        agent = self.agent(store, *args, brokers=other.brokers).start()
+        rig.wait_until("the agent to connect", lambda: "delivering" in agent.log(), 30)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        for start in (0, 10):
+            self.deliver(store, topic, 10, start, args=args)
+        store.append_lines(rig.numbered(1, 20, rnd=self.random), topic=topic)
+        self.parks(store, "foreign-cluster", cluster=other, args=args)
 
     def test_beside_an_agent_it_refuses(self):
         store, topic = self.store(), self.topic()

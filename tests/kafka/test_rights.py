@@ -171,6 +171,25 @@ class Rights(rig.Rig):
         self.assertEqual(agent.terminate(), 0, agent.log())
         check.assert_exact(self, store, self.cluster)
 
+    def test_a_progress_topic_that_may_not_be_written(self):
+        # librdkafka says nothing but _PURGE of it. The agent parks and says which topic, and goes on once it may.
+        topic, progress = self.topic(), self.topic("progress")
+        for name in (topic, progress):
+            self.cluster.topic(name, 3)
+        self.allow("Write", "Describe", "DescribeConfigs", topic=topic)
+        self.allow("Read", "Describe", "DescribeConfigs", topic=progress)
+        store = self.store()
+        store.append_lines(rig.numbered(20, rnd=self.random), topic=topic)
+        agent = self.agent_of(store, "--set", f"progress.topic={progress}").start()
+        rig.wait_until("the agent to park", lambda: "parked" in agent.log(), 30)
+        report = store.status()[1]["agent"]["report"]
+        self.assertIn(progress, report["error"]["text"], report)
+        self.assertEqual(store.stats()["pending"], 20)
+        self.allow("Write", topic=progress)
+        store.wait_settled(60, agent)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
     def test_wrong_credentials_park_and_lose_nothing(self):
         topic = self.topic()
         self.cluster.topic(topic, 3)
