@@ -33,6 +33,7 @@ int exit_of(sl_status status) {
   case SL_E_MISMATCH:
   case SL_E_AGAIN:
   case SL_E_LIMIT:
+  case SL_E_UNCERTAIN:
   case SL_E_NO_STORE: return EXIT_STORE;
   }
   return EXIT_STORE;

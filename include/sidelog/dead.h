@@ -47,7 +47,8 @@ typedef struct sl_replay_options {
  * delivery of the copy is settled, which moves it to sent. A copy that fails leaves it dead. However often it is
  * called, an event is sent once: a copy whose original is no longer dead when its turn comes is not sent.
  * `options` may be NULL. SL_NOTFOUND: no such event. SL_E_INVALID: it is not dead (the detail says what became of it).
- * SL_E_BUSY: a copy of it is on its way. SL_E_LIMIT: it was replayed as often as `most` allows. SL_E_FULL, SL_E_IO. */
+ * SL_E_BUSY: a copy of it is on its way. SL_E_LIMIT: it was replayed as often as `most` allows. SL_E_FULL, SL_E_IO,
+ * SL_E_UNCERTAIN (as in sl_append: ask again, and it is SL_E_BUSY if the copy was stored). */
 SL_API sl_status sl_replay(sl_store *store, uint64_t seq, const sl_replay_options *options, uint64_t *copy_seq);
 
 /* ------------------------------------------------------------------ drop --- */

@@ -17,7 +17,7 @@
  *             Nothing that this library returns is ever passed to free().
  * Failure     A function that can fail returns sl_status. On anything but SL_OK the outputs are
  *             untouched (unless the function says otherwise) and nothing half-done is left in
- *             the store. sl_last_detail() then says what happened, to which thing, and what to do.
+ *             the store (of an append see SL_E_UNCERTAIN, too). sl_last_detail() then says what happened, to which thing, and what to do.
  *             Each function lists what is worth a branch of its own. Any of them may also return
  *             SL_E_INVALID (an object or an output is NULL), SL_E_NOMEM, SL_E_IO, SL_E_CORRUPT,
  *             SL_E_MISMATCH, SL_E_BUSY (all reader slots of the store are taken) and SL_E_FORKED.
@@ -76,7 +76,9 @@ typedef enum sl_status {
   SL_E_MISMATCH = 15,    /* the store's parts do not belong together (one was restored or replaced) */
   SL_E_NO_STORE = 16,    /* there is no store at that path (SL_OPEN_EXISTING) */
   SL_E_AGAIN = 17,       /* the queue of asynchronous appends is full; nothing was taken */
-  SL_E_LIMIT = 18        /* a limit that guards against loops is met (sl_replay) */
+  SL_E_LIMIT = 18,       /* a limit that guards against loops is met (sl_replay) */
+  SL_E_UNCERTAIN = 19    /* an append failed when it may have been on disk already: it is in the store, whole, or
+                            not at all. Append it again under the same event id */
 } sl_status;
 
 /* A short English name of a status ("store full"). Never NULL. Any thread. */
@@ -210,7 +212,10 @@ typedef struct sl_event {
  * who finds another one committing waits for that commit and the next one at most. Alone it commits at once.
  * *seq (may be NULL) is its sequence number: dense, ascending, never reused.
  * Errors: SL_E_INVALID (which field and rule: sl_last_detail), SL_E_TOO_LARGE, SL_E_FULL, SL_E_IO, SL_E_NOMEM,
- * SL_E_FORKED. After any error the event is not in the store. */
+ * SL_E_FORKED: the event is not in the store. SL_E_UNCERTAIN: it may be, since the disk failed in the middle of the
+ * commit and when the log was asked afterwards, or the process that committed for others was killed and the log
+ * cannot be asked. Append the event again under the same event id (give it one of its own, sl_event_id_new): if it
+ * was there, the second one becomes a duplicate and is not delivered. */
 SL_API sl_status sl_append(sl_store *store, const sl_event *event, uint64_t *seq);
 
 /* Appends `count` events (1..65,536, together at most 256 MiB) in order, in one commit: all or none. *first_seq

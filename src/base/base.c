@@ -101,6 +101,7 @@ const char *sl_status_text(sl_status status) {
     case SL_E_MISMATCH: return "parts of the store do not belong together";
     case SL_E_NO_STORE: return "no store there";
     case SL_E_LIMIT: return "limit met";
+    case SL_E_UNCERTAIN: return "stored or not, which cannot be told";
     case SL_E_AGAIN: return "queue full, try again";
   }
   return "unknown status";

@@ -549,9 +549,19 @@ void db_abort(db_txn *txn) {
   leave(env, false, false);
 }
 
-sl_status db_commit(db_txn *txn) {
+/* Which step of a commit failed LMDB does not say. If it was the meta page, its environment takes no transaction any
+ * more (MDB_PANIC). */
+static bool is_poisoned(db_env *env) {
+  MDB_txn *txn;
+  const int rc = mdb_txn_begin(env->lmdb, NULL, MDB_RDONLY, &txn);
+  if (rc == 0) mdb_txn_abort(txn);
+  return rc != 0;
+}
+
+sl_status db_commit_certain(db_txn *txn, bool *uncertain) {
   db_env *env = txn->env;
   sl_status status = txn->status;
+  *uncertain = false;
   if (!txn->write || status != SL_OK) {
     db_abort(txn);
     return status;
@@ -560,16 +570,23 @@ sl_status db_commit(db_txn *txn) {
    * in the commit. The writer lock is ours until the commit is over, so nobody else's commit sees this. */
   mdb_env_set_flags(env->lmdb, MDB_NOMETASYNC, txn->relaxed);
   int rc = mdb_txn_commit(txn->lmdb);
+  if (rc != 0) *uncertain = is_poisoned(env);
 #if defined(F_FULLFSYNC)
   /* LMDB 0.9 flushes with fsync, which on Apple's systems stops at the drive's cache. */
   int fd;
-  if (rc == 0 && !txn->relaxed && mdb_env_get_fd(env->lmdb, &fd) == 0 && db_file_flush(fd) != 0) rc = errno;
+  if (rc == 0 && !txn->relaxed && mdb_env_get_fd(env->lmdb, &fd) == 0 && db_file_flush(fd) != 0) {
+    rc = errno;
+    *uncertain = true;
+  }
 #endif
   free(txn);
   if (rc != 0) status = db_fail(env, rc, "committing");
-  /* Which step of the commit failed LMDB does not say; if it was the meta page, the environment is poisoned:
-   * the next begin says so (MDB_PANIC) and reopens. */
-  leave(env, rc == MDB_PANIC, false);
+  leave(env, rc == MDB_PANIC, false); /* a poisoned one is reopened by the next begin */
   return status;
+}
+
+sl_status db_commit(db_txn *txn) {
+  bool uncertain;
+  return db_commit_certain(txn, &uncertain);
 }
 

@@ -64,6 +64,9 @@ sl_status db_txn_fail(db_txn *txn, sl_status status); /* sets it (first one stay
 /* Ends it in every case. A failed meta write poisons LMDB's environment: db.c then reopens it before the
  * next transaction. SL_E_FULL for ENOSPC, EDQUOT, MDB_MAP_FULL, and EIO where the disk is full. */
 sl_status db_commit(db_txn *txn);
+/* The same; after a failure *uncertain tells whether it may have happened all the same: the meta page, which names the
+ * pages that were flushed before, could not be written. */
+sl_status db_commit_certain(db_txn *txn, bool *uncertain);
 void db_abort(db_txn *txn);                     /* NULL is fine */
 
 /* Values point into the map and are valid until the transaction ends (read) or its next write (write). */

@@ -14,6 +14,7 @@
 #include "store/slots.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define ERA_STEP_US INT64_C(60000000)
@@ -171,6 +172,48 @@ static void count_copies(commit *c, const commit_unit *units, size_t count) {
   if (c->meta.copies != before) log_meta_write(c->txn, &c->meta);
 }
 
+static sl_status is_there(db_txn *txn, const commit_unit *unit, bool *there) {
+  sl_slice rest = unit->batch.records, ours, found;
+  sl_parts a = {0}, b = {0};
+  *there = false;
+  sl_status status = db_get(txn, LOG_EVENTS, db_u64(&unit->first_seq), &found);
+  if (status != SL_OK || !group_next(&rest, &ours)) return status == SL_NOTFOUND ? SL_OK : status;
+  status = sl_record_decode(found, &a);
+  if (status == SL_OK) status = sl_record_decode(ours, &b);
+  *there = status == SL_OK && a.appended_us == b.appended_us && sl_slice_eq(a.event_id, b.event_id) &&
+           sl_slice_eq(a.value, b.value);
+  return status;
+}
+
+/* The meta page of a commit could not be written, and may be in the file or come to the disk later. Another commit,
+ * which writes that page or the one behind it, decides that for good. */
+static sl_status settle(sl_store *store, const commit_unit *unit, bool *there) {
+  db_txn *txn;
+  log_meta meta;
+  sl_status status = db_begin_write(store->log->env, false, &txn);
+  if (status != SL_OK) return status;
+  status = is_there(txn, unit, there);
+  if (status == SL_OK) status = log_meta_read(txn, &meta);
+  if (status == SL_OK) status = log_meta_write(txn, &meta);
+  if (status == SL_OK) return db_commit(txn);
+  db_abort(txn);
+  return status;
+}
+
+/* *stage and the status of a commit that failed. */
+static sl_status judge(sl_store *store, const commit_unit *unit, sl_status status, bool uncertain, commit_stage *stage) {
+  char detail[512];
+  bool there = false;
+  *stage = COMMIT_ABORTED;
+  if (!uncertain) return status;
+  snprintf(detail, sizeof detail, "%s", sl_last_detail());
+  const bool settled = settle(store, unit, &there) == SL_OK;
+  if (settled) return there ? SL_OK : sl_fail(status, "%s", detail);
+  *stage = COMMIT_UNCERTAIN;
+  return sl_fail(SL_E_UNCERTAIN, "whether the append is on disk cannot be told (append it again with the same event "
+                 "id): %s", detail);
+}
+
 sl_status commit_units(sl_store *store, db_txn *txn, commit_unit *units, size_t count, commit_stage *stage) {
   commit c = {.store = store, .txn = txn};
   sl_status status = log_meta_read(txn, &c.meta);
@@ -189,8 +232,9 @@ sl_status commit_units(sl_store *store, db_txn *txn, commit_unit *units, size_t 
   } else {
     db_txn_fail(txn, status);
   }
-  *stage = db_txn_status(txn) == SL_OK ? COMMIT_UNCERTAIN : COMMIT_ABORTED;
-  status = db_commit(txn); /* aborts, and says why, if something failed */
+  bool uncertain;
+  status = db_commit_certain(txn, &uncertain); /* aborts, and says why, if something failed */
+  if (status != SL_OK) status = judge(store, &units[0], status, uncertain, stage);
   if (status == SL_OK) dict_pending_learn(store->log->dict, &c.pending);
   dict_pending_free(&c.pending);
   sl_buf_free(&c.changed);

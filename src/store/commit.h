@@ -17,7 +17,7 @@ typedef struct commit_unit {
 typedef enum commit_stage {
   COMMIT_REFUSED,   /* the quota: nothing is written, and the transaction is still open for another try */
   COMMIT_ABORTED,   /* nothing is in the log; the transaction has ended */
-  COMMIT_UNCERTAIN  /* the commit itself failed: the tickets tell whether it is on disk all the same */
+  COMMIT_UNCERTAIN  /* it may be in the log, which could not be asked: SL_E_UNCERTAIN. The tickets tell */
 } commit_stage;
 
 /* Writes the units' records, ordered by their append times (units is sorted then), and their tickets, and commits.

@@ -16,8 +16,9 @@
  *     is on disk, and a leader killed in that moment would look as if it had not committed. The writer lock's own
  *     recovery repairs that.
  *   - The commit fails. It may be one producer's record, or this process's limits (a smaller map, no memory). So the
- *     leader's failure is never another one's verdict: the others are REJECTED, and each tries again alone, after a
- *     look for its ticket (a commit that failed may be on disk all the same).
+ *     leader's failure is never another one's verdict: the others are REJECTED, and each tries again alone.
+ *   - The commit fails at its last step, and may be on disk all the same. The log is asked (commit.c). Where that fails,
+ *     too, the others look for their tickets first; who has none is told SL_E_UNCERTAIN.
  *   - All together do not fit into the quota. Then the leader commits its own, and each other one meets the quota as
  *     leader.
  *   - The owner of a slot is killed. A leader frees the slot, or commits it if it was READY and the death unseen: an
@@ -105,6 +106,11 @@ static uint64_t own_seq(const commit_unit *units, size_t count, int slot) {
   return 0;
 }
 
+static sl_status uncertain(void) {
+  return sl_fail_context(SL_E_UNCERTAIN, "whether the append is on disk cannot be told (append it again with the same "
+                         "event id)");
+}
+
 /* It failed before w's ticket could be looked for where the answer is certain. Where it is in doubt, a reader may see
  * the ticket; that it sees none is no proof (a commit is on disk before readers are told of it). */
 static sl_status undecided(waiter *w, slots *s, sl_status status) {
@@ -116,8 +122,7 @@ static sl_status undecided(waiter *w, slots *s, sl_status status) {
     (void)commit_find_ticket(txn, slot, slots_at(s, slot)->ticket, &found, &w->first_seq);
     db_abort(txn);
   }
-  return found ? SL_OK : sl_fail_context(status, "whether the append is on disk cannot be told (append it again with the "
-                                         "same event id)");
+  return found ? SL_OK : uncertain();
 }
 
 /* One transaction. *again: the others were in the way, w's append shall try alone. */
@@ -153,7 +158,7 @@ static sl_status lead_once(waiter *w, slots *s, bool published, unsigned *served
   const bool final = status != SL_OK && stage == COMMIT_UNCERTAIN && !told;
   w->doubt = own && status != SL_OK && stage == COMMIT_UNCERTAIN;
   for (size_t i = 0; status != SL_OK && i < count; i++)
-    units[i].first_seq = final ? (uint64_t)status : stage == COMMIT_UNCERTAIN;
+    units[i].first_seq = !final && stage == COMMIT_UNCERTAIN;
   tell(w, s, units, count, status == SL_OK ? SLOT_DONE : final ? SLOT_FAILED : SLOT_REJECTED);
   /* Alone it is w's own failure. */
   *again = status != SL_OK && count > 1 && (stage == COMMIT_ABORTED || (published && told));
@@ -163,11 +168,12 @@ static sl_status lead_once(waiter *w, slots *s, bool published, unsigned *served
 /* Holding the lead: commits w's append and what is READY. The status is w's own, decided. *served: how many. */
 static sl_status lead(waiter *w, slots *s, unsigned *served) {
   const bool published = is_published(w, s);
-  for (;;) {
+  for (bool doubt = w->doubt;; w->alone = true) {
     bool again;
     sl_status status = lead_once(w, s, published, served, &again);
-    if (!again) return status;
-    w->alone = true;
+    /* That a second try failed, and for certain, says nothing of the first one. */
+    if (!again) return status == SL_OK || status == SL_E_UNCERTAIN || !doubt ? status : uncertain();
+    doubt |= w->doubt;
   }
 }
 
@@ -214,7 +220,7 @@ static bool is_done(waiter *w, slots *s, sl_status *status) {
   }
   if (state == SLOT_WAITING) slots_queue(s, (unsigned)w->slot); /* who missed its turn is in line again */
   if (state == SLOT_FAILED)
-    *status = sl_fail((sl_status)at->first_seq, "the commit that the append shared with others failed; whether it is on "
+    *status = sl_fail(SL_E_UNCERTAIN, "the commit that the append shared with others failed; whether it is on "
                       "disk all the same cannot be told: append it again with the same event id");
   if (state != SLOT_DONE) return state == SLOT_FAILED;
   w->first_seq = at->first_seq;

@@ -4,28 +4,18 @@
  * and balanced, and doing it again ends where an undisturbed life does: each event that the marker covers is delivered
  * once, the others wait.
  */
-#include "faults.h"
+#include "lives.h"
 #include "must.h"
-#include "tree.h"
 
 #include "adopt_cover.h"
 #include "base/base.h"
 
 #include <inttypes.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { EVENTS = 120, CURSOR = 60, INTENT = 70, LANE = 20, MARKER = 90, MARKER_LANE = 50, ATTEMPT = 40 };
-
-static char folder[4096], path[4200], what[128];
-
-static void clean(void) { remove_tree(path); }
 
 static bool is_sick(uint64_t seq) { return seq % 3 == 0; }
 
@@ -67,7 +57,6 @@ static void deliver(sl_store *store, sl_delivery *d, uint64_t from, uint64_t to,
 static void make(void) {
   sl_store *store;
   sl_delivery *d;
-  clean();
   MUST(sl_open(path, &(sl_options){.preallocate = SL_NONE}, &store) == SL_OK, "does not open");
   fill(store);
   MUST(delivery_open(store, &d) == SL_OK, "no book");
@@ -134,39 +123,24 @@ static void check_sound(bool whole) {
   sl_close(store);
 }
 
-/* False: a life without the fault. */
-static bool life(fault_kind kind, long nth) {
-  int code;
-  snprintf(what, sizeof what, "%s, number %ld", fault_names[kind], nth);
-  make();
-  const pid_t pid = fork();
-  if (pid == 0) {
-    fault_arm(kind, nth);
-    const sl_status status = adopt();
-    _exit(!fault_struck() ? (status == SL_OK ? 0 : 3) : 1);
-  }
-  waitpid(pid, &code, 0);
-  const bool killed = WIFSIGNALED(code) && WTERMSIG(code) == SIGKILL;
-  MUST(killed || (WIFEXITED(code) && WEXITSTATUS(code) <= 1), "it ended with %d", code);
+static void live(void) {
+  life_arm();
+  const sl_status status = adopt();
+  if (status != SL_OK && !fault_struck()) life_give_up("adopt", status);
+}
+
+static void judge(const char *said, bool killed) {
+  (void)said, (void)killed;
   check_sound(false);
   MUST(adopt() == SL_OK, "it cannot be done again");
   check_sound(true);
-  return killed || WEXITSTATUS(code) == 1;
 }
 
-int main(void) {
-  static const fault_kind kinds[] = {FAULT_KILL, FAULT_KILL_HALFWAY, FAULT_WRITE_EIO, FAULT_FLUSH_EIO};
-  const char *tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-  snprintf(folder, sizeof folder, "%s/sidelog-adopt.XXXXXX", tmp);
-  if (!mkdtemp(folder)) return 2;
-  snprintf(path, sizeof path, "%s/store", folder);
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-    long nth = 1;
-    while (life(kinds[i], nth)) nth++;
-    printf("%s: %ld lives, sound\n", fault_names[kinds[i]], nth);
-    MUST(nth > 5, "it writes hardly anything");
-  }
-  clean();
-  rmdir(folder);
-  return 0;
+int main(int argc, char **argv) {
+  static const fault_kind kinds[] = {FAULT_KILL, FAULT_KILL_HALFWAY, FAULT_WRITE_EIO, FAULT_FLUSH_EIO,
+                                     FAULT_META_LATE, FAULT_META_GONE};
+  static const life_plan plan = {.make = make, .live = live, .judge = judge};
+  if (!lives_begin("adopt")) return 2;
+  lives_run(&plan, kinds, sizeof kinds / sizeof *kinds, argc > 1 ? argv[1] : NULL);
+  return lives_end();
 }

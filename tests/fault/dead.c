@@ -5,26 +5,18 @@
  * that were dropped and no others. Doing it all again then ends where an undisturbed life does: one copy on its
  * way for each, one note for each.
  */
-#include "faults.h"
+#include "lives.h"
 #include "must.h"
-#include "tree.h"
 
 #include "base/base.h"
 #include "delivery/delivery.h"
 
 #include <inttypes.h>
 #include <sidelog/dead.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { LETTERS = 8, REPLAYED = 4 }; /* the first ones are sent again, the others dropped */
-
-static char folder[4096], path[4200], what[128];
 
 static void make(void) {
   static const sl_letter letter = {.attempts = 1, .error_class = {"C", 1}, .error_code = {"E", 1},
@@ -32,7 +24,6 @@ static void make(void) {
   sl_store *store;
   sl_delivery *d;
   delivery_verdict v[LETTERS];
-  remove_tree(path);
   MUST(sl_open(path, &(sl_options){.preallocate = SL_NONE}, &store) == SL_OK, "does not open");
   for (uint64_t seq = 1; seq <= LETTERS; seq++) {
     const sl_event e = {.topic = SL_STR("t"), .value = SL_STR("v")};
@@ -108,42 +99,25 @@ static void check_sound(bool done) {
   sl_close(store);
 }
 
-/* False: a life without the fault. */
-static bool life(fault_kind kind, long nth) {
-  int code;
-  snprintf(what, sizeof what, "%s, number %ld", fault_names[kind], nth);
-  make();
-  const pid_t pid = fork();
-  if (pid == 0) {
-    fault_arm(kind, nth);
-    const sl_status status = act();
-    _exit(!fault_struck() ? (status == SL_OK ? 0 : 3) : 1);
-  }
-  waitpid(pid, &code, 0);
-  const bool killed = WIFSIGNALED(code) && WTERMSIG(code) == SIGKILL;
-  MUST(killed || (WIFEXITED(code) && WEXITSTATUS(code) <= 1), "it ended with %d", code);
+static void live(void) {
+  life_arm();
+  const sl_status status = act();
+  if (status != SL_OK && !fault_struck()) life_give_up("act", status);
+}
+
+static void judge(const char *said, bool killed) {
+  (void)said, (void)killed;
   check_sound(false);
   MUST(act() == SL_OK, "it cannot be done again");
   check_sound(true);
-  return killed || WEXITSTATUS(code) == 1;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
   static const fault_kind kinds[] = {FAULT_KILL, FAULT_KILL_HALFWAY, FAULT_WRITE_EIO, FAULT_WRITE_SHORT,
-                                     FAULT_DISK_FULL,
-                                     FAULT_FLUSH_EIO, FAULT_ALLOC};
-  const char *tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", *all = getenv("SIDELOG_LONG");
-  snprintf(folder, sizeof folder, "%s/sidelog-dead.XXXXXX", tmp);
-  if (!mkdtemp(folder)) return 2;
-  snprintf(path, sizeof path, "%s/store", folder);
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-    long nth = 1, lives = 1;
-    if (!fault_possible(kinds[i])) continue;
-    for (; life(kinds[i], nth); lives++) nth += (all && *all == '1') || nth < 12 ? 1 : nth / 6;
-    printf("%s: %ld lives, sound\n", fault_names[kinds[i]], lives);
-    MUST(nth > 5, "it writes hardly anything");
-  }
-  remove_tree(path);
-  rmdir(folder);
-  return 0;
+                                     FAULT_DISK_FULL, FAULT_FLUSH_EIO, FAULT_META_LATE, FAULT_META_GONE,
+                                     FAULT_ALLOC};
+  static const life_plan plan = {.make = make, .live = live, .judge = judge, .dense = 12, .part = 6};
+  if (!lives_begin("dead")) return 2;
+  lives_run(&plan, kinds, sizeof kinds / sizeof *kinds, argc > 1 ? argv[1] : NULL);
+  return lives_end();
 }

@@ -22,7 +22,8 @@
 #endif
 
 const char *const fault_names[FAULT_KINDS] = {
-  "none", "a failed write", "a short write", "a full disk", "a failed flush", "no memory",
+  "none", "a failed write", "a short write", "a full disk", "a failed flush",
+  "a meta page written in spite of an error", "no meta page any more", "no memory",
   "no room for a map", "killed", "killed in a write",
 };
 
@@ -44,7 +45,7 @@ bool fault_struck(void) { return atomic_load(&struck); }
 /* Is this call the one? A full disk stays full. */
 static bool strikes(void) {
   long n = atomic_fetch_sub(&left, 1);
-  if (n == 1 || (armed == FAULT_DISK_FULL && n < 1)) {
+  if (n == 1 || ((armed == FAULT_DISK_FULL || armed == FAULT_META_GONE) && n < 1)) {
     atomic_store(&struck, true);
     return true;
   }
@@ -83,9 +84,25 @@ static bool flush_fails(void) {
   return true;
 }
 
+/* LMDB's meta page, without its head. */
+static bool is_meta(size_t len) { return len > 64 && len < 512; }
+
+/* The putting back comes next: it is the (N + 1)th. */
+static bool meta_fails(int fd, const void *data, size_t len, off_t at,
+                       ssize_t (*next)(int, const void *, size_t, off_t)) {
+  if (!is_meta(len) || (armed != FAULT_META_LATE && armed != FAULT_META_GONE)) return false;
+  const bool back = armed == FAULT_META_LATE && atomic_load(&left) == 0;
+  const bool fails = strikes();
+  if (fails && armed == FAULT_META_LATE) (void)next(fd, data, len, at);
+  if (!fails && !back) return false;
+  errno = EIO;
+  return true;
+}
+
 ssize_t pwrite(int fd, const void *data, size_t len, off_t at) {
   static ssize_t (*next)(int, const void *, size_t, off_t);
   if (!next) *(void **)&next = real("pwrite");
+  if (meta_fails(fd, data, len, at, next)) return -1;
   int way = before_write();
   if (way == 0) return -1;
   if (way == 1) {

@@ -11,6 +11,9 @@ typedef enum fault_kind {
   FAULT_WRITE_SHORT,  /* the Nth write writes half of its bytes */
   FAULT_DISK_FULL,    /* from the Nth write on none finds room */
   FAULT_FLUSH_EIO,    /* the Nth fdatasync, fsync or synchronous write fails */
+  FAULT_META_LATE,    /* the Nth meta page of LMDB reaches the file, but its write says that it failed; and what is
+                         put back in its place does not reach it */
+  FAULT_META_GONE,    /* from the Nth meta page on none can be written */
   FAULT_ALLOC,        /* the Nth allocation finds no memory (not under sanitizers, which own malloc) */
   FAULT_MAP,          /* the Nth mmap finds no address space, or the Nth ftruncate or fallocate no room */
   FAULT_KILL,         /* SIGKILL before the Nth write or flush */

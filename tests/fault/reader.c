@@ -7,28 +7,17 @@
  *   failure that was told as kept is remembered; nothing is handed out after its budget; and the reader, opened
  *   again, comes to the end: every event is acknowledged, dead, dropped or missed, once.
  */
-#include "faults.h"
+#include "lives.h"
 #include "must.h"
-#include "tree.h"
 
 #include "base/base.h"
 #include "delivery/delivery.h"
 
 #include <inttypes.h>
 #include <sidelog/reader.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-enum { EVENTS = 40, MORE = 12, BUDGET = 3, TRIES = 4, PIPE_MAX = 1 << 16 };
-
-static char folder[4096], path[4200], what[128];
-static fault_kind kind;
-static int says = -1;
+enum { EVENTS = 40, MORE = 12, BUDGET = 3 };
 
 static const sl_reader_options options = {.max_attempts = BUDGET, .commit_events = 3, .backoff_us = 1,
                                           .backoff_max_us = 1};
@@ -62,31 +51,6 @@ static void deliver(sl_store *store, uint64_t to) {
 
 /* ---------------------------------------------------------------- child --- */
 
-static void tell(char word, uint64_t seq, uint64_t n) {
-  char line[64];
-  const int len = snprintf(line, sizeof line, "%c %" PRIu64 " %" PRIu64 "\n", word, seq, n);
-  if (write(says, line, (size_t)len) != len) _exit(9);
-}
-
-static void give_up(const char *call, sl_status status) {
-  if (kind == FAULT_DISK_FULL && fault_struck() && status == SL_E_FULL) _exit(1);
-  dprintf(2, "%s: %s: %s: %s\n", what, call, sl_status_text(status), sl_last_detail());
-  _exit(3);
-}
-
-/* A single fault must not stop a second try. `good` is another status that is as good after a first one. */
-#define TRY_OR(call, good)                                                                     \
-  do {                                                                                         \
-    sl_status status_ = SL_OK;                                                                 \
-    for (int try_ = 0; try_ < TRIES && (status_ = (call)) != SL_OK; try_++) {                  \
-      if (status_ == (good) && fault_struck()) status_ = SL_OK;                                \
-      if (status_ == SL_OK) break;                                                             \
-      if (!fault_struck()) give_up(#call, status_);                                            \
-    }                                                                                          \
-    if (status_ != SL_OK) give_up(#call, status_);                                             \
-  } while (0)
-#define TRY(call) TRY_OR(call, SL_OK)
-
 /* The reader keeps what it was told, also where the commit failed: SL_E_INVALID then says that it is not in
  * hand. */
 static void decide(sl_reader *r, const sl_reader_event *e) {
@@ -95,10 +59,10 @@ static void decide(sl_reader *r, const sl_reader_event *e) {
   if (fails(seq) || hopeless(seq)) {
     TRY_OR(sl_reader_fail(r, seq, &why, NULL), SL_E_INVALID);
     TRY(sl_reader_commit(r));
-    tell('f', seq, before + 1);
+    life_say("f", seq, before + 1);
   } else {
     TRY_OR(sl_reader_ack(r, seq), SL_E_INVALID);
-    tell('a', seq, 0);
+    life_say("a", seq, 0);
   }
 }
 
@@ -107,26 +71,25 @@ static void drain(sl_reader *r) {
     const sl_reader_event *e;
     const sl_status status = sl_reader_next(r, 0, &e);
     if (status == SL_TIMEOUT) break;
-    if (status != SL_OK && fault_struck() && ++failed < TRIES) continue;
-    if (status != SL_OK) give_up("sl_reader_next", status);
+    if (status != SL_OK && fault_struck() && ++failed < LIFE_TRIES) continue;
+    if (status != SL_OK) life_give_up("sl_reader_next", status);
     decide(r, e);
   }
   TRY(sl_reader_commit(r));
-  tell('c', 0, 0);
+  life_say("c", 0, 0);
 }
 
-static void live(long nth) {
+static void live(void) {
   sl_store *store;
   sl_reader *r;
   const sl_trim_policy policy = {.max_events = 20};
-  alarm(30);
-  if (sl_open(path, &(sl_options){.flags = SL_OPEN_EXISTING}, &store) != SL_OK) _exit(4);
-  fault_arm(kind, nth);
+  MUST(sl_open(path, &(sl_options){.flags = SL_OPEN_EXISTING}, &store) == SL_OK, "does not open");
+  life_arm();
   TRY(sl_reader_open(store, "r", &options, &r));
   drain(r);
   TRY_OR(sl_reader_replay(store, "r", 3, NULL), SL_E_BUSY);
   TRY_OR(sl_reader_drop(store, "r", 5, SL_STR("me"), SL_STR("why")), SL_NOTFOUND);
-  tell('r', 3, 0);
+  life_say("r", 3, 0);
   drain(r);
   sl_reader_close(r);
   TRY(sl_reader_open(store, "r", &options, &r));
@@ -135,14 +98,12 @@ static void live(long nth) {
   drain(r);
   sl_reader_close(r);
   sl_close(store);
-  _exit(fault_struck() ? 1 : 0);
 }
 
 /* --------------------------------------------------------------- parent --- */
 
 static void make(void) {
   sl_store *store;
-  remove_tree(path);
   MUST(sl_open(path, &(sl_options){.preallocate = SL_NONE}, &store) == SL_OK, "does not open");
   append(store, 1, EVENTS);
   deliver(store, EVENTS);
@@ -176,7 +137,8 @@ static void problem(void *arg, const char *text) {
   fprintf(stderr, "%s: verify: %s\n", what, text);
 }
 
-static void judge(const char *text) {
+static void judge(const char *text, bool killed) {
+  (void)killed;
   sl_store *store;
   sl_reader *r;
   sl_verify_report report;
@@ -211,44 +173,9 @@ static void judge(const char *text) {
   sl_close(store);
 }
 
-/* False: a life without the fault. */
-static bool one(long nth) {
-  static char text[PIPE_MAX];
-  int pipes[2], code;
-  size_t len = 0;
-  snprintf(what, sizeof what, "%s, number %ld", fault_names[kind], nth);
-  make();
-  if (pipe(pipes) != 0) abort();
-  const pid_t pid = fork();
-  if (pid == 0) {
-    close(pipes[0]);
-    says = pipes[1];
-    live(nth);
-  }
-  close(pipes[1]);
-  for (ssize_t n; (n = read(pipes[0], text + len, sizeof text - 1 - len)) > 0;) len += (size_t)n;
-  text[len] = 0;
-  close(pipes[0]);
-  waitpid(pid, &code, 0);
-  const bool killed = WIFSIGNALED(code) && WTERMSIG(code) == SIGKILL && kind >= FAULT_KILL;
-  MUST(killed || (WIFEXITED(code) && WEXITSTATUS(code) <= 1), "the child ended with %d", code);
-  judge(text);
-  return killed || WEXITSTATUS(code) == 1;
-}
-
 int main(int argc, char **argv) {
-  const char *tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", *all = getenv("SIDELOG_LONG");
-  snprintf(folder, sizeof folder, "%s/sidelog-reader.XXXXXX", tmp);
-  if (!mkdtemp(folder)) return 2;
-  snprintf(path, sizeof path, "%s/store", folder);
-  setvbuf(stdout, NULL, _IONBF, 0);
-  for (kind = FAULT_WRITE_EIO; kind < FAULT_KINDS; kind++) {
-    long nth = 1, lives = 1;
-    if (!fault_possible(kind) || (argc > 1 && atoi(argv[1]) != (int)kind)) continue;
-    for (; one(nth); lives++) nth += (all && *all == '1') || nth < 12 ? 1 : nth / 6;
-    printf("%s: %ld lives, sound\n", fault_names[kind], lives);
-  }
-  remove_tree(path);
-  rmdir(folder);
-  return 0;
+  static const life_plan plan = {.make = make, .live = live, .judge = judge, .dense = 12, .part = 6};
+  if (!lives_begin("reader")) return 2;
+  lives_run_all(&plan, argc > 1 ? argv[1] : NULL);
+  return lives_end();
 }

@@ -11,7 +11,8 @@
  *
  *   SIDELOG_LONG=1: more kills
  */
-#include "tree.h"
+#include "lives.h"
+#include "must.h"
 
 #include "base/base.h"
 
@@ -35,17 +36,7 @@ typedef struct shared {
   volatile uint64_t again, early; /* an event each: handed out although it must not be */
 } shared;
 
-static char folder[4096], path[4200];
 static shared *all;
-
-#define MUST(condition, ...)                                                                   \
-  do {                                                                                         \
-    if (!(condition)) {                                                                        \
-      fprintf(stderr, __VA_ARGS__);                                                            \
-      fprintf(stderr, " (%s)\n", sl_last_detail());                                            \
-      exit(1);                                                                                 \
-    }                                                                                          \
-  } while (0)
 
 static bool kills(uint64_t seq) { return seq % POISON == 0; }
 
@@ -102,14 +93,11 @@ static void check_letter(void *arg, const sl_reader_letter *l) {
 }
 
 int main(void) {
-  const char *tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", *longer = getenv("SIDELOG_LONG");
-  const int rounds = longer && *longer == '1' ? KILLS_LONG : KILLS;
+  const int rounds = lives_long() ? KILLS_LONG : KILLS;
   sl_store *store;
   int code;
   srand(7);
-  snprintf(folder, sizeof folder, "%s/sidelog-reader-kills.XXXXXX", tmp);
-  if (!mkdtemp(folder)) return 2;
-  snprintf(path, sizeof path, "%s/store", folder);
+  if (!lives_begin("reader-kills")) return 2;
   all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   MUST(sl_open(path, &(sl_options){.preallocate = SL_NONE}, &store) == SL_OK, "does not open");
   sl_close(store);
@@ -149,7 +137,5 @@ int main(void) {
   MUST(letters == all->appended / POISON && info.acked == all->appended - letters, "%" PRIu64 " letters", letters);
   sl_close(store);
   printf("%d kills, %" PRIu64 " events, %" PRIu64 " that kill: sound\n", rounds, (uint64_t)all->appended, letters);
-  remove_tree(path);
-  rmdir(folder);
-  return 0;
+  return lives_end();
 }

@@ -11,55 +11,19 @@
  *
  *   sweep [KIND]      SIDELOG_LONG=1: every N; else the later ones in growing steps
  */
-#include "faults.h"
-#include "tree.h"
+#include "lives.h"
+#include "must.h"
 
 #include "base/base.h"
 #include "delivery/delivery.h"
 #include "index/index_impl.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-enum { BATCH = 40, SINGLES = 12, BIG = 30000, PIPE_MAX = 1 << 16, TRIES = 4 };
-
-static char folder[4096], path[4200];
-static int acks = -1;
+enum { BATCH = 40, SINGLES = 12, BIG = 30000 };
 
 /* ---------------------------------------------------------------- child --- */
-
-static void tell(const char *word, uint64_t seq, uint64_t n) {
-  char line[64];
-  int len = snprintf(line, sizeof line, "%s %" PRIu64 " %" PRIu64 "\n", word, seq, n);
-  if (write(acks, line, (size_t)len) != len) _exit(9);
-}
-
-/* Runs a call until it works. One fault must not stop a second try; a disk that stays full ends the life. */
-#define TRY(call)                                                                              \
-  do {                                                                                         \
-    sl_status status_ = SL_OK;                                                                 \
-    for (int try_ = 0; try_ < TRIES && (status_ = (call)) != SL_OK; try_++)                    \
-      if (!fault_struck()) give_up(#call, status_);                                            \
-    if (status_ != SL_OK) give_up(#call, status_);                                             \
-  } while (0)
-
-static fault_kind kind;
-
-static void give_up(const char *call, sl_status status) {
-  if (kind == FAULT_DISK_FULL && fault_struck()) {
-    /* Whatever could not be done on a full disk must be told as such. */
-    if (status == SL_E_FULL) _exit(1);
-  }
-  dprintf(2, "%s: %s: %s\n", call, sl_status_text(status), sl_last_detail());
-  _exit(3);
-}
 
 /* The value of event n: some fit in a leaf, some take pages of their own. */
 static sl_slice value_of(uint64_t n) {
@@ -73,7 +37,7 @@ static void append_one(sl_store *store, uint64_t n, const char *topic) {
   sl_event e = {.topic = sl_slice_of(topic), .value = value_of(n)};
   uint64_t seq;
   TRY(sl_append(store, &e, &seq));
-  tell("ack", seq, n);
+  life_say("ack", seq, n);
 }
 
 static void append_batch(sl_store *store, uint64_t n) {
@@ -88,7 +52,7 @@ static void append_batch(sl_store *store, uint64_t n) {
   }
   TRY(sl_append_many(store, events, BATCH, &first, NULL));
   for (int i = 0; i < BATCH; i++)
-    tell("ack", first + (uint64_t)i, (n + (uint64_t)i) * 7 + 1);
+    life_say("ack", first + (uint64_t)i, (n + (uint64_t)i) * 7 + 1);
 }
 
 static void deliver(sl_store *store, uint64_t seq) {
@@ -107,7 +71,8 @@ static void deliver(sl_store *store, uint64_t seq) {
     attempt.progress.attempt = s->last_attempt + 1;
     sl_status status = delivery_record(d, &attempt);
     if (status == SL_OK) continue;
-    if (!fault_struck() || kind == FAULT_DISK_FULL || ++tries == TRIES) give_up("delivery_record", status);
+    if (!fault_struck() || life_kind() == FAULT_DISK_FULL || ++tries == LIFE_TRIES)
+      life_give_up("delivery_record", status);
     /* It may have been committed all the same, with no memory to read it back: the book knows. */
     delivery_close(d);
     TRY(delivery_open(store, &d));
@@ -115,14 +80,13 @@ static void deliver(sl_store *store, uint64_t seq) {
   delivery_close(d);
 }
 
-static void live(long nth) {
+static void live(void) {
   sl_store *store;
   sl_options o = {.preallocate = 300000, .quota_bytes = 8u << 20};
   uint64_t n = 1;
-  alarm(30); /* a life that hangs is told as one ended by SIGALRM */
-  fault_arm(kind, nth);
+  life_arm();
   TRY(sl_open(path, &o, &store));
-  tell("open", 0, 0);
+  life_say("open", 0, 0);
   for (int i = 0; i < SINGLES; i++, n++) append_one(store, n, i % 2 ? "a" : "b");
   append_batch(store, n);
   n += BATCH;
@@ -132,37 +96,22 @@ static void live(long nth) {
   for (uint64_t reached = 0; reached < SINGLES + BATCH;) TRY(sl_index_advance(store, 6, &reached));
   deliver(store, 30);
   TRY(sl_trim(store, &(sl_trim_policy){.max_events = 40}, NULL));
-  tell("trimmed", 0, 0);
+  life_say("trimmed", 0, 0);
   for (int i = 0; i < SINGLES; i++, n++) append_one(store, n, "c");
   TRY(sl_index_advance(store, 0, NULL));
   TRY(sl_sync(store));
   sl_close(store);
-  _exit(fault_struck() ? 1 : 0);
 }
 
 /* --------------------------------------------------------------- parent --- */
-
-static int failures;
-static char what[128];
-
-#define MUST(condition, ...)                                                                   \
-  do {                                                                                         \
-    if (!(condition)) {                                                                        \
-      failures++;                                                                              \
-      fprintf(stderr, "%s: ", what);                                                           \
-      fprintf(stderr, __VA_ARGS__);                                                            \
-      fprintf(stderr, " (%s)\n", sl_last_detail());                                            \
-      return;                                                                                  \
-    }                                                                                          \
-  } while (0)
 
 static void problem(void *arg, const char *text) {
   (void)arg;
   fprintf(stderr, "%s: verify: %s\n", what, text);
 }
 
-/* under_way: as many events may be there without having been acknowledged. */
-static void judge(const char *said, uint64_t under_way) {
+static void judge(const char *said, bool killed) {
+  const uint64_t under_way = killed ? BATCH : 0; /* so many may be there without having been acknowledged */
   sl_store *store;
   sl_options o = {.flags = strstr(said, "open") ? SL_OPEN_EXISTING : 0, .preallocate = 100000};
   MUST(sl_open(path, &o, &store) == SL_OK, "does not open");
@@ -209,54 +158,9 @@ static void judge(const char *said, uint64_t under_way) {
   sl_close(store);
 }
 
-/* One life. True: the fault never struck, the sweep is over. */
-static bool one(long nth) {
-  static char said[PIPE_MAX];
-  int pipes[2], code;
-  size_t len = 0;
-  snprintf(what, sizeof what, "%s, number %ld", fault_names[kind], nth);
-  if (pipe(pipes) != 0) abort();
-  pid_t pid = fork();
-  if (pid == 0) {
-    close(pipes[0]);
-    acks = pipes[1];
-    live(nth);
-  }
-  close(pipes[1]);
-  for (ssize_t n; (n = read(pipes[0], said + len, sizeof said - 1 - len)) > 0;) len += (size_t)n;
-  said[len] = 0;
-  close(pipes[0]);
-  waitpid(pid, &code, 0);
-  bool killed = WIFSIGNALED(code) && WTERMSIG(code) == SIGKILL && kind >= FAULT_KILL;
-  if (!killed && (!WIFEXITED(code) || WEXITSTATUS(code) > 1)) {
-    fprintf(stderr, "%s: the child ended with %s %d\n", what, WIFEXITED(code) ? "status" : "signal",
-            WIFEXITED(code) ? WEXITSTATUS(code) : WTERMSIG(code));
-    failures++;
-  }
-  judge(said, killed ? BATCH : 0);
-  remove_tree(path);
-  return WIFEXITED(code) && WEXITSTATUS(code) == 0;
-}
-
-static void sweep(bool all) {
-  long nth = 1, lives = 0;
-  for (bool over = false; !over && failures < 10; lives++) {
-    over = one(nth);
-    nth += all || nth < 40 ? 1 : nth / 15;
-  }
-  printf("%s: %ld lives, %s\n", fault_names[kind], lives, failures ? "FAILED" : "sound");
-}
-
 int main(int argc, char **argv) {
-  const char *tmp = getenv("TMPDIR"), *all = getenv("SIDELOG_LONG");
-  /* In memory where there is room for it: what a flush costs on the disk plays no part here. */
-  if (!tmp) tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-  snprintf(folder, sizeof folder, "%s/sidelog-sweep.XXXXXX", tmp);
-  if (!mkdtemp(folder)) return 2;
-  snprintf(path, sizeof path, "%s/store", folder);
-  setvbuf(stdout, NULL, _IONBF, 0);
-  for (kind = FAULT_WRITE_EIO; kind < FAULT_KINDS; kind++)
-    if (fault_possible(kind) && (argc < 2 || atoi(argv[1]) == (int)kind)) sweep(all && *all == '1');
-  rmdir(folder);
-  return failures ? 1 : 0;
+  static const life_plan plan = {.live = live, .judge = judge, .dense = 40, .part = 15};
+  if (!lives_begin("sweep")) return 2;
+  lives_run_all(&plan, argc > 1 ? argv[1] : NULL);
+  return lives_end();
 }

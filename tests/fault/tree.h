@@ -4,9 +4,9 @@
 #include <ftw.h>
 #include <stdio.h>
 
-static inline int tree_remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
+static inline int tree_remove_one(const char *at, const struct stat *st, int flag, struct FTW *ftw) {
   (void)st, (void)flag, (void)ftw;
-  return remove(path);
+  return remove(at);
 }
-static inline void remove_tree(const char *path) { nftw(path, tree_remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+static inline void remove_tree(const char *root) { nftw(root, tree_remove_one, 16, FTW_DEPTH | FTW_PHYS); }
 #endif
