@@ -1,6 +1,8 @@
 /* The index environment: opening, state, views. Layout: docs/disk-format.md, "Environments and tables". */
 #include "index/index_impl.h"
 
+#include "base/crc32c.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,7 @@
 #define KEY_STATE SL_STR(INDEX_STATE_NAME)
 
 #define STATE_HEAD 40u
+#define STATE_CRC 36u /* its last four bytes */
 #define STATE_GEN 48u
 #define STATE_MERGE 72u
 #define GEN_CLOSED 1u
@@ -23,6 +26,20 @@ static sl_status damaged(void) {
   return sl_fail(SL_E_CORRUPT, "index/ has a damaged state: remove the folder, it is rebuilt");
 }
 
+/* Over the whole of it, with zeros in its own place; 0: of a sidelog that wrote none. */
+static uint32_t state_crc(sl_slice value) {
+  static const uint8_t none[4];
+  const uint8_t *p = value.data;
+  const uint32_t crc = sl_crc32c(sl_crc32c(sl_crc32c(0, p, STATE_CRC), none, 4), p + STATE_HEAD, value.len - STATE_HEAD);
+  return crc ? crc : 1;
+}
+
+bool index_state_sound(sl_slice value) {
+  if (value.len < STATE_HEAD) return false;
+  const uint32_t crc = sl_get_u32((const uint8_t *)value.data + STATE_CRC);
+  return crc == 0 || crc == state_crc(value);
+}
+
 sl_status index_state_load(db_txn *txn, index_state *state) {
   sl_slice value;
   sl_status status = db_get(txn, INDEX_META, KEY_STATE, &value);
@@ -30,7 +47,7 @@ sl_status index_state_load(db_txn *txn, index_state *state) {
     return sl_fail(SL_E_CORRUPT, "index/ has no state: remove the folder, it is rebuilt");
   if (status != SL_OK) return status;
   const uint8_t *p = value.data;
-  if (value.len < STATE_HEAD) return damaged();
+  if (!index_state_sound(value)) return damaged();
   state->watermark = sl_get_u64(p);
   state->owed = sl_get_u64(p + 8);
   state->dirty = sl_get_u64(p + 16);
@@ -91,7 +108,9 @@ sl_status index_state_save(db_txn *txn, const index_state *state) {
     sl_put_u64(p + 48, m->seq);
     memcpy(p + 56, m->key, 16);
   }
-  return db_put(txn, INDEX_META, KEY_STATE, (sl_slice){bytes, (size_t)(p - bytes)});
+  const sl_slice value = {bytes, (size_t)(p - bytes)};
+  sl_put_u32(bytes + STATE_CRC, state_crc(value));
+  return db_put(txn, INDEX_META, KEY_STATE, value);
 }
 
 /* ------------------------------------------------------------------ open --- */

@@ -8,6 +8,8 @@
 /* Where index/ has its state, which begins with the watermark, a u64. Layout 1 called it "state": its sidelog finds
  * none, should it be at work. */
 #define INDEX_STATE_NAME "generations"
+/* Does its checksum hold? */
+bool index_state_sound(sl_slice value);
 
 sl_status index_open(sl_store *store);
 void index_close(sl_index *index);

@@ -11,7 +11,7 @@ enum {
   PAGE_HEAD = 16, META_SIZE = 136,
   FLAG_BRANCH = 0x01, FLAG_LEAF = 0x02, FLAG_META = 0x08,
   NODE_HEAD = 8, NODE_BIG = 0x01, NODE_TREE = 0x02,
-  TREE_SIZE = 48, KEY_MAX = 511,
+  TREE_SIZE = 48, TREE_INTEGERS = 0x08, KEY_MAX = 511, CANDIDATES_MOST = 64,
   DEPTH_MAX = 32, SIZES_LEAST = 512, SIZES_MOST = 65536
 };
 #define LMDB_MAGIC 0xBEEFC0DEu
@@ -52,7 +52,8 @@ typedef struct meta {
 } meta;
 
 static pages_tree tree_of(const uint8_t *head) {
-  return (pages_tree){.entries = sl_get_u64(head + 32), .root = sl_get_u64(head + 40)};
+  return (pages_tree){.entries = sl_get_u64(head + 32), .root = sl_get_u64(head + 40),
+                      .integer_keys = (sl_get_u16(head + 4) & TREE_INTEGERS) != 0};
 }
 
 static meta read_meta(pages *p, uint64_t at, uint64_t number) {
@@ -338,11 +339,15 @@ sl_status pages_walk(pages *p, const pages_tree *tree, bool integer_keys, pages_
 
 /* ---------------------------------------------------------------- tables --- */
 
+typedef struct candidate { pages_tree tree; uint64_t last; } candidate;
+
 typedef struct table_search {
-  const pages *p;
+  pages *p;
   sl_slice name;
   pages_tree tree;
   bool found, own, damaged, searched;
+  candidate list[CANDIDATES_MOST]; /* of older copies, the newest first */
+  size_t count;
 } table_search;
 
 static sl_status take_table(void *arg, const pages_entry *e) {
@@ -398,34 +403,126 @@ sl_status pages_search(pages *p, size_t key_len, pages_find_fn *fn, void *arg) {
 
 /* ------------------------------------------------------- tables, once more --- */
 
-/* The main tree does not lead to the table: its head in the main tree's page, or else the one that counts most
- * entries among older copies. */
+/* How many entries the tree has, by the pages that it leads to, and its last key (of integer keys). False: it leads to
+ * pages that are none of its own, or not whole. */
+static bool measure(pages *p, uint64_t number, unsigned depth, uint64_t *entries, uint64_t *last) {
+  const size_t size = (size_t)p->state.page_size;
+  uint8_t *page = p->levels + (size_t)depth * size;
+  if (depth > DEPTH_MAX || number < 2 || number >= p->state.file_pages) return false;
+  if (!pages_read(p, number * size, page, size) || sl_get_u64(page) != number) return false;
+  const unsigned kind = sl_get_u16(page + 10), lower = sl_get_u16(page + 12);
+  const unsigned nodes = lower < PAGE_HEAD || lower > size ? 0 : (lower - PAGE_HEAD) / 2;
+  pages_entry e;
+  uint64_t child;
+  if (nodes == 0) return false;
+  if (kind == FLAG_LEAF) {
+    *entries += nodes;
+    const bool there = node_at(p, page, number, node_place(page, nodes - 1), &e, &child);
+    if (there) *last = int_key(&e);
+    return there;
+  }
+  if (kind != FLAG_BRANCH) return false;
+  for (unsigned i = 0; i < nodes; i++)
+    if (!node_at(p, page, number, node_place(page, i), &e, &child) || !measure(p, child, depth + 1, entries, last))
+      return false;
+  return true;
+}
+
+/* Events and receipts are appended at the end and trimmed at the front: of two copies the one that ends later is the
+ * newer one, and of two with the same end the one with fewer entries. Names are only added. */
+static bool is_newer(const candidate *a, const candidate *b) {
+  if (a->last != b->last) return a->last > b->last;
+  return a->tree.integer_keys ? a->tree.entries < b->tree.entries : a->tree.entries > b->tree.entries;
+}
+
+/* The last key at the end of the pages to the right: cheap. */
+static uint64_t last_key(pages *p, const pages_tree *tree) {
+  const size_t size = (size_t)p->state.page_size;
+  uint8_t *page = p->levels + size; /* the search has the first */
+  uint64_t number = tree->root;
+  for (unsigned depth = 0; depth < DEPTH_MAX; depth++) {
+    pages_entry e;
+    uint64_t child;
+    if (number < 2 || number >= p->state.file_pages || !pages_read(p, number * size, page, size)) return 0;
+    const unsigned kind = sl_get_u16(page + 10), lower = sl_get_u16(page + 12);
+    if (sl_get_u64(page) != number || lower < PAGE_HEAD + 2 || lower > size) return 0;
+    if (!node_at(p, page, number, node_place(page, (lower - PAGE_HEAD) / 2 - 1), &e, &child)) return 0;
+    if (kind == FLAG_LEAF) return int_key(&e);
+    if (kind != FLAG_BRANCH) return 0;
+    number = child;
+  }
+  return 0;
+}
+
+static void add_candidate(table_search *s, const pages_tree *tree) {
+  const candidate c = {*tree, tree->integer_keys ? last_key(s->p, tree) : 0};
+  for (size_t i = 0; i < s->count; i++)
+    if (s->list[i].tree.root == tree->root && s->list[i].tree.entries == tree->entries) return;
+  size_t at = s->count;
+  if (at < CANDIDATES_MOST) s->count++;
+  else if (is_newer(&c, &s->list[at - 1])) at--;
+  else return;
+  for (; at > 0 && is_newer(&c, &s->list[at - 1]); at--) s->list[at] = s->list[at - 1];
+  s->list[at] = c;
+}
+
+static bool is_name(const table_search *s, const pages_entry *e, bool own) {
+  unsigned bits = 0;
+  if (e->key.len != s->name.len) return false;
+  for (size_t i = 0; i < s->name.len; i++)
+    bits += (unsigned)__builtin_popcount((unsigned)(((const uint8_t *)e->key.data)[i] ^
+                                                    ((const uint8_t *)s->name.data)[i]));
+  return bits == 0 || (own && bits == 1);
+}
+
+/* The main tree does not lead to the table: its head in the main tree's page, where a bit of the name may be wrong, or
+ * else in older copies of that page. */
 static sl_status search_table(void *arg, const pages_entry *e, uint64_t *used) {
   table_search *s = arg;
   *used = 0;
-  if (!e->data || e->room < TREE_SIZE || !sl_slice_eq(e->key, s->name)) return SL_NOTFOUND;
-  const pages_tree tree = tree_of(e->data);
   const bool own = e->at / s->p->state.page_size == s->p->state.main.root;
+  if (s->own || !e->data || e->room < TREE_SIZE || !is_name(s, e, own)) return SL_NOTFOUND;
+  const pages_tree tree = tree_of(e->data);
   if (tree.root != NO_PAGE && (tree.root < 2 || tree.root >= s->p->state.file_pages)) return SL_NOTFOUND;
-  if (s->own || (s->found && !own && tree.entries <= s->tree.entries)) return SL_NOTFOUND;
-  s->tree = tree;
+  if (own) s->tree = tree;
+  else add_candidate(s, &tree);
   s->found = true;
   s->own = own;
   return SL_NOTFOUND;
 }
 
-sl_status pages_table(pages *p, const char *name, pages_tree *tree, bool *damaged) {
-  table_search s = {.p = p, .name = sl_slice_of(name)};
-  sl_status status = pages_walk(p, &p->state.main, false, take_table, take_damage, &s);
-  *damaged = s.damaged || !s.found;
-  if (status == SL_OK && !s.found) {
-    s.searched = true;
-    pages_forget(p);
-    status = pages_search(p, s.name.len, search_table, &s);
+/* The newest whose pages are still its own; the pages of the others have been used anew, at least in part. */
+static void choose_copy(table_search *s) {
+  s->tree = s->list[0].tree;
+  for (size_t i = 0; i < s->count; i++) {
+    const pages_tree *tree = &s->list[i].tree;
+    uint64_t entries = 0, last = 0;
+    if (tree->root != NO_PAGE && !measure(s->p, tree->root, 0, &entries, &last)) continue;
+    if (entries != tree->entries || (tree->integer_keys && last != s->list[i].last)) continue;
+    s->tree = *tree;
+    return;
   }
-  if (status != SL_OK) return status;
-  if (!s.found) return SL_NOTFOUND;
-  *tree = s.tree;
-  tree->old = s.searched && !s.own;
-  return SL_OK;
+}
+
+sl_status pages_table(pages *p, const char *name, pages_tree *tree, bool *damaged) {
+  table_search *s = calloc(1, sizeof *s);
+  if (!s) return sl_fail(SL_E_NOMEM, "out of memory");
+  s->p = p;
+  s->name = sl_slice_of(name);
+  sl_status status = pages_walk(p, &p->state.main, false, take_table, take_damage, s);
+  *damaged = s->damaged || !s->found;
+  if (status == SL_OK && !s->found) {
+    s->searched = true;
+    pages_forget(p);
+    status = pages_search(p, s->name.len, search_table, s);
+    if (status == SL_OK && s->found && !s->own) choose_copy(s);
+  }
+  if (status == SL_OK && s->found) {
+    *tree = s->tree;
+    tree->old = s->searched && !s->own;
+  } else if (status == SL_OK) {
+    status = SL_NOTFOUND;
+  }
+  free(s);
+  return status;
 }

@@ -14,7 +14,9 @@ void pages_close(pages *p); /* NULL is fine */
 typedef struct pages_tree {
   uint64_t root; /* UINT64_MAX: empty */
   uint64_t entries;
-  bool old;      /* pages_table found its head among older copies only: what the last commits added may be missing */
+  bool integer_keys;
+  bool old;      /* pages_table found its head among older copies only: what the last commits added may be missing, and
+                    what they removed be there */
 } pages_tree;
 
 /* What the newer meta page says. *certain: both can be read and agree on which of them is the newer one. */
@@ -45,7 +47,8 @@ typedef void pages_damage_fn(void *arg, uint64_t first, uint64_t last, const cha
 sl_status pages_walk(pages *p, const pages_tree *tree, bool integer_keys, pages_entry_fn *fn, pages_damage_fn *damage,
                      void *arg);
 
-/* The named table in the main tree. SL_NOTFOUND: it is not there, or cannot be read (*damaged). */
+/* The named table in the main tree, or else the newest of its older copies (tree->old). SL_NOTFOUND: it is not there,
+ * or cannot be read (*damaged). */
 sl_status pages_table(pages *p, const char *name, pages_tree *tree, bool *damaged);
 
 /* Looks for entries with keys of `key_len` bytes (0: of any length) at every place of every page, whatever the page

@@ -195,7 +195,7 @@ static void read_index(repair *r) {
   r->index.has_id = value && value->len == 16;
   if (r->index.has_id) memcpy(r->index.id, value->data, 16);
   value = repair_value(&meta, INDEX_STATE_NAME);
-  if (r->index.has_id && value && value->len >= 8) r->index.watermark = sl_get_u64(value->data);
+  if (r->index.has_id && value && index_state_sound(sl_buf_slice(value))) r->index.watermark = sl_get_u64(value->data);
   repair_free_pairs(&meta);
   pages_close(file);
 }

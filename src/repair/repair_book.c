@@ -70,8 +70,12 @@ static sl_status read_items(repair *r, const char *name, unsigned table, repair_
   pages_tree tree;
   bool damaged;
   sl_status status = pages_table(r->book.file, name, &tree, &damaged);
-  if (status == SL_OK) status = pages_walk(r->book.file, &tree, true, take_item, take_damage, &ir);
-  else if (status == SL_NOTFOUND) {
+  if (status == SL_OK) {
+    status = pages_walk(r->book.file, &tree, true, take_item, take_damage, &ir);
+    if (tree.old) repair_add_range(&r->book.damage, 1, UINT64_MAX, "the newest head of the table is lost");
+    else if (tree.entries != items->count)
+      repair_add_range(&r->book.damage, 1, UINT64_MAX, "the table does not hold as many entries as it counts");
+  } else if (status == SL_NOTFOUND) {
     repair_add_range(&r->book.damage, 1, UINT64_MAX, "the table cannot be found");
     status = SL_OK;
   }
@@ -210,19 +214,32 @@ bool repair_settled(const repair *r, uint64_t seq, sl_slice topic) {
   return true;
 }
 
-const sl_lane *repair_waits_in(repair *r, uint64_t seq) {
-  const repair_items *blocks = &r->book.receipts;
-  if (!r->keep || seq > r->book.cursor.seq || r->book.cursor.lane_count == 0) return NULL;
+/* The last block that begins at or before seq. */
+static const repair_item *block_of(const repair_items *blocks, uint64_t seq) {
   size_t low = 0, high = blocks->count;
   while (low < high) {
     const size_t middle = (low + high) / 2;
     if (blocks->list[middle].seq <= seq) low = middle + 1;
     else high = middle;
   }
+  return low > 0 ? &blocks->list[low - 1] : NULL;
+}
+
+bool repair_was_trimmed(const repair *r, uint64_t seq) {
+  const repair_book *b = &r->book;
+  if (r->log.head_known && seq < r->log.head.first_seq) return true;
+  if (b->wrong || b->damage.count || seq > b->cursor.seq || repair_find(&b->sparse, seq)) return false;
+  const repair_item *block = block_of(&b->receipts, seq);
+  return !block || seq - block->seq >= (block->len - 40) / SL_RECEIPT_STRIDE;
+}
+
+const sl_lane *repair_waits_in(repair *r, uint64_t seq) {
+  if (!r->keep || seq > r->book.cursor.seq || r->book.cursor.lane_count == 0) return NULL;
+  const repair_item *at = block_of(&r->book.receipts, seq);
   sl_buf bytes = {0};
   sl_receipt_block block;
   sl_receipt receipt = {0};
-  const bool found = low > 0 && repair_bytes(r->book.file, &blocks->list[low - 1], &bytes) == SL_OK &&
+  const bool found = at && repair_bytes(r->book.file, at, &bytes) == SL_OK &&
                      sl_receipt_block_decode(sl_buf_slice(&bytes), &block) == SL_OK &&
                      sl_receipt_at(&block, seq, &receipt) == SL_OK && receipt.verdict == SL_VERDICT_LANE;
   sl_buf_free(&bytes);

@@ -38,6 +38,7 @@ typedef struct events_read {
   uint64_t settled, highest; /* what trim may have reached; the tree's last key */
   uint64_t found;
   int64_t appended_us;       /* of the record looked at last */
+  bool open_end;             /* events may have followed the tree's last one */
 } events_read;
 
 /* The length of the sound record at an entry; 0: there is none. LMDB's own length may be what is damaged. */
@@ -87,7 +88,7 @@ static sl_status search_event(void *arg, const pages_entry *e, uint64_t *used) {
   if (len == 0) return SL_NOTFOUND;
   *used = len;
   const bool gap = repair_why(&log->damage, seq) != NULL;
-  if (!gap && seq <= er->settled && seq <= er->highest) return SL_OK;
+  if ((!gap && seq <= er->settled && seq <= er->highest) || repair_was_trimmed(er->r, seq)) return SL_OK;
   repair_add(&log->events, (repair_item){.seq = seq, .at = e->at, .rank = er->appended_us, .len = (uint32_t)len,
                                          .searched = true});
   return log->events.failed ? sl_fail(SL_E_NOMEM, "out of memory") : SL_OK;
@@ -123,6 +124,28 @@ static bool is_index_of(const repair *r) {
   return r->index.has_id && (by_log || by_book);
 }
 
+/* What an older copy of the table holds although trim has removed it since. */
+static void leave_out_trimmed(repair *r) {
+  repair_log *log = &r->log;
+  const size_t count = log->events.count;
+  size_t kept = 0;
+  for (size_t i = 0; i < count; i++)
+    if (!repair_was_trimmed(r, log->events.list[i].seq)) log->events.list[kept++] = log->events.list[i];
+  log->events.count = kept;
+  repair_tell(r, SL_REPAIR_LOG, kept ? log->events.list[0].seq : 0, kept ? log->events.list[kept - 1].seq : 0,
+              "the newest head of the table of events is lost, an older one is taken: %zu events that trim has removed "
+              "since are left out, %s may be back", count - kept,
+              r->book.wrong ? "others, which will be sent again," : "others among those that are settled");
+}
+
+/* May events have followed the last one that the tree has? */
+static bool end_is_open(const repair_log *log, const events_read *er) {
+  if (log->old_table || (log->damage.count == 0 && er->found != log->entries)) return true;
+  for (size_t i = 0; i < log->damage.count; i++)
+    if (log->damage.list[i].last > er->highest) return true;
+  return false;
+}
+
 static void settle_last(repair *r, const events_read *er) {
   repair_log *log = &r->log;
   uint64_t last = log->events.count ? log->events.list[log->events.count - 1].seq : 0;
@@ -138,7 +161,7 @@ static void settle_last(repair *r, const events_read *er) {
   /* The index knows no event that was not in the log. It is asked where the log itself cannot tell. */
   if (!known && is_index_of(r) && r->index.watermark > last && r->index.watermark - last <= most)
     last = r->index.watermark;
-  if (!known && !whole) {
+  if (!known && er->open_end) {
     r->report.end_unknown = 1;
     repair_tell(r, SL_REPAIR_LOG, 0, 0, "the newest count of the log's events is lost: whether events followed seq %" PRIu64 ", and how many, cannot be "
                 "told", last);
@@ -163,11 +186,13 @@ static sl_status read_events(repair *r) {
     repair_add_range(&log->damage, 1, UINT64_MAX, "the table of events cannot be found");
     status = SL_OK;
   }
+  er.open_end = status != SL_OK || end_is_open(log, &er);
   /* Fewer than were counted and nothing to see: the root leads elsewhere, or the count is wrong. */
   if (status == SL_OK && log->entries != er.found)
     repair_add_range(&log->damage, 1, UINT64_MAX, "the table does not hold as many events as it counts");
   repair_sort(&log->events);
   check_last_keys(r, &er);
+  if (status == SL_OK && log->old_table) leave_out_trimmed(r);
   /* Always: one bit can make the older of two meta pages the newer one, and what the last commit wrote lies in pages that
    * its tree does not know. What is found so follows the last event, or it is not believed. */
   if (status == SL_OK) status = pages_search(log->file, 8, search_event, &er);

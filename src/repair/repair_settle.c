@@ -201,15 +201,16 @@ static sl_status check_events(settler *s) {
   return status;
 }
 
-static sl_status check_letter(void *arg, uint64_t seq, const sl_receipt *receipt) {
-  settler *s = arg;
+/* `attempt`: that of the receipt which calls the event dead. It may have been sent again since, and the attempt of the
+ * receipt that came then is no other letter's. */
+static sl_status check_letter(settler *s, uint64_t seq, const sl_receipt *receipt, uint64_t attempt) {
   if (receipt->verdict != SL_VERDICT_DEAD && receipt->verdict != SL_VERDICT_DROPPED) return SL_OK;
   if (repair_find(&s->r->book.letters, seq)) return SL_OK;
   sl_slice there;
   if (db_get(s->txn, BOOK_DEAD, db_u64(&seq), &there) == SL_OK) return SL_OK;
   repair_tell(s->r, SL_REPAIR_RECEIPTS, seq, seq, "its letter is lost: why it was %s is not known any more",
               receipt->verdict == SL_VERDICT_DEAD ? "given up" : "dropped");
-  return put_letter(s, seq, SL_STR(REPAIR_UNKNOWN_TOPIC), s->r->book.cursor.attempt,
+  return put_letter(s, seq, SL_STR(REPAIR_UNKNOWN_TOPIC), attempt,
                     "the store was damaged: the letter that said why is lost");
 }
 
@@ -226,7 +227,7 @@ static sl_status check_letters(settler *s) {
       for (uint64_t seq = block.first_seq; status == SL_OK && seq < block.first_seq + block.count; seq++) {
         sl_receipt receipt;
         status = sl_receipt_at(&block, seq, &receipt);
-        if (status == SL_OK) status = check_letter(s, seq, &receipt);
+        if (status == SL_OK) status = check_letter(s, seq, &receipt, block.attempt);
       }
     }
   sl_buf_free(&bytes);

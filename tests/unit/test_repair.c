@@ -2,10 +2,12 @@
 #include "kit.h"
 
 #include "delivery/book_impl.h"
+#include "index/index_impl.h"
 #include "repair/pages.h"
 #include "store/log_inner.h"
 
 #include <fcntl.h>
+#include <sidelog/dead.h>
 
 static char said[65536];
 
@@ -224,6 +226,22 @@ static void test_lost_receipts(void **state) {
   assert_int_equal(s.pending, 60);
 }
 
+/* Event 13 was dead, was sent again and arrived; the letter that said why it was dead is lost. */
+static void test_the_lost_letter_of_an_event_that_was_sent_again(void **state) {
+  kit *k = *state;
+  const uint64_t dead = 13;
+  uint64_t copy;
+  assert_ok(sl_replay(k->store, dead, NULL, &copy));
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  kit_deliver(k, copy);
+  db_txn *txn = begin(k->store->book->env);
+  assert_ok(db_del(txn, BOOK_DEAD, db_u64(&dead)));
+  assert_ok(db_commit(txn));
+  const sl_repair_report r = repair(k, 0);
+  assert_int_equal(r.receipts_lost, 0);
+  assert_non_null(strstr(said, "receipts 13-13: its letter is lost"));
+}
+
 static void test_no_delivery(void **state) {
   kit *k = *state;
   char id[37], path[4500];
@@ -272,25 +290,136 @@ static void test_trimmed_and_eras(void **state) {
   assert_int_equal(r.events, 70);
 }
 
+/* The page that leads to the tables is gone: only older copies of it are left. */
+static void lose_main_page(kit *k, const char *file) {
+  static const uint8_t zeros[4096];
+  uint64_t txn[2], root;
+  const int fd = open(kit_file(k, file), O_RDWR);
+  for (int i = 0; i < 2; i++) assert_int_equal(pread(fd, &txn[i], 8, i * 4096 + 16 + 128), 8);
+  assert_int_equal(pread(fd, &root, 8, (txn[1] > txn[0]) * 4096 + 16 + 112), 8);
+  assert_int_equal(pwrite(fd, zeros, sizeof zeros, (off_t)root * 4096), sizeof zeros);
+  close(fd);
+}
+
 /* The main tree's root is gone, and with it the newest count. The copy that counts most is from before the trim. */
 static void test_no_event_is_made_up_from_an_older_count(void **state) {
-  static const uint8_t zeros[4096];
   kit *k = *state;
-  uint64_t seqs[40], txn[2], root;
+  uint64_t seqs[40];
   for (uint64_t i = 0; i < 50; i++) kit_append(k, "t", "value value value value value");
   for (uint64_t i = 0; i < 40; i++) seqs[i] = i + 1;
+  kit_deliver(k, 40);
   assert_ok(log_remove(k->store, seqs, 40));
   for (uint64_t i = 0; i < 20; i++) kit_append(k, "t", "value value value value value");
+  sl_close(k->store);
+  k->store = NULL;
+  lose_main_page(k, "log/data.mdb");
+  const sl_repair_report r = repair(k, 0);
+  assert_int_equal(r.last_seq, 70);
+  assert_int_equal(r.lost_pending, 0);
+  assert_true(r.end_unknown);
+}
+
+static void test_of_older_copies_the_newest_counts(void **state) {
+  kit *k = *state;
+  const sl_trim_policy policy = {.max_events = 70};
+  assert_ok(sl_trim(k->store, &policy, NULL)); /* the copies from before it count more events */
+  kit_append(k, "a", "one more");
+  sl_close(k->store);
+  k->store = NULL;
+  lose_main_page(k, "log/data.mdb");
+  const sl_repair_report r = repair(k, 0);
+  assert_int_equal(r.first_seq, 31);
+  assert_int_equal(r.receipts_lost, 0);
+  assert_true(r.end_unknown);
+  assert_non_null(strstr(said, "may be back"));
+}
+
+/* The trim was the last commit. Its events have no receipts any more: they do not come back, or are not kept secret. */
+static void test_trimmed_events_do_not_come_back(void **state) {
+  kit *k = *state;
+  const sl_trim_policy policy = {.max_events = 70};
+  sl_stats before, after;
+  assert_ok(sl_trim(k->store, &policy, NULL));
+  assert_ok(sl_stats_get(k->store, &before));
+  sl_close(k->store);
+  k->store = NULL;
+  lose_main_page(k, "log/data.mdb");
+  const sl_repair_report r = repair(k, 0);
+  assert_int_equal(r.first_seq, 31);
+  assert_int_equal(r.events, 70);
+  assert_int_equal(r.receipts_lost, 0);
+  assert_non_null(strstr(said, "may be back"));
+  assert_ok(sl_stats_get(k->store, &after));
+  assert_int_equal(after.delivered, before.delivered);
+  assert_int_equal(after.dropped, before.dropped);
+  assert_int_equal(after.pending, before.pending);
+}
+
+static void test_without_the_delivery_state_trimmed_events_may_be_back_and_that_is_told(void **state) {
+  kit *k = *state;
+  const sl_trim_policy policy = {.max_events = 70};
+  assert_ok(sl_trim(k->store, &policy, NULL));
+  sl_close(k->store);
+  k->store = NULL;
+  lose_main_page(k, "log/data.mdb");
+  const sl_repair_report r = repair(k, SL_REPAIR_NO_DELIVERY);
+  assert_true(r.first_seq == 31 || strstr(said, "may be back") != NULL);
+}
+
+/* A bit of a table's name: the page that leads to it is there, so nothing is old and nothing in doubt. */
+static void test_a_flipped_name_of_a_table_is_no_older_table(void **state) {
+  kit *k = *state;
+  uint64_t txn[2], root;
+  uint8_t page[4096];
   sl_close(k->store);
   k->store = NULL;
   const int fd = open(kit_file(k, "log/data.mdb"), O_RDWR);
   for (int i = 0; i < 2; i++) assert_int_equal(pread(fd, &txn[i], 8, i * 4096 + 16 + 128), 8);
   assert_int_equal(pread(fd, &root, 8, (txn[1] > txn[0]) * 4096 + 16 + 112), 8);
-  assert_int_equal(pwrite(fd, zeros, sizeof zeros, (off_t)root * 4096), sizeof zeros);
+  assert_int_equal(pread(fd, page, sizeof page, (off_t)root * 4096), sizeof page);
+  uint8_t *name = memmem(page, sizeof page, "events", 6);
+  assert_non_null(name);
+  name[2] ^= 4;
+  assert_int_equal(pwrite(fd, page, sizeof page, (off_t)root * 4096), sizeof page);
   close(fd);
   const sl_repair_report r = repair(k, 0);
-  assert_int_equal(r.last_seq, 70);
-  assert_int_equal(r.lost_pending, 0);
+  assert_int_equal(r.events, 100);
+  assert_false(r.end_unknown);
+  assert_int_equal(r.lost_pending + r.lost_settled, 0);
+}
+
+/* The head of the log is lost, and a record in the middle: the tree's end is whole, so the newest event is known. */
+static void test_the_end_is_known_where_the_tree_ends_whole(void **state) {
+  kit *k = *state;
+  db_txn *txn = begin(k->store->log->env);
+  assert_ok(db_del(txn, LOG_META, LOG_KEY_HEAD));
+  assert_ok(db_commit(txn));
+  sl_close(k->store);
+  k->store = NULL;
+  flip_value(k, 63);
+  const sl_repair_report r = repair(k, 0);
+  assert_int_equal(r.last_seq, 100);
+  assert_int_equal(r.lost_pending, 1);
+  assert_false(r.end_unknown);
+}
+
+/* What the index says of the end is believed only by its checksum. */
+static void test_a_damaged_watermark_makes_up_no_events(void **state) {
+  kit *k = *state;
+  sl_slice value;
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  db_txn *txn = begin(k->store->index->env);
+  assert_ok(db_get(txn, INDEX_META, SL_STR(INDEX_STATE_NAME), &value));
+  uint8_t bytes[4096];
+  memcpy(bytes, value.data, value.len);
+  bytes[0] ^= 128; /* 100 becomes 228 */
+  assert_ok(db_put(txn, INDEX_META, SL_STR(INDEX_STATE_NAME), SL_BYTES(bytes, value.len)));
+  assert_ok(db_commit(txn));
+  sl_close(k->store);
+  k->store = NULL;
+  lose_main_page(k, "log/data.mdb"); /* so the index is asked */
+  const sl_repair_report r = repair(k, 0);
+  assert_true(r.last_seq <= 100);
   assert_true(r.end_unknown);
 }
 
@@ -308,9 +437,16 @@ int main(void) {
       WITH_STORE(test_a_sound_store),
       WITH_STORE(test_lost_events),
       WITH_STORE(test_lost_receipts),
+      WITH_STORE(test_the_lost_letter_of_an_event_that_was_sent_again),
       WITH_STORE(test_no_delivery),
       WITH_STORE(test_an_older_cursor_is_not_believed),
       WITH_STORE(test_trimmed_and_eras),
+      WITH_STORE(test_of_older_copies_the_newest_counts),
+      WITH_STORE(test_trimmed_events_do_not_come_back),
+      WITH_STORE(test_without_the_delivery_state_trimmed_events_may_be_back_and_that_is_told),
+      WITH_STORE(test_a_flipped_name_of_a_table_is_no_older_table),
+      WITH_STORE(test_the_end_is_known_where_the_tree_ends_whole),
+      WITH_STORE(test_a_damaged_watermark_makes_up_no_events),
       cmocka_unit_test_setup_teardown(test_no_event_is_made_up_from_an_older_count, kit_setup, kit_teardown),
       WITH_STORE(test_refusals),
   };
