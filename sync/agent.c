@@ -103,6 +103,9 @@ static void on_delivered(void *arg, uint64_t tag, int32_t partition, int64_t off
   agent *a = arg;
   if (tag != TAG_MARKER) {
     core_delivered(a->core, tag, partition, offset, why);
+    /* It left a gap in its partition's numbers: librdkafka kept what was behind until the transaction's timeout. */
+    const bool refused = why->scope == SCOPE_RECORD || why->scope == SCOPE_TOPIC;
+    if (refused && a->settings.mode == MODE_EXACTLY_ONCE) kafka_give_up(a->kafka);
   } else if (fault_is_ok(why)) {
     a->marker_offset = offset;
   } else {

@@ -28,7 +28,14 @@ typedef struct trial {
  * for the same reason under the same settings (suspect.c). */
 typedef enum suspicion { SUSPECT_NOTHING = 0, SUSPECT_SIZE, SUSPECT_KEY, SUSPICIONS } suspicion;
 
-typedef struct proof { bool there, refuted; fault_class class_; int32_t code; } proof;
+typedef struct proof { bool there, refuted; fault_class class_; int32_t code; char name[48]; } proof;
+
+/* Where nobody tells a topic's limit. */
+typedef struct too_big {
+  bool there;                  /* a record was refused for its size: those larger than any that was taken go alone */
+  size_t least;                /* of the smallest of them, once compressed; 0: none was weighed */
+  int64_t at_us, wall_us;      /* when one of at least that size was refused last; monotonic, wall clock */
+} too_big;
 
 typedef struct narrow {
   size_t events;           /* 0: off */
@@ -51,6 +58,9 @@ typedef struct topic {
   int64_t known_us, known_wall_us; /* when that was asked for; monotonic, wall clock */
   uint64_t asked_for, known_for;   /* for the sake of this seq; 0: none */
   proof proofs[SUSPICIONS];
+  too_big too_big;
+  size_t taken;            /* the largest record that was */
+  bool restamps;           /* a record's time was refused: they are sent with the time of their sending */
   int32_t partitions;
   fault_rules rules;
   /* Its lane, if it has one. */
@@ -116,6 +126,7 @@ typedef struct slot { /* one record of the transaction: its verdict and what is 
   bool reported;
   bool failed;
   uint8_t suspect;         /* suspicion */
+  size_t size, least;      /* as core_record has them */
   uint32_t letter;         /* index + 1 into letters */
 } slot;
 
@@ -272,14 +283,20 @@ void txn_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, con
 /* So near to its topic's limit that it is to be weighed first. */
 bool suspect_unweighed(const topic *tp, const core_record *r);
 suspicion suspect_of(const topic *tp, const core_record *r);
+/* Does nobody tell the topic's settings, so that only refusals do? */
+bool suspect_by_refusal(const topic *tp, suspicion s);
 /* It is refused as surely as the one that proved it, and may be set aside at once. */
 bool suspect_is_proved(const topic *tp, suspicion s);
 /* Are the topic's settings known as they are since it was appended? */
 bool suspect_is_fresh(const topic *tp, const core_record *r, int64_t now_us);
+/* Where they are not told: was another one refused since it was appended? */
+bool suspect_was_seen(const topic *tp, const core_record *r, int64_t now_us);
 /* What to write into its letter. */
 fault suspect_fault(const topic *tp, const core_record *r, suspicion s);
-/* The broker refused a record that was suspected of `s`. */
-void suspect_note(topic *tp, suspicion s, const fault *why);
+/* The broker refused a record, alone in its transaction; `s` was it suspected of. */
+void suspect_note(core *c, topic *tp, suspicion s, size_t least, const fault *why);
+/* Another one of its topic was refused for its size, and none as large was taken. */
+bool suspect_is_doubtful(const topic *tp, const core_record *r);
 /* It took one that was suspected: it has other rules than we know. */
 void suspect_refuted(topic *tp, suspicion s);
 /* The topic was looked up. */

@@ -146,7 +146,7 @@ static core_offer_result scout(core *c, topic *tp) {
 /* Not sent, for the broker would refuse it; after its topic has been asked for its settings anew. */
 static core_offer_result condemn(core *c, const core_record *r, topic *tp, suspicion s, int64_t now_us) {
   txn *t = &c->txn;
-  if (!suspect_is_fresh(tp, r, now_us)) {
+  if (!suspect_by_refusal(tp, s) && !suspect_is_fresh(tp, r, now_us)) {
     tp->health = TOPIC_UNKNOWN;
     tp->asked_for = r->seq;
     topics_want(c, tp);
@@ -230,10 +230,12 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
 
   if (suspect_unweighed(tp, r)) return OFFER_WEIGH;
   const suspicion suspect = suspect_of(tp, r);
-  if (suspect_is_proved(tp, suspect)) return condemn(c, r, tp, suspect, now_us);
+  if (suspect_is_proved(tp, suspect) && (!suspect_by_refusal(tp, suspect) || suspect_was_seen(tp, r, now_us)))
+    return condemn(c, r, tp, suspect, now_us);
 
   /* A record that may break its transaction goes alone: no innocent is harmed. */
-  bool alone = tr || suspect || (tp->max_message_bytes > 0 && size > (uint64_t)tp->max_message_bytes);
+  bool alone = tr || suspect || suspect_is_doubtful(tp, r) ||
+               (tp->max_message_bytes > 0 && size > (uint64_t)tp->max_message_bytes);
   size_t narrowed = narrow_of(c)->events;
   size_t most = narrowed ? narrowed : (size_t)c->config.txn_max_events;
   if (c->book_failures) most = 1; /* until the book is writable again: the rest would be produced in vain */
@@ -244,6 +246,8 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
   if (t->produced == 0 && t->begun_us == 0) t->begun_us = now_us;
   s->produced = true;
   s->suspect = (uint8_t)suspect;
+  s->size = size;
+  s->least = r->least;
   t->produced++;
   t->outstanding++;
   t->bytes += size;
@@ -617,12 +621,27 @@ static void blame_record(core *c, const fault *why) {
     topic_sicken(c, tp, why);
     return;
   }
-  suspect_note(tp, (suspicion)t->slots[at].suspect, why);
+  suspect_note(c, tp, (suspicion)t->slots[at].suspect, t->slots[at].least, why);
   tr->condemned = tr->attempts > rule.retry.budget;
   if (tr->condemned) return;
   int64_t again = c->now_us + retry_delay(&c->config.seed, rule.retry, tr->attempts - 1);
   if (t->lane) t->lane->lane_try_us = again;
   else c->hold_us = again;
+}
+
+/* Its time was refused. That is no fault of the record's: it is sent again with the time of its sending, as are its
+ * topic's others from then on. Where that is refused, too, the clocks differ, and its topic waits. */
+static bool blame_stamp(core *c, const fault *why) {
+  txn *t = &c->txn;
+  const int code = fault_record_code(why->name);
+  if (t->copies || t->named == 0 || strcmp(why->name, "INVALID_TIMESTAMP") != 0) return false;
+  topic *tp = t->slots[t->why_slot].topic;
+  if (tp->restamps) {
+    if (tp->rules.codes[code] != TREAT_BY_CLASS) return false; /* its own rule says what then */
+    topic_sicken(c, tp, why);
+  }
+  tp->restamps = true;
+  return true;
 }
 
 /* The only topic of the transaction; NULL: several, or none. */
@@ -690,7 +709,9 @@ fault_scope txn_blame(core *c, const fault *why) {
   core_fault(c, f);
   if (t->lane && f->scope != SCOPE_TOPIC) t->lane->lane_try_us = c->now_us;
   switch (f->scope) {
-  case SCOPE_RECORD: blame_record(c, f); break;
+  case SCOPE_RECORD:
+    if (!blame_stamp(c, f)) blame_record(c, f);
+    break;
   case SCOPE_TOPIC: blame_topic(c); break;
   case SCOPE_CONNECTION: blame_connection(c); break;
   case SCOPE_PRODUCER: blame_mute(c); break;
@@ -711,8 +732,11 @@ void txn_settled(core *c) {
   if (t->expire) c->expired += t->letter_count;
   if (t->copies) c->letters_from = t->looked_to + 1;
   if (t->lane && t->lane->health == TOPIC_READY) t->lane->lane_try_us = c->now_us; /* it goes well: on */
-  for (size_t i = 0; i < t->count; i++)
-    if (t->slots[i].suspect) suspect_refuted(t->slots[i].topic, (suspicion)t->slots[i].suspect);
+  for (size_t i = 0; i < t->count; i++) {
+    const slot *s = &t->slots[i];
+    if (s->suspect) suspect_refuted(s->topic, (suspicion)s->suspect);
+    if (s->produced && s->size > s->topic->taken) s->topic->taken = s->size;
+  }
   for (size_t i = 0; i < t->count; i++) /* written: what was refused before no longer counts */
     if (t->slots[i].produced && t->slots[i].topic->refusals) {
       topic *tp = t->slots[i].topic;

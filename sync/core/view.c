@@ -56,7 +56,9 @@ bool core_topic_is_new(const core *c, sl_slice name) {
 
 int64_t core_stamp_max_age_us(const core *c, uint64_t tag) {
   const size_t index = (size_t)(tag & UINT32_MAX);
-  return index < c->txn.count ? c->txn.slots[index].topic->stamp_max_age_us : 0;
+  if (index >= c->txn.count) return 0;
+  const topic *tp = c->txn.slots[index].topic;
+  return tp->restamps ? 1 : tp->stamp_max_age_us;
 }
 
 const char *core_check(const core *c) {

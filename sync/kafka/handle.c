@@ -152,11 +152,15 @@ bool kafka_new(const kafka_options *options, kafka **out, fault *why) {
   return true;
 }
 
+void kafka_give_up(kafka *k) {
+  rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+}
+
 void kafka_destroy(kafka *k) {
   if (!k) return;
   rd_kafka_queue_io_event_enable(k->queue, -1, NULL, 0);
   /* Otherwise destroy waits for requests in flight. */
-  rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+  kafka_give_up(k);
   if (k->batch) rd_kafka_event_destroy(k->batch);
   rd_kafka_queue_destroy(k->queue);
   for (size_t i = 0; i < TOPIC_BUCKETS; i++)

@@ -36,6 +36,10 @@ bool wire_take_lost(wire *w, char *name, size_t cap);
  * broker. */
 unsigned wire_end_txn_unanswered(wire *w);
 
+/* ---- weigh.c ---- */
+/* A Produce request of so many bytes was written to a socket. Any thread. */
+void weigh_sent(size_t size, int version);
+
 /* ---- handle.c ---- */
 typedef struct topic_entry {
   struct topic_entry *next;

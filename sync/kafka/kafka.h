@@ -114,8 +114,9 @@ typedef struct kafka_record {
   size_t header_count;
   int64_t timestamp_ms;            /* 0: now */
 } kafka_record;
-/* How many bytes a batch takes that holds the record alone: *whole without compression, *least at the least with the one that
- * this handle uses (0: cannot be said). A large record takes milliseconds. */
+/* How many bytes a batch takes that holds the record alone: *whole without compression, *least at the least with the
+ * codec that this handle uses (0: cannot be said). After a few records that were sent alone it is exact. A large record
+ * takes milliseconds. */
 void kafka_weigh(const kafka *k, const kafka_record *record, size_t *whole, size_t *least);
 /* Copies and enqueues. A fault QUEUE_FULL (RETRYABLE_TRANSIENT, SCOPE_NONE never) means: poll, try again.
  * SCOPE_RECORD: larger than message.max.bytes, nothing was enqueued. */
@@ -124,6 +125,8 @@ bool kafka_fault_is_queue_full(const fault *f);
 /* [worker] Sends what waits, without linger, until every delivery has been reported (kafka_poll must run
  * meanwhile) or the timeout. */
 fault kafka_flush(kafka *k, int timeout_ms);
+/* What is not delivered yet is given up and reported as _PURGE, at once: its transaction is to be aborted anyway. */
+void kafka_give_up(kafka *k);
 /* Bytes that the records in the handle take, by the measure of queue_bytes; 0: none is left unreported. */
 size_t kafka_waiting(const kafka *k);
 

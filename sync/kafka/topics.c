@@ -273,7 +273,9 @@ static fault prepare(kafka *k, preparing *list, kafka_topic_ask **missing, size_
 static void take_setting(kafka_topic_info *info, const char *name, const char *value) {
   const int64_t number = strtoll(value, NULL, 10);
   if (strcmp(name, "cleanup.policy") == 0) info->needs_key = strstr(value, "compact") != NULL;
-  else if (strcmp(name, "max.message.bytes") == 0) info->max_message_bytes = number;
+  else if (strcmp(name, "max.message.bytes") == 0 || strcmp(name, "segment.bytes") == 0) { /* it must fit both */
+    if (info->max_message_bytes < 0 || number < info->max_message_bytes) info->max_message_bytes = number;
+  }
   else if (strcmp(name, "message.timestamp.before.max.ms") == 0 || /* and as brokers before 3.6 call it: */
            strcmp(name, "message.timestamp.difference.max.ms") == 0)
     if (number < INT64_MAX / 1000 && (info->stamp_max_age_ms == 0 || number < info->stamp_max_age_ms))

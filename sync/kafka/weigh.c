@@ -1,7 +1,11 @@
 /* How large the batch of a single record is: what the broker measures against max.message.bytes. Exact without
- * compression. With it the record is compressed here as librdkafka would, by the same libraries; a little is taken off,
- * since theirs may be of another version than ours. snappy is librdkafka's own: nothing is said of it. */
+ * compression. With it the record is compressed here as librdkafka would, by the same libraries, or, for snappy, by the
+ * same rules. Theirs may be of another version than ours. So the requests that leave are watched: two records, each
+ * alone in its request, of different sizes and each of exactly the size that was foretold, and the codec is taken for
+ * the same from then on. Before that a little is taken off, and of snappy nothing is said. */
 #include "handle.h"
+#include "snappy.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #ifdef SIDELOG_LZ4
@@ -17,14 +21,15 @@
 #define BATCH_HEADER 61
 #define PIECE 65536
 #define DOUBT 64 /* one part in so many */
+#define SURE 2   /* sizes foretold */
 
 /* Takes the bytes of a record one after the other; counts what a codec makes of them. */
 typedef struct scale {
   size_t whole, packed;
   bool broken; /* the codec cannot say */
   bool (*take)(struct scale *s, const void *data, size_t len, bool last);
-  uint8_t *out; /* thrown away */
-  size_t cap;
+  uint8_t *out; /* thrown away; of snappy the block that is not full */
+  size_t cap, len;
 #ifdef SIDELOG_LZ4
   LZ4F_cctx *lz4;
 #endif
@@ -158,7 +163,33 @@ static bool begin_zstd(scale *s, int level) {
 }
 #endif
 
+static bool take_snappy(scale *s, const void *data, size_t len, bool last) {
+  const uint8_t *from = data;
+  while (len > 0) {
+    const size_t room = s->cap - s->len, n = len < room ? len : room;
+    memcpy(s->out + s->len, from, n);
+    s->len += n;
+    from += n;
+    len -= n;
+    if (s->len < s->cap) break;
+    s->packed += snappy_block_size(s->out, s->len);
+    s->len = 0;
+  }
+  if (!last) return true;
+  if (s->len > 0) s->packed += snappy_block_size(s->out, s->len);
+  for (size_t whole = s->whole; whole > 0; whole >>= 7) s->packed++;
+  return true;
+}
+
+static bool begin_snappy(scale *s) {
+  s->cap = SNAPPY_BLOCK;
+  s->out = malloc(s->cap);
+  s->take = take_snappy;
+  return s->out != NULL;
+}
+
 static bool begin(scale *s, const char *codec, int level) {
+  if (strcmp(codec, "snappy") == 0) return begin_snappy(s);
 #ifdef SIDELOG_LZ4
   if (strcmp(codec, "lz4") == 0) return begin_lz4(s, level > 0 ? level : 0);
 #endif
@@ -189,17 +220,55 @@ static const char *property(const kafka *k, const char *name, char *value, size_
   return rd_kafka_conf_get(rd_kafka_conf(k->rk), name, value, &cap) == RD_KAFKA_CONF_OK ? value : "";
 }
 
+/* --- is it what librdkafka does? --- */
+
+/* Sizes of requests: of the record weighed last, and of one that was as foretold. */
+static atomic_size_t foretold, told;
+
+static struct { char codec[32]; int level; unsigned sizes; size_t last; } sure;
+
+void weigh_sent(size_t size, int version) {
+  if (version < 9 && size > 0 && size == atomic_load(&foretold)) atomic_store(&told, size);
+}
+
+/* Of a Produce request, before its version 9, that holds this batch alone. */
+static size_t request_size(const kafka *k, const char *topic, size_t batch) {
+  char client[256];
+  const size_t id = k->options.transactional_id ? strlen(k->options.transactional_id) : 0;
+  return 4 + 2 + 2 + 4 + 2 + strlen(property(k, "client.id", client, sizeof client)) + 2 + id + 2 + 4 + 4 + 2 +
+         strlen(topic) + 4 + 4 + 4 + batch;
+}
+
+static bool is_sure(const char *codec, int level) {
+  const size_t size = atomic_exchange(&told, 0);
+  if (strcmp(sure.codec, codec) != 0 || sure.level != level) {
+    memset(&sure, 0, sizeof sure);
+    snprintf(sure.codec, sizeof sure.codec, "%s", codec);
+    sure.level = level;
+  } else if (size > 0 && size != sure.last && sure.sizes < SURE) {
+    sure.sizes++;
+    sure.last = size;
+  }
+  return sure.sizes >= SURE;
+}
+
 void kafka_weigh(const kafka *k, const kafka_record *record, size_t *whole, size_t *least) {
-  char codec[32], level[16];
+  char codec[32] = "", level[16];
   scale s = {0};
-  s.broken = !begin(&s, property(k, "compression.codec", codec, sizeof codec),
-                    atoi(property(k, "compression.level", level, sizeof level)));
+  property(k, "compression.codec", codec, sizeof codec);
+  const int at_level = atoi(property(k, "compression.level", level, sizeof level));
+  const bool exact = is_sure(codec, at_level);
+  s.broken = !begin(&s, codec, at_level);
   put_record(&s, record);
   const bool packs = s.take != NULL;
   if (packs && !s.broken) s.broken = !s.take(&s, NULL, 0, true);
   end(&s);
   *whole = BATCH_HEADER + s.whole;
+  const bool packed = packs && !s.broken && s.packed < s.whole; /* else it is sent as it is */
+  atomic_store(&foretold, packed ? request_size(k, record->topic, BATCH_HEADER + s.packed) : 0);
   if (s.broken) *least = 0;
-  else if (!packs || s.packed >= s.whole) *least = *whole; /* then it is sent as it is */
+  else if (exact) *least = BATCH_HEADER + (packed ? s.packed : s.whole);
+  else if (strcmp(codec, "snappy") == 0) *least = 0;
+  else if (!packed) *least = *whole;
   else *least = BATCH_HEADER + s.packed - s.packed / DOUBT;
 }

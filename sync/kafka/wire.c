@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { API_END_TXN = 26, CONNECTIONS = 256 };
+enum { API_PRODUCE = 0, API_END_TXN = 26, CONNECTIONS = 256 };
 
 typedef struct connection {
   char name[128];
@@ -77,7 +77,8 @@ static rd_kafka_resp_err_t on_state(rd_kafka_t *rk, int32_t id, const char *prot
 static rd_kafka_resp_err_t on_sent(rd_kafka_t *rk, int fd, const char *name, int32_t id, int16_t api,
                                    int16_t version, int32_t correlation, size_t size, void *arg) {
   wire *w = arg;
-  (void)rk, (void)fd, (void)name, (void)id, (void)version, (void)correlation, (void)size;
+  (void)rk, (void)fd, (void)name, (void)id, (void)correlation;
+  if (api == API_PRODUCE) weigh_sent(size, version);
   if (api != API_END_TXN) return RD_KAFKA_RESP_ERR_NO_ERROR;
   pthread_mutex_lock(&w->lock);
   w->end_txn_unanswered++;

@@ -9,6 +9,12 @@
  *   asked           the commit has left for the broker, whose answer is never read
  *   committed       after the broker's answer, before the receipts count
  *   settle, settled before and after they do
+ *   abort           before an abort is asked for
+ *   aborting        it has left for the broker
+ *   aborted         after the broker's answer
+ * KIND start: before the agent's first transaction, when it writes what became of that of the one before (an intent that is
+ * settled or abandoned, as the broker says):
+ *   note, noted     before and after it is written
  * SIDELOG_KILL_WITH=STOP: it is stopped there instead, once, and goes on when it is told to.
  */
 #undef _GNU_SOURCE
@@ -30,12 +36,14 @@
 enum { API_END_TXN = 26 };
 
 static const char *_Atomic kind = "";
-static atomic_int flushed, intended, committed; /* of the transaction in hand */
+static atomic_int flushed, intended, committed, aborts; /* of the transaction in hand */
+static atomic_int begun; /* the first one has */
+static atomic_int known; /* what became of the last agent's is */
 
 static void *real(const char *name) { return dlsym(RTLD_NEXT, name); }
 
-static void step(const char *name) {
-  const char *wanted = getenv("SIDELOG_KILL"), *of = atomic_load(&kind);
+static void step_of(const char *of, const char *name) {
+  const char *wanted = getenv("SIDELOG_KILL");
   const size_t len = strlen(of);
   if (!wanted || len == 0 || strncmp(wanted, of, len) != 0 || wanted[len] != ':') return;
   if (strcmp(wanted + len + 1, name) != 0) return;
@@ -49,14 +57,30 @@ static void step(const char *name) {
   kill(getpid(), SIGSTOP);
 }
 
-rd_kafka_error_t *rd_kafka_begin_transaction(rd_kafka_t *rk) {
-  rd_kafka_error_t *(*next)(rd_kafka_t *) = NULL;
-  *(void **)&next = real("rd_kafka_begin_transaction");
+static void step(const char *name) { step_of(atomic_load(&kind), name); }
+
+static void begin(void) {
   atomic_store(&kind, "");
   atomic_store(&flushed, 0);
   atomic_store(&intended, 0);
   atomic_store(&committed, 0);
+  atomic_store(&aborts, 0);
+  atomic_store(&begun, 1);
+}
+
+rd_kafka_error_t *rd_kafka_begin_transaction(rd_kafka_t *rk) {
+  rd_kafka_error_t *(*next)(rd_kafka_t *) = NULL;
+  *(void **)&next = real("rd_kafka_begin_transaction");
+  begin();
   return next(rk);
+}
+
+rd_kafka_error_t *rd_kafka_init_transactions(rd_kafka_t *rk, int timeout_ms) {
+  rd_kafka_error_t *(*next)(rd_kafka_t *, int) = NULL;
+  *(void **)&next = real("rd_kafka_init_transactions");
+  rd_kafka_error_t *result = next(rk, timeout_ms);
+  atomic_store(&known, 1);
+  return result;
 }
 
 /* What a transaction sends is told by the headers that the agent adds. */
@@ -65,6 +89,7 @@ rd_kafka_resp_err_t rd_kafka_header_add(rd_kafka_headers_t *headers, const char 
   static rd_kafka_resp_err_t (*next)(rd_kafka_headers_t *, const char *, ssize_t, const void *, ssize_t);
   if (!next) *(void **)&next = real("rd_kafka_header_add");
   const size_t len = name_size < 0 ? strlen(name) : (size_t)name_size;
+  if (!atomic_load(&begun) || atomic_load(&flushed)) begin(); /* at least once: there is nobody else to say so */
   const char *now = atomic_load(&kind), *is = now;
   if (len == 9 && memcmp(name, "dlq_topic", len) == 0) is = "letter";
   else if (len == 19 && memcmp(name, "x-sidelog-replay-of", len) == 0 && strcmp(now, "letter") != 0) is = "replay";
@@ -96,6 +121,16 @@ rd_kafka_error_t *rd_kafka_commit_transaction(rd_kafka_t *rk, int timeout_ms) {
   return result;
 }
 
+rd_kafka_error_t *rd_kafka_abort_transaction(rd_kafka_t *rk, int timeout_ms) {
+  rd_kafka_error_t *(*next)(rd_kafka_t *, int) = NULL;
+  *(void **)&next = real("rd_kafka_abort_transaction");
+  step("abort");
+  atomic_store(&aborts, 1);
+  rd_kafka_error_t *result = next(rk, timeout_ms);
+  step("aborted");
+  return result;
+}
+
 int mdb_txn_commit(MDB_txn *txn) {
   static int (*next)(MDB_txn *);
   if (!next) *(void **)&next = real("mdb_txn_commit");
@@ -103,13 +138,18 @@ int mdb_txn_commit(MDB_txn *txn) {
   mdb_env_get_path(mdb_txn_env(txn), &path);
   const int in_book = path && strstr(path, "delivery") != NULL;
   const int settles = in_book && atomic_load(&committed), plans = in_book && !settles && atomic_load(&flushed);
+  const int starts = in_book && atomic_load(&known) && !atomic_load(&begun);
+  if (starts) step_of("start", "note");
   if (settles) step("settle");
   if (plans && !atomic_load(&intended)) step("intent");
   const int result = next(txn);
   if (plans && !atomic_exchange(&intended, 1)) step("intended");
   if (settles) step("settled");
+  if (starts) step_of("start", "noted");
   return result;
 }
+
+static void end_txn_has_left(void) { step(atomic_load(&aborts) ? "aborting" : "asked"); }
 
 /* A request begins with its length and its kind. */
 static int is_end_txn(const struct iovec *parts, size_t count) {
@@ -125,7 +165,7 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
   static ssize_t (*next)(int, const struct msghdr *, int);
   if (!next) *(void **)&next = real("sendmsg");
   const ssize_t sent = next(fd, message, flags);
-  if (sent > 0 && is_end_txn(message->msg_iov, message->msg_iovlen)) step("asked");
+  if (sent > 0 && is_end_txn(message->msg_iov, message->msg_iovlen)) end_txn_has_left();
   return sent;
 }
 
@@ -134,6 +174,6 @@ ssize_t send(int fd, const void *data, size_t len, int flags) {
   if (!next) *(void **)&next = real("send");
   const ssize_t sent = next(fd, data, len, flags);
   const struct iovec part = {(void *)(size_t)data, len};
-  if (sent > 0 && is_end_txn(&part, 1)) step("asked");
+  if (sent > 0 && is_end_txn(&part, 1)) end_txn_has_left();
   return sent;
 }

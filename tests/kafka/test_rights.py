@@ -148,6 +148,29 @@ class Rights(rig.Rig):
             self.assertEqual(sorted(copied), sorted(e["seq"] for e in dead if e["topic"] == topic))
         check.assert_exact(self, store, self.cluster, [sick, well], gone={e["seq"] for e in dead})
 
+    def test_poison_where_no_setting_may_be_read(self):
+        """Without DescribeConfigs nobody tells the limit: refusals do, of what is as large."""
+        topic = self.topic("evt.untold.v1")
+        self.cluster.topic(topic, 2, max_message_bytes=3000)
+        self.cluster.topic(f"{topic}.dlq", 1)
+        self.allow("Write", "Describe", topic=[topic, f"{topic}.dlq"])
+        store = self.store()
+        lines = rig.numbered(600, rnd=self.random)
+        guilty = range(3, 600, 10)
+        for at in guilty:
+            lines[at] = rig.numbered(1, at, size=self.random.randrange(8000, 20000), rnd=self.random)[0]
+        store.append_lines(lines, topic=topic)
+        agent = self.agent_of(store, "-X", "batch.size=3000").start()
+        stats = store.wait_settled(90, agent)
+        self.assertEqual((stats["delivered"], stats["dead"]), (540, 60))
+        report = lambda: store.status()[1]["agent"]["report"] or {}
+        rig.wait_until("the copies", lambda: report().get("dead_letters") == {"published": 60, "waiting": 0}, 60)
+        self.assertLess(report()["transactions"]["aborted"], 30, "fewer than one for each of them")
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        dead = {e["seq"] for e in store.query("--status", "dead")}
+        self.assertEqual(dead, {store.events[at].seq for at in guilty})
+        check.assert_exact(self, store, self.cluster, [topic], gone=dead)
+
     def test_a_right_withdrawn_in_the_middle(self):
         free, lost = self.topic("evt.free.v1"), self.topic("evt.lost.v1")
         for topic in (free, lost):

@@ -302,9 +302,9 @@ class Store:
         self.events.append(event)
         return event
 
-    def append_lines(self, lines, topic=None, seconds=120):
+    def append_lines(self, lines, topic=None, *more, seconds=120):
         """JSON lines (bytes without a newline) as one `append --jsonl --ack`. Each needs a topic of its own or `topic`."""
-        argv = ["append", "--jsonl", "--ack"]
+        argv = ["append", "--jsonl", "--ack", *more]
         if topic:
             argv += ["--topic", topic]
         done = self.call(*argv, "-", stdin=b"\n".join(lines) + b"\n", seconds=seconds)

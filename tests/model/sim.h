@@ -57,6 +57,7 @@ typedef struct sim_topic {
   char name[24];
   int partitions;
   int64_t max_bytes;
+  bool untold;               /* nobody may read that */
   int64_t raised_us;         /* when it was raised last */
   sim_rights rights;
   bool ever_sick;

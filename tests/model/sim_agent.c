@@ -49,18 +49,18 @@ static size_t head_of(const sim_handle *h, size_t i) {
   return i;
 }
 
-/* A record of the same batch that the broker refuses brings down its neighbours. */
-static bool batch_is_poisoned(sim *s, const sim_handle *h, size_t head, unsigned batch) {
+/* A record of the same batch that the broker refuses brings down its neighbours. What it calls that; NULL: none is. */
+static const char *poison_of_batch(sim *s, const sim_handle *h, size_t head, unsigned batch) {
   const sim_wire *first = &h->wires[head];
   for (size_t i = head; i < h->wire_count && batch > 0; i++) {
     if (h->wires[i].topic != first->topic || h->wires[i].part != first->part) continue;
     const sim_wire *w = &h->wires[i];
     const sim_event *e = &s->log[w->seq - 1];
-    if (w->letter ? !broker_takes_wire(s, w)
-                  : e->poison == POISON_BROKER || (e->poison == POISON_NONE && !broker_takes(s, e))) return true;
+    if (w->letter ? !broker_takes_wire(s, w) : e->poison == POISON_NONE && !broker_takes(s, e)) return "MSG_SIZE_TOO_LARGE";
+    if (!w->letter && e->poison == POISON_BROKER) return "INVALID_RECORD";
     batch--;
   }
-  return false;
+  return NULL;
 }
 
 void agent_wire(sim *s, sim_agent *a) {
@@ -71,13 +71,13 @@ void agent_wire(sim *s, sim_agent *a) {
   bool marker = w.topic == SIM_MARKER_TOPIC;
   const fault purge = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_PURGE_QUEUE");
   const fault lost = sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "_MSG_TIMED_OUT");
-  const fault big = sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "MSG_SIZE_TOO_LARGE");
   if (h->transactional && h->gap[w.topic][w.part] && !h->part_failed[w.topic][w.part]) {
     sim_break(s, "event %llu is sent behind a batch that the broker refused: its sequence number is out of order",
               (unsigned long long)w.seq);
     return;
   }
   if (h->batch_failed[w.topic][w.part]) {
+    const fault big = sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "MSG_SIZE_TOO_LARGE");
     fail_wire(s, h, i, &big);
     h->batch_failed[w.topic][w.part] = broker_takes_wire(s, &w);
     return;
@@ -128,8 +128,10 @@ void agent_wire(sim *s, sim_agent *a) {
     fail_wire(s, h, i, &purge);
     return;
   }
-  if (batch_is_poisoned(s, h, i, 1 + (unsigned)sim_below(s, 4))) {
-    fail_wire(s, h, i, &big);
+  const char *poison = poison_of_batch(s, h, i, 1 + (unsigned)sim_below(s, 4));
+  if (poison) {
+    const fault refused = sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, poison);
+    fail_wire(s, h, i, &refused);
     h->batch_failed[w.topic][w.part] = broker_takes_wire(s, &w);
     return;
   }
@@ -464,7 +466,7 @@ static void look_up(sim *s, sim_agent *a) {
       sim_break(s, "a topic that nobody asked for");
       return;
     }
-    a->topic_results[n] = (core_topic_result){.partitions = t->partitions, .max_message_bytes = t->max_bytes,
+    a->topic_results[n] = (core_topic_result){.partitions = t->partitions, .max_message_bytes = t->untold ? -1 : t->max_bytes,
                                               .lane_max_age_us = s->lane_max_age_us,
                                               .rules = s->config.letters ? &fault_rules_default : NULL};
     if (t->rights == RIGHTS_NO_LOOKUP)

@@ -11,6 +11,7 @@ void broker_init(sim *s) {
     strcpy(t->name, names[i]);
     t->partitions = 1 + (int)sim_below(s, SIM_PARTITIONS);
     t->max_bytes = sim_below(s, 4) == 0 ? 5000 : sim_below(s, 3) == 0 ? -1 : 1000000;
+    t->untold = sim_below(s, 4) == 0;
   }
   for (size_t i = 0; i < SIM_DLQS; i++) {
     sim_topic *t = &b->topics[SIM_TOPICS + i];

@@ -6,11 +6,21 @@ typedef struct world {
   rig *r;
   int64_t takes; /* the broker; and nothing without a key: */
   bool keys;
+  const char *size_error; /* how it calls that */
+  bool old;   /* it refuses topic-0's records that have the time of their append, */
+  bool clock; /* and those that have the time of their sending */
   unsigned refused, most;
 } world;
 
 static bool is_refused(const world *w, uint64_t seq) {
   return w->r->s->log[seq - 1].size > w->takes || (w->keys && w->r->keyless && seq % w->r->keyless == 0);
+}
+
+/* Does the driver send the record with a time that the broker does not take? */
+static bool is_late(const world *w, size_t i) {
+  const rig *r = w->r;
+  if (!w->old || r->s->log[r->seqs[i] - 1].topic != 0) return false;
+  return w->clock || core_stamp_max_age_us(r->core, r->tags[i]) == 0;
 }
 
 static void fill_and_judge(world *w) {
@@ -20,10 +30,12 @@ static void fill_and_judge(world *w) {
   size_t bad_at = n;
   if (n > w->most) w->most = (unsigned)n;
   for (size_t i = n; i-- > 0;)
-    if (is_refused(w, r->seqs[i])) bad_at = i;
+    if (is_refused(w, r->seqs[i]) || is_late(w, i)) bad_at = i;
   const bool fits = bad_at < n && r->s->log[r->seqs[bad_at] - 1].size <= w->takes;
-  const fault why =
-      fits ? sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "INVALID_RECORD") : too_large();
+  const bool late = bad_at < n && is_late(w, bad_at);
+  const char *size_error = w->size_error ? w->size_error : "MSG_SIZE_TOO_LARGE";
+  const char *error = late ? "INVALID_TIMESTAMP" : fits ? "INVALID_RECORD" : size_error;
+  const fault why = sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, error);
   for (size_t i = 0; i < n; i++) delivered(r, i, bad_at == n ? NULL : i == bad_at ? &why : &purge);
   w->refused += bad_at < n;
 }
@@ -191,6 +203,98 @@ static void test_a_broker_that_takes_them_is_believed(void **state) {
   rig_free(w.r);
 }
 
+/* Settings that nobody may read: a refusal tells as much of what is no smaller. */
+static void test_a_limit_that_nobody_tells(void **state) {
+  (void)state;
+  world w = world_new(-1);
+  w.takes = 5000;
+  append_sized(w.r, 2000, 10, 6000);
+  settle(&w);
+  assert_int_equal(w.r->book->state.dead, 200);
+  assert_int_equal(w.r->book->state.delivered, 1800);
+  assert_in_range(w.refused, 2, 12); /* two of them had to be found among others */
+  assert_true(w.most > 100);
+  rig_free(w.r);
+}
+
+static void test_the_smallest_that_was_refused_counts(void **state) {
+  (void)state;
+  world w = world_new(-1);
+  w.takes = 5000;
+  append_sized(w.r, 100, 10, 9000);
+  append_sized(w.r, 100, 10, 6000);
+  append_sized(w.r, 1000, 10, 7000);
+  append_sized(w.r, 100, 10, 4990); /* fits */
+  settle(&w);
+  assert_int_equal(w.r->book->state.dead, 120);
+  assert_int_equal(w.r->book->state.delivered, 1180);
+  assert_in_range(w.refused, 3, 24);
+  rig_free(w.r);
+}
+
+static void test_a_limit_that_nobody_tells_and_is_raised(void **state) {
+  (void)state;
+  world w = world_new(-1);
+  w.takes = 5000;
+  append_sized(w.r, 100, 10, 6000);
+  settle(&w);
+  assert_int_equal(w.r->book->state.dead, 10);
+  w.takes = 100000;
+  append_sized(w.r, 100, 10, 6000); /* behind the raise: none is set aside for what was */
+  settle(&w);
+  assert_int_equal(w.r->book->state.dead, 10);
+  w.takes = 5000;
+  append_sized(w.r, 100, 10, 6000);
+  settle(&w);
+  assert_int_equal(w.r->book->state.dead, 20);
+  rig_free(w.r);
+}
+
+static void test_a_segment_that_is_smaller(void **state) {
+  (void)state;
+  world w = world_new(5000);
+  w.size_error = "RECORD_LIST_TOO_LARGE";
+  append_sized(w.r, 400, 10, 6000);
+  settle(&w);
+  assert_int_equal(w.refused, 1);
+  assert_int_equal(w.r->book->state.dead, 40);
+  rig_free(w.r);
+}
+
+/* A time that the topic does not take any more is sent as that of the sending: no event is lost by it. */
+static void test_a_time_that_is_refused(void **state) {
+  (void)state;
+  world w = world_new(-1);
+  w.takes = 1 << 20;
+  w.old = true;
+  append_sized(w.r, 1, 0, 0); /* alone, too */
+  settle(&w);
+  append_sized(w.r, 400, 0, 0);
+  settle(&w);
+  assert_int_equal(w.r->book->state.delivered, 401);
+  assert_int_equal(w.refused, 1);
+  rig_free(w.r);
+}
+
+static void test_a_clock_that_differs_makes_its_topic_wait(void **state) {
+  (void)state;
+  world w = world_new(-1);
+  w.takes = 1 << 20;
+  w.clock = w.old = true;
+  append_sized(w.r, 50, 0, 0);
+  append(w.r, 1, 50);
+  settle(&w);
+  assert_int_equal(w.r->book->state.dead, 0);
+  assert_int_equal(w.r->book->state.cursor.lane_count, 1);
+  w.clock = false;
+  for (int i = 0; i < 5000 && w.r->book->state.cursor.lane_count > 0; i++) {
+    step(&w);
+    if (w.r->act.op == OP_NONE) w.r->now += SECOND;
+  }
+  assert_int_equal(w.r->book->state.delivered, 100);
+  rig_free(w.r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_the_first_costs_a_transaction_the_rest_nothing),
@@ -202,6 +306,12 @@ int main(void) {
       cmocka_unit_test(test_what_may_fit_once_compressed_is_sent),
       cmocka_unit_test(test_a_rule_of_its_own_stands),
       cmocka_unit_test(test_a_broker_that_takes_them_is_believed),
+      cmocka_unit_test(test_a_limit_that_nobody_tells),
+      cmocka_unit_test(test_the_smallest_that_was_refused_counts),
+      cmocka_unit_test(test_a_limit_that_nobody_tells_and_is_raised),
+      cmocka_unit_test(test_a_segment_that_is_smaller),
+      cmocka_unit_test(test_a_time_that_is_refused),
+      cmocka_unit_test(test_a_clock_that_differs_makes_its_topic_wait),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
