@@ -389,7 +389,11 @@ static void judge_fate(judge *j, size_t at) {
 /* Clocks that differ for sure, each told once, at its store's first event; and times told together from then on. */
 static void judge_clocks(judge *j, story *s) {
   tool *t = j->check->tool;
-  bool *told = j->check->told;
+  bool *told = j->check->told, several = false;
+  for (size_t i = 1; i < s->count; i++)
+    several = several || s->nodes[i].source != s->nodes[0].source;
+  if (!several) /* one clock needs no other, and there may be very many such stories */
+    return;
   clocks_settle(t, s->skew);
   for (size_t i = 0; i < s->count; i++)
     s->nodes[i].at_us -= t->sources[s->nodes[i].source].shift_us;

@@ -212,7 +212,7 @@ static int show_lines(tool *t, bring_fn *bring, void *arg, uint64_t *found) {
   lister_begin(&l.lister, t, option_has(&t->given, OPT_VALUE) ? JSON_VALUE : 0);
   int code = bring(t, arg, put_line_of, &l, found);
   if (l.skew && *found) {
-    skew_solve(l.skew);
+    clocks_solve(t, l.skew);
     clocks_json(t, l.lister.json, l.skew);
   }
   skew_free(l.skew);

@@ -1,5 +1,6 @@
 /* Reading from several stores and bundles as from one (sources.h). */
 #include "mask.h"
+#include "room.h"
 #include "sources.h"
 #include "when.h"
 
@@ -25,8 +26,11 @@ struct look {
   size_t filter_count;
   uint64_t left;
   /* For the newest ones of several sources: which they are, by their order. */
-  struct pick { size_t source; uint64_t seq; } *picks;
-  size_t pick_count, pick_at;
+  struct picks {
+    struct pick { size_t source; uint64_t seq; int64_t us; } *items;
+    size_t count, at;
+    room room;
+  } picks;
   look *picked;
   uint64_t scanned;
   mask masks[2];
@@ -82,9 +86,10 @@ static sl_status start(tool *t, size_t first, size_t count, const sl_query *quer
   l->lanes = tool_alloc((count + 1) * sizeof *l->lanes);
   memset(l->lanes, 0, count * sizeof *l->lanes);
   l->left = l->query.limit && count > 1 ? l->query.limit : UINT64_MAX;
-  /* Copies that do not come must not use up a source's share. */
-  if (count > 1 && l->query.limit < UINT32_MAX)
-    l->query.limit = l->query.flags & SL_QUERY_NEWEST ? l->query.limit * count : 0;
+  /* Copies that do not come must not use up a source's share: in order of seq the look counts, and of the newest
+   * ones a source is asked for more where copies are among them. */
+  if (count > 1 && !(l->query.flags & SL_QUERY_NEWEST))
+    l->query.limit = 0;
   for (; l->count < count; l->count++) {
     sl_status st = lane_start(l, &l->lanes[l->count], first + l->count);
     if (st == SL_OK)
@@ -106,6 +111,20 @@ sl_status look_start_in(tool *t, size_t from, const sl_query *query, look **out)
   return start(t, from, 1, query, out);
 }
 
+static sl_status lane_filter(const lane *at, uint32_t needs, sl_filter_fn *fn, void *arg) {
+  return at->store ? sl_iter_filter(at->store, needs, fn, arg) : bundle_iter_filter(at->bundle, needs, fn, arg);
+}
+
+/* From its begin, as the query is now. */
+static sl_status lane_again(look *l, size_t i) {
+  lane *at = &l->lanes[i];
+  lane_close(at);
+  sl_status st = lane_start(l, at, at->source);
+  for (size_t k = 0; k < l->filter_count && st == SL_OK; k++)
+    st = lane_filter(at, l->filters[k].needs, l->filters[k].fn, l->filters[k].arg);
+  return st;
+}
+
 void look_recent(look *l, uint64_t count) {
   for (size_t i = 0; i < l->count; i++) {
     sl_stats stats;
@@ -114,8 +133,7 @@ void look_recent(look *l, uint64_t count) {
       continue;
     sl_query whole = l->query;
     l->query.first_seq = stats.last_seq - count + 1;
-    lane_close(&l->lanes[i]);
-    if (lane_start(l, &l->lanes[i], from) != SL_OK)
+    if (lane_again(l, i) != SL_OK)
       l->failed = true;
     l->query = whole;
   }
@@ -128,8 +146,7 @@ sl_status look_filter(look *l, uint32_t needs, sl_filter_fn *fn, void *arg) {
   if (l->filter_count == SL_FILTERS_MAX)
     return SL_E_INVALID;
   for (size_t i = 0; i < l->count && st == SL_OK; i++)
-    st = l->lanes[i].store ? sl_iter_filter(l->lanes[i].store, needs, fn, arg)
-                           : bundle_iter_filter(l->lanes[i].bundle, needs, fn, arg);
+    st = lane_filter(&l->lanes[i], needs, fn, arg);
   l->filters[l->filter_count].needs = needs;
   l->filters[l->filter_count].fn = fn;
   l->filters[l->filter_count++].arg = arg;
@@ -145,7 +162,7 @@ void look_close(look *l) {
   mask_free(&l->masks[0]);
   mask_free(&l->masks[1]);
   free(l->lanes);
-  free(l->picks);
+  room_free(&l->picks.room);
   free(l);
 }
 
@@ -278,38 +295,70 @@ static sl_status merge_next(look *l, const sl_record **record) {
   }
 }
 
-/* Each lane brings its newest; of all these the newest remain. */
-static sl_status pick_newest(look *l) {
-  uint64_t limit = l->query.limit, all = 0;
-  size_t cap = 0;
+/* `begin`: of its lane, in which seqs ascend, whatever its clock did. */
+static void pick(struct picks *p, size_t begin, size_t from, const sl_record *r, int64_t us) {
+  p->items = room_need(&p->room, (p->count + 1) * sizeof *p->items);
+  if (p->count > begin && p->items[p->count - 1].us > us)
+    us = p->items[p->count - 1].us;
+  p->items[p->count++] = (struct pick){from, r->seq, us};
+}
+
+/* The newest `limit` of one lane that are not of an earlier source, behind those that are picked already. What is
+ * asked of the lane grows until they are so many, or it has no more. */
+static sl_status pick_lane(look *l, size_t i, uint64_t limit) {
+  const size_t begin = l->picks.count;
   const sl_record *r;
-  sl_status st;
-  while ((st = merge_next(l, &r)) == SL_OK || st == SL_E_CORRUPT) {
-    if (st != SL_OK)
-      continue;
-    if (all >= limit) {
-      l->picks[all % limit] = (struct pick){l->lanes[l->last].source, r->seq};
-    } else {
-      if (all == cap) {
-        cap = cap ? cap * 2 : 64;
-        l->picks = tool_grow(l->picks, cap * sizeof *l->picks);
-      }
-      l->picks[all] = (struct pick){l->lanes[l->last].source, r->seq};
+  sl_status st = SL_OK;
+  for (uint64_t ask = limit; st == SL_OK; ask = ask > UINT64_MAX / 4 ? UINT64_MAX : ask * 4) {
+    uint64_t came = 0;
+    if (ask != limit) {
+      l->query.limit = ask;
+      st = lane_again(l, i);
+      l->query.limit = limit;
     }
-    all++;
+    for (l->picks.count = begin; st == SL_OK || st == SL_E_CORRUPT;) {
+      lane_fetch(&l->lanes[i]);
+      st = l->lanes[i].status;
+      r = l->lanes[i].head;
+      came += st == SL_OK || st == SL_E_CORRUPT;
+      if (st == SL_OK && (l->copies_too || !comes_elsewhere(l, r, l->lanes[i].source)))
+        pick(&l->picks, begin, l->lanes[i].source, r, time_of(l, &l->lanes[i]));
+    }
+    if (st == SL_NOTFOUND && came >= ask && l->picks.count - begin < limit)
+      st = SL_OK;
   }
-  l->pick_count = (size_t)(all < limit ? all : limit);
-  l->pick_at = all > limit ? (size_t)(all % limit) : 0;
-  l->left = l->pick_count;
+  if (l->picks.count - begin > limit) {
+    size_t more = l->picks.count - begin - (size_t)limit;
+    memmove(l->picks.items + begin, l->picks.items + begin + more, (size_t)limit * sizeof *l->picks.items);
+    l->picks.count -= more;
+  }
   return st == SL_NOTFOUND ? SL_OK : st;
 }
 
+static int by_time(const void *a, const void *b, void *arg) {
+  const struct pick *x = a, *y = b;
+  (void)arg;
+  return (x->us > y->us) - (x->us < y->us);
+}
+
+/* Of the newest of each lane the newest. */
+static sl_status pick_newest(look *l) {
+  struct picks *p = &l->picks;
+  sl_status st = SL_OK;
+  for (size_t i = 0; i < l->count && st == SL_OK; i++) {
+    l->last = i;
+    st = pick_lane(l, i, l->query.limit);
+  }
+  if (st == SL_OK && !room_sort(p->items, p->count, sizeof *p->items, by_time, NULL))
+    st = SL_E_NOMEM;
+  p->at = p->count > l->query.limit ? p->count - (size_t)l->query.limit : 0;
+  return st;
+}
+
 static sl_status next_pick(look *l, const sl_record **record) {
-  while (l->left) {
-    const struct pick *p = &l->picks[l->pick_at];
+  while (l->picks.at < l->picks.count) {
+    const struct pick *p = &l->picks.items[l->picks.at++];
     sl_query query = {.first_seq = p->seq, .last_seq = p->seq};
-    l->left--;
-    l->pick_at = (l->pick_at + 1) % l->pick_count;
     look_close(l->picked);
     l->picked = NULL;
     l->last = p->source; /* lanes are all sources here */

@@ -18,7 +18,7 @@ typedef struct seen {
 struct skew {
   size_t count;
   seen *events;
-  size_t event_count, event_cap;
+  size_t event_count, event_cap, own_count; /* own_count: without those of other stories; 0: all are own */
   size_t *slots, mask; /* by id: the place of an event + 1 */
   /* [i][j]: the clock of j is ahead of that of i by at most so much. */
   int64_t most[SKEW_MOST][SKEW_MOST];
@@ -43,15 +43,23 @@ static uint64_t hash(sl_slice s) {
   return h ? h : 1;
 }
 
+/* Nothing is known. */
+static void begin(skew *s) {
+  for (size_t i = 0; i < SKEW_MOST; i++) {
+    s->clocks[i] = (skew_clock){.than = SKEW_NONE};
+    s->contradicts[i] = false;
+    for (size_t j = 0; j < SKEW_MOST; j++) {
+      s->most[i][j] = s->said[i][j] = s->drawn[i][j] = UNBOUNDED;
+      s->causes[i][j] = 0;
+    }
+  }
+}
+
 skew *skew_new(size_t sources) {
   skew *s = tool_alloc(sizeof *s);
   memset(s, 0, sizeof *s);
   s->count = sources < SKEW_MOST ? sources : SKEW_MOST;
-  for (size_t i = 0; i < SKEW_MOST; i++) {
-    s->clocks[i].than = SKEW_NONE;
-    for (size_t j = 0; j < SKEW_MOST; j++)
-      s->most[i][j] = s->said[i][j] = s->drawn[i][j] = UNBOUNDED;
-  }
+  begin(s);
   return s;
 }
 
@@ -85,25 +93,37 @@ static void make_room(skew *s) {
   }
 }
 
-void skew_learn(skew *s, size_t source, sl_slice event_id, sl_slice causation_id, int64_t us) {
-  if (source >= s->count || us <= 0 || us > LAST_US || event_id.len == 0)
-    return;
+static void learn(skew *s, const seen *one) {
   make_room(s);
-  seen *e = &s->events[s->event_count++];
-  *e = (seen){.id = hash(event_id), .us = us, .source = (uint32_t)source};
-  e->cause = causation_id.len ? hash(causation_id) : 0;
-  if (e->cause == e->id)
-    e->cause = 0;
-  size_t *slot = slot_of(s, e->id);
-  if (!*slot) {
+  size_t *slot = slot_of(s, one->id);
+  seen *first = *slot ? &s->events[*slot - 1] : NULL;
+  if (first && first->us == one->us && first->source == one->source && first->cause == one->cause)
+    return; /* the same again */
+  s->events[s->event_count++] = *one;
+  if (!first) {
     *slot = s->event_count;
     return;
   }
   /* One id several times in a source (in several topics): as a cause the earliest, which claims least. */
-  seen *first = &s->events[*slot - 1];
-  first->shared = first->shared || first->source != e->source;
-  if (!first->shared && e->us < first->us)
-    first->us = e->us;
+  first->shared = first->shared || one->shared || first->source != one->source;
+  if (!first->shared && one->us < first->us)
+    first->us = one->us;
+}
+
+void skew_learn(skew *s, size_t source, sl_slice event_id, sl_slice causation_id, int64_t us) {
+  if (source >= s->count || us <= 0 || us > LAST_US || event_id.len == 0)
+    return;
+  seen one = {.id = hash(event_id), .us = us, .source = (uint32_t)source};
+  one.cause = causation_id.len ? hash(causation_id) : 0;
+  if (one.cause == one.id)
+    one.cause = 0;
+  learn(s, &one);
+}
+
+void skew_others(skew *s, const skew *others) {
+  s->own_count = s->event_count;
+  for (size_t i = 0; i < others->event_count; i++)
+    learn(s, &others->events[i]);
 }
 
 /* Of a circle of causes none tells anything. */
@@ -124,11 +144,11 @@ static void find_circles(skew *s) {
   free(trail);
 }
 
-static void gather_bounds(skew *s) {
-  for (size_t k = 0; k < s->event_count; k++) {
+static void gather_bounds(skew *s, size_t count) {
+  for (size_t k = 0; k < count; k++) {
     const seen *effect = &s->events[k];
     size_t at = effect->cause ? *slot_of(s, effect->cause) : 0;
-    if (!at || effect->circle || s->events[*slot_of(s, effect->id) - 1].shared)
+    if (!at || at > count || effect->circle || s->events[*slot_of(s, effect->id) - 1].shared)
       continue;
     const seen *cause = &s->events[at - 1];
     size_t i = cause->source, j = effect->source;
@@ -230,10 +250,10 @@ static void keep_drawable(skew *s) {
     memcpy(s->drawn, s->most, sizeof s->drawn);
 }
 
-void skew_solve(skew *s) {
+static void solve(skew *s, size_t count) {
   int64_t direct[SKEW_MOST][SKEW_MOST];
-  find_circles(s);
-  gather_bounds(s);
+  begin(s);
+  gather_bounds(s, count);
   drop_contradictions(s);
   memcpy(direct, s->most, sizeof direct);
   add_up(s->count, s->most);
@@ -261,6 +281,16 @@ void skew_solve(skew *s) {
     c->least_us = c->has_least ? -s->most[at][i] : 0;
     c->causes = s->causes[i][at] + s->causes[at][i];
   }
+}
+
+void skew_solve(skew *s) {
+  bool fine = true;
+  find_circles(s);
+  solve(s, s->event_count);
+  for (size_t i = 0; i < s->count; i++)
+    fine = fine && !s->contradicts[i];
+  if (!fine && s->own_count)
+    solve(s, s->own_count);
 }
 
 const skew_clock *skew_clock_of(const skew *s, size_t source) { return &s->clocks[source]; }

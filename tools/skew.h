@@ -19,6 +19,8 @@ void skew_free(skew *s); /* accepts NULL */
 /* The next event, in any order: its time as its source has it (0: unknown, and then of no use). An id that
  * several sources have tells nothing, for nobody knows whose clock its time is of. */
 void skew_learn(skew *s, size_t source, sl_slice event_id, sl_slice causation_id, int64_t us);
+/* And what was learned of other stories: if anything contradicts then, all of that is left out. */
+void skew_others(skew *s, const skew *others);
 /* After the last one. */
 void skew_solve(skew *s);
 

@@ -1,5 +1,6 @@
 #include "sources.h"
 
+#include "skew.h"
 #include "story_ids.h"
 
 #include <inttypes.h>
@@ -236,6 +237,8 @@ void sources_close(tool *t) {
     free(s->name);
     free(s->path);
   }
+  skew_free(t->others);
+  t->others = NULL;
   free(t->sources);
   t->sources = NULL;
   t->source_count = 0;

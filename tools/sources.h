@@ -17,6 +17,7 @@ typedef struct source {
   bool named;          /* on the command line */
   int64_t made_us;     /* of a bundle; 0: not said */
   int64_t shift_us;    /* what is taken from its times to tell them together with the first source's (skew.h) */
+  uint64_t told_seq;   /* the first of its events that is told in this look (clocks.h); 0: none */
 } source;
 
 enum { SOURCES_MOST = 32 };

@@ -33,7 +33,7 @@ static int learn_clocks(learner *l) {
   t->every_copy = true; /* an event in two is of neither clock */
   int code = tool_visit_recent(t, LEARN, 0, learn_clock, l);
   t->every_copy = false;
-  clocks_settle(t, l->skew);
+  clocks_settle(t, l->skew); /* nothing was told yet, so nothing is looked for around it */
   for (size_t i = 1; i < t->source_count; i++) {
     text words = {0};
     clocks_words(&words, t, l->skew, i);

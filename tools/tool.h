@@ -40,6 +40,7 @@ typedef struct tool {
   sl_store *store; /* open as the command's `need` says */
   struct source *sources; /* of a command that takes several (sources.h) */
   size_t source_count;
+  struct skew *others;    /* of several: what events around the first story tell of their clocks (clocks.h) */
   size_t from;            /* whose record tool_each or tool_visit hands out now */
   bool every_copy;        /* tool_each: of an event in several sources each comes (look_copies_too) */
   uint64_t faults;        /* damage met in bundles */

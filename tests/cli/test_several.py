@@ -156,6 +156,32 @@ class Story(Case):
         self.assertIn("at least 0.749 s behind a (from 1 cause, one way only); its times are told 750 ms later (~)",
                       self.ask([a, early], "trace", "story").text)
 
+    def test_other_stories_tell_of_the_clocks_too(self):
+        """A story with causes one way only, beside others that bound the clocks on both sides, and more closely."""
+        a, b = [line("q", None, 10)], [line("r", "q", 9.4)]  # of `story`: b is behind by 0.6 s at least
+        a += [line("x", None, 20, "other"), line("z", "y", 20.1, "other")]
+        b += [line("y", "x", 19.3, "other")]
+        a, b = self.one("a", a), self.one("b", b)
+        clock = self.lines([a, b], "trace", "story")[-1]["clocks"][0]
+        self.assertEqual((clock["ahead_most_us"], clock["ahead_least_us"], clock["causes"]), (-700_000 + 999, -800_000 - 999, 3))
+        self.assertIn("clock of b is 0.699 s..0.801 s behind a (from 3 causes)", self.ask([a, b], "trace", "story").text)
+        self.assertIn("0.699 s..0.801 s behind", self.ask([a, b], "check", "story", expect=(0, 4)).text)
+
+    def test_what_contradicts_the_story_is_left_out(self):
+        """In another story a clock had been set meanwhile."""
+        a = self.one("a", [line("q", None, 10), line("s", "r", 10.5), line("x", None, 20, "other"), line("z", "y", 20.1, "other")])
+        b = self.one("b", [line("r", "q", 9.4), line("y", "x", 900, "other")])
+        clock = self.lines([a, b], "trace", "story")[-1]["clocks"][0]
+        self.assertEqual((clock["contradicts"], clock["causes"]), (False, 2))
+
+    def test_a_copy_among_other_stories_tells_nothing(self):
+        """It has the time of the host that it came from."""
+        copy = line("y", "x", 25, "other")
+        a = self.one("a", [line("q", None, 10), line("x", None, 20, "other"), copy])
+        b = self.one("b", [line("r", "q", 9.4), copy, line("w", "y", 24, "other")])
+        clock = self.lines([a, b], "trace", "story")[-1]["clocks"][0]
+        self.assertEqual((clock["ahead_most_us"], clock["causes"]), (-600_000 + 999, 1))
+
     def test_clocks_that_contradict_themselves(self):
         a = self.one("a", [line("1", None, 1), line("4", "3", 8)])
         b = self.one("b", [line("2", "1", 0.5), line("3", None, 9)])
@@ -252,6 +278,16 @@ class Copies(Case):
             self.assertEqual(self.lines([a, b], "query", "-n", n), everything[-n:])
         self.assertEqual([e["event_id"] for e in self.lines([a, b], "query", "--order", "-occurred_at", "-n", 3)], ["b8", "a8", "b7"])
         self.assertEqual([e["event_id"] for e in self.lines([b, a], "query", "--order", "event_id", "-n", 2)], ["a0", "a1"])
+
+    def test_the_newest_behind_many_copies(self):
+        """What came late to a relay, in which copies of old events are newer still."""
+        old = [line(f"a{n}", None, n) for n in range(60)]
+        a, b = self.one("a", old), self.one("b", [line(f"b{n}", None, n) for n in range(5)] + old)
+        everything = [e["event_id"] for e in self.lines([a, b], "query")]
+        self.assertEqual(everything, [f"a{n}" for n in range(60)] + [f"b{n}" for n in range(5)])
+        for n in (1, 3, 6, 40, 64, 65, 66, 1000):
+            self.assertEqual([e["event_id"] for e in self.lines([a, b], "query", "-n", n)], everything[-n:])
+            self.assertEqual([e["event_id"] for e in self.lines([a, b], "query", "-n", n, "source~a")], everything[-n:])
 
 
 class Manners(Case):
