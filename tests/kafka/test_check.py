@@ -5,6 +5,7 @@ import unittest
 
 import check
 import rig
+import schema
 
 
 def setUpModule():
@@ -24,6 +25,7 @@ class Check(rig.Rig):
         argv = [rig.sidelogd(), "--store", str(store.path), "--brokers", (cluster or self.cluster).brokers, "--check", "--json"]
         done = rig.run([*argv, *args], expect=(status,), seconds=120)
         self.found = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([fault for one in self.found for fault in schema.faults(one, "verdict")], [])
         return self.found
 
     def verdict(self, what, subject=None):
