@@ -100,7 +100,7 @@ int run_repair(tool *t) {
   }
   json_free(f.json);
   if (st == SL_E_MISMATCH)
-    return tool_fail_status(t, st, "no store was made. With --delivery none every event that is kept is sent again");
+    return tool_fail(t, exit_of(st), "no store was made: %s (--delivery none)", sl_last_detail());
   if (st == SL_E_AMBIGUOUS)
     return tool_fail_status(t, st, "no store was made; --name TEXT chooses");
   if (st != SL_OK)

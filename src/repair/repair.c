@@ -257,8 +257,8 @@ static sl_status decide_delivery(repair *r) {
     return new_id(r);
   }
   if (r->book.wrong)
-    return sl_fail(SL_E_MISMATCH, "%s/delivery cannot be trusted: %s. Restore delivery/ of the same moment, or repair "
-                   "without it (then everything that is kept is delivered again)", r->source, r->book.wrong);
+    return sl_fail(SL_E_MISMATCH, "%s/delivery cannot be trusted: %s; restore delivery/ of the same moment, or repair "
+                   "without it: everything that is kept is delivered again then", r->source, r->book.wrong);
   r->keep = true;
   return settle_id(r);
 }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST = 1000, WORD = 128 };
+enum { MOST = 2000, WORD = 128 };
 
 typedef struct fate { char class[WORD], code[WORD], words[WORD]; sl_letter letter; } fate;
 

@@ -1,5 +1,6 @@
-"""The answers in docs/forensics.md and docs/cli.md: every command is asked again, of the stores that the document
-tells of, and answered as it stands there. The commands of README's tour work.
+"""The answers in docs/forensics.md, cli.md and repair.md: every command is asked again, of the stores that the document
+tells of, and answered as it stands there. The commands of README's tour, and those that docs/dead-letters.md and
+readers.md list, work.
 
 The wall clock stands still while a store is filled and while it is asked, so no time differs from one run to the
 next and answers are compared as they are. SIDELOG_GOLDEN=write writes those of today into the documents.
@@ -92,19 +93,24 @@ class Document(several.Case):
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
         return f"$ {command}\n{done.stdout.decode()}"
 
-    def hold(self, name, asked, least, **more):
-        """Every command of the document is answered as it stands there; there are so many at least."""
+    def hold(self, name, asked, least, prepare=lambda number: None, **more):
+        """Every command of the document is answered as it stands there; there are so many at least. prepare(n) is called
+        before the nth of them."""
         path = rig.ROOT / "docs" / name
         text = path.read_text(encoding="utf-8")
         parts = re.split(r"(?m)^(```.*\n)", text)  # text, fence, block, fence, text ...
         count = 0
         for i in range(2, len(parts), 4):
             commands = re.findall(r"(?m)^\$ (.*)$", parts[i])
-            count += len(commands)
-            if commands:
-                parts[i] = "".join(self.answer(command, asked, more) for command in commands)
+            answers = []
+            for command in commands:
+                count += 1
+                prepare(count)
+                answers.append(self.answer(command, asked, more))
+            parts[i] = "".join(answers) or parts[i]
         self.assertGreaterEqual(count, least)
-        now = "".join(parts)
+        # How long it took is never the same.
+        now = re.sub(r"read in \d+ us", re.search(r"read in \d+ us|$", text)[0], "".join(parts))
         if os.environ.get("SIDELOG_GOLDEN") == "write":
             path.write_text(now, encoding="utf-8")
         elif now != text:
@@ -157,6 +163,63 @@ class CommandLine(Document):
         with clock(2.016):
             cli.settle(store, cli.FATES)
         self.hold("cli.md", 129, 6, COLUMNS="116", HOME=str(home))
+
+
+class Repair(Document):
+    def test_every_answer_is_the_one_in_the_document(self):
+        store = self.one("store", [json.dumps({"topic": "orders.created.v1", "event_id": f"order-{n}", "n": n}).encode()
+                                   for n in range(1, 31)])
+        store.call("reindex")
+        cli.settle(store, "".join(f"sent 0 {n}\n" for n in range(20)))
+
+        def change(part, *changes):
+            path = store.path / part / "data.mdb"
+            data = path.read_bytes()
+            for what, by in changes:
+                self.assertIn(what, data)
+                data = data.replace(what, by)
+            path.write_bytes(data)
+
+        def prepare(number):
+            if number == 1:
+                change("log", (b'"n": 7}', b'"n": 9}'), (b'"n": 25}', b'"n": 95}'))
+            if number == 3:
+                shutil.rmtree(self.side() / "repaired")
+                change("delivery", (b"totals", b"tzzals"))
+
+        self.hold("repair.md", 0, 3, prepare)
+
+
+class Lists(Document):
+    """Documents that list commands without their answers: each works, on a store that has what it names."""
+    LETTER = 1041
+
+    def commands(self, name):
+        text = (rig.ROOT / "docs" / name).read_text(encoding="utf-8")
+        blocks = re.split(r"(?m)^```.*\n", text)[1::2]
+        return re.findall(r"(?m)^(sidelog .*?)(?:   .*)?$", "".join(blocks))
+
+    def try_each(self, name, least, make):
+        commands = self.commands(name)
+        self.assertGreaterEqual(len(commands), least)
+        lines = [json.dumps({"topic": "orders.v1", "n": n}).encode() for n in range(self.LETTER)]
+        for number, command in enumerate(commands):
+            if " audit" not in command:  # which tells of the drop before it
+                store = self.one(f"store-{number}", lines)
+                make(store)
+            with self.subTest(command):
+                done = self.answer(command, 0, {"SIDELOG_STORE": str(store.path)})
+                self.assertRegex(done, r"(?m)^.*\b(1,?041|billing|dropped|test data|CAUSE)\b", done)
+                self.assertNotRegex(done, r"(?m)^sidelog: ", done)
+
+    def test_dead_letters(self):
+        def make(store):
+            cli.settle(store, "sent 0 1\n" * (self.LETTER - 1) + "dead NON_RETRYABLE_VALIDATION CAUSE 1 it is too large\n")
+        self.try_each("dead-letters.md", 5, make)
+
+    def test_readers(self):
+        self.try_each("readers.md", 6, lambda store: rig.run(
+            [rig.tool("tests/cli/reading"), str(store.path), "billing"], stdin=b"ack\n" * (self.LETTER - 1) + b"final CAUSE\n"))
 
 
 class Tour(Document):
