@@ -16,7 +16,7 @@ static bool is_name(unsigned char c) { return isalnum(c) || c == '_' || c == '-'
 
 /* NAME=VALUE, NAME: VALUE, "NAME":"VALUE" in text, where NAME begins at `at` and says that VALUE is a secret. Returns the
  * length up to the end of the value, *keep up to its beginning. */
-static size_t assignment_at(sl_slice text, size_t at, size_t *keep) {
+static size_t assignment_at(sl_slice text, size_t at, size_t *keep, size_t *barren) {
   const unsigned char *p = text.data;
   size_t i = at;
   if (!is_name(p[at]) || (at > 0 && is_name(p[at - 1]))) return 0;
@@ -32,7 +32,7 @@ static size_t assignment_at(sl_slice text, size_t at, size_t *keep) {
   const size_t from = i;
   if (quote) while (i < text.len && p[i] != (unsigned char)quote && p[i] != '\\') i++;
   else while (i < text.len && !strchr(" \t\r\n,;&\"'}])", p[i])) i++;
-  size_t word, shape = from < text.len ? shape_at(text, from, &word) : 0; /* "Bearer X": the value has two words */
+  size_t word, shape = from < text.len ? shape_at(text, from, &word, barren) : 0; /* "Bearer X": the value has two words */
   if (from + shape > i) i = from + shape;
   return i > from ? i - at : 0;
 }
@@ -41,10 +41,10 @@ static size_t assignment_at(sl_slice text, size_t at, size_t *keep) {
 static bool mask_text(sl_slice text, sl_buf *out) {
   const unsigned char *p = text.data;
   bool any = false;
-  size_t done = 0;
+  size_t done = 0, barren = 0;
   for (size_t at = 0; at < text.len;) {
-    size_t keep = 0, len = shape_at(text, at, &keep);
-    if (len == 0) len = assignment_at(text, at, &keep);
+    size_t keep = 0, len = shape_at(text, at, &keep, &barren);
+    if (len == 0) len = assignment_at(text, at, &keep, &barren);
     if (len == 0) {
       at++;
       continue;

@@ -60,10 +60,11 @@ static size_t table_shape(const unsigned char *p, size_t len) {
   return 0;
 }
 
-/* Three runs with dots between, the first a JSON object in base64. */
-static size_t jwt(const unsigned char *p, size_t len) {
+/* Three runs with dots between, the first a JSON object in base64. *whole: the length of that first run. A run without a
+ * dot behind it holds no token, wherever in it one looks. */
+static size_t jwt(const unsigned char *p, size_t len, size_t *whole) {
   if (len < 20 || memcmp(p, "eyJ", 3) != 0) return 0;
-  size_t at = run_of(p, len, WORD);
+  size_t at = *whole = run_of(p, len, WORD);
   if (at < 10 || at >= len || p[at] != '.') return 0;
   const size_t body = run_of(p + at + 1, len - at - 1, WORD);
   if (body < 4) return 0;
@@ -93,7 +94,7 @@ static size_t pem(const unsigned char *p, size_t len) {
   return close ? (size_t)(close - p) + 5 : len;
 }
 
-size_t shape_at(sl_slice text, size_t at, size_t *keep) {
+size_t shape_at(sl_slice text, size_t at, size_t *keep, size_t *barren) {
   const unsigned char *all = text.data, *p = all + at;
   const size_t len = text.len - at;
   *keep = 0;
@@ -111,8 +112,11 @@ size_t shape_at(sl_slice text, size_t at, size_t *keep) {
   }
   if (at > 0 && (isalnum(all[at - 1]) || all[at - 1] == '_')) return 0;
   if (!isalnum(*p)) return 0;
-  size_t n = table_shape(p, len);
-  if (n == 0) n = jwt(p, len);
+  size_t n = table_shape(p, len), whole = 0;
+  if (n == 0 && at >= *barren) {
+    n = jwt(p, len, &whole);
+    if (n == 0) *barren = at + whole;
+  }
   if (n == 0) n = dotted_hex(p, len);
   if (n > 0) return n;
   const size_t word = begins(p, len, "bearer ") ? 7 : begins(p, len, "basic ") ? 6 : 0;

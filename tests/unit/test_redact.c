@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <sidelog/dead.h>
+#include <time.h>
 #include <yajl/yajl_parse.h>
 
 static void keep(void *arg, sl_slice text, int json) {
@@ -107,8 +108,39 @@ static void test_random(void **state) {
   }
 }
 
+static void ignore(void *arg, sl_slice text, int json) {
+  (void)arg, (void)text, (void)json;
+}
+
+/* Who may append an event must not be able to keep the agent busy for minutes with the copy of its dead letter. */
+static void test_time_goes_with_the_length(void **state) {
+  (void)state;
+  static const char *const pieces[] = {"eyJ-", "eyJ-eyJ.", "sk-", "-----BEGIN ", "://a:", "token=", "pwd='", "Bearer "};
+  enum { SIZE = 300000 };
+  char *text = malloc(SIZE);
+  for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+    const size_t len = strlen(pieces[i]);
+    for (size_t at = 0; at < SIZE; at++) text[at] = pieces[i][at % len];
+    const clock_t begun = clock();
+    assert_ok(sl_redact(SL_BYTES(text, SIZE), ignore, NULL));
+    const double seconds = (double)(clock() - begun) / CLOCKS_PER_SEC; /* milliseconds; a minute where it is the square */
+    if (seconds > 5) fail_msg("%s: %.1f s", pieces[i], seconds);
+  }
+  free(text);
+}
+
+/* What was learned of one run of letters says nothing of the next. */
+static void test_token_behind_one_that_is_none(void **state) {
+  (void)state;
+  assert_redacted("eyJ-eyJ-eyJabcdefgh eyJhbGciOiJI" "UzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2ln x",
+                  "eyJ-eyJ-eyJabcdefgh [redacted] x");
+  assert_redacted("eyJ.eyJhbGciOiJI" "UzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2ln", "eyJ.[redacted]");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_fields),
-                                     cmocka_unit_test(test_the_rest_stays), cmocka_unit_test(test_random)};
+                                     cmocka_unit_test(test_the_rest_stays), cmocka_unit_test(test_random),
+                                     cmocka_unit_test(test_time_goes_with_the_length),
+                                     cmocka_unit_test(test_token_behind_one_that_is_none)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
