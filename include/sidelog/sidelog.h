@@ -22,7 +22,9 @@
  *             SL_E_INVALID (an object or an output is NULL), SL_E_NOMEM, SL_E_IO, SL_E_CORRUPT,
  *             SL_E_MISMATCH, SL_E_BUSY (all reader slots of the store are taken) and SL_E_FORKED.
  * Threads     An sl_store may be used by any number of threads at once. An sl_iter belongs to one
- *             thread at a time. The library starts no thread, but for the one of sl_append_async.
+ *             thread at a time. The library starts no thread, but for the one of sl_append_async. No thread may
+ *             be ended inside a call, nor leave a callback but by its return (pthread_cancel, longjmp, an
+ *             exception): locks and a transaction would stay behind. Nothing here may be called in a signal handler.
  * Processes   Any number of processes on one host (in one pid namespace) may have the same store
  *             open. One process opens a store once: a second sl_open returns SL_E_BUSY. After
  *             fork() the child must not use the parent's sl_store: every call returns SL_E_FORKED.
@@ -170,7 +172,7 @@ SL_API const char *sl_store_path(const sl_store *store);
 #define SL_EVENT_VERSION 1u
 #define SL_MAX_VALUE (16u << 20)      /* the ceiling of sl_options.max_value */
 #define SL_DEFAULT_MAX_VALUE 1000000u
-#define SL_MAX_ATTRIBUTES (64u << 10) /* key, headers, tenant, source and long ids together, encoded */
+#define SL_MAX_ATTRIBUTES (64u << 10) /* key, headers, tenant, source, topic, type, long ids: encoded */
 
 enum {
   /* In place of the store's durability (sl_options); both: durable. Of a batch the strictest event decides. */
@@ -228,8 +230,8 @@ SL_API sl_status sl_append_many(sl_store *store, const sl_event *events, size_t 
 
 /* Told of one asynchronous append, once: `seq` on SL_OK; else why not, and `detail` as sl_last_detail (valid
  * during the call). Called on the library's thread, one at a time, in the order of the appends. It may append
- * (sl_append_async, sl_append); it must not call sl_close or sl_append_wait, and while it runs no other append
- * is decided. */
+ * (sl_append_async, sl_append); sl_append_wait is SL_E_INVALID there, sl_close does nothing, and while it runs no
+ * other append is decided. */
 typedef void sl_append_fn(void *arg, sl_status status, uint64_t seq, const char *detail);
 
 /* Takes an append and returns at once, whatever the disk is doing; `fn` (may be NULL) is called when the event
@@ -242,7 +244,7 @@ typedef void sl_append_fn(void *arg, sl_status status, uint64_t seq, const char 
 SL_API sl_status sl_append_async(sl_store *store, const sl_event *event, sl_append_fn *fn, void *arg);
 
 /* Waits until every asynchronous append taken before this call is decided and its callback has returned, or
- * timeout_ms has passed (SL_TIMEOUT; negative: without end). SL_E_FORKED. */
+ * timeout_ms has passed (SL_TIMEOUT; negative: without end). SL_E_INVALID (in a callback), SL_E_FORKED. */
 SL_API sl_status sl_append_wait(sl_store *store, int timeout_ms);
 
 /* Checks an event against the rules of sl_event and the store's max_value, without storing it. SL_E_INVALID,
@@ -276,7 +278,7 @@ SL_API const char *sl_state_text(sl_state state);
 /* An event as it stands in the store. All slices belong to the iterator that returned it. */
 typedef struct sl_record {
   uint64_t seq;
-  int64_t appended_at_us; /* wall clock of the append, as it was read */
+  int64_t appended_at_us; /* wall clock of the append, as it was read (of the commit, where that came a minute later) */
   int64_t occurred_at_us; /* 0: unknown */
   sl_slice topic, type;
   sl_slice event_id, correlation_id, causation_id; /* text; empty: none */

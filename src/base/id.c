@@ -200,6 +200,7 @@ bool sl_uuid_v7(int64_t unix_ms, uint8_t out[16]) {
 
 sl_status sl_event_id_new(char out[37]) {
   uint8_t uuid[16];
+  if (!out) return sl_fail(SL_E_INVALID, "out is NULL");
   if (!sl_uuid_v7(sl_clock_wall_us() / 1000, uuid))
     return sl_fail(SL_E_IO, "cannot make an event id: the system gave no random bytes (/dev/urandom)");
   sl_uuid_format(uuid, out);

@@ -43,6 +43,16 @@ typedef struct file {
   uint8_t *missing;      /* one byte for each missing page: 1 once the free list names it */
 } file;
 
+#if defined(__linux__)
+/* 0, or errno. A signal may interrupt it, which is no reason to go without the blocks. */
+static int allocate(int fd, uint64_t from, uint64_t len) {
+  int rc;
+  do rc = fallocate(fd, 0, (off_t)from, (off_t)len);
+  while (rc != 0 && errno == EINTR);
+  return rc == 0 ? 0 : errno;
+}
+#endif
+
 sl_status db_file_reserve(const char *path, uint64_t size, uint32_t mode) {
 #if defined(__linux__)
   struct stat st = {0};
@@ -51,7 +61,7 @@ sl_status db_file_reserve(const char *path, uint64_t size, uint32_t mode) {
   int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, (mode_t)mode), error = 0;
   if (fd < 0) return SL_OK;
   if (fstat(fd, &st) == 0 && st.st_size > 0) size = (uint64_t)st.st_size;
-  if ((uint64_t)st.st_blocks * 512 < size && fallocate(fd, 0, 0, (off_t)size) != 0) error = errno;
+  if ((uint64_t)st.st_blocks * 512 < size) error = allocate(fd, 0, size);
   close(fd);
   if (error == ENOSPC || error == EDQUOT)
     return sl_fail(SL_E_FULL, "%s: %s: the disk is full; make room on it", path, strerror(error));
@@ -63,11 +73,12 @@ sl_status db_file_reserve(const char *path, uint64_t size, uint32_t mode) {
 
 int db_file_allocate(int fd, uint64_t from, uint64_t len) {
 #if defined(__linux__)
-  if (fallocate(fd, 0, (off_t)from, (off_t)len) != 0 && (errno == ENOSPC || errno == EDQUOT)) return errno;
+  const int error = allocate(fd, from, len);
+  return error == ENOSPC || error == EDQUOT ? error : 0;
 #else
   (void)fd, (void)from, (void)len;
-#endif
   return 0;
+#endif
 }
 
 int db_file_guard(const char *dir) {

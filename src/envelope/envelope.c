@@ -162,6 +162,7 @@ static void arena_reset(sl_envelope_reader *r) {
 }
 
 sl_status sl_envelope_reader_new(sl_envelope_reader **reader) {
+  if (!reader) return sl_fail(SL_E_INVALID, "reader is NULL");
   sl_envelope_reader *r = calloc(1, sizeof *r);
   if (r) r->block = malloc(BLOCK_SIZE);
   if (!r || !r->block) {
@@ -453,6 +454,8 @@ static bool epoch_parse(sl_slice text, int64_t *us) {
 
 sl_status sl_envelope_read(sl_envelope_reader *reader, sl_slice json, sl_event *event, uint32_t *missing) {
   sl_envelope_reader *r = reader;
+  if (!r || !event || (json.len > 0 && !json.data))
+    return sl_fail(SL_E_INVALID, "reader or event is NULL, or json has a length but no data");
   if (json.len > SL_MAX_VALUE)
     return sl_fail(SL_E_TOO_LARGE, "the line has %zu bytes, a value at most %u", json.len, SL_MAX_VALUE);
   sl_status status = scan(json);

@@ -116,8 +116,9 @@ sl_status sl_drop_note_encode(const sl_drop_note *n, sl_buf *out) {
     if (n->texts[i].len > 255) return sl_fail(SL_E_INVALID, "note of a drop: a text of more than 255 bytes");
     len += 1 + n->texts[i].len;
   }
-  uint8_t *p = sl_buf_extend(out, len), *at = p + D_HEAD;
+  uint8_t *p = sl_buf_extend(out, len);
   if (!p) return sl_fail(SL_E_NOMEM, "out of memory");
+  uint8_t *at = p + D_HEAD;
   memset(p, 0, D_HEAD);
   sl_put_u64(p + D_NUMBER, n->number);
   sl_put_u64(p + D_SEQ, n->seq);

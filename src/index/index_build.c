@@ -118,7 +118,7 @@ static void batch_add(batch *b, const index_gen *gen, uint64_t seq, const sl_par
     if (gen->attributes & index_bit(index_secondary[i]))
       list_add(&b->lists[4], gen, index_secondary[i], seq, parts);
   list *events = &b->lists[INDEX_EVENT];
-  if (parts->flags & SL_RECORD_REPLAY) events->items[events->count - 1].value |= EXEMPT;
+  if ((parts->flags & SL_RECORD_REPLAY) && parts->event_id.len) events->items[events->count - 1].value |= EXEMPT;
   if (parts->correlation_id.len == 0) b->without_correlation++;
   b->events++;
   b->last = seq;
@@ -133,7 +133,9 @@ static sl_status pick_gen(const sl_index *index, db_txn *txn, index_state *state
     *out = newest;
     return SL_OK;
   }
-  while (!index_free_slot(state, &slot) && state->dirty) {
+  while (!index_free_slot(state, &slot)) {
+    if (!state->dirty && newest) index_give_up_merges(state, newest); /* it could not go on as a source of one */
+    if (!state->dirty) break;
     sl_status status = index_clean_one(txn, state);
     if (status != SL_OK) return status;
   }

@@ -134,6 +134,8 @@ sl_status index_state_save(db_txn *txn, const index_state *state);
 /* Takes the generations that end below first_seq off the state, and the merges that had to do with them; their slots
  * are dirty then. *dropped counts them. */
 void index_state_drop(index_state *state, uint64_t first_seq, unsigned *dropped);
+/* Gives up the merges that this generation is a source of; their slots are dirty then. */
+void index_give_up_merges(index_state *state, const index_gen *gen);
 /* Empties one dirty slot. */
 sl_status index_clean_one(db_txn *txn, index_state *state);
 /* Forgets at most `max` duplicates among the events below first_seq. */

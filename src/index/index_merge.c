@@ -39,17 +39,19 @@ static void end_merge(index_state *state, uint32_t at) {
   memmove(state->merges + at, state->merges + at + 1, (--state->merge_count - at) * sizeof state->merges[0]);
 }
 
+void index_give_up_merges(index_state *state, const index_gen *gen) {
+  for (uint32_t m = state->merge_count; m-- > 0;) {
+    if (state->merges[m].last_seq < gen->first_seq || state->merges[m].first_seq > index_gen_last(gen)) continue;
+    state->dirty |= UINT64_C(1) << state->merges[m].slot;
+    end_merge(state, m);
+  }
+}
+
 void index_state_drop(index_state *state, uint64_t first_seq, unsigned *dropped) {
   unsigned gone = 0;
   while (gone < state->count && index_gen_last(&state->gens[gone]) < first_seq) {
     state->dirty |= UINT64_C(1) << state->gens[gone].slot;
-    for (uint32_t m = state->merge_count; m-- > 0;) {
-      if (state->merges[m].last_seq < state->gens[gone].first_seq ||
-          state->merges[m].first_seq > index_gen_last(&state->gens[gone]))
-        continue;
-      state->dirty |= UINT64_C(1) << state->merges[m].slot;
-      end_merge(state, m);
-    }
+    index_give_up_merges(state, &state->gens[gone]);
     gone++;
   }
   state->count -= gone;

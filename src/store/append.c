@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define NAMES_MOST 1024u /* bytes that topic and type take at most where they stand in a record, and its header */
 
 /* ---------------------------------------------------------------- rules --- */
 
@@ -94,6 +95,19 @@ static sl_status check_event(const sl_store *store, const sl_event *e) {
 
 /* ---------------------------------------------------------------- encode --- */
 
+/* The attributes' size as if topic and type had no number yet: what is taken must not hang on who wrote before.
+ * The value's bytes play no part in it. */
+static sl_status check_size(const sl_event *e) {
+  const sl_parts parts = {.topic = e->topic, .type = e->type.len ? e->type : e->topic, .event_id = e->event_id,
+                          .correlation_id = e->correlation_id, .causation_id = e->causation_id, .key = e->key,
+                          .tenant = e->tenant, .source = e->source, .header_count = e->header_count,
+                          .headers = e->headers};
+  sl_buf out = {0};
+  sl_status status = sl_record_encode(&parts, &out);
+  sl_buf_free(&out);
+  return status;
+}
+
 static sl_status frame(const sl_parts *parts, sl_buf *bytes) {
   const size_t at = bytes->len;
   sl_buf_extend(bytes, 4);
@@ -106,6 +120,7 @@ static sl_status encode(const sl_store *store, const sl_event *e, sl_buf *bytes,
   sl_status status = check_event(store, e);
   if (status != SL_OK) return status;
   const sl_dict *dict = store->log->dict;
+  const size_t before = bytes->len;
   char made_id[36];
   sl_parts parts = {
     .appended_us = batch->now_us, .occurred_us = e->occurred_at_us,
@@ -125,7 +140,9 @@ static sl_status encode(const sl_store *store, const sl_event *e, sl_buf *bytes,
     sl_uuid_format(uuid, made_id);
     parts.event_id = SL_BYTES(made_id, 36);
   }
-  return frame(&parts, bytes);
+  status = frame(&parts, bytes);
+  const bool near_limit = status == SL_OK && bytes->len - before > e->value.len + SL_MAX_ATTRIBUTES - NAMES_MOST;
+  return near_limit ? check_size(e) : status;
 }
 
 sl_status append_encode(sl_store *store, const sl_event *events, size_t count, sl_buf *bytes, group_batch *batch,
@@ -232,15 +249,5 @@ sl_status sl_event_check(const sl_store *store, const sl_event *event) {
   if (status != SL_OK) return status;
   if (!event) return sl_fail(SL_E_INVALID, "event is NULL");
   status = check_event(store, event);
-  if (status != SL_OK) return status;
-  /* The attributes' size is known once they are encoded; the value's bytes play no part in it. */
-  sl_parts parts = {.topic = event->topic, .type = event->type, .event_id = event->event_id,
-                    .correlation_id = event->correlation_id, .causation_id = event->causation_id,
-                    .key = event->key, .tenant = event->tenant, .source = event->source,
-                    .header_count = event->header_count, .headers = event->headers,
-                    .topic_id = 1, .type_id = 1};
-  sl_buf out = {0};
-  status = sl_record_encode(&parts, &out);
-  sl_buf_free(&out);
-  return status;
+  return status == SL_OK ? check_size(event) : status;
 }

@@ -135,12 +135,15 @@ static void *work(void *arg) {
   return NULL;
 }
 
-/* With the lock held. The host's signals are not for this thread. */
+/* With the lock held. The host's signals are not for this thread, but for those of its own faults: blocked they
+ * would end the process past the host's handlers, and its report of the crash. */
 static bool start(sl_store *store) {
+  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
   sl_async *a = store->async;
   sigset_t all, before;
   if (a->running) return true;
   sigfillset(&all);
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&all, faults[i]);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   a->running = pthread_create(&a->thread, NULL, work, store) == 0;
   pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -189,6 +192,14 @@ sl_status sl_append_async(sl_store *store, const sl_event *event, sl_append_fn *
   return status;
 }
 
+bool async_is_callback(const sl_store *store) {
+  sl_async *a = store->async;
+  pthread_mutex_lock(&a->lock);
+  const bool is = a->running && pthread_equal(a->thread, pthread_self());
+  pthread_mutex_unlock(&a->lock);
+  return is;
+}
+
 sl_status sl_append_wait(sl_store *store, int timeout_ms) {
   sl_status status = store_enter(store);
   if (status != SL_OK) return status;
@@ -203,6 +214,7 @@ sl_status sl_append_wait(sl_store *store, int timeout_ms) {
     const int64_t end = now + (int64_t)timeout_ms * 1000;
     until = (struct timespec){.tv_sec = (time_t)(end / 1000000), .tv_nsec = (long)(end % 1000000) * 1000};
   }
+  if (async_is_callback(store)) return sl_fail(SL_E_INVALID, "sl_append_wait in a callback would wait for itself");
   pthread_mutex_lock(&a->lock);
   const uint64_t goal = a->taken;
   int rc = 0;

@@ -4,6 +4,8 @@
 #include "store/store.h"
 
 sl_async *async_new(void); /* no thread yet; NULL: out of memory */
+/* Is this the thread of the callbacks? */
+bool async_is_callback(const sl_store *store);
 /* Waits until all that was taken is decided. In a forked child it only frees memory. */
 void async_close(sl_store *store);
 #endif

@@ -4,16 +4,17 @@
  * names.
  *
  * Records come encoded. One is changed here only for a new name, or when a clock reading taken later was committed
- * earlier (then its clamp is not zero). That costs a fraction of a microsecond per KB against a flush of 100 and more.
+ * earlier (then its clamp is not zero, or its time another). That costs a fraction of a microsecond per KB against a
+ * flush of 100 and more.
  *
  * Tickets stand in `meta` as one value: for each slot the last ticket committed and the seq it got. Writing them costs
  * a group one page more; an append that goes alone writes none.
  */
 #include "store/commit.h"
 
+#include "base/clock.h"
 #include "store/slots.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -62,9 +63,18 @@ static void write_tickets(db_txn *txn, const commit_unit *units, size_t count) {
 
 /* ---------------------------------------------------------------- records --- */
 
-/* The time of a unit against the newest record's. */
-static sl_status fit_time(commit *c, const commit_unit *unit, uint32_t *clamp_us) {
-  const int64_t now = unit->batch.now_us;
+/* The time of a unit's append. A reading from long before the newest record may be no clock that stepped back, but
+ * a producer that was stopped between its reading and this commit: then the append happens now. As a new era it
+ * would make everything that came in between as old as itself, for trim, too. */
+static int64_t time_of(const commit *c, const commit_unit *unit) {
+  const int64_t read_us = unit->batch.now_us;
+  if (c->last == 0 || read_us >= c->newest_us || c->newest_us - read_us <= ERA_STEP_US) return read_us;
+  const int64_t now_us = sl_clock_wall_us();
+  return now_us < c->newest_us && c->newest_us - now_us > ERA_STEP_US ? read_us : now_us;
+}
+
+/* Fits a time to the newest record's. */
+static sl_status fit_time(commit *c, int64_t now, uint32_t *clamp_us) {
   *clamp_us = 0;
   if (c->last > 0 && now < c->newest_us) {
     if (c->newest_us - now > ERA_STEP_US) {
@@ -106,26 +116,29 @@ static sl_status renumber(commit *c, sl_slice *record) {
   return status;
 }
 
-static sl_status clamp(commit *c, sl_slice *record, uint32_t clamp_us) {
+static sl_status set_time(commit *c, const commit_unit *unit, int64_t now_us, uint32_t clamp_us, sl_slice *record) {
   if (record->data != c->changed.data) {
     sl_buf_reset(&c->changed);
     sl_buf_append(&c->changed, record->data, record->len);
     if (c->changed.failed) return sl_fail(SL_E_NOMEM, "out of memory");
     *record = sl_buf_slice(&c->changed);
   }
-  sl_record_set_clamp(c->changed.data, c->changed.len, clamp_us);
+  if (now_us != unit->batch.now_us) sl_record_set_appended(c->changed.data, c->changed.len, now_us);
+  if (clamp_us) sl_record_set_clamp(c->changed.data, c->changed.len, clamp_us);
   return SL_OK;
 }
 
 static sl_status put_unit(commit *c, commit_unit *unit) {
   uint32_t clamp_us, put = 0;
   sl_slice rest = unit->batch.records, record;
-  sl_status status = fit_time(c, unit, &clamp_us);
+  const int64_t now_us = time_of(c, unit);
+  sl_status status = fit_time(c, now_us, &clamp_us);
   unit->first_seq = c->last + 1;
   while (status == SL_OK && group_next(&rest, &record)) {
     status = check(unit, record);
     if (status == SL_OK && unit->batch.renumber) status = renumber(c, &record);
-    if (status == SL_OK && clamp_us) status = clamp(c, &record, clamp_us);
+    if (status == SL_OK && (clamp_us || now_us != unit->batch.now_us))
+      status = set_time(c, unit, now_us, clamp_us, &record);
     const uint64_t seq = c->last + 1;
     if (status == SL_OK) status = db_append(c->txn, LOG_EVENTS, db_u64(&seq), record);
     c->last = seq;
@@ -180,8 +193,8 @@ static sl_status is_there(db_txn *txn, const commit_unit *unit, bool *there) {
   if (status != SL_OK || !group_next(&rest, &ours)) return status == SL_NOTFOUND ? SL_OK : status;
   status = sl_record_decode(found, &a);
   if (status == SL_OK) status = sl_record_decode(ours, &b);
-  *there = status == SL_OK && a.appended_us == b.appended_us && sl_slice_eq(a.event_id, b.event_id) &&
-           sl_slice_eq(a.value, b.value);
+  *there = status == SL_OK && a.appended_us >= b.appended_us && /* later: time_of */
+           sl_slice_eq(a.event_id, b.event_id) && sl_slice_eq(a.value, b.value);
   return status;
 }
 

@@ -195,7 +195,12 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
 }
 
 void sl_close(sl_store *store) {
-  if (store) free_store(store); /* in a forked child too: its copy of the list must not keep the entry */
+  if (!store) return;
+  if (store_enter(store) == SL_OK && async_is_callback(store)) { /* its thread would go on in freed memory */
+    sl_fail(SL_E_INVALID, "sl_close in a callback of sl_append_async: the store stays open");
+    return;
+  }
+  free_store(store); /* in a forked child too: its copy of the list must not keep the entry */
 }
 
 const char *sl_store_id(const sl_store *store) { return store->uuid_text; }

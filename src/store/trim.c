@@ -184,7 +184,7 @@ static bool wanted(trim *t, uint64_t seq, const sl_parts *parts) {
   int64_t age = age_of(t->policy, parts->topic), us = time_of(t, seq, parts);
   if (age > 0 && us <= t->now_us - age) return true;
   if (us > t->now_us - t->least_age_us) t->done = true;
-  else if (age > 0 && us + age < t->next_us) t->next_us = us + age;
+  else if (age > 0 && us <= INT64_MAX - age && us + age < t->next_us) t->next_us = us + age;
   return false;
 }
 
@@ -304,7 +304,7 @@ sl_status sl_trim(sl_store *store, const sl_trim_policy *policy, sl_trim_result 
   if (policy->max_age_us < 0 || (policy->topic_count > 0 && !policy->topics))
     return sl_fail(SL_E_INVALID, "sl_trim_policy: a negative age, or topics is NULL");
   for (size_t i = 0; i < policy->topic_count; i++)
-    if (policy->topics[i].max_age_us < 0 || policy->topics[i].topic.len == 0)
+    if (policy->topics[i].max_age_us < 0 || policy->topics[i].topic.len == 0 || !policy->topics[i].topic.data)
       return sl_fail(SL_E_INVALID, "sl_trim_policy: topic %zu has no name or a negative age", i);
   trim *t = calloc(1, sizeof *t);
   if (!t) return sl_fail(SL_E_NOMEM, "out of memory");

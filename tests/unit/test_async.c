@@ -176,6 +176,25 @@ static void a_callback_may_append(void **state) {
   assert_int_equal(h.others, 0);
 }
 
+static void misuse(void *arg, sl_status status, uint64_t seq, const char *detail) {
+  heard *h = arg;
+  (void)seq, (void)detail;
+  h->full += sl_append_wait(h->store, -1) == SL_E_INVALID;
+  sl_close(h->store);
+  h->count += status == SL_OK;
+}
+
+/* What would hang, or go on in freed memory, is refused. */
+static void a_callback_can_neither_wait_nor_close(void **state) {
+  kit *k = *state;
+  heard h = {.store = k->store};
+  for (size_t n = 0; n < 3; n++) assert_ok(take(k, &h, misuse, n, 10));
+  assert_ok(sl_append_wait(k->store, -1));
+  assert_int_equal(h.count, 3);
+  assert_int_equal(h.full, 3);
+  assert_int_equal(kit_append(k, "t", "v"), 4);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
@@ -187,6 +206,7 @@ int main(void) {
     TEST(closing_decides_what_was_taken),
     TEST(a_forked_child_closes_at_once),
     TEST(a_callback_may_append),
+    TEST(a_callback_can_neither_wait_nor_close),
   };
   return cmocka_run_group_tests_name("async", tests, NULL, NULL);
 }

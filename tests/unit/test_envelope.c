@@ -292,6 +292,16 @@ static void long_lines_and_long_strings(void **state) {
   free(json);
 }
 
+static void what_is_missing_of_a_call_is_told(void **state) {
+  (void)state;
+  sl_event e = SL_EVENT_INIT;
+  assert_int_equal(sl_envelope_reader_new(NULL), SL_E_INVALID);
+  assert_int_equal(sl_envelope_read(NULL, SL_STR("{}"), &e, NULL), SL_E_INVALID);
+  assert_int_equal(sl_envelope_read(reader, SL_STR("{}"), NULL, NULL), SL_E_INVALID);
+  assert_int_equal(sl_envelope_read(reader, (sl_slice){NULL, 2}, &e, NULL), SL_E_INVALID);
+  assert_int_equal(sl_event_id_new(NULL), SL_E_INVALID);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_guides_shape),
@@ -312,6 +322,7 @@ int main(void) {
     cmocka_unit_test(a_number_too_long_for_an_id_is_none),
     cmocka_unit_test(times_of_all_kinds),
     cmocka_unit_test(a_refused_line_leaves_the_event_alone),
-    cmocka_unit_test(long_lines_and_long_strings)};
+    cmocka_unit_test(long_lines_and_long_strings),
+    cmocka_unit_test(what_is_missing_of_a_call_is_told)};
   return cmocka_run_group_tests_name("envelope fields", tests, set_up, tear_down);
 }

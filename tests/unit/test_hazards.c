@@ -2,6 +2,7 @@
 #include "kit.h"
 
 #include "base/clock.h"
+#include "store/append.h"
 #include "store/log_inner.h"
 
 #include <pthread.h>
@@ -58,6 +59,31 @@ static void test_a_clock_that_jumps_to_2038_and_back(void **state) {
   assert_ok(sl_trim(k->store, &policy, &result));
   atomic_store(&wall_moved, 0);
   assert_int_equal(result.removed, 21);
+}
+
+/* Stopped between its look at the clock and its commit: its event comes late, and makes nobody old. */
+static void test_a_producer_that_was_stopped_makes_no_event_older(void **state) {
+  kit *k = *state;
+  sl_trim_result result;
+  sl_buf bytes = {0};
+  group_batch batch;
+  uint64_t seq;
+  const int64_t hour = DAY / 24;
+  const sl_event late = {.topic = SL_STR("t"), .value = SL_STR("late")};
+  kit_append(k, "t", "old");
+  assert_ok(append_encode(k->store, &late, 1, &bytes, &batch, NULL));
+  atomic_store(&wall_moved, 2 * hour);
+  kit_append(k, "t", "young");
+  assert_ok(append_commit(k->store, &batch, &seq));
+  sl_buf_free(&bytes);
+  assert_int_equal(seq, 3);
+  assert_int_equal(count_since(k, sl_clock_wall_us() - hour, 0), 2);
+  kit_append(k, "t", "newest");
+  kit_deliver(k, 4);
+  const sl_trim_policy policy = {.max_age_us = hour};
+  assert_ok(sl_trim(k->store, &policy, &result));
+  atomic_store(&wall_moved, 0);
+  assert_int_equal(result.removed, 1);
 }
 
 /* ----------------------------------------------------------------- readers --- */
@@ -160,6 +186,7 @@ static void test_forks_among_threads_that_append_together(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     TEST(test_a_clock_that_jumps_to_2038_and_back),
+    TEST(test_a_producer_that_was_stopped_makes_no_event_older),
     TEST(test_a_reader_killed_in_a_transaction_holds_nothing_back),
     TEST(test_forks_among_threads_that_append_together),
   };

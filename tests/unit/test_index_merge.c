@@ -3,6 +3,7 @@
 
 #include "base/id.h"
 #include "index/index_impl.h"
+#include "store/log_inner.h"
 
 enum { EVENTS = 2500, IDS = 700, CORRELATIONS = 60 };
 
@@ -84,17 +85,17 @@ static void check_key(const naive *n, index_view *view, index_attr attr, unsigne
 }
 
 static void check_state(const index_state *s) {
-  uint64_t slots = s->dirty, next = 0;
+  uint64_t used = s->dirty, next = 0;
   for (uint32_t i = 0; i < s->count; i++) {
     assert_true(s->gens[i].first_seq >= next);
     next = index_gen_last(&s->gens[i]) + 1;
     assert_true(s->gens[i].closed || i + 1 == s->count);
-    assert_false(slots >> s->gens[i].slot & 1);
-    slots |= UINT64_C(1) << s->gens[i].slot;
+    assert_false(used >> s->gens[i].slot & 1);
+    used |= UINT64_C(1) << s->gens[i].slot;
   }
   for (uint32_t i = 0; i < s->merge_count; i++) {
-    assert_false(slots >> s->merges[i].slot & 1);
-    slots |= UINT64_C(1) << s->merges[i].slot;
+    assert_false(used >> s->merges[i].slot & 1);
+    used |= UINT64_C(1) << s->merges[i].slot;
   }
 }
 
@@ -306,10 +307,58 @@ static void test_filters(void **state) {
 
 #define WITH_STORE(name) cmocka_unit_test_setup_teardown(name, setup, kit_teardown)
 
+/* Where merging has failed for so long that no slot is left, the index goes on, also while the newest generation is
+ * being merged. */
+static void test_no_slot_is_left_while_the_newest_is_merged(void **state) {
+  kit *k = *state;
+  sl_index *index = k->store->index;
+  db_txn *txn;
+  index_state s;
+  uint64_t done, watermark;
+  index->small = 4;
+  index->piece = UINT64_C(1) << 40; /* never due */
+  for (unsigned i = 0; i < INDEX_SLOTS - 2; i++) {
+    kit_append(k, "t", "v");
+    assert_ok(sl_index_advance(k->store, 0, NULL));
+  }
+  assert_ok(db_begin_write(index->env, true, &txn));
+  assert_ok(index_state_load(txn, &s));
+  assert_int_equal(s.count, INDEX_SLOTS - 2);
+  assert_ok(index_merge_some(index, txn, &s, 1, 1, false, &done));
+  assert_int_equal(s.merge_count, 2); /* of the oldest, and of the newest two: no slot is left */
+  assert_int_equal(s.merges[1].last_seq, INDEX_SLOTS - 2);
+  assert_ok(index_state_save(txn, &s));
+  assert_ok(db_commit(txn));
+  for (unsigned i = 0; i < 50; i++) {
+    kit_append(k, "t", "v");
+    assert_ok(sl_index_advance(k->store, 0, &watermark));
+    if (i == 5) index->piece = 64;
+  }
+  assert_int_equal(watermark, INDEX_SLOTS - 2 + 50);
+  verify_sound(k);
+}
+
+/* No sidelog writes such a record, but a file that one is given may hold it. */
+static void test_a_replay_without_an_id(void **state) {
+  kit *k = *state;
+  db_txn *txn;
+  sl_buf bytes = {0};
+  const uint64_t seq = 1;
+  const sl_parts parts = {.flags = SL_RECORD_REPLAY, .origin_seq = 1, .appended_us = 1, .topic = SL_STR("t"),
+                          .type = SL_STR("t")};
+  assert_ok(sl_record_encode(&parts, &bytes));
+  assert_ok(db_begin_write(k->store->log->env, false, &txn));
+  assert_ok(db_append(txn, LOG_EVENTS, db_u64(&seq), sl_buf_slice(&bytes)));
+  assert_ok(db_commit(txn));
+  sl_buf_free(&bytes);
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       WITH_STORE(test_merges_change_no_answer), WITH_STORE(test_the_ladder_holds), WITH_STORE(test_slots_suffice),
       WITH_STORE(test_a_merge_whose_source_is_trimmed), WITH_STORE(test_filters),
+      WITH_STORE(test_no_slot_is_left_while_the_newest_is_merged), WITH_STORE(test_a_replay_without_an_id),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,6 +103,24 @@ static void test_what_breaks_a_rule_is_named_and_not_stored(void **state) {
   assert_int_equal(kit_append(k, "t", "good"), 1);
 }
 
+/* Topic and type count as if they stood in the record, which they do until they have a number. */
+static void test_what_is_taken_does_not_hang_on_who_wrote_before(void **state) {
+  kit *k = *state;
+  static char big[SL_MAX_ATTRIBUTES];
+  sl_header header = {.name = SL_STR("h"), .value = SL_BYTES(big, SL_MAX_ATTRIBUTES - 8)}; /* 64 KiB without names */
+  sl_event e = {.topic = SL_STR("t"), .type = SL_STR("u"), .headers = &header, .header_count = 1};
+  for (int known = 0; known < 2; known++) {
+    for (size_t over = 1; over <= 6; over++) {
+      header.value.len = SL_MAX_ATTRIBUTES - 8 - 6 + over;
+      assert_int_equal(sl_append(k->store, &e, NULL), SL_E_TOO_LARGE);
+      assert_int_equal(sl_event_check(k->store, &e), SL_E_TOO_LARGE);
+    }
+    header.value.len = SL_MAX_ATTRIBUTES - 8 - 6;
+    assert_ok(sl_event_check(k->store, &e));
+    assert_ok(sl_append(k->store, &e, NULL));
+  }
+}
+
 static void test_a_batch_is_all_or_nothing(void **state) {
   kit *k = *state;
   sl_event events[3] = {{.topic = SL_STR("a")}, {.topic = SL_STR("b c")}, {.topic = SL_STR("d")}};
@@ -581,6 +599,7 @@ int main(void) {
     TEST(test_every_field_comes_back),
     TEST(test_an_event_needs_only_a_topic),
     TEST(test_what_breaks_a_rule_is_named_and_not_stored),
+    TEST(test_what_is_taken_does_not_hang_on_who_wrote_before),
     TEST(test_a_batch_is_all_or_nothing),
     TEST(test_seqs_go_on_over_a_reopen),
     TEST(test_values_of_every_size),

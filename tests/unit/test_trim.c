@@ -196,10 +196,25 @@ static void test_space_is_used_again(void **state) {
   assert_true(after.st_size < before.st_size + (1 << 20));
 }
 
+/* "For ever" is an age like another. */
+static void test_the_longest_age_keeps(void **state) {
+  kit *k = *state;
+  const int64_t now = sl_clock_wall_us();
+  for (int i = 0; i < 10; i++) append_aged(k, i % 2 ? "keep" : "go", now, 2 * DAY);
+  kit_append(k, "go", "newest");
+  kit_deliver(k, 11);
+  const sl_trim_topic topics[] = {{.topic = SL_STR("keep"), .max_age_us = INT64_MAX}};
+  const sl_trim_policy policy = {.max_age_us = DAY, .topics = topics, .topic_count = 1};
+  assert_int_equal(trim(k, &policy).removed, 5);
+  assert_int_equal(trim(k, &policy).removed, 0);
+}
+
 static void test_bad_policies_are_refused(void **state) {
   kit *k = *state;
   sl_trim_topic nameless = {.max_age_us = 1};
   assert_fails(sl_trim(k->store, &(sl_trim_policy){.max_age_us = -1}, NULL), SL_E_INVALID, "negative");
+  sl_trim_topic dangling = {.topic = {NULL, 5}};
+  assert_fails(sl_trim(k->store, &(sl_trim_policy){.topics = &dangling, .topic_count = 1}, NULL), SL_E_INVALID, "name");
   assert_fails(sl_trim(k->store, &(sl_trim_policy){.flags = 1}, NULL), SL_E_INVALID, "flags");
   assert_fails(sl_trim(k->store, &(sl_trim_policy){.topic_count = 1}, NULL), SL_E_INVALID, "topics");
   assert_fails(sl_trim(k->store, &(sl_trim_policy){.topics = &nameless, .topic_count = 1}, NULL), SL_E_INVALID,
@@ -278,6 +293,7 @@ int main(void) {
     TEST(test_ages_of_topics_leave_holes_that_are_accounted_for),
     TEST(test_the_other_limits_are_not_shielded_by_a_topic),
     TEST(test_bytes),
+    TEST(test_the_longest_age_keeps),
     TEST(test_one_event_of_the_future_does_not_spoil_retention),
     TEST(test_space_is_used_again),
     TEST(test_bad_policies_are_refused),
