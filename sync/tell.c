@@ -33,7 +33,8 @@ static park_text text_of_park(core_park park) {
                        "stop the agent and run `sidelogd --adopt`: it says what can be done; nothing was sent"};
   case PARK_REFUSED:
     return (park_text){"refused", "the cluster refuses this agent",
-                       "check credentials and ACLs; the agent probes again by itself"};
+                       "see the error, and `sidelogd --check` for what is missing: credentials, ACLs, the progress topic, "
+                       "this host's clock; the agent tries again by itself"};
   case PARK_NONE: break;
   }
   return (park_text){0};

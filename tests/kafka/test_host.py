@@ -120,6 +120,54 @@ class Host(rig.Rig):
         self.assertEqual(agent.terminate(), 0, agent.log())
         check.assert_exact(self, store, self.cluster)
 
+    def skewed(self, store):
+        """Of the agent and of who appends."""
+        ahead = store.side / "ahead"
+        ahead.write_text("7200")
+        env = ["env", f"LD_PRELOAD={rig.BUILD / 'tests/kafka/libsleeper.so'}", f"SIDELOG_AHEAD={ahead}"]
+        plain, store.argv = store.argv, lambda *args: [*env, *plain(*args)]
+        return env, ahead
+
+    def test_a_clock_two_hours_ahead_of_a_topic(self):
+        # A topic may take no record from more than an hour ahead of its broker's clock. Each event became a dead letter;
+        # now all wait, in order, for somebody to set the clock.
+        store, topic, progress = self.store(), self.topic(), self.topic("progress")
+        self.cluster.topic(topic, 3, message_timestamp_after_max_ms=3600000)
+        self.cluster.topic(progress, 1, message_timestamp_after_max_ms=2**63 - 1, cleanup_policy="compact")
+        env, ahead = self.skewed(store)
+        agent = self.agent(store, "--set", "refused_retry=1s", "--set", f"progress.topic={progress}")
+        agent.argv = [*env, *agent.argv]
+        agent.start()
+        store.append_lines(rig.numbered(30, rnd=self.random), topic=topic)
+        rig.wait_until("the lane", lambda: store.stats()["lanes"] == 1 or store.stats()["dead"], 60)
+        store.append_lines(rig.numbered(30, 30, rnd=self.random), topic=topic)
+        stats = store.stats()
+        self.assertEqual((stats["dead"], stats["delivered"], stats["pending"]), (0, 0, 60), agent.log())
+        self.assertIn("INVALID_TIMESTAMP", agent.log())
+        ahead.write_text("0")
+        stats = store.wait_settled(60, agent)
+        self.assertEqual((stats["dead"], stats["delivered"]), (0, 60))
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
+    def test_a_clock_two_hours_ahead_of_all_topics(self):
+        # As it is by default since Kafka 4. The progress topic refuses it first: the agent parks before it sends an event.
+        store, topic, progress = self.store(), self.topic(), self.topic("progress")
+        for name, policy in ((topic, "delete"), (progress, "compact")):
+            self.cluster.topic(name, 3, message_timestamp_after_max_ms=3600000, cleanup_policy=policy)
+        env, ahead = self.skewed(store)
+        agent = self.agent(store, "--set", "refused_retry=1s", "--set", f"progress.topic={progress}")
+        agent.argv = [*env, *agent.argv]
+        agent.start()
+        store.append_lines(rig.numbered(30, rnd=self.random), topic=topic)
+        rig.wait_until("the agent to park", lambda: "parked: refused" in agent.log(), 60)
+        self.assertIn("clock", agent.log())
+        self.assertEqual(store.stats()["pending"], 30)
+        ahead.write_text("0")
+        store.wait_settled(60, agent)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
 
 if __name__ == "__main__":
     unittest.main()
