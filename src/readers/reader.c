@@ -66,17 +66,9 @@ static sl_status read_options(sl_reader *r, const sl_reader_options *given) {
   return SL_OK;
 }
 
-static void free_items(sl_map *map) {
-  for (size_t i = 0; i < map->cap; i++) item_free(map->slots[i].value);
-  sl_map_free(map);
-}
-
 static void free_reader(sl_reader *r) {
   readers_unlock(r->lock_fd);
-  free_items(&r->items);
-  free_items(&r->early);
-  for (size_t i = 0; i < r->lanes.cap; i++) free(r->lanes.slots[i].value);
-  sl_map_free(&r->lanes);
+  items_free(r);
   sl_buf_free(&r->gone);
   sl_buf_free(&r->letters);
   pthread_mutex_destroy(&r->lock);
@@ -107,7 +99,6 @@ sl_status sl_reader_open(sl_store *store, const char *name, const sl_reader_opti
   r->store = store;
   r->lock_fd = -1;
   r->random = (uint64_t)sl_clock_wall_us() ^ (uint64_t)(uintptr_t)r;
-  r->ready_due_us = INT64_MAX;
   memcpy(r->name, name, strlen(name) + 1);
   init_locks(r);
   status = read_options(r, options);
@@ -315,32 +306,11 @@ sl_status sl_reader_commit(sl_reader *r) {
 
 /* ------------------------------------------------------------------ next --- */
 
-/* Of what was known beforehand from a crash: what the reader has passed without meeting it is no more. */
-static sl_status drop_early(sl_reader *r) {
-  const uint64_t to = r->seq;
-  if (r->early.count == 0 || r->early_passed == to) return SL_OK;
-  for (size_t i = 0; i < r->early.cap; i++) {
-    item *it = r->early.slots[i].value;
-    if (!it || it->e.seq > to) continue;
-    sl_status status = reader_room(r, it);
-    if (status != SL_OK) return status;
-    sl_map_take(&r->early, it->e.seq);
-    reader_settle(r, it);
-    i--; /* another one may have moved up */
-  }
-  r->early_passed = to;
-  return SL_OK;
-}
-
 /* Takes in the next event of the log, if there is room for it. SL_NOTFOUND: none now. */
 static sl_status take_in(sl_reader *r, item **out) {
   found f;
   sl_status status = reader_peek(r, &f);
   if (status == SL_OK && lane_busy(r, f.lane) && r->waiting >= r->options.max_waiting) return SL_NOTFOUND;
-  if (status == SL_NOTFOUND) {
-    const sl_status dropped = drop_early(r);
-    return dropped == SL_OK ? status : dropped;
-  }
   if (status != SL_OK) return status;
   item *it = sl_map_get(&r->early, f.seq);
   if (!it) it = item_new(f.seq, f.lane);
@@ -356,7 +326,7 @@ static sl_status take_in(sl_reader *r, item **out) {
   reader_take(r);
   item_touch(r, it);
   *out = busy || it->suspect ? NULL : it;
-  return drop_early(r);
+  return SL_OK;
 }
 
 /* Hands the item out. SL_NOTFOUND: it turned out that it cannot be; go on. */
@@ -455,7 +425,7 @@ sl_status sl_reader_next(sl_reader *r, int timeout_ms, const sl_reader_event **e
   pthread_mutex_lock(&r->lock);
   status = save_in_time(r);
   while (status == SL_OK) {
-    int64_t due_us = INT64_MAX;
+    int64_t due_us = INT64_MAX, later_us;
     status = step(r, event, &due_us);
     if (status != SL_NOTFOUND) break;
     status = save_before_wait(r);
@@ -463,7 +433,7 @@ sl_status sl_reader_next(sl_reader *r, int timeout_ms, const sl_reader_event **e
     const int64_t now = sl_clock_monotonic_us();
     if (status != SL_OK) break;
     /* Others have sent letters again. */
-    if (r->ready_due_us <= now && r->in_hand == 0 && now >= r->paused_us) continue;
+    if (item_ready(r, now, &later_us) && r->in_hand == 0 && now >= r->paused_us) continue;
     if (now >= end) {
       status = sl_fail(SL_TIMEOUT, "no event for reader %s came within %d ms", r->name, timeout_ms);
       break;

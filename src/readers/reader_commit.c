@@ -154,10 +154,29 @@ static sl_status put_state(sl_reader *r, db_txn *txn) {
   return readers_state_put(txn, r->name, &state);
 }
 
+/* Of what was known beforehand from a crash: what the reader has passed without meeting it is no more. Before a commit:
+ * on disk an entry at or below the place is one that is not done with. */
+static sl_status drop_early(sl_reader *r) {
+  const uint64_t to = r->seq;
+  if (r->early.count == 0 || r->early_passed == to) return SL_OK;
+  for (size_t i = 0; i < r->early.cap; i++) {
+    item *it = r->early.slots[i].value;
+    if (!it || it->e.seq > to) continue;
+    sl_status status = reader_room(r, it);
+    if (status != SL_OK) return status;
+    sl_map_take(&r->early, it->e.seq);
+    reader_settle(r, it);
+    i--; /* another one may have moved up */
+  }
+  r->early_passed = to;
+  return SL_OK;
+}
+
 sl_status reader_save(sl_reader *r) {
   if (!reader_unsaved(r)) return SL_OK;
+  sl_status status = drop_early(r);
   /* A reader must not be past an event that a power cut can take back from a relaxed log. */
-  sl_status status = log_flush_for(r->store);
+  if (status == SL_OK) status = log_flush_for(r->store);
   db_txn *txn;
   if (status == SL_OK) status = db_begin_write(r->env, false, &txn);
   if (status != SL_OK) return status;
@@ -283,15 +302,23 @@ static sl_status crash_one(sl_reader *r, uint64_t seq, bool alone) {
   return status;
 }
 
+/* The blame of one event is counted by the next commit, before the slots are cleared; the lock file says beforehand by
+ * which, for who is killed in between. */
 static sl_status after_a_crash(sl_reader *r) {
-  uint64_t *seqs;
-  size_t count;
-  sl_status status = readers_hand_get(r->lock_fd, &seqs, &count);
-  for (size_t i = 0; i < count && status == SL_OK; i++) status = crash_one(r, seqs[i], count == 1);
-  free(seqs);
+  readers_hand hand;
+  sl_status status = readers_hand_get(r->lock_fd, &hand);
+  if (status != SL_OK) return status;
+  const bool ours = hand.reader == 0 || hand.reader == r->id;
+  const bool counted = hand.judged_by > 0 && r->commits >= hand.judged_by;
+  if (ours && hand.count == 1 && !counted) readers_hand_judge(r->lock_fd, r->id, r->commits + 1);
+  for (size_t i = 0; i < hand.count && ours && !counted && status == SL_OK; i++)
+    status = crash_one(r, hand.seqs[i], hand.count == 1);
+  free(hand.seqs);
   if (status == SL_OK) status = reader_save(r);
-  if (status == SL_OK) readers_hand_clear(r->lock_fd);
-  return status;
+  if (status != SL_OK) return status;
+  readers_hand_clear(r->lock_fd);
+  readers_hand_own(r->lock_fd, r->id);
+  return SL_OK;
 }
 
 /* What was trimmed while it waited holds back its key no longer. */

@@ -2,8 +2,8 @@
  *
  * The reader has seen every event up to `seq`; those it has not done with are its items. Items of one key (of
  * one topic, where there is none) are a lane, ascending by seq. The first item of a lane in which nothing is in
- * hand is the only one of it that may be handed out; such lanes are in the ready list, due now or when their
- * first item's wait is over.
+ * hand is the only one of it that may be handed out; such lanes are in a heap: of those that are due, by the
+ * first item's seq, or of those whose first item's wait is not over, by its end.
  *
  * A commit (reader_commit.c) writes `seq`, what changed in the totals, and the items that changed: so disk and
  * memory say the same of the same moment. All others only add to `delta` and mark items dirty. */
@@ -35,9 +35,16 @@ struct lane {
   uint64_t hash;
   item *first, *last;
   uint32_t waiting, in_hand;
-  lane *before, *behind;   /* in the ready list */
-  bool ready;
+  struct lane_heap *heap;  /* the one that it is in; NULL: none */
+  size_t place;
 };
+
+/* The lane that comes first is the first one; its children are 2i + 1 and 2i + 2. */
+typedef struct lane_heap {
+  lane **lanes;
+  size_t count, cap;
+  bool by_due;             /* the end of the first item's wait; else its seq */
+} lane_heap;
 
 typedef struct found {     /* an event that the scan found and the reader has not taken in yet */
   uint64_t seq, lane;
@@ -74,8 +81,7 @@ struct sl_reader {
 
   sl_map items, early, lanes; /* by seq; by seq, those beyond `seq` that were in hand at a crash; by hash */
   uint64_t early_passed;   /* none of `early` lies at or below */
-  lane *ready_first, *ready_last;
-  int64_t ready_due_us;    /* no lane of the ready list is due before */
+  lane_heap due, later;    /* lanes that are ready: now, and when a wait is over */
   item *dirty_first;
   size_t waiting, in_hand;
   bool suspect_in_hand;
@@ -108,9 +114,10 @@ void item_put_back(sl_reader *r, item *it, int64_t due_us); /* from in hand to w
                                                                once */
 void item_touch(sl_reader *r, item *it);  /* to be written by the next commit */
 void item_clean(sl_reader *r, item *it);
-/* The first item of a ready lane that is due, or NULL; then *due_us is when the next one will be (INT64_MAX:
+/* The oldest of the items that are ready and due, or NULL; then *due_us is when the next one will be (INT64_MAX:
  * none). */
 item *item_ready(sl_reader *r, int64_t now_us, int64_t *due_us);
+void items_free(sl_reader *r); /* all of them, and what they are listed in */
 /* Does a new event of this lane have to wait? */
 bool lane_busy(const sl_reader *r, uint64_t hash);
 /* Notes a failure in the item's entry, with texts of its own. SL_E_NOMEM: nothing was changed. */

@@ -1,4 +1,4 @@
-/* Items, their lanes, and the list of lanes that are ready. */
+/* Items, their lanes, and the lanes that are ready. */
 #include "readers/reader_impl.h"
 
 #include <stdlib.h>
@@ -35,28 +35,59 @@ void item_clean(sl_reader *r, item *it) {
 
 /* ------------------------------------------------------------------ lanes --- */
 
-static void unlist(sl_reader *r, lane *l) {
-  if (!l->ready) return;
-  l->ready = false;
-  if (l->before) l->before->behind = l->behind;
-  else r->ready_first = l->behind;
-  if (l->behind) l->behind->before = l->before;
-  else r->ready_last = l->before;
+static bool comes_before(const lane_heap *h, const lane *a, const lane *b) {
+  if (h->by_due && a->first->due_us != b->first->due_us) return a->first->due_us < b->first->due_us;
+  return a->first->e.seq < b->first->e.seq;
 }
 
-/* Puts the lane into the ready list, or takes it off, as its items say. One without items goes. */
-static void refresh(sl_reader *r, lane *l) {
-  const bool ready = l->waiting > 0 && l->in_hand == 0;
-  if (!ready) unlist(r, l);
-  if (ready && !l->ready) {
-    l->ready = true;
-    l->before = r->ready_last;
-    l->behind = NULL;
-    if (r->ready_last) r->ready_last->behind = l;
-    else r->ready_first = l;
-    r->ready_last = l;
+static void place(lane_heap *h, size_t at, lane *l) {
+  h->lanes[at] = l;
+  l->place = at;
+}
+
+/* Puts the lane where it belongs, from a place that is free. */
+static void settle(lane_heap *h, size_t at, lane *l) {
+  for (; at > 0 && comes_before(h, l, h->lanes[(at - 1) / 2]); at = (at - 1) / 2) place(h, at, h->lanes[(at - 1) / 2]);
+  for (size_t child; (child = 2 * at + 1) < h->count; at = child) {
+    if (child + 1 < h->count && comes_before(h, h->lanes[child + 1], h->lanes[child])) child++;
+    if (!comes_before(h, h->lanes[child], l)) break;
+    place(h, at, h->lanes[child]);
   }
-  if (ready && l->first->due_us < r->ready_due_us) r->ready_due_us = l->first->due_us;
+  place(h, at, l);
+}
+
+static void unlist(lane *l) {
+  lane_heap *h = l->heap;
+  if (!h) return;
+  l->heap = NULL;
+  lane *last = h->lanes[--h->count];
+  if (last != l) settle(h, l->place, last);
+}
+
+static void enlist(lane_heap *h, lane *l) {
+  l->heap = h;
+  settle(h, h->count++, l);
+}
+
+static bool reserve(lane_heap *h, size_t count) {
+  if (count <= h->cap) return true;
+  const size_t cap = h->cap ? 2 * h->cap : 64;
+  lane **grown = realloc(h->lanes, cap * sizeof *grown);
+  if (!grown) return false;
+  h->lanes = grown;
+  h->cap = cap;
+  return true;
+}
+
+/* Takes the lane out of the heaps before its items change, ... */
+static lane *lift(lane *l) {
+  unlist(l);
+  return l;
+}
+
+/* ... and puts it back as they say. One without items goes. */
+static void lower(sl_reader *r, lane *l) {
+  if (l->waiting > 0 && l->in_hand == 0) enlist(l->first->due_us > 0 ? &r->later : &r->due, l);
   if (!l->first) free(sl_map_take(&r->lanes, l->hash));
 }
 
@@ -67,25 +98,17 @@ bool lane_busy(const sl_reader *r, uint64_t hash) {
 }
 
 item *item_ready(sl_reader *r, int64_t now_us, int64_t *due_us) {
-  *due_us = r->ready_due_us;
-  if (r->ready_due_us > now_us) return NULL;
-  r->ready_due_us = INT64_MAX;
-  item *oldest = NULL;
-  for (lane *l = r->ready_first; l; l = l->behind) {
-    if (l->first->due_us > now_us) {
-      if (l->first->due_us < r->ready_due_us) r->ready_due_us = l->first->due_us;
-    } else if (!oldest || l->first->e.seq < oldest->e.seq) {
-      oldest = l->first;
-    }
-  }
-  *due_us = r->ready_due_us;
-  if (oldest) r->ready_due_us = 0; /* there may be more */
-  return oldest;
+  while (r->later.count > 0 && r->later.lanes[0]->first->due_us <= now_us) enlist(&r->due, lift(r->later.lanes[0]));
+  *due_us = r->later.count > 0 ? r->later.lanes[0]->first->due_us : INT64_MAX;
+  return r->due.count > 0 ? r->due.lanes[0]->first : NULL;
 }
 
 sl_status item_add(sl_reader *r, item *it) {
   lane *l = sl_map_get(&r->lanes, it->e.lane);
-  if (!sl_map_reserve(&r->items) || !sl_map_reserve(&r->lanes)) return sl_fail(SL_E_NOMEM, "out of memory");
+  r->later.by_due = true;
+  if (!sl_map_reserve(&r->items) || !sl_map_reserve(&r->lanes) || !reserve(&r->due, r->lanes.count + 1) ||
+      !reserve(&r->later, r->lanes.count + 1))
+    return sl_fail(SL_E_NOMEM, "out of memory");
   if (!l) {
     l = calloc(1, sizeof *l);
     if (!l) return sl_fail(SL_E_NOMEM, "out of memory");
@@ -93,7 +116,7 @@ sl_status item_add(sl_reader *r, item *it) {
     sl_map_put(&r->lanes, l->hash, l);
   }
   sl_map_put(&r->items, it->e.seq, it);
-  it->lane = l;
+  it->lane = lift(l);
   item *before = l->last;
   while (before && before->e.seq > it->e.seq) before = before->before;
   it->before = before;
@@ -104,12 +127,12 @@ sl_status item_add(sl_reader *r, item *it) {
   else l->last = it;
   l->waiting++;
   r->waiting++;
-  refresh(r, l);
+  lower(r, l);
   return SL_OK;
 }
 
 void item_remove(sl_reader *r, item *it) {
-  lane *l = it->lane;
+  lane *l = lift(it->lane);
   if (it->before) it->before->behind = it->behind;
   else l->first = it->behind;
   if (it->behind) it->behind->before = it->before;
@@ -119,26 +142,42 @@ void item_remove(sl_reader *r, item *it) {
   it->lane = NULL;
   item_clean(r, it);
   sl_map_take(&r->items, it->e.seq);
-  refresh(r, l);
+  lower(r, l);
 }
 
 void item_hand(sl_reader *r, item *it) {
+  lane *l = lift(it->lane);
   it->in_hand = true;
-  it->lane->waiting--;
+  l->waiting--;
   r->waiting--;
-  it->lane->in_hand++;
+  l->in_hand++;
   r->in_hand++;
-  refresh(r, it->lane);
+  lower(r, l);
 }
 
 void item_put_back(sl_reader *r, item *it, int64_t due_us) {
+  lane *l = lift(it->lane);
   it->in_hand = false;
   it->due_us = due_us;
-  it->lane->in_hand--;
+  l->in_hand--;
   r->in_hand--;
-  it->lane->waiting++;
+  l->waiting++;
   r->waiting++;
-  refresh(r, it->lane);
+  lower(r, l);
+}
+
+static void free_all(sl_map *map) {
+  for (size_t i = 0; i < map->cap; i++) item_free(map->slots[i].value);
+  sl_map_free(map);
+}
+
+void items_free(sl_reader *r) {
+  free_all(&r->items);
+  free_all(&r->early);
+  for (size_t i = 0; i < r->lanes.cap; i++) free(r->lanes.slots[i].value);
+  sl_map_free(&r->lanes);
+  free(r->due.lanes);
+  free(r->later.lanes);
 }
 
 /* ------------------------------------------------------------------ blame --- */

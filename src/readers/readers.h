@@ -60,7 +60,18 @@ void readers_holder(sl_store *store, const char *name, int64_t *pid, int64_t *si
 /* What is in hand, by slots 0, 1, 2 ...: written without a flush, for kills. A write that fails is passed over:
  * then a crash is not counted. */
 void readers_hand_put(int fd, uint32_t slot, uint64_t seq); /* 0: nothing */
-/* What the holder before had in hand when it ended: *seqs to free(), *count may be 0. */
-sl_status readers_hand_get(int fd, uint64_t **seqs, size_t *count);
+/* What the holder before had in hand when it ended. */
+typedef struct readers_hand {
+  uint64_t *seqs;     /* to free() */
+  size_t count;       /* may be 0 */
+  uint32_t reader;    /* the number of the reader that had it: the name may be another's now; 0: not known */
+  uint64_t judged_by; /* the commit of that reader which counts the crash; 0: none was to yet */
+} readers_hand;
+sl_status readers_hand_get(int fd, readers_hand *hand);
+/* Says by which commit the crash will be counted. Flushed. */
+void readers_hand_judge(int fd, uint32_t reader, uint64_t commit);
+/* Forgets all of it at once. */
 void readers_hand_clear(int fd);
+/* Says whose the next ones are. */
+void readers_hand_own(int fd, uint32_t reader);
 #endif

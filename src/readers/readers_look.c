@@ -23,10 +23,30 @@ static sl_status count_open(void *arg, const sl_reader_entry *e) {
   return SL_OK;
 }
 
-static sl_status count_one(void *arg, const sl_reader_entry *e) {
-  (void)e;
-  ++*(uint64_t *)arg;
-  return SL_OK;
+/* Of letters those count whose event is kept; trim takes the others in its own time. SL_NOTFOUND: it is not. */
+static sl_status is_kept(log_view *log, uint64_t seq) {
+  sl_slice bytes;
+  const sl_status status = log_view_find(log, seq, &bytes);
+  return status == SL_E_CORRUPT ? SL_OK : status;
+}
+
+typedef struct letters { log_view *log; uint64_t kept; } letters;
+
+static sl_status count_letter(void *arg, const sl_reader_entry *e) {
+  letters *l = arg;
+  const sl_status status = is_kept(l->log, e->seq);
+  l->kept += status == SL_OK;
+  return status == SL_NOTFOUND ? SL_OK : status;
+}
+
+static sl_status count_letters(sl_store *store, db_txn *txn, uint32_t id, uint64_t *kept) {
+  letters l = {0};
+  sl_status status = log_view_open(store, &l.log);
+  if (status != SL_OK) return status;
+  status = readers_walk(txn, READERS_DEAD, id, 0, count_letter, &l);
+  log_view_close(l.log);
+  *kept = l.kept;
+  return status;
 }
 
 static sl_status set_lag(sl_store *store, sl_reader_info *info) {
@@ -65,7 +85,7 @@ sl_status sl_reader_info_get(sl_store *store, const char *name, sl_reader_info_f
     t.seq = s.seq;
     status = readers_walk(txn, READERS_OPEN, s.id, 0, count_open, &t);
   }
-  if (status == SL_OK) status = readers_walk(txn, READERS_DEAD, s.id, 0, count_one, &info.waiting_dead);
+  if (status == SL_OK) status = count_letters(store, txn, s.id, &info.waiting_dead);
   if (status == SL_OK && (s.flags & SL_READER_HOLD_TRIM)) status = readers_held_seq(txn, &s, &info.held_seq);
   db_abort(txn);
   if (status != SL_OK) return status;
@@ -144,12 +164,10 @@ typedef struct gathering {
 
 static sl_status gather(void *arg, const sl_reader_entry *e) {
   gathering *g = arg;
-  sl_parts parts;
   g->next = e->seq + 1;
   if (g->retrying && (!e->has_letter || e->attempts == 0)) return SL_OK;
-  sl_status status = log_view_get(g->log, e->seq, true, &parts);
-  if (status == SL_NOTFOUND) return SL_OK;
-  if (status != SL_OK && status != SL_E_CORRUPT) return status;
+  sl_status status = is_kept(g->log, e->seq);
+  if (status != SL_OK) return status == SL_NOTFOUND ? SL_OK : status;
   const size_t start = g->bytes.len;
   if (!sl_buf_extend(&g->bytes, 8)) return sl_fail(SL_E_NOMEM, "out of memory");
   status = sl_reader_entry_encode(e, &g->bytes);

@@ -162,6 +162,7 @@ void *mmap64(void *at, size_t len, int protection, int flags, int fd, off64_t fr
 int ftruncate(int fd, off_t size) {
   static int (*next)(int, off_t);
   if (!next) *(void **)&next = real("ftruncate");
+  if (armed == FAULT_KILL && strikes()) die();
   return map_fails(ENOSPC) ? -1 : next(fd, size);
 }
 

@@ -16,7 +16,7 @@ typedef enum fault_kind {
   FAULT_META_GONE,    /* from the Nth meta page on none can be written */
   FAULT_ALLOC,        /* the Nth allocation finds no memory (not under sanitizers, which own malloc) */
   FAULT_MAP,          /* the Nth mmap finds no address space, or the Nth ftruncate or fallocate no room */
-  FAULT_KILL,         /* SIGKILL before the Nth write or flush */
+  FAULT_KILL,         /* SIGKILL before the Nth write, flush or truncation */
   FAULT_KILL_HALFWAY, /* SIGKILL when half of the Nth write's bytes are written */
   FAULT_KINDS
 } fault_kind;

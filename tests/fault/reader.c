@@ -6,6 +6,8 @@
  *   verify finds no problem, so the law holds; what was acknowledged and committed is not handed out again; a
  *   failure that was told as kept is remembered; nothing is handed out after its budget; and the reader, opened
  *   again, comes to the end: every event is acknowledged, dead, dropped or missed, once.
+ *
+ * And a reader that is opened after a crash, the same: the crash is counted once.
  */
 #include "lives.h"
 #include "must.h"
@@ -16,6 +18,8 @@
 #include <inttypes.h>
 #include <sidelog/reader.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { EVENTS = 40, MORE = 12, BUDGET = 3 };
 
@@ -173,9 +177,56 @@ static void judge(const char *text, bool killed) {
   sl_close(store);
 }
 
+/* ---------------------------------------------- opening after a crash --- */
+
+/* Its process ended with the first event in hand. */
+static void make_crashed(void) {
+  int code;
+  make();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    sl_store *store;
+    sl_reader *r;
+    const sl_reader_event *e;
+    MUST(sl_open(path, &(sl_options){.flags = SL_OPEN_EXISTING}, &store) == SL_OK, "does not open");
+    MUST(sl_reader_open(store, "r", &options, &r) == SL_OK, "no reader");
+    MUST(sl_reader_next(r, 0, &e) == SL_OK && e->record->seq == 1, "no event");
+    _exit(0);
+  }
+  waitpid(pid, &code, 0);
+  MUST(code == 0, "it ended with %d", code);
+}
+
+static void open_and_close(void) {
+  sl_store *store;
+  sl_reader *r;
+  MUST(sl_open(path, &(sl_options){.flags = SL_OPEN_EXISTING}, &store) == SL_OK, "does not open");
+  life_arm();
+  TRY(sl_reader_open(store, "r", &options, &r));
+  sl_reader_close(r);
+  sl_close(store);
+}
+
+/* Whatever the opener met, and however often it tried: the crash counts, once. */
+static void judge_crash(const char *text, bool killed) {
+  (void)text, (void)killed;
+  sl_store *store;
+  sl_reader *r;
+  const sl_reader_event *e;
+  MUST(sl_open(path, &(sl_options){.flags = SL_OPEN_EXISTING}, &store) == SL_OK, "does not open");
+  MUST(sl_reader_open(store, "r", &options, &r) == SL_OK, "no reader");
+  MUST(sl_reader_next(r, 0, &e) == SL_OK && e->record->seq == 1, "no event");
+  MUST(e->attempts == 1, "it has failed %u times", e->attempts);
+  sl_reader_close(r);
+  sl_close(store);
+}
+
 int main(int argc, char **argv) {
   static const life_plan plan = {.make = make, .live = live, .judge = judge, .dense = 12, .part = 6};
   if (!lives_begin("reader")) return 2;
+  static const life_plan crash = {.make = make_crashed, .live = open_and_close, .judge = judge_crash};
   lives_run_all(&plan, argc > 1 ? argv[1] : NULL);
+  puts("opened after a crash:");
+  lives_run_all(&crash, argc > 1 ? argv[1] : NULL);
   return lives_end();
 }

@@ -74,4 +74,43 @@ static inline int fail_at(sl_reader *r, uint64_t seq, const char *code, uint32_t
   assert_ok(sl_reader_fail(r, seq, &why, &dead));
   return dead;
 }
+
+#define AT_ONCE .backoff_us = 1, .backoff_max_us = 1 /* a failed event is due again at once */
+#define LATER .backoff_us = 3600000000, .backoff_max_us = 3600000000
+
+typedef struct letters {
+  sl_reader_letter list[16];
+  char text[16][64];
+  char topic[16][16];
+  size_t count;
+} letters;
+
+static inline void take_letter(void *arg, const sl_reader_letter *l) {
+  letters *all = arg;
+  snprintf(all->text[all->count], 64, "%.*s %.*s %.*s", (int)l->error_class.len, (const char *)l->error_class.data,
+           (int)l->error_code.len, (const char *)l->error_code.data, (int)l->error_text.len, (const char *)l->error_text.data);
+  snprintf(all->topic[all->count], 16, "%.*s", (int)l->topic.len, (const char *)l->topic.data);
+  all->list[all->count++] = *l;
+}
+
+static inline letters letters_of(kit *k, int retrying) {
+  letters all = {.count = 0};
+  assert_ok(sl_reader_letters(k->store, "r", retrying, take_letter, &all));
+  return all;
+}
+
+typedef struct drops {
+  size_t count;
+  char text[300];
+} drops;
+
+static inline void take_drop(void *arg, const sl_drop *d) {
+  drops *all = arg;
+  all->count++;
+  snprintf(all->text, sizeof all->text, "%.*s|%lu|%.*s|%.*s|%.*s|%.*s|%.*s", (int)d->reader.len,
+           (const char *)d->reader.data,
+           d->seq, (int)d->event_id.len, (const char *)d->event_id.data, (int)d->topic.len, (const char *)d->topic.data,
+           (int)d->error_code.len, (const char *)d->error_code.data, (int)d->who.len, (const char *)d->who.data, (int)d->why.len,
+           (const char *)d->why.data);
+}
 #endif
