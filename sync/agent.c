@@ -470,6 +470,7 @@ static bool make_core(agent *a) {
                         .txn_max_events = a->settings.txn_max_events,
                         .txn_max_bytes = a->settings.txn_max_bytes,
                         .txn_timeout_us = a->settings.txn_timeout_us,
+                        .txn_timeout_max_us = a->settings.txn_timeout_max_us,
                         .doubt_us = doubt_us(&a->settings),
                         .flow_bytes_per_s = a->settings.flow_bytes_per_s,
                         .flow_events_per_s = a->settings.flow_events_per_s,

@@ -188,6 +188,7 @@ static void after(uv_work_t *request, int status) {
   if (r->action.op == OP_CONNECT && fault_is_ok(&r->done.why)) {
     memcpy(a->cluster_id, r->cluster_id, sizeof a->cluster_id);
     r->done.cluster_id = a->cluster_id;
+    r->done.round_trip_us = kafka_round_trip_us(r->kafka);
   }
   if (r->action.op == OP_COMMIT && fault_is_ok(&r->done.why))
     a->commits_us[a->commits_count++ % COMMITS_KEPT] = (uint32_t)(sl_clock_monotonic_us() - r->begun_us);

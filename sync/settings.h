@@ -53,6 +53,7 @@ typedef struct settings {
   int64_t txn_max_events;      /* 1..1,000,000 */
   int64_t txn_max_bytes;
   int64_t txn_timeout_us;      /* transaction.timeout.ms */
+  int64_t txn_timeout_max_us;  /* what the core may make of it */
   int64_t queue_bytes;         /* librdkafka's producer queue */
   /* what may go to the brokers */
   int64_t flow_bytes_per_s;    /* before compression; 0: no limit */

@@ -73,7 +73,16 @@ const setting_row settings_rows[] = {
    .text = "when the broker gives up an open transaction",
    .more = "After a crash of the agent, read_committed consumers of its partitions wait up to this long "
            "and ten seconds more. The cluster's transaction.max.timeout.ms (15 minutes unless changed) "
-           "bounds it. Where the round trips of a link take most of it the agent asks for up to 16 times as much."},
+           "bounds it. Where the round trips of a link take most of it the agent asks for more, up to "
+           "transactions.timeout_max."},
+  {.group = "Transactions", .path = "transactions.timeout_max", .type = TYPE_DURATION,
+   .offset = offsetof(settings, txn_timeout_max_us), .min = 1 * SECOND, .max = 15 * MINUTE, .preset = "4m",
+   .flags = SETTING_RESTART, .argument = "DURATION",
+   .text = "the longest that the agent may make transactions.timeout",
+   .more = "With round trips of a second short transactions leave the link idle most of the time, and an event may "
+           "be too large to cross in one. But as long as a transaction is open, read_committed consumers of its "
+           "partitions wait. Where they must not, set it to transactions.timeout or less: then none is ever longer, "
+           "and what cannot cross in that time waits for a better link."},
   {.group = "Transactions", .path = "transactions.queue", .type = TYPE_SIZE,
    .offset = offsetof(settings, queue_bytes), .min = 1 * MIB, .max = 1 * GIB, .preset = "24MiB",
    .flags = SETTING_RESTART, .argument = "SIZE",

@@ -3,7 +3,6 @@
 #include "core/history_pack.h"
 #include <stdlib.h>
 
-#define TARGET_START (256u << 10)
 #define FLOW_LOOK_US 60000000
 #define LETTERS_GATHER_US 500000
 
@@ -399,6 +398,11 @@ static void done_connect(core *c, const core_event *e, core_actions *out) {
     return;
   }
   if (id[0]) strncpy(c->cluster_id, id, sizeof c->cluster_id - 1);
+  pace_connected(c, e->round_trip_us);
+  if (c->recreate) {
+    do_destroy(c, out, PHASE_BACKOFF);
+    return;
+  }
   if (c->config.exactly_once) act(c, out, PHASE_MARKER_TOPIC, OP_MARKER_TOPIC);
   else if (c->has_intent) act(c, out, PHASE_READ_MARKER, OP_READ_MARKER); /* left by exactly-once */
   else idle(c, out);

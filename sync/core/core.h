@@ -99,6 +99,7 @@ typedef struct core_config {
   int64_t txn_max_events, txn_max_bytes;
   int64_t txn_start_bytes;     /* learned size of last time; 0: the default */
   int64_t txn_timeout_us;
+  int64_t txn_timeout_max_us;  /* it may be raised so far; at or below txn_timeout_us: it is not */
   int64_t txn_start_timeout_us; /* learned last time (core_txn_timeout_us); 0: txn_timeout_us */
   int64_t doubt_us;            /* half of socket.timeout */
   int64_t flow_bytes_per_s, flow_events_per_s; /* to the brokers, before compression; 0: no limit */
@@ -149,6 +150,7 @@ typedef struct core_event {
   bool refused;                 /* INTENT failed, with the book in order: the attempt no longer fits the log, as when
                                    an event of it was dropped meanwhile. The same attempt would be refused again */
   const char *cluster_id;       /* CONNECT */
+  int64_t round_trip_us;        /* CONNECT: the shortest one seen; 0: none was */
   const core_topic_result *topics; /* TOPIC: of each of the action's, in its order. Not read where `why` is a fault */
   sl_slice marker;              /* READ_MARKER; empty: none found */
   int64_t marker_offset;

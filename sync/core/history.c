@@ -177,6 +177,7 @@ void history_step(history *h, const core *c, const core_event *e) {
   put(h, e->lanes_full_to);
   put_slice(h, e->marker);
   put_signed(h, e->marker_offset);
+  put_signed(h, e->round_trip_us);
   put(h, (uint64_t)e->fill_end);
   put(h, e->last_seq);
   put(h, e->indexed_seq);

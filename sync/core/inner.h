@@ -111,10 +111,11 @@ int64_t retry_delay(uint64_t *seed, retry_rule rule, uint32_t failures);
 /* --- size and pace (pace.c) --- */
 
 #define TARGET_MIN (16u << 10)
-#define TIMEOUT_FACTOR_MAX 16
-#define ROUND_TRIPS_SHARE 20 /* a transaction may take so many times what its round trips do */
+#define TARGET_START (256u << 10)
 typedef struct core core;
-int64_t pace_timeout(const core_config *config, int64_t wish_us); /* within what is configured and TIMEOUT_FACTOR_MAX of it */
+int64_t pace_timeout(const core_config *config, int64_t wish_us); /* within what is configured */
+int64_t pace_timeout_most(const core_config *config);
+void pace_connected(core *c, int64_t round_trip_us); /* to the brokers and back; 0: not known */
 void pace_claimed(core *c); /* a claim was committed */
 void pace_learn(core *c);   /* a transaction was */
 

@@ -2,27 +2,42 @@
  * time for its round trips, and the rest for what it carries. */
 #include "core/inner.h"
 
-#define GROWTH_MOST 16   /* what a small transaction took says little of a large one */
+#define GROWTH_MOST 16      /* what a small transaction took says little of a large one */
+#define ROUND_TRIPS 5       /* its partitions, its last batch, the marker's partition, the marker, the end */
+#define CLAIM_ROUND_TRIPS 3 /* the last three of them */
+#define SHARE 20            /* a transaction may take so many times what its round trips do */
+
+int64_t pace_timeout_most(const core_config *config) {
+  return config->txn_timeout_max_us > config->txn_timeout_us ? config->txn_timeout_max_us : config->txn_timeout_us;
+}
 
 int64_t pace_timeout(const core_config *config, int64_t wish_us) {
-  const int64_t least = config->txn_timeout_us, most = least * TIMEOUT_FACTOR_MAX;
+  const int64_t least = config->txn_timeout_us, most = pace_timeout_most(config);
   return wish_us < least ? least : wish_us < most ? wish_us : most;
 }
 
-void pace_claimed(core *c) {
-  /* Three round trips: registering the marker's partition, the marker, the end. With events it is five: their partitions
-   * and their last batch come before. */
-  c->fixed_us = (c->now_us - c->txn.begun_us) / 3 * 5;
-}
-
 /* Where round trips alone take what a transaction may, it stays small, and the link is idle most of the time (over 128 kB/s
- * with 2 s there and back it carried 0.19 of what it could). Then it may take longer. */
-static void longer(core *c) {
-  const int64_t next = pace_timeout(&c->config, c->fixed_us * ROUND_TRIPS_SHARE);
-  if (c->timeout_refused || next < c->timeout_us * 2) return;
+ * with 2 s there and back it carried 0.19 of what it could). Then it may take longer, and hold as much more. */
+static bool longer(core *c, uint64_t bytes) {
+  const int64_t next = pace_timeout(&c->config, c->fixed_us * SHARE);
+  const uint64_t times = (uint64_t)(next / c->timeout_us), max = (uint64_t)c->config.txn_max_bytes;
+  if (c->timeout_refused || times < 2) return false;
+  c->target_bytes = bytes < max / times ? bytes * times : max;
   c->timeout_us = next;
   c->recreate = true;
+  return true;
 }
+
+void pace_connected(core *c, int64_t round_trip_us) {
+  const int64_t fixed_us = round_trip_us * ROUND_TRIPS;
+  if (!c->config.exactly_once || fixed_us < c->timeout_us / 3) return;
+  /* Before anything is begun it costs the least. What was learned on another link says nothing of this one. */
+  const int64_t before = c->fixed_us;
+  c->fixed_us = fixed_us;
+  if (!longer(c, TARGET_START)) c->fixed_us = before;
+}
+
+void pace_claimed(core *c) { c->fixed_us = (c->now_us - c->txn.begun_us) / CLAIM_ROUND_TRIPS * ROUND_TRIPS; }
 
 void pace_learn(core *c) {
   const txn *t = &c->txn;
@@ -44,7 +59,7 @@ void pace_learn(core *c) {
     times = times < 2 ? 2 : times < GROWTH_MOST ? times : GROWTH_MOST;
     c->target_bytes = c->target_bytes * (uint64_t)times < max ? c->target_bytes * (uint64_t)times : max;
   } else if (t->cut && carrying <= took / 2) {
-    longer(c); /* fewer bytes would not be sooner there */
+    (void)longer(c, c->target_bytes); /* fewer bytes would not be sooner there */
   } else if (took > good * 2) {
     c->target_bytes = c->target_bytes / 2 > TARGET_MIN ? c->target_bytes / 2 : TARGET_MIN;
   }

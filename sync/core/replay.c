@@ -161,6 +161,7 @@ static bool call_step(replay *r, core_event *e) {
   e->lanes_full_to = get(in);
   e->marker = get_slice(in);
   e->marker_offset = get_signed(in);
+  e->round_trip_us = get_signed(in);
   e->fill_end = (core_fill_end)get(in);
   e->last_seq = get(in);
   e->indexed_seq = get(in);

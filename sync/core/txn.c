@@ -697,8 +697,8 @@ static void blame_connection(core *c) {
     uint64_t sent = t->bytes < c->target_bytes ? t->bytes : c->target_bytes;
     c->target_bytes = sent / 4 > TARGET_MIN ? sent / 4 : TARGET_MIN;
   }
-  if (t->produced == 1 && ++c->timeouts >= 2 && c->timeout_us < c->config.txn_timeout_us * TIMEOUT_FACTOR_MAX) {
-    c->timeout_us *= 2;
+  if (t->produced == 1 && ++c->timeouts >= 2 && c->timeout_us < pace_timeout_most(&c->config)) {
+    c->timeout_us = pace_timeout(&c->config, c->timeout_us * 2);
     c->timeouts = 0;
   }
 }

@@ -53,6 +53,8 @@ void kafka_a_broker(const kafka *k, char *name, size_t cap); /* one that is conn
  * are told at once (SCOPE_CLUSTER) if kafka_poll runs meanwhile; an outage takes the whole timeout. May take up to
  * 8 s more where a broker is connected but slow: calls on the same handle become more patient. */
 fault kafka_connect(kafka *k, int timeout_ms, char cluster_id[64]);
+/* The shortest that an answer to this handle took; 0: there was none. Any thread. */
+int64_t kafka_round_trip_us(const kafka *k);
 
 typedef struct kafka_topic_spec { /* how to create it when it is missing */
   bool create;

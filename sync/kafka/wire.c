@@ -24,6 +24,7 @@ struct wire {
   bool lost;
   char lost_name[160];
   bool attached;
+  int64_t round_trip_us; /* the shortest; 0: none */
   unsigned end_txn_unanswered;
   pthread_t end_txn_thread; /* the one that wrote the last of them */
 };
@@ -91,12 +92,14 @@ static rd_kafka_resp_err_t on_answer(rd_kafka_t *rk, int fd, const char *name, i
                                      int16_t version, int32_t correlation, size_t size, int64_t rtt,
                                      rd_kafka_resp_err_t err, void *arg) {
   wire *w = arg;
-  (void)rk, (void)fd, (void)name, (void)id, (void)version, (void)correlation, (void)size, (void)rtt;
-  if (api != API_END_TXN || err) return RD_KAFKA_RESP_ERR_NO_ERROR;
+  (void)rk, (void)fd, (void)name, (void)id, (void)version, (void)correlation, (void)size;
+  if (err || (api != API_END_TXN && rtt <= 0)) return RD_KAFKA_RESP_ERR_NO_ERROR;
   /* 2.0.2 tells each answer twice, on the thread that received it (the one that writes, too) and on the main
    * one that handles it, both with a correlation id of 0. */
   pthread_mutex_lock(&w->lock);
-  if (w->end_txn_unanswered > 0 && pthread_equal(w->end_txn_thread, pthread_self())) w->end_txn_unanswered--;
+  if (rtt > 0 && (w->round_trip_us == 0 || rtt < w->round_trip_us)) w->round_trip_us = rtt;
+  if (api == API_END_TXN && w->end_txn_unanswered > 0 && pthread_equal(w->end_txn_thread, pthread_self()))
+    w->end_txn_unanswered--;
   pthread_mutex_unlock(&w->lock);
   return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
@@ -150,4 +153,12 @@ unsigned wire_end_txn_unanswered(wire *w) {
   unsigned unanswered = w->end_txn_unanswered;
   pthread_mutex_unlock(&w->lock);
   return unanswered;
+}
+
+int64_t wire_round_trip_us(wire *w) {
+  int64_t us;
+  pthread_mutex_lock(&w->lock);
+  us = w->round_trip_us;
+  pthread_mutex_unlock(&w->lock);
+  return us;
 }

@@ -79,7 +79,7 @@ sim *sim_new(const sim_options *options) {
   broker_init(s);
   static const int64_t events[] = {1, 3, 10, 50, 1000};
   s->config = (core_config){.txn_max_events = events[sim_below(s, 5)], .txn_max_bytes = 1 << 20,
-                            .txn_start_bytes = sim_below(s, 2) ? 0 : 20000, .txn_timeout_us = 15000000,
+                            .txn_start_bytes = sim_below(s, 2) ? 0 : 20000, .txn_timeout_us = 15000000, .txn_timeout_max_us = 240000000,
                             .doubt_us = 5000000, .probe_us = 30000000,
                             .latency_budget_us = sim_below(s, 3) ? 0 : 2000000,
                             .letters = sim_below(s, 4) > 0,

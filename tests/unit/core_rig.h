@@ -101,7 +101,7 @@ static inline rig *rig_new(bool exactly_once) {
   r->now = 100 * SECOND;
   r->max_bytes = -1;
   r->config = (core_config){.exactly_once = exactly_once, .txn_max_events = 1000, .txn_max_bytes = 1 << 24,
-                            .txn_timeout_us = 15 * SECOND, .doubt_us = 5 * SECOND, .probe_us = 30 * SECOND,
+                            .txn_timeout_us = 15 * SECOND, .txn_timeout_max_us = 240 * SECOND, .doubt_us = 5 * SECOND, .probe_us = 30 * SECOND,
                             .incarnation = {1}, .seed = 1};
   return r;
 }

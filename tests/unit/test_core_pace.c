@@ -1,0 +1,234 @@
+/* Delivery core: how large a transaction is, and how long it may take, on links that are slow or far. */
+#include "core_rig.h"
+
+/* Over 128 kB/s, 3,000 events of 1 KB never arrived: each transaction was too much for its timeout. */
+static void slow_link(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 1000);
+  start(r);
+  tell_log(r);
+  unsigned failed = 0;
+  for (unsigned round = 0; r->book->state.cursor.seq < r->s->last && round < 4000; round++) {
+    if (r->act.op == OP_NONE) wake(r);
+    if (r->act.op == OP_DESTROY) {
+      ok(r, OP_DESTROY);
+      continue;
+    }
+    if (r->act.op == OP_CONNECT) claim(r);
+    if (r->act.op == OP_NONE) continue;
+    size_t n = fill_sized(r, 8000);
+    int64_t us = (int64_t)n * 8000 * SECOND / 2000; /* 2 kB/s: not one such event in 3 s */
+    if (us > core_txn_timeout_us(r->core)) {
+      r->now += core_txn_timeout_us(r->core);
+      fault why = sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "_TIMED_OUT");
+      bad(r, OP_FLUSH, why);
+      failed++;
+    } else {
+      r->now += us;
+      all_delivered(r);
+      commit(r);
+    }
+  }
+  assert_int_equal(r->book->state.delivered, 1000);
+  assert_int_equal(r->book->state.dead, 0);
+  assert_true(failed < 40);
+  rig_free(r);
+}
+
+/* However large the backlog, a few transactions lead to the size that the link carries; one that was slow does not grow. */
+static void size_grows_with_the_pace(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 4000);
+  start(r);
+  ready(r);
+  const int64_t timeout = core_txn_timeout_us(r->core);
+  const struct { int64_t took; uint64_t times_2; } steps[] = {
+      {timeout / 12 + 10000, 6}, {timeout / 12, 8}, {timeout / 3, 4}, {timeout / 2, 2}, {timeout * 3 / 4, 1}};
+  tell_log(r);
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    core_view before, after;
+    core_view_get(r->core, &before);
+    fill_sized(r, 8000);
+    r->now += steps[i].took;
+    all_delivered(r);
+    commit(r);
+    core_view_get(r->core, &after);
+    assert_int_equal(after.txn_bytes, before.txn_bytes * steps[i].times_2 / 2);
+  }
+  rig_free(r);
+}
+
+/* A link with round trips of 2 s: five of them in a transaction, three in a claim. Under a timeout of 15 s transactions
+ * stayed at what they began with, or shrank, since none ended within a third of it. */
+static void round_trips_that_take_seconds(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.txn_timeout_us = 15 * SECOND;
+  append(r, 0, 4000);
+  start(r);
+  tell_log(r);
+  int64_t begun = 0;
+  size_t connected = 0;
+  while (r->book->state.delivered < 4000) {
+    if (r->act.op == OP_DESTROY) {
+      ok(r, OP_DESTROY);
+      wake(r);
+    }
+    if (r->act.op == OP_CONNECT) {
+      to_marker(r);
+      reads(r, r->book->state.marker_bytes);
+      r->now += (connected++ ? 30 : 0) * SECOND;
+      r->now += 6 * SECOND;
+      commit(r);
+      if (begun == 0) begun = r->now;
+    }
+    const size_t n = fill_sized(r, 8000);
+    r->now += 10 * SECOND + (int64_t)n * 8000 * SECOND / 128000;
+    assert_true(10 * SECOND + (int64_t)n * 8000 * SECOND / 128000 < core_txn_timeout_us(r->core)); /* or the broker ends it */
+    all_delivered(r);
+    commit(r);
+  }
+  const int64_t carried = 4000 * (int64_t)8000 * SECOND / (r->now - begun);
+  assert_true(carried > 128000 * 2 / 3); /* with what it takes to learn it and to connect anew */
+  assert_true(connected <= 2);
+  rig_free(r);
+}
+
+/* The same where the cluster takes no longer transactions: they stay small, but do not shrink to nothing. */
+static void round_trips_where_none_may_take_longer(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.txn_timeout_us = 15 * SECOND;
+  append(r, 0, 1000);
+  start(r);
+  tell_log(r);
+  int refused = 0;
+  for (int i = 0; i < 100 && r->book->state.delivered < 1000; i++) {
+    if (r->act.op == OP_DESTROY) {
+      ok(r, OP_DESTROY);
+      wake(r);
+    }
+    if (r->act.op == OP_CONNECT) {
+      ok(r, OP_CONNECT);
+      ok(r, OP_MARKER_TOPIC);
+      if (core_txn_timeout_us(r->core) > 15 * SECOND) {
+        fault why = {.scope = SCOPE_AGENT, .class_ = CLASS_NON_RETRYABLE_VALIDATION, .name = "INVALID_TRANSACTION_TIMEOUT"};
+        bad(r, OP_INIT_TXN, why);
+        refused++;
+        continue;
+      }
+      ok(r, OP_INIT_TXN);
+      reads(r, r->book->state.marker_bytes);
+      r->now += 6 * SECOND;
+      commit(r);
+    }
+    fill_sized(r, 8000);
+    r->now += 12 * SECOND;
+    all_delivered(r);
+    commit(r);
+  }
+  assert_int_equal(refused, 1);
+  assert_int_equal(r->book->state.delivered, 1000); /* of 256 KiB each: 32 transactions */
+  rig_free(r);
+}
+
+static void single_event_that_cannot_cross_in_time(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 1);
+  start(r);
+  tell_log(r);
+  for (int i = 0; i < 20 && core_txn_timeout_us(r->core) < 60 * SECOND; i++) {
+    claim(r);
+    assert_int_equal(fill(r), 1);
+    r->now += core_txn_timeout_us(r->core);
+    bad(r, OP_FLUSH, outage());
+    ok(r, OP_DESTROY);
+    wake(r);
+  }
+  assert_true(core_txn_timeout_us(r->core) >= 60 * SECOND); /* a longer time, never a dead letter */
+  rig_free(r);
+}
+
+/* Five round trips are a third of what a transaction may take: the handle that says how long that is is made anew before
+ * anything is begun with it, and the first transaction holds as much more as it may take longer. */
+static void far_away_is_seen_while_connecting(void **state) {
+  (void)state;
+  const struct { int64_t round_trip, max; bool longer; } cases[] = {
+      {2 * SECOND, 240 * SECOND, true}, {SECOND, 240 * SECOND, true}, {SECOND - 1, 240 * SECOND, false}, {0, 240 * SECOND, false},
+      {2 * SECOND, 30 * SECOND, true}, {2 * SECOND, 15 * SECOND, false}, {2 * SECOND, SECOND, false}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    rig *r = rig_new(true);
+    r->config.txn_timeout_max_us = cases[i].max;
+    core_view before, after;
+    start(r);
+    core_view_get(r->core, &before);
+    done_with(r, (core_event){.round_trip_us = cases[i].round_trip});
+    core_view_get(r->core, &after);
+    const int64_t times = core_txn_timeout_us(r->core) / (15 * SECOND);
+    assert_int_equal(after.txn_bytes, before.txn_bytes * (uint64_t)times);
+    if (cases[i].longer) {
+      assert_true(times >= 2);
+      assert_int_equal(r->act.op, OP_DESTROY);
+      ok(r, OP_DESTROY);
+      wake(r);
+      done_with(r, (core_event){.round_trip_us = cases[i].round_trip}); /* and that was it */
+    }
+    assert_true(core_txn_timeout_us(r->core) <= (cases[i].max > 15 * SECOND ? cases[i].max : 15 * SECOND));
+    assert_int_equal(r->act.op, OP_MARKER_TOPIC);
+    rig_free(r);
+  }
+}
+
+/* What was learned in an office holds too much for the satellite that the host speaks over now; what was learned there is
+ * gone on with. */
+static void size_learned_on_another_link(void **state) {
+  (void)state;
+  for (int there = 0; there < 2; there++) {
+    rig *r = rig_new(true);
+    r->config.txn_max_bytes = 256 << 20;
+    r->config.txn_start_bytes = 200 << 20;
+    if (there) r->config.txn_start_timeout_us = 200 * SECOND;
+    start(r);
+    done_with(r, (core_event){.round_trip_us = 2 * SECOND});
+    core_view view;
+    core_view_get(r->core, &view);
+    assert_int_equal(r->act.op, there ? OP_MARKER_TOPIC : OP_DESTROY);
+    assert_int_equal(core_txn_timeout_us(r->core), 200 * SECOND);
+    if (there) assert_int_equal(view.txn_bytes, 200 << 20);
+    else assert_true(view.txn_bytes <= 4 << 20); /* three minutes at 24 kB/s */
+    rig_free(r);
+  }
+}
+
+/* Nobody's readers shall wait longer than 15 s: an event that cannot cross in time waits, and is no dead letter. */
+static void none_longer_than_the_setting(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.txn_timeout_max_us = 0;
+  append(r, 0, 1);
+  start(r);
+  tell_log(r);
+  for (int i = 0; i < 20; i++) {
+    claim(r);
+    assert_int_equal(fill(r), 1);
+    r->now += core_txn_timeout_us(r->core);
+    bad(r, OP_FLUSH, outage());
+    ok(r, OP_DESTROY);
+    wake(r);
+    assert_int_equal(core_txn_timeout_us(r->core), 15 * SECOND);
+  }
+  assert_int_equal(r->book->state.dead, 0);
+  rig_free(r);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(slow_link), cmocka_unit_test(size_grows_with_the_pace),
+      cmocka_unit_test(round_trips_that_take_seconds), cmocka_unit_test(round_trips_where_none_may_take_longer),
+      cmocka_unit_test(single_event_that_cannot_cross_in_time), cmocka_unit_test(far_away_is_seen_while_connecting),
+      cmocka_unit_test(size_learned_on_another_link), cmocka_unit_test(none_longer_than_the_setting)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
