@@ -3,8 +3,6 @@
 #include "core/history_pack.h"
 #include <stdlib.h>
 
-#define FLOW_LOOK_US 60000000
-#define LETTERS_GATHER_US 500000
 
 static bool buf_set(sl_buf *buf, sl_slice bytes) {
   sl_buf_reset(buf);
@@ -70,287 +68,17 @@ void core_fault(core *c, const fault *why) {
   c->last_fault_us = c->now_us;
 }
 
-/* --- actions --- */
-
-static core_action *act(core *c, core_actions *out, core_phase phase, core_op op) {
-  core_enter(c, phase);
-  c->op = op;
-  c->wake_at = 0;
-  core_action *a = &out->list[out->count++];
-  *a = (core_action){.op = op};
-  return a;
-}
-
-static void do_connect(core *c, core_actions *out) {
-  c->next_try_us = 0;
-  if (!c->handle) {
-    c->handle = true;
-    c->handles++;
-    c->recreate = false;
-  }
-  act(c, out, PHASE_CONNECT, OP_CONNECT);
-}
-
-static void do_rest(core *c, core_actions *out, int status) {
-  core_enter(c, PHASE_STOPPED);
-  c->op = OP_NONE;
-  c->wake_at = 0;
-  out->list[out->count++] = (core_action){.op = OP_EXIT, .exit_status = status};
-}
-
-static int rest_status(const core *c) {
-  if (!c->config.drain) return 0;
-  if (c->drained) return 0;
-  return c->park != PARK_NONE ? 4 : 5;
-}
-
-/* Partitions are added and limits changed under way: what was known of topics is asked for anew before their next
- * record, all that it takes in one request. */
-static void look_again(core *c) {
-  c->looked_us = c->now_us;
-  for (size_t i = 0; i < c->topics.count; i++)
-    if (c->topics.list[i]->health == TOPIC_READY) c->topics.list[i]->health = TOPIC_UNKNOWN;
-}
-
-/* Ends the handle, then waits (BACKOFF), parks or stops. */
-static void do_destroy(core *c, core_actions *out, core_phase after) {
-  c->after_destroy = after;
-  c->claimed = false;
-  c->next_try_us = 0;
-  txn_reset(c);
-  look_again(c); /* what was known of READY topics came from this handle */
-  act(c, out, PHASE_DESTROY, OP_DESTROY);
-}
-
-static void back_off(core *c) {
-  core_enter(c, PHASE_BACKOFF);
-  c->op = OP_NONE;
-  /* At most 2 s, spread evenly: the agent is back within 2 s of its broker, and a thousand agents are not all
-   * back in the same instant. */
-  int64_t delay = retry_delay(&c->config.seed, (retry_rule){0, 100000, 2000000}, c->failures);
-  if (c->recreate) delay = 0; /* nothing is wrong with the broker */
-  else if (c->failures < 16) c->failures++;
-  c->wake_at = c->next_try_us = c->now_us + delay;
-}
-
-static void do_park(core *c, core_actions *out, core_park park) {
-  c->park = park;
-  do_destroy(c, out, PHASE_PARKED);
-}
-
-/* --- idle: what next? --- */
-
-static void do_flush(core *c, core_actions *out) {
-  if (!txn_seal(c)) {
-    do_destroy(c, out, PHASE_BACKOFF);
-    return;
-  }
-  core_action *a = act(c, out, PHASE_FLUSH, OP_FLUSH);
-  if (c->config.exactly_once) a->marker = sl_buf_slice(&c->marker);
-}
-
-static void do_intent(core *c, core_actions *out) {
-  txn_note_recreated(c);
-  act(c, out, PHASE_INTENT, OP_INTENT);
-}
-
-static void do_fill(core *c, core_actions *out, topic *lane) {
-  txn_reset(c);
-  txn *t = &c->txn;
-  topics_want_none(c);
-  c->behind_since_us = 0;
-  if (!lane && c->config.look_us > 0 && c->now_us - c->looked_us >= c->config.look_us) look_again(c);
-  t->open = true;
-  t->lane = lane;
-  t->from = (lane ? lane->lane_seq : c->cursor.seq) + 1;
-  t->to = lane ? c->cursor.seq : c->indexed_seq;
-  t->looked_to = t->from - 1;
-  core_action *a = act(c, out, PHASE_FILL, OP_FILL);
-  a->from = t->from;
-  a->to = t->to;
-  a->topic = lane ? lane->name : NULL;
-}
-
-static void do_letters(core *c, core_actions *out) {
-  txn_reset(c);
-  txn *t = &c->txn;
-  topics_want_none(c);
-  t->open = t->copies = true;
-  t->from = c->letters_from ? c->letters_from : 1;
-  t->to = c->last_letter;
-  t->looked_to = t->from - 1;
-  core_action *a = act(c, out, PHASE_FILL, OP_FILL);
-  a->letters = true;
-  a->from = t->from;
-  a->to = t->to;
-}
-
-static void do_claim(core *c, core_actions *out) {
-  txn_reset(c);
-  c->txn.open = true;
-  c->txn.claim = true;
-  c->txn.begun_us = c->now_us;
-  c->txn.from = c->cursor.seq + 1;
-  c->txn.looked_to = c->txn.to = c->cursor.seq;
-  do_flush(c, out);
-}
-
-static void do_topics(core *c, core_actions *out) {
-  c->asked_us = c->now_us;
-  c->asked_wall_us = c->wall_us;
-  core_action *a = act(c, out, PHASE_TOPIC, OP_TOPIC);
-  a->topics = c->wanted_names;
-  a->topic_count = c->wanted_count;
-}
-
-static void do_topic(core *c, core_actions *out, topic *tp) {
-  topics_want_none(c);
-  topics_want(c, tp);
-  do_topics(c, out);
-}
-
-/* The next lane with events to set aside. */
-static topic *lane_to_expire(core *c) {
-  for (size_t k = 0; k < c->topics.count; k++) {
-    topic *tp = c->topics.list[(c->lane_turn + k) % c->topics.count];
-    if (!tp->expire) continue;
-    tp->expire = false;
-    if (tp->has_lane) return tp;
-  }
-  return NULL;
-}
-
-static topic *lane_due(core *c, int64_t *next_try) {
-  topic *due = NULL;
-  size_t n = c->topics.count;
-  for (size_t k = 0; k < n; k++) {
-    topic *tp = c->topics.list[(c->lane_turn + k) % n];
-    if (!tp->has_lane) continue;
-    if (tp->lane_try_us <= c->now_us) {
-      if (!due) {
-        due = tp;
-        c->lane_turn = (c->lane_turn + k + 1) % n;
-      }
-    } else if (*next_try == 0 || tp->lane_try_us < *next_try) {
-      *next_try = tp->lane_try_us;
-    }
-  }
-  return due;
-}
-
-/* Is there a dead letter that nobody has looked at, or is it time to look at all of them again? */
-static bool letters_due(core *c) {
-  if (!c->config.letters || !c->letters_wait || c->letters_try_us > c->now_us) return false;
-  if (c->letters_again_us > 0 && c->letters_again_us <= c->now_us) {
-    c->letters_from = 0;
-    c->letters_again_us = 0;
-  }
-  return c->letters_from <= c->last_letter;
-}
-
-static bool any_lane(const core *c, uint64_t below) {
-  for (size_t i = 0; i < c->topics.count; i++)
-    if (c->topics.list[i]->has_lane && c->topics.list[i]->lane_seq < below) return true;
-  return false;
-}
-
-static bool nothing_to_drain(const core *c) {
-  return c->config.drain && c->cursor.seq >= c->config.drain_to && !any_lane(c, c->config.drain_to);
-}
-
-static void earlier(int64_t *wake, int64_t at) {
-  if (at > 0 && (*wake == 0 || at < *wake)) *wake = at;
-}
-
-static void idle(core *c, core_actions *out) {
-  core_enter(c, PHASE_IDLE);
-  c->op = OP_NONE;
-  c->wake_at = 0;
-  c->drained = nothing_to_drain(c);
-  /* A drain tries each letter, and does not wait for a dead-letter topic that cannot be written. */
-  const bool letters = letters_due(c);
-  if (c->stopping || (c->drained && !letters) || c->drain_expired) {
-    do_destroy(c, out, PHASE_STOPPED);
-    return;
-  }
-  if (c->recreate || c->stale) {
-    do_destroy(c, out, PHASE_BACKOFF);
-    return;
-  }
-  if (c->hold_us > c->now_us) {
-    c->wake_at = c->hold_us;
-    return;
-  }
-  if (c->config.exactly_once && !c->claimed) {
-    do_claim(c, out);
-    return;
-  }
-  c->park = PARK_NONE;
-  int64_t lane_at = 0;
-  bool work = c->indexed_seq > c->cursor.seq;
-  int64_t flow_us = work || letters || any_lane(c, UINT64_MAX) ? flow_wait_us(c) : 0;
-  c->next_try_us = 0;
-  if (flow_us > 0) {
-    c->next_try_us = c->now_us + flow_us;
-    c->wake_at = c->now_us + (flow_us < FLOW_LOOK_US ? flow_us : FLOW_LOOK_US); /* the wall clock may be set */
-    return;
-  }
-  /* Letters and the rest take turns, too: neither a flood of letters nor a backlog keeps the other waiting. But beside a
-   * backlog they gather: a transaction for the few of each turn took a third of its rate. */
-  const bool gather = work && c->config.latency_budget_us == 0 && c->letters_us > 0 &&
-                      c->now_us - c->letters_us < LETTERS_GATHER_US;
-  if (letters && !gather && !(c->letters_last && work)) {
-    c->letters_last = true;
-    c->letters_us = c->now_us;
-    do_letters(c, out);
-    return;
-  }
-  c->letters_last = false;
-  /* Lanes and main take turns, failed ones counted: a thousand sick lanes must not keep main waiting. */
-  topic *lane = work && c->lane_last ? NULL : lane_to_expire(c);
-  if (lane) {
-    c->lane_last = true;
-    do_fill(c, out, lane);
-    c->txn.expire = true;
-    return;
-  }
-  lane = work && c->lane_last ? NULL : lane_due(c, &lane_at);
-  c->lane_last = lane != NULL;
-  if (lane) {
-    lane->lane_try_us = c->now_us + c->config.probe_us; /* unless it goes well */
-    if (lane->health == TOPIC_SICK) lane->health = TOPIC_UNKNOWN;
-    if (lane->health == TOPIC_UNKNOWN) do_topic(c, out, lane);
-    else do_fill(c, out, lane);
-    return;
-  }
-  if (work) {
-    int64_t due = c->pending_since_us + c->config.latency_budget_us;
-    if (c->config.latency_budget_us == 0 || due <= c->now_us || c->config.drain ||
-        c->indexed_seq - c->cursor.seq >= (uint64_t)c->config.txn_max_events) {
-      do_fill(c, out, NULL);
-      return;
-    }
-    c->wake_at = due;
-  } else {
-    c->failures = 0;
-  }
-  earlier(&c->wake_at, lane_at);
-  if (!c->config.letters || !c->letters_wait) return;
-  earlier(&c->wake_at, c->letters_again_us);
-  if (c->letters_from <= c->last_letter) earlier(&c->wake_at, c->letters_try_us);
-}
-
 /* --- setbacks --- */
 
 /* Before anything is begun: connect, topics, init, marker. */
 static void setback(core *c, core_actions *out, const fault *why) {
   core_fault(c, why);
   if (why->scope == SCOPE_CONNECTION) topics_forget_refusals(c);
-  if (c->drained) do_destroy(c, out, PHASE_STOPPED); /* only letters are left: they wait for the next start */
+  if (c->drained) core_destroy(c, out, PHASE_STOPPED); /* only letters are left: they wait for the next start */
   else if (why->scope == SCOPE_CLUSTER || (why->scope == SCOPE_TOPIC && c->phase == PHASE_MARKER_TOPIC))
-    do_park(c, out, PARK_REFUSED);
-  else if (c->phase == PHASE_CONNECT && why->scope == SCOPE_CONNECTION && !why->fatal) back_off(c);
-  else do_destroy(c, out, PHASE_BACKOFF);
+    core_go_park(c, out, PARK_REFUSED);
+  else if (c->phase == PHASE_CONNECT && why->scope == SCOPE_CONNECTION && !why->fatal) core_back_off(c);
+  else core_destroy(c, out, PHASE_BACKOFF);
 }
 
 /* A transaction failed before its commit was called: an abort is safe. */
@@ -365,23 +93,23 @@ static void fail(core *c, core_actions *out, const fault *why) {
     txn_cut_at_failure(c);
     c->destroy_after_settle = true; /* later records must not pass the failed one */
     if (scope == SCOPE_CLUSTER) c->park = PARK_REFUSED;
-    if (t->count > 0 && txn_seal(c)) do_intent(c, out);
-    else do_destroy(c, out, c->park ? PHASE_PARKED : PHASE_BACKOFF);
+    if (t->count > 0 && txn_seal(c)) core_intent(c, out);
+    else core_destroy(c, out, c->park ? PHASE_PARKED : PHASE_BACKOFF);
   } else if (scope == SCOPE_CLUSTER) {
-    do_park(c, out, PARK_REFUSED);
+    core_go_park(c, out, PARK_REFUSED);
   } else if (!handle_lives && scope != SCOPE_AGENT) {
-    do_destroy(c, out, PHASE_BACKOFF);
+    core_destroy(c, out, PHASE_BACKOFF);
   } else if (t->begun) {
     t->op_us = c->now_us;
     t->transport = false;
-    act(c, out, PHASE_ABORT, OP_ABORT);
+    core_act(c, out, PHASE_ABORT, OP_ABORT);
   } else if (c->has_intent) {
-    act(c, out, PHASE_ABANDON, OP_ABANDON);
+    core_act(c, out, PHASE_ABANDON, OP_ABANDON);
   } else if (scope == SCOPE_AGENT) {
-    do_destroy(c, out, PHASE_BACKOFF);
+    core_destroy(c, out, PHASE_BACKOFF);
   } else {
     txn_reset(c);
-    idle(c, out);
+    core_idle(c, out);
   }
 }
 
@@ -394,18 +122,18 @@ static void done_connect(core *c, const core_event *e, core_actions *out) {
   }
   const char *id = e->cluster_id ? e->cluster_id : "";
   if (c->cluster_id[0] && id[0] && strcmp(c->cluster_id, id) != 0 && c->ever_delivered) {
-    do_park(c, out, PARK_FOREIGN_CLUSTER);
+    core_go_park(c, out, PARK_FOREIGN_CLUSTER);
     return;
   }
   if (id[0]) strncpy(c->cluster_id, id, sizeof c->cluster_id - 1);
   pace_connected(c, e->round_trip_us);
   if (c->recreate) {
-    do_destroy(c, out, PHASE_BACKOFF);
+    core_destroy(c, out, PHASE_BACKOFF);
     return;
   }
-  if (c->config.exactly_once) act(c, out, PHASE_MARKER_TOPIC, OP_MARKER_TOPIC);
-  else if (c->has_intent) act(c, out, PHASE_READ_MARKER, OP_READ_MARKER); /* left by exactly-once */
-  else idle(c, out);
+  if (c->config.exactly_once) core_act(c, out, PHASE_MARKER_TOPIC, OP_MARKER_TOPIC);
+  else if (c->has_intent) core_act(c, out, PHASE_READ_MARKER, OP_READ_MARKER); /* left by exactly-once */
+  else core_idle(c, out);
 }
 
 /* The marker must be the cursor's or the intent's, exactly. Larger is not good enough: a prototype that took a
@@ -414,15 +142,15 @@ static void reconcile(core *c, sl_slice there, core_actions *out) {
   sl_slice intent = sl_buf_slice(&c->intent_bytes);
   core_park park = core_judge_marker(there, sl_buf_slice(&c->marker_bytes), intent);
   if (there.len > 0 && c->has_intent && sl_slice_eq(there, intent)) {
-    act(c, out, PHASE_RECONCILE, OP_SETTLE);
+    core_act(c, out, PHASE_RECONCILE, OP_SETTLE);
   } else if (!c->config.exactly_once) {
-    act(c, out, PHASE_RECONCILE, OP_ABANDON); /* at worst its events are sent twice, which this mode allows */
+    core_act(c, out, PHASE_RECONCILE, OP_ABANDON); /* at worst its events are sent twice, which this mode allows */
   } else if (park == PARK_NONE) {
-    if (c->has_intent) act(c, out, PHASE_RECONCILE, OP_ABANDON);
-    else idle(c, out);
+    if (c->has_intent) core_act(c, out, PHASE_RECONCILE, OP_ABANDON);
+    else core_idle(c, out);
   } else {
     buf_set(&c->marker_there, there);
-    do_park(c, out, park);
+    core_go_park(c, out, park);
   }
 }
 
@@ -436,10 +164,10 @@ static void done_read_marker(core *c, const core_event *e, core_actions *out) {
     reconcile(c, e->marker, out);
   } else if (!c->config.exactly_once && (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_CLUSTER)) {
     core_fault(c, &e->why);
-    act(c, out, PHASE_RECONCILE, OP_ABANDON);
+    core_act(c, out, PHASE_RECONCILE, OP_ABANDON);
   } else if (place_is_gone(&e->why)) {
     core_fault(c, &e->why);
-    do_park(c, out, PARK_MARKER_MISSING);
+    core_go_park(c, out, PARK_MARKER_MISSING);
   } else {
     setback(c, out, &e->why);
   }
@@ -451,69 +179,16 @@ static void done_reconcile(core *c, const core_event *e, core_actions *out) {
     setback(c, out, &e->why);
     return;
   }
-  idle(c, out);
-}
-
-/* A topic that takes fewer bytes than a batch holds would refuse whole batches of small records. */
-#define BATCH_DEFAULT 1000000
-#define BATCH_MIN 1024
-
-static void fit_batches(core *c, int64_t max_message_bytes) {
-  int64_t fit = max_message_bytes > BATCH_MIN ? max_message_bytes : BATCH_MIN;
-  if (max_message_bytes <= 0 || fit >= (c->batch_bytes ? c->batch_bytes : BATCH_DEFAULT)) return;
-  c->batch_bytes = fit;
-  c->recreate = true;
-}
-
-/* A key goes on to the partition where the Java client puts it, of as many as there are now; who reads by key should
- * know that it moved. */
-static void note_partitions(core *c, topic *tp, int32_t now) {
-  if (now <= 0 || now == tp->partitions) return;
-  if (tp->partitions > 0) {
-    c->partition_changes++;
-    c->changed_topic = tp->index;
-    c->partitions_were = tp->partitions;
-  }
-  tp->partitions = now;
-}
-
-/* All that was sent before lies in a topic that is gone. */
-static void note_recreated(core *c, topic *tp, const core_topic_result *r) {
-  if (!r->recreated) return;
-  txn_offsets_back(c, tp, r->receipt_at, r->ends_at);
-  tp->back = true;
-  tp->back_txn = c->txn.number; /* no transaction is in hand: the next one has another number */
-  tp->back_seq = 0;
-}
-
-/* False: the fault is not this topic's own. */
-static bool take_topic(core *c, topic *tp, const core_topic_result *r) {
-  tp->max_age_us = r->lane_max_age_us;
-  tp->rules = r->rules ? *r->rules : fault_rules_default;
-  if (fault_is_ok(&r->why)) {
-    tp->health = TOPIC_READY;
-    note_partitions(c, tp, r->partitions);
-    note_recreated(c, tp, r);
-    suspect_settings(c, tp, r);
-    fit_batches(c, r->max_message_bytes);
-    if (tp->has_lane) tp->lane_try_us = c->now_us;
-    return true;
-  }
-  if (r->why.scope != SCOPE_TOPIC && r->why.scope != SCOPE_RECORD && /* a name that librdkafka refuses, say: */
-      (r->why.scope != SCOPE_AGENT || r->why.fatal))
-    return false;
-  core_fault(c, &r->why);
-  topic_sicken(c, tp, &r->why);
-  return true;
+  core_idle(c, out);
 }
 
 static void done_topic(core *c, const core_event *e, core_actions *out) {
   const fault *why = fault_is_ok(&e->why) ? NULL : &e->why;
   for (size_t i = 0; i < c->wanted_count && fault_is_ok(&e->why); i++)
-    if (!take_topic(c, c->wanted[i], &e->topics[i])) why = &e->topics[i].why;
+    if (!topic_take_result(c, c->wanted[i], &e->topics[i])) why = &e->topics[i].why;
   topics_want_none(c);
   if (why) setback(c, out, why);
-  else idle(c, out);
+  else core_idle(c, out);
 }
 
 static void done_fill(core *c, const core_event *e, core_actions *out) {
@@ -526,7 +201,7 @@ static void done_fill(core *c, const core_event *e, core_actions *out) {
   if (t->lane && e->fill_end == FILL_END_OF_LOG) t->looked_to = t->to; /* nothing of the topic is left there */
   if (t->copies && e->fill_end == FILL_END_OF_LOG) t->looked_to = t->to;
   if (t->count > 0 || (t->lane && (t->looked_to > t->lane->lane_seq || t->lane->lane_seq >= c->cursor.seq))) {
-    do_flush(c, out);
+    core_flush(c, out);
     return;
   }
   /* Nothing could be taken. Main waits a while: no room for another lane, or no memory. */
@@ -535,11 +210,11 @@ static void done_fill(core *c, const core_event *e, core_actions *out) {
   if (t->begun) { /* its only record was refused; left open, it would hold back readers */
     t->op_us = c->now_us;
     t->transport = false;
-    act(c, out, PHASE_ABORT, OP_ABORT);
+    core_act(c, out, PHASE_ABORT, OP_ABORT);
   } else if (c->wanted_count > 0 && !c->stopping && !c->drain_expired) {
-    do_topics(c, out);
+    core_look_up(c, out);
   } else {
-    idle(c, out);
+    core_idle(c, out);
   }
 }
 
@@ -548,8 +223,8 @@ static void marker_refused(core *c, core_actions *out, const fault *why) {
   core_fault(c, why);
   c->aborts++;
   bool lasting = why->class_ != CLASS_RETRYABLE_TRANSIENT && why->class_ != CLASS_RETRYABLE_DEPENDENCY;
-  if (lasting) do_park(c, out, PARK_REFUSED);
-  else do_destroy(c, out, PHASE_BACKOFF);
+  if (lasting) core_go_park(c, out, PARK_REFUSED);
+  else core_destroy(c, out, PHASE_BACKOFF);
 }
 
 static void done_flush(core *c, const core_event *e, core_actions *out) {
@@ -567,13 +242,13 @@ static void done_flush(core *c, const core_event *e, core_actions *out) {
                         .name = "FLUSH_TIMED_OUT", .text = "not every record was acknowledged in time"};
     fail(c, out, &late);
   } else {
-    do_intent(c, out);
+    core_intent(c, out);
   }
 }
 
 static void go_on(core *c, core_actions *out) {
-  if (c->destroy_after_settle) do_destroy(c, out, c->park ? PHASE_PARKED : PHASE_BACKOFF);
-  else idle(c, out);
+  if (c->destroy_after_settle) core_destroy(c, out, c->park ? PHASE_PARKED : PHASE_BACKOFF);
+  else core_idle(c, out);
 }
 
 static void finish(core *c, core_actions *out) {
@@ -615,12 +290,12 @@ static void done_intent(core *c, const core_event *e, core_actions *out) {
     return;
   }
   if (c->stale) { /* not committed, so it did not happen; the marker will say so */
-    do_destroy(c, out, PHASE_BACKOFF);
+    core_destroy(c, out, PHASE_BACKOFF);
     return;
   }
   c->txn.op_us = c->now_us;
   c->txn.transport = false;
-  act(c, out, PHASE_COMMIT, OP_COMMIT);
+  core_act(c, out, PHASE_COMMIT, OP_COMMIT);
 }
 
 static bool quick_and_clean(const core *c, const fault *why) {
@@ -629,14 +304,14 @@ static bool quick_and_clean(const core *c, const fault *why) {
 
 static void done_commit(core *c, const core_event *e, core_actions *out) {
   if (quick_and_clean(c, &e->why)) {
-    act(c, out, PHASE_SETTLE, OP_SETTLE);
+    core_act(c, out, PHASE_SETTLE, OP_SETTLE);
     return;
   }
   if (!fault_is_ok(&e->why)) {
     core_fault(c, &e->why);
     c->aborts++;
   }
-  do_destroy(c, out, PHASE_BACKOFF); /* doubt: the intent stays, the marker will tell */
+  core_destroy(c, out, PHASE_BACKOFF); /* doubt: the intent stays, the marker will tell */
 }
 
 static void done_settle(core *c, const core_event *e, core_actions *out) {
@@ -651,7 +326,7 @@ static void done_settle(core *c, const core_event *e, core_actions *out) {
 static void done_abort(core *c, const core_event *e, core_actions *out) {
   if (!quick_and_clean(c, &e->why)) {
     if (!fault_is_ok(&e->why)) core_fault(c, &e->why);
-    do_destroy(c, out, PHASE_BACKOFF);
+    core_destroy(c, out, PHASE_BACKOFF);
     return;
   }
   /* librdkafka 2.0.2 counts a batch that the broker refused as sent, and an abort does not change that: the next
@@ -659,10 +334,10 @@ static void done_abort(core *c, const core_event *e, core_actions *out) {
    * transaction's timeout (seen). Only a new handle counts anew. */
   if (c->txn.named > 0) c->recreate = true;
   if (c->has_intent) {
-    act(c, out, PHASE_ABANDON, OP_ABANDON);
+    core_act(c, out, PHASE_ABANDON, OP_ABANDON);
   } else {
     txn_reset(c);
-    idle(c, out);
+    core_idle(c, out);
   }
 }
 
@@ -673,7 +348,7 @@ static void done_abandon(core *c, const core_event *e, core_actions *out) {
     return;
   }
   txn_reset(c);
-  idle(c, out);
+  core_idle(c, out);
 }
 
 static void done_destroy(core *c, core_actions *out) {
@@ -684,16 +359,16 @@ static void done_destroy(core *c, core_actions *out) {
     c->after_destroy = PHASE_BACKOFF; /* that refusal was of the old credentials */
   if (c->after_destroy == PHASE_PARKED) {
     if (c->config.drain) {
-      do_rest(c, out, 4);
+      core_rest(c, out, 4);
       return;
     }
     core_enter(c, PHASE_PARKED);
     c->op = OP_NONE;
     c->wake_at = c->next_try_us = c->park == PARK_REFUSED ? c->now_us + c->config.probe_us : 0;
   } else if (c->after_destroy == PHASE_STOPPED) {
-    do_rest(c, out, rest_status(c));
+    core_rest(c, out, core_rest_status(c));
   } else {
-    back_off(c);
+    core_back_off(c);
   }
 }
 
@@ -703,18 +378,18 @@ static void done(core *c, const core_event *e, core_actions *out) {
   bool before_claim =
       e->op == OP_CONNECT || e->op == OP_MARKER_TOPIC || e->op == OP_INIT_TXN || e->op == OP_READ_MARKER;
   if (before_claim && (c->stopping || c->drain_expired || c->stale || c->recreate)) {
-    do_destroy(c, out, c->stopping || c->drain_expired ? PHASE_STOPPED : PHASE_BACKOFF);
+    core_destroy(c, out, c->stopping || c->drain_expired ? PHASE_STOPPED : PHASE_BACKOFF);
     return;
   }
   switch (e->op) {
   case OP_CONNECT: done_connect(c, e, out); break;
   case OP_MARKER_TOPIC:
-    if (fault_is_ok(&e->why)) act(c, out, PHASE_INIT_TXN, OP_INIT_TXN);
+    if (fault_is_ok(&e->why)) core_act(c, out, PHASE_INIT_TXN, OP_INIT_TXN);
     else setback(c, out, &e->why);
     break;
   case OP_INIT_TXN:
     if (fault_is_ok(&e->why)) {
-      act(c, out, PHASE_READ_MARKER, OP_READ_MARKER);
+      core_act(c, out, PHASE_READ_MARKER, OP_READ_MARKER);
     } else {
       if (e->why.scope == SCOPE_AGENT) { /* above the broker's limit? */
         c->timeout_refused = c->timeout_refused || c->timeout_us > c->config.txn_timeout_us;
@@ -748,8 +423,8 @@ static void done(core *c, const core_event *e, core_actions *out) {
 static void rest_if_asked(core *c, core_actions *out) {
   if (c->op != OP_NONE || c->phase == PHASE_STOPPED) return;
   if (!c->stopping && !c->drain_expired) return;
-  if (c->handle) do_destroy(c, out, PHASE_STOPPED);
-  else do_rest(c, out, rest_status(c));
+  if (c->handle) core_destroy(c, out, PHASE_STOPPED);
+  else core_rest(c, out, core_rest_status(c));
 }
 
 /* The handle is dead, or its connections are: the operation under way ends first, then it is destroyed. */
@@ -759,7 +434,7 @@ static void handle_lost(core *c, core_actions *out, const fault *why) {
   c->stale_why = *why;
   c->stale_why.fatal = true;
   c->txn.stop = true;
-  if (c->op == OP_NONE && c->phase != PHASE_INTENT) do_destroy(c, out, PHASE_BACKOFF);
+  if (c->op == OP_NONE && c->phase != PHASE_INTENT) core_destroy(c, out, PHASE_BACKOFF);
 }
 
 void core_take(core *c, const core_event *e, core_actions *out) {
@@ -772,9 +447,9 @@ void core_take(core *c, const core_event *e, core_actions *out) {
     c->drain_expired = c->txn.stop = true;
   switch (e->kind) {
   case EVENT_START:
-    c->drained = nothing_to_drain(c);
-    if (c->drained && !(c->config.letters && c->letters_wait)) do_rest(c, out, 0); /* also with the broker away */
-    else do_connect(c, out);
+    c->drained = core_nothing_to_drain(c);
+    if (c->drained && !(c->config.letters && c->letters_wait)) core_rest(c, out, 0); /* also with the broker away */
+    else core_connect(c, out);
     return;
   case EVENT_DONE: done(c, e, out); return;
   case EVENT_LOG:
@@ -782,14 +457,14 @@ void core_take(core *c, const core_event *e, core_actions *out) {
     c->indexed_seq = e->indexed_seq; /* may fall: a reindex begins anew, and delivery waits for it */
     if (c->pending_since_us == 0 && c->indexed_seq > c->cursor.seq) c->pending_since_us = c->now_us;
     if (c->behind_since_us == 0 && c->indexed_seq > c->txn.to) c->behind_since_us = c->now_us;
-    if (c->phase == PHASE_IDLE) idle(c, out);
+    if (c->phase == PHASE_IDLE) core_idle(c, out);
     return;
   case EVENT_TIMER:
     rest_if_asked(c, out);
     if (out->count || c->op != OP_NONE || c->wake_at == 0 || c->now_us < c->wake_at) return;
-    if (c->phase == PHASE_IDLE) idle(c, out);
-    else if (c->phase == PHASE_INTENT) act(c, out, PHASE_INTENT, OP_INTENT);
-    else do_connect(c, out);
+    if (c->phase == PHASE_IDLE) core_idle(c, out);
+    else if (c->phase == PHASE_INTENT) core_act(c, out, PHASE_INTENT, OP_INTENT);
+    else core_connect(c, out);
     return;
   case EVENT_ERROR:
     core_fault(c, &e->why);
@@ -813,8 +488,8 @@ void core_take(core *c, const core_event *e, core_actions *out) {
       return;
     }
     c->recreate = true;
-    if (c->phase == PHASE_IDLE) idle(c, out);
-    else if (c->phase == PHASE_BACKOFF) do_destroy(c, out, PHASE_BACKOFF); /* nobody answered it, or only refused */
+    if (c->phase == PHASE_IDLE) core_idle(c, out);
+    else if (c->phase == PHASE_BACKOFF) core_destroy(c, out, PHASE_BACKOFF); /* nobody answered it, or only refused */
     return;
   case EVENT_LANES: c->lanes_full_to = e->lanes_full_to; return;
   case EVENT_STOP:
@@ -828,6 +503,6 @@ void core_take(core *c, const core_event *e, core_actions *out) {
 int64_t core_wake_at(const core *c) {
   int64_t at = c->op == OP_NONE ? c->wake_at : 0;
   if (c->config.drain && c->config.drain_deadline_us && !c->drain_expired)
-    earlier(&at, c->config.drain_deadline_us);
+    core_earlier(&at, c->config.drain_deadline_us);
   return at;
 }

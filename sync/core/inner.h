@@ -69,7 +69,7 @@ typedef struct topic {
   int64_t lane_try_us;     /* monotonic: when to try again */
   narrow narrow;
   trial trial;
-  /* How long it has been refused by a cluster that answers; an outage does not count (txn.c). */
+  /* How long it has been refused by a cluster that answers; an outage does not count (lanes.c). */
   int64_t max_age_us;      /* of its events in a lane; 0: none */
   int64_t oldest_us;       /* append time of the lane's first event; 0: not known */
   uint32_t refusals;       /* since it was last written */
@@ -307,9 +307,35 @@ void suspect_settings(core *c, topic *tp, const core_topic_result *r);
 void core_enter(core *c, core_phase phase);
 void core_fault(core *c, const fault *why);
 
-/* txn.c */
+/* --- what is done next (next.c): each adds its action to `out` --- */
+
+core_action *core_act(core *c, core_actions *out, core_phase phase, core_op op);
+void core_connect(core *c, core_actions *out); /* with a new handle unless there is one */
+void core_look_up(core *c, core_actions *out); /* the wanted topics */
+void core_flush(core *c, core_actions *out);
+void core_intent(core *c, core_actions *out);
+/* Ends the handle, then waits (BACKOFF), parks or stops. */
+void core_destroy(core *c, core_actions *out, core_phase after);
+void core_go_park(core *c, core_actions *out, core_park park);
+void core_back_off(core *c);
+void core_rest(core *c, core_actions *out, int status); /* the core has come to rest, for ever */
+int core_rest_status(const core *c);
+/* No transaction is in hand: begins the next, or waits until there is one. */
+void core_idle(core *c, core_actions *out);
+bool core_nothing_to_drain(const core *c);
+void core_earlier(int64_t *wake, int64_t at); /* the earlier of the two that is not 0 */
+
+/* The functions of the transaction in hand: txn.c, recreated.c (offsets), blame.c. */
 void txn_reset(core *c);
 void txn_free(core *c);
+/* For the files that offer to it. txn_add_slot: NULL: no memory. */
+slot *txn_add_slot(txn *t, uint64_t seq, topic *tp, uint8_t verdict);
+void txn_drop_last(txn *t); /* the last slot was not to be */
+/* The slot becomes a dead letter, or one that was dropped. False: no memory. */
+bool txn_add_letter(core *c, size_t index, const fault *why, uint32_t attempts, int64_t first_us, int64_t last_us);
+core_offer_result txn_stop(txn *t, bool cut); /* it takes no more; cut: there is more */
+core_offer_result txn_settle_as(txn *t, uint64_t seq, topic *tp, uint8_t verdict, int64_t place);
+narrow *txn_narrow(core *c); /* of the reader that it is filled by */
 /* Turns the transaction into c->attempt and c->marker. False: out of memory. */
 bool txn_seal(core *c);
 /* Before the intent, when it is known where everything lies: adds to the attempt which topics were created again. That
@@ -319,12 +345,12 @@ void txn_note_recreated(core *c);
 void txn_offsets_back(core *c, topic *tp, int64_t from, int64_t to);
 /* The book has the attempt, with what it says of topics that were created again. */
 void txn_noted(core *c);
-/* Its events go to a lane from here on; it is tried again in probe_us. */
-void topic_sicken(core *c, topic *tp, const fault *why);
 /* The brokers were away, or the host slept: the time since the last refusal does not count. */
 void topics_forget_refusals(core *c);
 void topics_want(core *c, topic *tp); /* no-op when it is wanted already, or too many are */
 void topics_want_none(core *c);
+/* It was looked up. False: the fault is not this topic's own. */
+bool topic_take_result(core *c, topic *tp, const core_topic_result *r);
 /* Keeps what was delivered in order before the first failure (at-least-once). */
 void txn_cut_at_failure(core *c);
 /* Learns from a failed transaction: whom to blame, how to go on. Says the scope to act on. */
@@ -333,6 +359,24 @@ fault_scope txn_blame(core *c, const fault *why);
 void txn_settled(core *c);
 bool book_load(core *c, const delivery_state *book);
 int64_t book_pause(core *c); /* before the book is written again after a failure */
+/* --- lanes (lanes.c) --- */
+
+#define EXPIRE_MAX 1000 /* events set aside unsent in one transaction */
+
+/* Its events go to a lane from here on; it is tried again in probe_us. */
+void topic_sicken(core *c, topic *tp, const fault *why);
+size_t lanes_next(const core *c); /* as many as the transaction in hand would leave */
+/* Skips the record to its topic's lane, opening it with this very transaction if need be: every earlier event of the topic
+ * is settled by then, so the lane begins right before this one and order is kept. */
+core_offer_result lane_take(core *c, uint64_t seq, topic *tp, int64_t appended_us);
+/* The lane's events are set aside from its oldest on, until one may still wait. */
+core_offer_result lane_offer_expired(core *c, const core_record *r, topic *tp);
 /* The lanes are those of the book; nothing else sets them. */
 bool lanes_load(core *c, const sl_lane *lanes, size_t count);
+
+/* --- copies of dead letters (letters.c) --- */
+
+/* A copy was refused for itself: again, without the value. Refused like that, too, its topic takes no letters for now. */
+void letter_blame(core *c, topic *tp, uint64_t number, const fault *why);
+bool letters_seal(core *c); /* the transaction's copies, for the attempt. False: no memory */
 #endif

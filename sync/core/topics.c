@@ -81,3 +81,55 @@ void topics_free(topic_table *t) {
   free(t->hash);
   *t = (topic_table){0};
 }
+
+/* A topic that takes fewer bytes than a batch holds would refuse whole batches of small records. */
+#define BATCH_DEFAULT 1000000
+#define BATCH_MIN 1024
+
+static void fit_batches(core *c, int64_t max_message_bytes) {
+  int64_t fit = max_message_bytes > BATCH_MIN ? max_message_bytes : BATCH_MIN;
+  if (max_message_bytes <= 0 || fit >= (c->batch_bytes ? c->batch_bytes : BATCH_DEFAULT)) return;
+  c->batch_bytes = fit;
+  c->recreate = true;
+}
+
+/* A key goes on to the partition where the Java client puts it, of as many as there are now; who reads by key should
+ * know that it moved. */
+static void note_partitions(core *c, topic *tp, int32_t now) {
+  if (now <= 0 || now == tp->partitions) return;
+  if (tp->partitions > 0) {
+    c->partition_changes++;
+    c->changed_topic = tp->index;
+    c->partitions_were = tp->partitions;
+  }
+  tp->partitions = now;
+}
+
+/* All that was sent before lies in a topic that is gone. */
+static void note_recreated(core *c, topic *tp, const core_topic_result *r) {
+  if (!r->recreated) return;
+  txn_offsets_back(c, tp, r->receipt_at, r->ends_at);
+  tp->back = true;
+  tp->back_txn = c->txn.number; /* no transaction is in hand: the next one has another number */
+  tp->back_seq = 0;
+}
+
+bool topic_take_result(core *c, topic *tp, const core_topic_result *r) {
+  tp->max_age_us = r->lane_max_age_us;
+  tp->rules = r->rules ? *r->rules : fault_rules_default;
+  if (fault_is_ok(&r->why)) {
+    tp->health = TOPIC_READY;
+    note_partitions(c, tp, r->partitions);
+    note_recreated(c, tp, r);
+    suspect_settings(c, tp, r);
+    fit_batches(c, r->max_message_bytes);
+    if (tp->has_lane) tp->lane_try_us = c->now_us;
+    return true;
+  }
+  if (r->why.scope != SCOPE_TOPIC && r->why.scope != SCOPE_RECORD && /* a name that librdkafka refuses, say: */
+      (r->why.scope != SCOPE_AGENT || r->why.fatal))
+    return false;
+  core_fault(c, &r->why);
+  topic_sicken(c, tp, &r->why);
+  return true;
+}
