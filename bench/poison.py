@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What dead letters cost: a backlog with 1 % poison against a clean one, and how soon a lone one has its copy.
 
-    bench/poison.py [EVENTS]
+    bench/poison.py [EVENTS] [KIND...]     KIND: a part of its name, or "lone"
 
 On one broker of its own, started and ended here. Poison of each kind: larger than message.max.bytes, so that the client
-refuses it by itself; larger than its topic takes, however it is compressed; without a key, for a compacted topic. Ratios
-of one run count; the times of a busy machine do not.
+refuses it by itself; larger than its topic takes, however it is compressed, also by very little, and where the limit may
+not be read; without a key, for a compacted topic. Ratios of one run count; the times of a busy machine do not.
 """
 import datetime
 import json
@@ -19,21 +19,26 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "
 import rig  # noqa: E402
 
 # What the clean run of a kind differs in from its poisoned one is the poison alone: same topic, same settings.
+UNTOLD = "too large, limit not to be read"
 KINDS = {
     "refused by the client": ({"message.max.bytes": 3000}, {}),
     "too large, not compressed": ({"compression.type": "none"}, {"max_message_bytes": 3000}),
     "too large, lz4": ({}, {"max_message_bytes": 3000}),
     "too large, zstd": ({"compression.type": "zstd"}, {"max_message_bytes": 3000}),
+    "too large, snappy": ({"compression.type": "snappy"}, {"max_message_bytes": 3000}),
+    "hardly too large, lz4": ({}, {"max_message_bytes": 3000}),
+    UNTOLD: ({"compression.type": "none", "batch.size": 3000}, {"max_message_bytes": 3000}),
     "no key, compacted topic": ({}, {"cleanup_policy": "compact"}),
 }
 
 TURNS = 2
 
 
-def lines(count, poison, keyless=False):
+def lines(count, poison, keyless=False, sizes=(7000, 7001)):
     out = rig.numbered(count, size=200)
     for at in range(0, count, 100) if poison else ():
-        event = {"n": at, "correlation_id": "k", "pad": f"{random.getrandbits(4 * 7000):x}"}
+        size = random.randrange(*sizes)
+        event = {"n": at, "correlation_id": "k", "pad": f"{random.getrandbits(4 * size + 1):x}"}
         if keyless:
             event = {"n": at, "pad": event["pad"][:200]}
         out[at] = json.dumps(event).encode()
@@ -42,11 +47,14 @@ def lines(count, poison, keyless=False):
 
 def drain(cluster, kind, count, poison):
     kafka, topic_config = KINDS[kind]
+    if kind == UNTOLD:
+        kafka = {**kafka, **AGENT}
     store = rig.Store()
     topic = f"bench.{'poison' if poison else 'clean'}.{time.monotonic_ns()}"
     cluster.topic(topic, 3, **topic_config)
     cluster.topic(f"{topic}.dlq", 1)
-    store.append_lines(lines(count, poison, "key" in kind), topic=topic)
+    sizes = (2700, 2760) if "hardly" in kind else (7000, 12000) if kind == UNTOLD else (7000, 7001)
+    store.append_lines(lines(count, poison, "key" in kind, sizes), topic=topic)
     agent = rig.Agent(store, cluster.brokers, config={"kafka": kafka} if kafka else None)
     begun = time.monotonic()
     code = agent.drain(600)
@@ -58,13 +66,27 @@ def drain(cluster, kind, count, poison):
     return took
 
 
+AGENT = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanisms": "PLAIN", "sasl.username": "agent", "sasl.password": "agent"}
+
+
+def guarded():
+    """Its user agent may do all but read settings."""
+    cluster = rig.Cluster(sasl=True)
+    cluster.extra = [word for name, value in {**AGENT, "sasl.username": "admin", "sasl.password": "admin"}.items()
+                     for word in ("-X", f"{name}={value}")]
+    may = ("acls", "--add", "--allow-principal", "User:agent")
+    cluster.call(*may, "--operation", "Write", "--operation", "Describe", "--operation", "Read", "--operation", "Create", "--topic", "*")
+    cluster.call(*may, "--operation", "All", "--transactional-id", "*")
+    return cluster
+
+
 def milliseconds(text):
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000
 
 
 def routing(cluster, kind, count):
-    """From the failure (as the letter has it) to the copy in librdkafka's hands, a lone event each time: milliseconds.
-    The first, which the broker refuses where its topic is to blame, is left out."""
+    """Of a lone event each time, [(from the failure to the letter in the store, to the copy in librdkafka's hands)] in
+    milliseconds. The first, which the broker refuses where its topic is to blame, is left out."""
     kafka, topic_config = KINDS[kind]
     store, topic = rig.Store(), f"bench.lone.{time.monotonic_ns()}"
     cluster.topic(topic, 1, **topic_config)
@@ -73,34 +95,55 @@ def routing(cluster, kind, count):
     for n in range(count):
         store.append_lines(lines(1, True, "key" in kind), topic=topic)
         rig.wait_until("it to be dead", lambda n=n: store.stats()["dead"] == n + 1, 30, 0.005)
+        time.sleep(0.1)  # lone: the copy's transaction is over
     rig.wait_until("its copy", lambda: len(cluster.read(f"{topic}.dlq")) == count, 30, 0.2)
-    failed = {e["seq"]: milliseconds(e["last_failure_at"]) for e in store.query("--status", "dead")}
+    dead = {e["seq"]: e for e in store.query("--status", "dead", "-n", str(count))}
     agent.terminate()
-    took = [r["timestamp"] - failed[int(r["headers"]["x-sidelog-seq"])] for r in cluster.read(f"{topic}.dlq")]
+    took = []
+    for record in cluster.read(f"{topic}.dlq"):
+        letter = dead[int(record["headers"]["x-sidelog-seq"])]
+        failed = milliseconds(letter["last_failure_at"])
+        took.append((milliseconds(letter["settled_at"]) - failed, record["timestamp"] - failed))
     store.remove()
     return took[1:]
 
 
+def compare(cluster, kind, count):
+    clean, poisoned = [], []
+    for _ in range(TURNS):
+        clean.append(drain(cluster, kind, count, False))
+        poisoned.append(drain(cluster, kind, count, True))
+    took, with_poison = statistics.median(clean), statistics.median(poisoned)
+    each = (with_poison - took) / (count / 100) * 1000
+    print(f"{kind}: {count} events clean {took:.2f} s, 1 % poison {with_poison:.2f} s: "
+          f"{took / with_poison:.2f} of the rate, {each:.1f} ms each", flush=True)
+
+
 def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50000
+    wanted = sys.argv[2:]
+    chosen = [kind for kind in KINDS if not wanted or any(part in kind for part in wanted)]
     cluster = rig.Cluster()
     try:
         drain(cluster, "too large, lz4", count // 10, False)
-        for kind in KINDS:
-            clean, poisoned = [], []
-            for _ in range(TURNS):
-                clean.append(drain(cluster, kind, count, False))
-                poisoned.append(drain(cluster, kind, count, True))
-            took, with_poison = statistics.median(clean), statistics.median(poisoned)
-            each = (with_poison - took) / (count / 100) * 1000
-            print(f"{kind}: {count} events clean {took:.2f} s, 1 % poison {with_poison:.2f} s: "
-                  f"{took / with_poison:.2f} of the rate, {each:.1f} ms each", flush=True)
-        for kind in ("refused by the client", "too large, lz4", "no key, compacted topic"):
-            lone = sorted(routing(cluster, kind, 30))
-            print(f"failure to copy of a lone event, {kind}: p50 {lone[len(lone) // 2]:.1f} ms, "
-                  f"worst of {len(lone)} {lone[-1]:.1f} ms", flush=True)
+        for kind in chosen:
+            if kind != UNTOLD:
+                compare(cluster, kind, count)
+        for kind in ("refused by the client", "too large, lz4", "no key, compacted topic") if not wanted or "lone" in wanted else ():
+            for what, part in (("letter", 0), ("copy", 1)):
+                if part == 0:
+                    took = routing(cluster, kind, 100)
+                lone = sorted(one[part] for one in took)
+                print(f"failure of a lone event to its {what}, {kind}: p50 {lone[len(lone) // 2]:.1f} ms, "
+                      f"p99 {lone[len(lone) * 99 // 100]:.1f} ms, worst of {len(lone)} {lone[-1]:.1f} ms", flush=True)
     finally:
         cluster.down()
+    if UNTOLD in chosen:
+        cluster = guarded()
+        try:
+            compare(cluster, UNTOLD, count)
+        finally:
+            cluster.down()
 
 
 main()

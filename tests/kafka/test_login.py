@@ -46,6 +46,14 @@ class Login(rig.Rig):
         agent = self.agent(store, *args, config={})
         return agent
 
+    def change_password(self, broker):
+        """The agent's, until the end of the test; the broker is started anew."""
+        properties = pathlib.Path(self.cluster.dir, f"broker-{broker}", "server.properties")
+        old = properties.read_text()
+        self.addCleanup(lambda: (properties.write_text(old), self.cluster.restart(broker)))
+        properties.write_text(old.replace('user_agent="agent"', 'user_agent="changed"'))
+        self.cluster.restart(broker)
+
     def connections(self, agent):
         return agent.log().count(" delivering: ")
 
@@ -95,18 +103,15 @@ class Passwords(Login):
         self.assertEqual(agent.terminate(), 0, agent.log())
         check.assert_exact(self, store, self.cluster)
 
-    def test_a_password_changed_at_the_broker_under_load(self):
+    def test_a_password_changed_at_the_brokers_under_load(self):
         store, topic = self.store(), self.topic()
         agent = self.configured(store, *rig.txn_events(50))
         self.configure(store, sasl_password="agent")
         agent.start()
         store.append_lines(rig.numbered(8000, rnd=self.random), topic=topic)
         self.delivered(store, agent, 200)
-        properties = pathlib.Path(self.cluster.dir, "broker-1", "server.properties")
-        old = properties.read_text()
-        self.addCleanup(lambda: (properties.write_text(old), self.cluster.restart(1)))
-        properties.write_text(old.replace('user_agent="agent"', 'user_agent="changed"'))
-        self.cluster.restart(1)
+        for number in range(1, self.cluster.size + 1):
+            self.change_password(number)
         rig.wait_until("the old password to be refused", lambda: "parked: refused" in agent.log(), 60)
         self.assertGreater(store.stats()["pending"], 0)
         self.reload(store, agent, sasl_password="changed")

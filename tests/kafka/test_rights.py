@@ -19,9 +19,11 @@ def login(user):
 
 
 class Rights(rig.Rig):
+    brokers = 1
+
     @classmethod
     def setUpClass(cls):
-        cls.cluster = rig.Cluster(sasl=True)
+        cls.cluster = rig.Cluster(cls.brokers, sasl=True)
         cls.cluster.extra = login("admin")
         # What every agent needs, whatever its topics.
         cls.allow("Write", "Describe", transactional_id="*")

@@ -1,9 +1,10 @@
 """Dead letters and replays on three brokers: the transaction's coordinator dies at each step of their commit; topics
-are deleted and created again under load."""
+are deleted and created again under load; rights, limits and passwords change as they do on one broker."""
 import json
 import os
 import pathlib
 import signal
+import sys
 import threading
 import types
 import unittest
@@ -11,6 +12,11 @@ import unittest
 import check
 import havoc
 import rig
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import test_letters  # noqa: E402
+import test_login  # noqa: E402
+import test_rights  # noqa: E402
 
 SMALL = {"kafka": {"message.max.bytes": 3000}, "refused_retry": "1s"}  # what is larger is set aside by the client
 
@@ -150,6 +156,44 @@ class Three(rig.Rig):
         innocent = [e.seq for e in store.events if e.seq > marks[0] and e.seq not in set(guilty)]
         self.assertEqual(sorted(s for s in seen if s > marks[0]), innocent)
         store.verify()
+
+
+class Guarded(test_rights.Rights, test_login.Login):
+    """Brokers that hold to ACLs. Without --long one test each of rights, limits and credentials."""
+
+    brokers = 3
+    login = test_login.Passwords.login
+    dead_of = test_letters.Letters.dead_of
+    letters_of = test_letters.Letters.letters_of
+    assert_copied_once = test_letters.Letters.assert_copied_once
+    short = ("test_denied_topics_wait_in_lanes_and_drain_in_order", "test_a_limit_that_shrinks_under_load",
+             "test_a_wrong_password_mended_by_sighup")
+
+    def setUp(self):
+        super().setUp()
+        self.user = ()  # whom agents log in as that do not do it themselves
+        if not rig.LONG and self._testMethodName not in self.short:
+            self.skipTest("long")
+
+    def agent(self, store, *args, **more):
+        return super().agent(store, *self.user, *args, **more)
+
+    def may_write(self, *topics):
+        self.allow("Write", "Describe", "DescribeConfigs", "Create", topic=list(topics))
+
+    def test_a_limit_that_shrinks_under_load(self):
+        topic = self.topic("evt.shrunk.v1")
+        self.user = test_rights.login("agent")
+        self.may_write(topic, f"{topic}.dlq")
+        test_letters.Letters.test_a_limit_that_shrinks_under_load(self)
+
+    def test_a_wrong_password_mended_by_sighup(self):
+        self.may_write(self.topic())
+        test_login.Passwords.test_a_wrong_password_mended_by_sighup(self)
+
+    def test_a_password_changed_at_the_brokers_under_load(self):
+        self.may_write(self.topic())
+        test_login.Passwords.test_a_password_changed_at_the_brokers_under_load(self)
 
 
 if __name__ == "__main__":
