@@ -53,7 +53,7 @@ def drain(cluster, kind, count, poison):
     topic = f"bench.{'poison' if poison else 'clean'}.{time.monotonic_ns()}"
     cluster.topic(topic, 3, **topic_config)
     cluster.topic(f"{topic}.dlq", 1)
-    sizes = (2700, 2760) if "hardly" in kind else (7000, 12000) if kind == UNTOLD else (7000, 7001)
+    sizes = (2720, 2790) if "hardly" in kind else (7000, 12000) if kind == UNTOLD else (7000, 7001)
     store.append_lines(lines(count, poison, "key" in kind, sizes), topic=topic)
     agent = rig.Agent(store, cluster.brokers, config={"kafka": kafka} if kafka else None)
     begun = time.monotonic()

@@ -2,6 +2,7 @@
  * its original. */
 #include "dlq.h"
 
+#include "mask.h"
 #include "when.h"
 
 #include <inttypes.h>
@@ -85,9 +86,14 @@ static int most_first(const void *a, const void *b) {
   return (x->count < y->count) - (x->count > y->count);
 }
 
+static int oldest_first(const void *a, const void *b) {
+  const group *x = a, *y = b;
+  return (x->first_us > y->first_us) - (x->first_us < y->first_us);
+}
+
 static void put_groups(groups *g) {
   tool *t = g->t;
-  qsort(g->list, g->count, sizeof *g->list, most_first);
+  qsort(g->list, g->count, sizeof *g->list, strcmp(g->by, "time") == 0 ? oldest_first : most_first);
   if (t->json) {
     json *j = json_new(&t->out);
     for (size_t i = 0; i < g->count; i++) {
@@ -205,18 +211,41 @@ static void moment(tool *t, int64_t us, const char *what, sl_slice more) {
   out_puts(&t->out, "\n");
 }
 
-typedef struct copies {
-  tool *t;
-  uint64_t origin;
-} copies;
-
 static void put_copy(void *arg, const sl_record *r) {
-  copies *c = arg;
   char what[96];
-  if (r->replay_of != c->origin)
-    return;
   snprintf(what, sizeof what, "replayed as %" PRIu64 ", %s ", r->seq, sl_state_text(r->state));
-  moment(c->t, r->appended_at_us, what, r->state == SL_DEAD ? r->error_code : slice_of(""));
+  moment(arg, r->appended_at_us, what, r->state == SL_DEAD ? r->error_code : slice_of(""));
+}
+
+static void put_copy_json(void *arg, const sl_record *r) {
+  json *j = arg;
+  json_open(j);
+  json_u64(j, "seq", r->seq);
+  json_words(j, "status", sl_state_text(r->state));
+  json_time(j, "appended_at", r->appended_at_us);
+  if (r->state == SL_DEAD)
+    json_text(j, "error_code", r->error_code);
+  json_close(j);
+}
+
+/* As people are shown it: whole, with its history, without secrets. */
+static void show_json(void *arg, const sl_record *r) {
+  listing *l = arg;
+  mask m = {0};
+  const sl_record *masked = mask_record(&m, r);
+  if (m.failed) {
+    tool_fail(l->t, EXIT_STORE, "out of memory");
+  } else {
+    json_record_begin(l->json, NULL, masked, JSON_VALUE | JSON_HEADERS);
+    json_key(l->json, "replays");
+    json_array_open(l->json);
+    dlq_copies(l->t, r, put_copy_json, l->json);
+    json_array_close(l->json);
+    if (option_has(&l->t->given, OPT_READER))
+      json_u64(l->json, "handed_again", dlq_replays(l->t, r->seq));
+    json_close(l->json);
+  }
+  mask_free(&m);
 }
 
 static void show_letter(void *arg, const sl_record *r) {
@@ -253,10 +282,7 @@ static void show_letter(void *arg, const sl_record *r) {
     snprintf(number, sizeof number, "%" PRIu32, replays);
     put_field(t, "replays", number);
   }
-  copies c = {t, r->seq};
-  const sl_query query = {.event_id = r->event_id, .topic = r->topic, .first_seq = r->seq + 1};
-  if (!option_has(&t->given, OPT_READER)) /* a reader is handed the event itself again */
-    (void)tool_each(t, &query, put_copy, &c, NULL);
+  dlq_copies(t, r, put_copy, t);
   if (r->value.len)
     redacted(t, "value", r->value);
   else
@@ -270,36 +296,51 @@ static int show(tool *t, const char *event) {
   if (!t->json)
     return dlq_each(t, event, show_letter, t);
   listing l = {.t = t, .json = json_new(&t->out)};
-  int code = dlq_each(t, event, put_letter, &l);
+  int code = dlq_each(t, event, show_json, &l);
   json_free(l.json);
   return code;
 }
 
 /* -------------------------------------------------------- replay and drop --- */
 
+typedef struct doomed { /* a letter that something is to be done with */
+  uint64_t seq, on_its_way; /* a copy, 0: none is */
+  uint32_t copies;
+} doomed;
+
 typedef struct deed {
   tool *t;
   bool dry, drop;
   sl_replay_options options;
   const char *who, *why, *reader;
-  uint64_t *seqs; /* gathered first: a replay appends to the log that is being read */
+  doomed *list; /* gathered first: a replay appends to the log that is being read */
   size_t count, cap;
   bool failed;
 } deed;
+
+static void count_copy(void *arg, const sl_record *r) {
+  doomed *one = arg;
+  one->copies++;
+  if (r->state == SL_PENDING)
+    one->on_its_way = r->seq;
+}
 
 static void gather(void *arg, const sl_record *r) {
   deed *d = arg;
   if (d->count == d->cap) {
     size_t cap = d->cap ? d->cap * 2 : 256;
-    uint64_t *more = realloc(d->seqs, cap * sizeof *more);
+    doomed *more = realloc(d->list, cap * sizeof *more);
     if (!more) {
       d->failed = true;
       return;
     }
-    d->seqs = more;
+    d->list = more;
     d->cap = cap;
   }
-  d->seqs[d->count++] = r->seq;
+  d->list[d->count] = (doomed){.seq = r->seq};
+  if (d->dry && !d->drop)
+    dlq_copies(d->t, r, count_copy, &d->list[d->count]);
+  d->count++;
 }
 
 static void tell(deed *d, json *j, uint64_t seq, const char *what, uint64_t copy) {
@@ -326,6 +367,17 @@ static sl_status perform_one(deed *d, uint64_t seq, uint64_t *copy) {
                  : sl_replay(store, seq, &d->options, copy);
 }
 
+/* As the store would say it. */
+static bool refused_dry(const deed *d, const doomed *one) {
+  const uint32_t most = d->options.most ? d->options.most : SL_REPLAYS_DEFAULT;
+  if (one->on_its_way)
+    tool_fail(d->t, EXIT_REJECTED, "event %" PRIu64 " is on its way already, as %" PRIu64, one->seq, one->on_its_way);
+  else if (one->copies >= most)
+    tool_fail(d->t, EXIT_REJECTED, "event %" PRIu64 " was replayed %" PRIu32 " times: is what made it fail mended?",
+              one->seq, one->copies);
+  return one->on_its_way || one->copies >= most;
+}
+
 /* Each by itself: where it ends halfway, the same command goes on with what is left. */
 static int perform(deed *d) {
   json *j = d->t->json ? json_new(&d->t->out) : NULL;
@@ -333,12 +385,17 @@ static int perform(deed *d) {
   for (size_t i = 0; i < d->count && !d->t->out.error; i++) {
     uint64_t copy = 0;
     sl_status st = SL_OK;
-    if (d->dry)
-      tell(d, j, d->seqs[i], d->drop ? "would be dropped" : "would be replayed", 0);
-    else
-      st = perform_one(d, d->seqs[i], &copy);
-    if (st == SL_OK && !d->dry)
-      tell(d, j, d->seqs[i], d->drop ? "dropped" : d->reader ? "replayed" : "replayed as", copy);
+    const uint64_t seq = d->list[i].seq;
+    if (d->dry) {
+      if (refused_dry(d, &d->list[i]))
+        code = EXIT_REJECTED;
+      else
+        tell(d, j, seq, d->drop ? "would be dropped" : "would be replayed", 0);
+      continue;
+    }
+    st = perform_one(d, seq, &copy);
+    if (st == SL_OK)
+      tell(d, j, seq, d->drop ? "dropped" : d->reader ? "replayed" : "replayed as", copy);
     if (st == SL_OK)
       continue;
     if (st != SL_E_BUSY && st != SL_E_LIMIT && st != SL_E_INVALID && st != SL_NOTFOUND) { /* no other will do better */
@@ -354,9 +411,11 @@ static int perform(deed *d) {
 
 static int act(tool *t, const char *event, bool drop) {
   struct passwd *user = getpwuid(geteuid());
+  const char *person = geteuid() == 0 ? getenv("SUDO_USER") : NULL; /* "root" says little */
   uint64_t most = 0;
-  char who[64];
-  snprintf(who, sizeof who, "%s", user ? user->pw_name : "unknown");
+  char who[128];
+  snprintf(who, sizeof who, "%.50s%s%.50s", user ? user->pw_name : "unknown", person ? ", sudo by " : "",
+           person ? person : "");
   deed d = {.t = t, .drop = drop, .dry = option_has(&t->given, OPT_DRY_RUN), .who = who,
             .why = option_text(&t->given, OPT_REASON), .reader = option_text(&t->given, OPT_READER)};
   if (!names_some(t, event))
@@ -371,7 +430,7 @@ static int act(tool *t, const char *event, bool drop) {
     code = tool_fail(t, EXIT_STORE, "out of memory");
   if (code == EXIT_DONE)
     code = perform(&d);
-  free(d.seqs);
+  free(d.list);
   return code;
 }
 

@@ -14,5 +14,7 @@ typedef void letter_fn(void *arg, const sl_record *r);
 int dlq_each(tool *t, const char *event, letter_fn *fn, void *arg);
 /* How often the reader's letter, told of last by dlq_each, was sent again. 0 for delivery's. */
 uint32_t dlq_replays(const tool *t, uint64_t seq);
+/* The copies that replays made of delivery's letter, oldest first. */
+void dlq_copies(tool *t, const sl_record *letter, letter_fn *fn, void *arg);
 int dlq_audit(tool *t, const char *event);
 #endif

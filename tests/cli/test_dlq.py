@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import unittest
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import check  # noqa: E402
@@ -67,6 +68,10 @@ class Dlq(cli.Case):
             self.assertIn(part, words)
         self.assertNotIn("t0ken", words)
         self.assertNotIn("hunter2", words)
+        (shown,) = store.lines("dlq", "show", "3")
+        self.assertEqual([(r["seq"], r["status"]) for r in shown["replays"]], [(6, "pending")])
+        self.assertEqual((shown["seq"], shown["value"]), (3, {"n": 2, "token": "[redacted]"}))
+        self.assertNotIn("hunter2", json.dumps(shown))
         self.assertIn("t0ken2", store.call("dlq", "export", "3").stdout.decode(), "the store has the truth")
 
     def test_replay_sends_each_once(self):
@@ -76,6 +81,9 @@ class Dlq(cli.Case):
         self.assertEqual(store.stats()["last_seq"], before["last_seq"])
         done = store.lines("dlq", "replay", "--topic", "a.*")
         self.assertEqual([(line["seq"], line["copy"]) for line in done], [(1, 6), (4, 7)])
+        dry = store.call("dlq", "replay", "--all", "--dry-run", expect=(6,))
+        self.assertEqual(dry.stdout.decode().splitlines(), ["3 would be replayed"])
+        self.assertIn("event 1 is on its way already, as 6", dry.err)
         rest = store.call("dlq", "replay", "--all", expect=(6,))
         self.assertEqual(rest.stdout.decode().splitlines(), ["3 replayed as 8"])
         self.assertIn("on its way already", rest.err)
@@ -88,6 +96,14 @@ class Dlq(cli.Case):
         self.assertEqual((stats["delivered"], stats["dead"], stats["pending"]), (4, 1, 0))
         self.assertEqual(self.seqs(store, "list"), [3], "its replay failed again, and is no letter of its own")
         store.verify()
+
+    def test_who_dropped_it_is_the_person_and_not_root(self):
+        store = self.letters()
+        if os.geteuid() != 0:
+            self.skipTest("not root")
+        with unittest.mock.patch.dict(os.environ, {"SUDO_USER": "alice"}):
+            store.call("dlq", "drop", "1", "--reason", "test data")
+        self.assertEqual(store.lines("dlq", "audit")[0]["dropped_by"], "root, sudo by alice")
 
     def test_drop_wants_a_reason_and_keeps_it(self):
         store = self.letters()
