@@ -276,8 +276,8 @@ def run_memory(folder, size, series):
 # Name, bytes a second, seconds each way, connections cut every so many seconds (None: never), share of the events
 LINKS = [
     ("128-kB/s,-100-ms-each-way", 128_000, 0.1, None, 1),
-    ("128-kB/s,-1-s-each-way", 128_000, 1.0, None, 0.5),
-    ("128-kB/s,-1-s-each-way,-both-timeouts-60s", 128_000, 1.0, None, 1),
+    ("128-kB/s,-1-s-each-way", 128_000, 1.0, None, 3.2),
+    ("128-kB/s,-1-s-each-way,-timeout-max-15s", 128_000, 1.0, None, 0.3),
     ("128-kB/s,-100-ms,-cut-every-2-to-5-s", 128_000, 0.1, (2, 5), 0.5),
 ]
 
@@ -352,7 +352,7 @@ def run_link(folder, size, series):
             link.delay = 0
             link.cut()
             link.rate, link.delay = rate, delay
-            args = ["--set", "transactions.timeout=60s", "-X", "socket.timeout.ms=60000"] if "60s" in name else []
+            args = ["--set", "transactions.timeout_max=15s"] if "15s" in name else []
             useful, wasted, gap, report = over_link(bench, link, int(size["link"] * share), 1000, cut, *args)
             told(series, f"link/{name}", "useful", [useful])
             told(series, f"link/{name}", "of_link", [useful / rate])

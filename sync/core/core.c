@@ -3,7 +3,6 @@
 #include "core/history_pack.h"
 #include <stdlib.h>
 
-
 static bool buf_set(sl_buf *buf, sl_slice bytes) {
   sl_buf_reset(buf);
   sl_buf_append(buf, bytes.data, bytes.len);

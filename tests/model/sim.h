@@ -240,7 +240,16 @@ void agent_give(sim *s, sim_agent *a, core_event e);
 void agent_log(sim *s, sim_agent *a);
 bool agent_progress(sim *s, sim_agent *a);    /* one random thing that can go on; false: nothing can */
 bool agent_wake(sim *s, sim_agent *a);        /* lets time pass until its timer */
-void agent_wire(sim *s, sim_agent *a);
+
+/* sim_handle.c */
+void handle_push(sim_handle *h, sim_wire w);
+void handle_report(sim_handle *h, const sim_wire *w, int64_t offset, const fault *why); /* to the agent, in time */
+fault handle_begin(sim *s, sim_agent *a);
+/* `letter`: the size of a dead letter's copy; 0: it is the event itself. */
+fault handle_produce(sim *s, sim_agent *a, uint64_t seq, uint64_t tag, uint32_t letter, bool *full);
+void handle_free(sim_handle *h);
+void handle_drop(sim *s, sim_handle *h);     /* what is on its way may still arrive: a ghost */
+void agent_wire(sim *s, sim_agent *a);       /* something of the agent's that is on its way arrives, or is lost */
 void ghost_add(sim *s, sim_handle *h);
 void ghost_move(sim *s, size_t i);
 #endif
