@@ -27,6 +27,8 @@ validators() {
   has dot || missing+=(graphviz)
   has less || missing+=(less)
   has mandoc || missing+=(mandoc)
+  has zsh || missing+=(zsh)
+  has fish || missing+=(fish)
   has chromium || has chromium-browser || has google-chrome || missing+=(chromium)
   python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
   ((EUID == 0)) || as_root=(sudo -n)

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINE_MOST = 64 << 20, CHUNK = 256 << 10 };
+enum { LINE_MOST = 64 << 20, CHUNK = 256 << 10, HELD = 20 };
 
 uint64_t bundle_hash(sl_slice s) {
   const unsigned char *p = s.data;
@@ -38,10 +38,30 @@ typedef struct loader {
   size_t first_part;       /* of the bundle that is being read */
   uint64_t since_head;     /* lines of events since then, damaged ones too */
   bool open, newer;        /* a head was read, its end not yet */
+  struct { uint64_t line; char *words; } held[HELD]; /* of faults in front of all that a bundle has */
+  size_t held_count;
   event_line reader;
 } loader;
 
-static void say(loader *l, uint64_t line, const char *words) { l->fault(l->arg, l->file->path, line, words); }
+/* Faults in front of all that a bundle has are told when something of it comes: of a file that is none they say
+ * nothing. */
+static void say(loader *l, uint64_t line, const char *words) {
+  if (l->file->count || l->file->head_count) {
+    l->fault(l->arg, l->file->path, line, words);
+  } else if (l->held_count < HELD) {
+    l->held[l->held_count].line = line;
+    l->held[l->held_count++].words = tool_copy(words, strlen(words));
+  }
+}
+
+static void release_held(loader *l, bool tell) {
+  for (size_t i = 0; i < l->held_count; i++) {
+    if (tell)
+      l->fault(l->arg, l->file->path, l->held[i].line, l->held[i].words);
+    free(l->held[i].words);
+  }
+  l->held_count = 0;
+}
 
 static void close_bundle(loader *l) {
   if (l->open)
@@ -113,6 +133,8 @@ static void take_line(loader *l) {
   case LINE_NEWER: l->newer = true; break;
   }
   text_free(&why);
+  if (l->held_count && (l->file->count || l->file->head_count))
+    release_held(l, true);
 }
 
 static void end_line(loader *l, bool too_long) {
@@ -256,10 +278,11 @@ bundle_file *bundle_file_open(const char *path, bundle_fault_fn *fault, void *ar
                 BUNDLE_VERSION);
   else if (b->count == 0)
     text_printf(why,
-                "%s has no event in it: it is neither a store nor what `sidelog bundle` or `sidelog export` writes",
-                path);
+                "%s has no event in it: it is neither a store nor the .jsonl file that `sidelog bundle` or `sidelog "
+                "export` writes", path);
   else if (b->count > UINT32_MAX)
     text_printf(why, "%s has more events than can be read from a file", path);
+  release_held(&l, false);
   text_free(&l.line);
   event_line_free(&l.reader);
   if (why->len) {

@@ -154,7 +154,12 @@ typedef struct judge {
 } judge;
 
 static void find(judge *j, size_t at, const char *kind) {
+  size_t k = 0;
   j->check->findings++;
+  while (k < CHECK_KINDS - 1 && j->check->kinds[k].kind && strcmp(j->check->kinds[k].kind, kind))
+    k++;
+  j->check->kinds[k].kind = kind;
+  j->check->kinds[k].count++;
   j->found(j->arg, j->story, at, kind, text_str(&j->words));
 }
 
@@ -323,7 +328,9 @@ static bool answered(const judge *j, size_t at, sl_slice stem) {
 static void judge_answer(judge *j, size_t at) {
   text stem = {0};
   const check_event *e = &j->story->events[at];
-  if (question_stem(slice_of(e->type), &stem) == ROLE_QUESTION && !j->story->nodes[at].duplicate) {
+  /* What cannot be read may have been the answer. */
+  if (!j->story->damaged && question_stem(slice_of(e->type), &stem) == ROLE_QUESTION &&
+      !j->story->nodes[at].duplicate) {
     const hop *h = hops_answers(j->check->usual[j->story->nodes[at].source], (sl_slice){stem.data, stem.len});
     int64_t waited = j->check->tool->now_us - j->story->nodes[at].at_us;
     if (h && h->count >= LEAST_ANSWERS && h->count * 100 >= h->open * ANSWERED_PART) {

@@ -9,6 +9,8 @@
 
 #include <sidelog/envelope.h>
 
+enum { CHECK_KINDS = 16 }; /* at most */
+
 typedef struct check_event {
   sl_slice event_id, correlation_id, causation_id;
   const char *type, *error; /* error: of a dead or dropped one, made safe */
@@ -24,6 +26,7 @@ typedef struct story {
   trace_node *nodes;
   check_event *events;    /* events[i] belongs to nodes[i] */
   size_t count;
+  bool damaged;           /* events of it could not be read */
   room node_room, event_room;
   id_set common;          /* types and correlations, which many events have in common */
   room_texts texts;       /* all else */
@@ -40,6 +43,7 @@ typedef struct check {
   struct known { sl_stats stats; int64_t oldest_us; } *known; /* of each source; oldest_us: append of the oldest event kept */
   json *json;
   uint64_t stories, events, findings;
+  struct { const char *kind; uint64_t count; } kinds[CHECK_KINDS]; /* of findings, as they came */
 } check;
 
 /* For tool_each: takes the next event of the story. */

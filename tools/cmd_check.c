@@ -115,10 +115,12 @@ static int check_one(check *c, const char *id, const struct spot *alone) {
   story_reader reader = {c, &s};
   printer p = {.check = c, .title = id};
   skew *own = s.skew;
+  uint64_t unread = t->unread;
   for (size_t i = 0; i < t->source_count; i++)
     t->sources[i].shift_us = 0;
   int code = alone ? tool_one(t, alone->source, alone->seq, story_add, &reader, NULL)
                    : tool_each(t, &query, story_add, &reader, NULL);
+  s.damaged = t->unread > unread;
   if (!check_story(c, &s, print, &p))
     code = tool_fail(c->tool, EXIT_STORE, "out of memory");
   story_free(&s);
@@ -144,12 +146,18 @@ static int check_all(survey *s) {
 }
 
 static void sum_up(check *c) {
+  enum { MOST_SEEN = 3 }; /* findings that nobody has to count */
   text words = {0};
   if (c->json) {
     json_open(c->json);
     json_u64(c->json, "correlations", c->stories);
     json_u64(c->json, "events", c->events);
     json_u64(c->json, "findings", c->findings);
+    json_key(c->json, "by_finding");
+    json_open(c->json);
+    for (size_t i = 0; i < CHECK_KINDS && c->kinds[i].kind; i++)
+      json_u64(c->json, c->kinds[i].kind, c->kinds[i].count);
+    json_close(c->json);
     json_close(c->json);
     return;
   }
@@ -163,6 +171,14 @@ static void sum_up(check *c) {
   text_puts(&words, " of ");
   text_counted(&words, c->stories, "correlation", "correlations");
   out_printf(&c->tool->out, "%s\n", text_str(&words));
+  text_clear(&words);
+  for (size_t i = 0; i < CHECK_KINDS && c->kinds[i].kind && c->findings > MOST_SEEN; i++) {
+    text_puts(&words, i ? ", " : "");
+    text_count(&words, c->kinds[i].count);
+    text_printf(&words, " %s", c->kinds[i].kind);
+  }
+  if (words.len)
+    out_wrapped(&c->tool->out, text_str(&words), 0, false);
   text_free(&words);
 }
 

@@ -95,7 +95,8 @@ static void draw_head(trace *tr, const char *title, const char *id, const trace_
   flow_put(&f, STYLE_PLAIN, text_str(&words));
   text_clear(&words);
   text_span(&words, shape->end_us - shape->begin_us);
-  flow_put(&f, STYLE_PLAIN, text_str(&words));
+  if (e->count > 1)
+    flow_put(&f, STYLE_PLAIN, text_str(&words));
   text_clear(&words);
   text_counted(&words, e->topics.count, "topic", "topics");
   flow_put(&f, STYLE_PLAIN, text_str(&words));

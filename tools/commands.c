@@ -36,8 +36,8 @@ const command command_table[] = {
    "[a-z]), != is its contrary, <, <=, > and >= compare numbers digit by digit and\n"
    "times, ~ means contains, in upper or lower case, and !~ its contrary. FIELD=*:\n"
    "it is there. Ids may be unique prefixes. TIME is RFC 3339, 2026-11-22 14:00\n"
-   "(local; --utc), -15m, -2h, -3d, today, yesterday 14:00 or @EPOCH. -n N with\n"
-   "--order or --group-by: the first N. When nothing is found, it is said why.",
+   "(local; --utc), 14:00, -15m, -2h, -3d, today, yesterday 14:00 or @EPOCH. -n N\n"
+   "with --order or --group-by: the first N. When nothing is found, it is said why.",
    "sidelog query --correlation 0190a6c2-7c1e\n"
    "sidelog query --type '*_FAILED' --since -2h\n"
    "sidelog query --status dead,pending --topic 'orders.*' -n 20\n"

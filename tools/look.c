@@ -4,6 +4,7 @@
 #include "sources.h"
 #include "when.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -447,6 +448,18 @@ int look_event(tool *t, const char *typed, sl_query *query, char id[SL_ID_MAX]) 
     *query = (sl_query){.first_seq = seq, .last_seq = seq};
     if (is_there(t, query) || strlen(typed) < 4)
       return EXIT_DONE;
+  }
+  char found[1][SL_ID_MAX];
+  size_t count = 0;
+  sl_stats stats;
+  if (query->first_seq && sources_resolve(t, SL_ID_EVENT, slice_of(typed), found, 1, &count) == SL_NOTFOUND) {
+    text kept = {0};
+    if (!many(t) && source_stats(t, 0, &stats, NULL) == SL_OK && stats.kept)
+      text_printf(&kept, " (kept are %" PRIu64 " to %" PRIu64 ")", stats.first_seq, stats.last_seq);
+    tool_fail(t, EXIT_NOTHING, "no event %s has seq %s%s, and no event id begins with it", sources_here(t), typed,
+              text_str(&kept));
+    text_free(&kept);
+    return EXIT_NOTHING;
   }
   int code = tool_resolve(t, SL_ID_EVENT, typed, id);
   *query = (sl_query){.event_id = slice_of(id)};

@@ -38,9 +38,16 @@ int unknown_command(tool *t, const char *name) {
 static int check_usage(tool *t) {
   const command *c = t->command;
   option_id foreign = option_foreign(&t->given, OPTIONS(COMMON_OPTIONS), c->options);
-  if (foreign != OPTION_COUNT)
-    return tool_fail(t, EXIT_USAGE, "%s takes no --%s; see `sidelog help %s`", c->name,
-                     option_table[foreign].name, c->name);
+  if (foreign != OPTION_COUNT) {
+    text takers = {0};
+    for (size_t i = 0, n = 0; i < command_count && n < 4; i++)
+      if (options_hold(command_table[i].options, foreign))
+        text_printf(&takers, "%s%s", n++ ? ", " : "", command_table[i].name);
+    tool_fail(t, EXIT_USAGE, "%s takes no --%s, which is for %s; see `sidelog help %s`", c->name,
+              option_table[foreign].name, text_str(&takers), c->name);
+    text_free(&takers);
+    return EXIT_USAGE;
+  }
   size_t stores = 0;
   for (size_t i = 0; i < t->given.given_count; i++)
     stores += t->given.given[i].id == OPT_STORE;

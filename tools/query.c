@@ -46,6 +46,9 @@ int tool_query(tool *t, sl_query *query, query_ids *ids) {
   if (!tool_time(t, OPT_SINCE, &query->since_us) || !tool_time(t, OPT_UNTIL, &query->until_us) ||
       !tool_number(t, OPT_LIMIT, &query->limit))
     return EXIT_USAGE;
+  if (query->since_us && query->until_us && query->since_us > query->until_us)
+    return tool_fail(t, EXIT_USAGE, "--since %s is later than --until %s: there is nothing between them",
+                     option_text(&t->given, OPT_SINCE), option_text(&t->given, OPT_UNTIL));
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     const char *typed = option_text(&t->given, kinds[i].option);
     int code = typed ? tool_resolve(t, kinds[i].kind, typed, kinds[i].id) : EXIT_DONE;
@@ -82,6 +85,7 @@ static int run(tool *t, look *l, sl_status st, void (*each)(void *arg, const sl_
     return tool_fail_status(t, st, "cannot read the store");
   while (!t->out.error) {
     st = look_next(l, &record);
+    t->unread += st == SL_E_CORRUPT;
     if (st == SL_E_CORRUPT && bad++ < 1000) {
       say_failure(t, look_source(l), st, "damage");
       continue;

@@ -1,6 +1,7 @@
 #include "story_ids.h"
 
 #include "sources.h"
+#include "when.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,13 +25,33 @@ static int correlation_of_event(tool *t, const char *typed, char id[SL_ID_MAX]) 
   return code;
 }
 
+/* A seq in place of a correlation id, where that is none: as listings have it. */
+static int correlation_of_seq(tool *t, const char *typed, char id[SL_ID_MAX]) {
+  uint64_t seq;
+  look *l = NULL;
+  int code = EXIT_NOTHING;
+  if (!number_parse(typed, &seq) || seq == 0)
+    return EXIT_NOTHING;
+  sl_query query = {.first_seq = seq, .last_seq = seq};
+  const sl_record *r = look_first(t, &query, &l);
+  if (r && r->correlation_id.len) {
+    memcpy(id, r->correlation_id.data, r->correlation_id.len);
+    id[r->correlation_id.len] = 0;
+    code = look_next(l, &r) == SL_OK ? EXIT_NOTHING : EXIT_DONE; /* a seq of several stores is nobody's */
+  }
+  look_close(l);
+  return code;
+}
+
 int story_resolve(tool *t, const char *typed, char id[SL_ID_MAX]) {
   char found[1][SL_ID_MAX];
   size_t count = 0;
-  if (sources_resolve(t, SL_ID_CORRELATION, slice_of(typed), found, 1, &count) == SL_NOTFOUND &&
-      correlation_of_event(t, typed, id) == EXIT_DONE) {
-    tool_note(t, "%s is an event; this is the story it is part of", typed);
-    return EXIT_DONE;
+  if (sources_resolve(t, SL_ID_CORRELATION, slice_of(typed), found, 1, &count) == SL_NOTFOUND) {
+    bool event = correlation_of_event(t, typed, id) == EXIT_DONE;
+    if (event || correlation_of_seq(t, typed, id) == EXIT_DONE) {
+      tool_note(t, "%s is %s; this is the story it is part of", typed, event ? "an event" : "a seq");
+      return EXIT_DONE;
+    }
   }
   return tool_resolve(t, SL_ID_CORRELATION, typed, id);
 }

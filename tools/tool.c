@@ -218,7 +218,7 @@ bool tool_time(tool *t, option_id id, int64_t *out) {
   const char *typed = option_text(&t->given, id);
   if (!typed || when_parse(typed, t->now_us, out))
     return true;
-  tool_note(t, "--%s %s is no time: write RFC 3339, 2026-11-22 14:00, -15m, -2h, -3d, today or yesterday",
+  tool_note(t, "--%s %s is no time: write RFC 3339, 2026-11-22 14:00, 14:00, -15m, -2h, -3d, today or yesterday",
             option_table[id].name, typed);
   return false;
 }

@@ -44,6 +44,7 @@ typedef struct tool {
   size_t from;            /* whose record tool_each or tool_visit hands out now */
   bool every_copy;        /* tool_each: of an event in several sources each comes (look_copies_too) */
   uint64_t faults;        /* damage met in bundles */
+  uint64_t unread;        /* records that could not be read */
   output out;
   conditions conditions; /* of the arguments */
   uint64_t scanned;      /* events that the last tool_each or tool_visit looked at */

@@ -14,8 +14,10 @@ static char *cause_note(tool *t, const trace_node *n) {
   look *l = NULL;
   bool unicode = t->out.term.unicode;
   text words = {0};
-  const sl_record *r = look_first(t, &query, &l);
-  if (r) {
+  const sl_record *r;
+  sl_status st = look_start(t, &query, &l);
+  st = st == SL_OK ? look_next(l, &r) : st;
+  if (st == SL_OK) {
     text_puts(&words, "caused by ");
     place_words(&words, t, look_source(l), r->seq);
     text_puts(&words, r->correlation_id.len ? " of correlation " : " of no correlation");
@@ -23,7 +25,7 @@ static char *cause_note(tool *t, const trace_node *n) {
   } else {
     text_puts(&words, "its cause ");
     text_add_safe(&words, slice_of(cause), unicode);
-    text_printf(&words, " is not %s", sources_here(t));
+    text_printf(&words, st == SL_E_CORRUPT ? " cannot be read %s" : " is not %s", sources_here(t));
   }
   look_close(l);
   return words.data;

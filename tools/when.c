@@ -130,6 +130,17 @@ static bool day_parse(const char *p, int64_t now_us, int64_t *us) {
   return local_us(tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday - back, &t, us);
 }
 
+/* The last time that it was that o'clock. */
+static bool oclock_parse(const char *p, int64_t now_us, int64_t *us) {
+  time_t now = (time_t)(now_us / SECOND);
+  clock_time t;
+  struct tm tm;
+  if (!clock_parse(&p, &t) || *p || !localtime_r(&now, &tm) ||
+      !local_us(tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, &t, us))
+    return false;
+  return *us <= now_us || local_us(tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday - 1, &t, us);
+}
+
 bool span_parse(const char *p, int64_t *us) {
   static const struct {
     const char *name;
@@ -188,7 +199,7 @@ bool when_parse(const char *text, int64_t now_us, int64_t *us) {
     *us = seconds * SECOND + part;
     return true;
   }
-  if (!day_parse(text, now_us, &value) && !date_parse(text, &value))
+  if (!day_parse(text, now_us, &value) && !oclock_parse(text, now_us, &value) && !date_parse(text, &value))
     return false;
   *us = value;
   return true;

@@ -13,6 +13,7 @@ enum { WHEN_MAX = 96 }; /* room for a time in text */
  *   without an offset local time: 2026-11-22 05:31, 2026-11-22T05:31:59, 2026-11-22
  *   relative          now, -15m, -2h, -1h30m, -3d, -1w (before now)
  *   days              today, yesterday, today 14:00, yesterday 09:30:15 (local)
+ *   o'clock           14:00, 09:30:15: the last time that it was
  *   epoch             @1763789519, @1763789519.5
  * False: it is none of these. */
 bool when_parse(const char *text, int64_t now_us, int64_t *us);

@@ -110,6 +110,17 @@ class Case(rig.Rig):
                 difflib.unified_diff(expected.splitlines(True), text.splitlines(True), "golden", "now")))
 
 
+def drawn(out):
+    """What stands on a line that was edited: without colours, and what a backspace took."""
+    left = bytearray()
+    for byte in re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", out):
+        if byte == 8:
+            del left[-1:]
+        else:
+            left.append(byte)
+    return bytes(left)
+
+
 class Terminal:
     """A command on a terminal of its own, which is its controlling one: keys and Ctrl-C reach it as they do a person's."""
 

@@ -53,6 +53,31 @@ class Rules(cli.Case):
         store = self.told()
         self.assertEqual(self.found(store, cli.CORRELATION[:9])[0], {("dead", cli.event_id(4))})
 
+    def test_damage_is_not_taken_for_silence(self):
+        """An answer that cannot be read is no missing one."""
+        store = self.store()
+        store.append_lines([*usual(), line("q", "ASKED_REQUESTED", 100), line("a", "ASKED_COMPLETED", 100.1, "q", n=7)])
+        store.call("reindex")
+        path = store.path / "log" / "data.mdb"
+        path.write_bytes(path.read_bytes().replace(b'"n": 7', b'"n": 8'))
+        done = rig.run(store.argv("check", "story"), expect=(4,))
+        self.assertIn("checksum", done.err)
+        self.assertNotIn(b"no-answer", done.stdout)
+        other = self.store()
+        other.append_lines([line("q", "STEP", 1, n=7), line("a", "STEP", 2, "q")])
+        other.call("reindex")
+        path = other.path / "log" / "data.mdb"
+        path.write_bytes(path.read_bytes().replace(b'"n": 7', b'"n": 8'))
+        text = rig.run(other.argv("trace", "story"), expect=(4,)).stdout.decode()
+        self.assertIn("its cause q cannot be read in this store", text)
+
+    def test_many_findings_are_counted(self):
+        store = self.store()
+        store.append_lines([line("f", "A_FAILED", 1), line("g", "A_FAILED", 2), line("h", "A", 3, "gone"), line("i", "A", 4, "gone")])
+        self.assertEqual(store.call("check", "story", expect=(4,)).stdout.splitlines()[-2:],
+                         [b"4 findings in 4 events of 1 correlation", b"2 failed, 2 orphan"])
+        self.assertEqual(self.found(store, "story")[1]["by_finding"], {"failed": 2, "orphan": 2})
+
     def test_what_is_sound_says_so(self):
         store = self.store()
         store.append_lines([line("a", "STEP", 1)])

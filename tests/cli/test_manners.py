@@ -4,6 +4,8 @@ import os
 import pathlib
 import re
 import select
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +42,8 @@ class Usage(cli.Case):
         for args, words in (
             ((), "which command"), (("apend",), "did you mean `sidelog append`?"), (("query", "--topik", "x"), "--topic"),
             (("query", "x"), "x"), (("show",), "EVENT"), (("stats", "--topic", "x"), "takes no --topic"),
+            (("query", "--format", "csv"), "takes no --format, which is for export"),
+            (("query", "--since", "-1h", "--until", "-2h"), "--since -1h is later than --until -2h"),
             (("query", "--since"), "TIME"), (("query", "--since", "soon"), "soon"), (("query", "--status", "lost"), "lost"),
             (("query", "-n", "many"), "many"), (("trim",), "--older-than"), (("trim", "--older-than", "7"), "7"),
             (("help", "nothing"), "nothing"), (("query", "--color", "red"), "red"),
@@ -50,6 +54,18 @@ class Usage(cli.Case):
                 self.assertEqual(done.stdout, b"")
                 self.assertTrue(done.err.startswith("sidelog: "))
                 self.assertIn(words, done.err)
+
+    def test_a_seq_names_its_story(self):
+        store = self.told()
+        store.append("t.v1", b"{}")
+        for command, codes in (("trace", (0,)), ("check", (0, 4)), ("bundle", (0,))):
+            done = self.run_it("--store", store.path, command, "3", *(["--out", store.side / "x.html"] if command == "bundle" else []), expect=codes)
+            self.assertIn("3 is a seq; this is the story it is part of", done.err)
+        self.assertIn("is 8, and", self.run_it("--store", store.path, "trace", "8", expect=(1,)).err)  # of no story
+        self.assertIn("has seq 9999 (kept are 1 to 8)", self.run_it("--store", store.path, "show", "9999", expect=(1,)).err)
+        other = store.side / "other"
+        self.run_it("--store", other, "append", "--topic", "t", "--correlation", "x", "{}")
+        self.assertIn("no correlation id", self.run_it("--store", store.path, "--store", other, "trace", "1", expect=(1,)).err)
 
     def test_help_of_every_command(self):
         listed = self.run_it("help").stdout.decode()
@@ -365,13 +381,46 @@ class Completion(cli.Case):
         self.complete(store, "trace", "")
         self.assertFalse(trap.exists())
 
-    def test_other_shells_read_theirs(self):
+    def test_another_shell(self):
         self.assertIn("bash, zsh or fish", self.told().call("completion", "tcsh", expect=(2,)).err)
-        for shell, check in (("zsh", ["zsh", "-n"]), ("fish", ["fish", "--no-execute"])):
-            script = rig.run([rig.sidelog(), "completion", shell]).stdout
-            self.assertIn(b"trace", script)
-            if __import__("shutil").which(shell):
-                rig.run([*check, "/dev/stdin"], stdin=script)
+
+    def shell(self, store, name):
+        if not shutil.which(name):
+            self.skipTest(f"{name} is not installed")
+        home = store.side / "home"
+        home.mkdir()
+        env = cli.environment(SIDELOG_STORE=str(store.path), HOME=str(home), XDG_CONFIG_HOME="", XDG_DATA_HOME="")
+        env["PATH"] = f"{pathlib.Path(rig.sidelog()).parent}:{env['PATH']}"
+        return env
+
+    def test_fish(self):
+        store = self.told()
+        env = self.shell(store, "fish")
+
+        def offered(line):
+            script = f"sidelog completion fish | source; complete -C {shlex.quote(line)}"
+            out = rig.run(["fish", "--no-config", "-c", script], env=env).stdout.decode()
+            return {one.split("\t")[0] for one in out.splitlines()}
+        self.assertEqual(offered("sidelog tra"), {"trace"})
+        self.assertEqual(offered("sidelog trace 0190"), {cli.CORRELATION})
+        self.assertEqual(offered("sidelog show "), {cli.event_id(n) for n in range(7)})
+        self.assertIn("--causation", offered("sidelog query --ca"))
+
+    def test_zsh(self):
+        """As a person has it: keys on a terminal."""
+        store = self.told()
+        env = self.shell(store, "zsh")
+        zsh = cli.Terminal(["zsh", "-f", "-i"], rows=30, columns=200, env=env)
+        self.addCleanup(zsh.close)
+        zsh.send(b'PROMPT="ready> "; eval "$(sidelog completion zsh)"; echo loa""ded\r')
+        zsh.until_text(b"loaded")
+        for typed, completed in ((b"sidelog tra\t", b"sidelog trace "), (b"0190\t", f"trace {cli.CORRELATION} ".encode()),
+                                 (b"--ti\t", b"--times")):
+            zsh.send(typed)
+            zsh.until(lambda wanted=completed: wanted in cli.drawn(zsh.out), completed)
+        zsh.send(b"\r")
+        zsh.until_text(b"WORKFLOW_COMPLETED")
+        zsh.send(b"\x04")
 
 
 class Upkeep(cli.Case):

@@ -490,6 +490,15 @@ class Damage(Case):
         self.assertEqual([e["seq"] for e in self.lines([path], "query")], [1, 2, 3])
         self.assertIn("└ T", self.ask([path], "trace", "story").text)
 
+    def test_a_file_that_is_no_bundle_is_said_once(self):
+        page = self.file(b"<!doctype html>", *[b"<p>story</p>"] * 50, name="x.html")
+        done = self.ask([page], "trace", "story", expect=(3,))
+        self.assertEqual(done.err.count("\n"), 1, done.err)
+        self.assertIn("nor the .jsonl file that `sidelog bundle`", done.err)
+        # What comes before all that can be read is said, too.
+        late = self.file(b"nonsense", self.event(1))
+        self.assertIn("line 1 is no JSON; passed over", self.ask([late], "query", expect=(4,)).err)
+
     def test_a_later_form_is_refused(self):
         path = self.file(b'{"sidelog_bundle":2,"stores":[]}', self.event(1))
         self.assertIn("is a bundle of a later form than this sidelog reads (1): use a newer sidelog", self.ask([path], "query", expect=(3,)).err)
