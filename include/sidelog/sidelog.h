@@ -17,14 +17,16 @@
  *             Nothing that this library returns is ever passed to free().
  * Failure     A function that can fail returns sl_status. On anything but SL_OK the outputs are
  *             untouched (unless the function says otherwise) and nothing half-done is left in
- *             the store (of an append see SL_E_UNCERTAIN, too). sl_last_detail() then says what happened, to which thing, and what to do.
+ *             the store (of an append see SL_E_UNCERTAIN, too). sl_last_detail() then says what
+ *             happened, to which thing, and what to do.
  *             Each function lists what is worth a branch of its own. Any of them may also return
  *             SL_E_INVALID (an object or an output is NULL), SL_E_NOMEM, SL_E_IO, SL_E_CORRUPT,
  *             SL_E_MISMATCH, SL_E_BUSY (all reader slots of the store are taken) and SL_E_FORKED.
  * Threads     An sl_store may be used by any number of threads at once. An sl_iter belongs to one
- *             thread at a time. The library starts no thread, but for the one of sl_append_async. No thread may
- *             be ended inside a call, nor leave a callback but by its return (pthread_cancel, longjmp, an
- *             exception): locks and a transaction would stay behind. Nothing here may be called in a signal handler.
+ *             thread at a time. The library starts no thread, but for the one of sl_append_async,
+ *             and one in sl_compact that ends with it. No thread may be ended inside a call, nor leave a
+ *             callback but by its return (pthread_cancel, longjmp, an exception): locks and a transaction
+ *             would stay behind. Nothing here may be called in a signal handler.
  * Processes   Any number of processes on one host (in one pid namespace) may have the same store
  *             open. One process opens a store once: a second sl_open returns SL_E_BUSY. After
  *             fork() the child must not use the parent's sl_store: every call returns SL_E_FORKED.

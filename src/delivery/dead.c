@@ -175,8 +175,10 @@ sl_status sl_dead_drop(sl_store *store, uint64_t seq, sl_slice who, sl_slice why
   if (status == SL_OK) status = put_dropped(txn, snap.book, seq);
   if (status == SL_OK) status = put_letter(txn, snap.book, seq, &parts, who, why);
   if (status == SL_OK) status = move_total(txn, BOOK_KEY_TOTALS, 0);
-  if (status == SL_OK) status = move_total(txn, BOOK_KEY_INTENT_TOTALS, 1);
-  if (status == SL_NOTFOUND && db_txn_status(txn) == SL_OK && snap.book && !snap.book->has_intent) status = SL_OK;
+  if (status == SL_OK) {
+    status = move_total(txn, BOOK_KEY_INTENT_TOTALS, 1);
+    if (status == SL_NOTFOUND && !snap.book->has_intent) status = SL_OK; /* nothing to move */
+  }
   snapshot_close(&snap);
   if (status == SL_OK) return db_commit(txn);
   db_abort(txn);

@@ -258,4 +258,4 @@ sl_status sl_redact(sl_slice text, sl_redacted_fn *fn, void *arg) {
   return ok ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");
 }
 
-int sl_secret_name(sl_slice name) { return redact_name(name); }
+int sl_secret_name(sl_slice name) { return name.data && redact_name(name); }

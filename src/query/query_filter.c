@@ -4,7 +4,9 @@
 
 #include <stdlib.h>
 
-int sl_glob_fits(sl_slice glob, sl_slice text) { return sl_glob_match(glob, text); }
+int sl_glob_fits(sl_slice glob, sl_slice text) {
+  return (glob.data || !glob.len) && (text.data || !text.len) && sl_glob_match(glob, text);
+}
 
 sl_status sl_iter_filter(sl_iter *it, uint32_t needs, sl_filter_fn *fn, void *arg) {
   if (!it || !fn) return sl_fail(SL_E_INVALID, "%s is NULL", it ? "fn" : "iter");

@@ -111,6 +111,7 @@ static void test_a_drop_says_who_and_why(void **state) {
   kit *k = *state;
   sl_delivery *d = two_dead(k);
   assert_fails(sl_dead_drop(k->store, 2, SL_STR("me"), SL_STR("")), SL_E_INVALID, "the reason");
+  assert_fails(sl_dead_drop(k->store, 99, SL_STR("me"), SL_STR("a slip")), SL_NOTFOUND, "no event 99");
   assert_ok(sl_dead_drop(k->store, 2, SL_STR("me"), SL_STR("test data")));
   assert_books(k, 2, 0, 1, 1, 0);
   sl_record r = record_of(k, 2);
