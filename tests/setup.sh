@@ -47,6 +47,18 @@ validators() {
     fi
   fi
   rm -rf "$log" "$packages.new"
+  # Mermaid's own parser, which runs in the browser; only where there is an npm, which is large.
+  local mermaid=${XDG_CACHE_HOME:-$HOME/.cache}/sidelog/mermaid.min.js folder
+  if [[ ! -e $mermaid ]] && has npm; then
+    folder=$(mktemp -d)
+    if (cd "$folder" && timeout 60 npm pack --silent mermaid@11 && tar xzf mermaid-*.tgz package/dist/mermaid.min.js) \
+      >/dev/null 2>&1 </dev/null; then
+      mv "$folder/package/dist/mermaid.min.js" "$mermaid"
+    else
+      printf 'npm cannot get mermaid here, its test is skipped\n'
+    fi
+    rm -rf "$folder"
+  fi
 }
 if [[ ${1:-} == --validators ]]; then
   validators

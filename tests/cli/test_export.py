@@ -2,11 +2,13 @@
 import csv
 import io
 import json
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 import urllib.parse
 
@@ -165,6 +167,29 @@ class Formats(cli.Case):
             nodes += '["' in row
             edges += "-->" in row
         self.assertEqual((nodes, edges), (10, 7))
+
+    def test_mermaid_by_its_own_parser(self):
+        """In a browser, for which it is made."""
+        browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+        script = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "sidelog" / "mermaid.min.js"
+        if not browser or not script.exists():
+            self.skipTest("mermaid or chromium is not installed")
+        store = self.odd()
+        graph = json.dumps(self.export(store, "mermaid")).replace("<", "\\u003c")
+        page = store.side / "page.html"
+        page.write_text(f"""<!doctype html><meta charset=utf-8><body><script src="{script.as_uri()}"></script><script>
+            mermaid.initialize({{startOnLoad: false}});
+            mermaid.parse({graph}).then(() => mermaid.render("drawn", {graph})).then(
+              d => {{ document.body.innerHTML = d.svg; document.title = "nodes " + document.querySelectorAll("g.node").length +
+                      " edges " + document.querySelectorAll("path.flowchart-link").length; }},
+              e => document.body.innerText = "refused: " + e.message)</script>""", encoding="utf-8")
+        with tempfile.TemporaryDirectory() as profile:
+            done = subprocess.run([
+                browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}",
+                "--allow-file-access-from-files", "--virtual-time-budget=10000", "--dump-dom", page.as_uri()],
+                capture_output=True, timeout=60, check=True, env=cli.environment(HOME=profile))
+        self.assertIn("<title>nodes 10 edges 7</title>", done.stdout.decode())
+        self.assertIn("&lt;script&gt;", done.stdout.decode())
 
     def test_conditions_and_mistakes(self):
         store = self.told()
