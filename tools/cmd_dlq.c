@@ -136,7 +136,11 @@ static void put_letter(void *arg, const sl_record *r) {
     json_record(l->json, r, 0);
     return;
   }
-  when_local(r->last_failure_us, when, false);
+  int width = l->t->out.term.width;
+  if (width && width < 100)
+    when_brief(r->last_failure_us, l->t->now_us, when);
+  else
+    when_local(r->last_failure_us, when, false);
   snprintf(seq, sizeof seq, "%" PRIu64, r->seq);
   snprintf(tries, sizeof tries, "%" PRIu32, r->attempts);
   table_cell(l->table, STYLE_DIM, slice_of(when));
