@@ -303,6 +303,9 @@ bool json_valid_deep(sl_slice bytes, int depth) {
   /* yajl takes these two for blanks. */
   if (bytes.len == 0 || memchr(bytes.data, '\v', bytes.len) || memchr(bytes.data, '\f', bytes.len))
     return false;
+  /* It lets overlong forms, surrogates and what is above U+10FFFF pass in strings. */
+  if (!utf8_ok(bytes))
+    return false;
   yajl_handle parser = yajl_alloc(&callbacks, NULL, &depth);
   if (!parser)
     return false;

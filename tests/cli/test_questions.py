@@ -1,4 +1,5 @@
 """Conditions on any field, counting, grouping, order, and what an empty answer says of itself."""
+import base64
 import decimal
 import json
 import pathlib
@@ -185,6 +186,14 @@ class Pointers(cli.Case):
             store.append("t", value)
         self.assertEqual(store.query("/a=1"), [])
         self.assertEqual([e["seq"] for e in store.query("/0/0/0=*")], [7])
+
+    def test_what_is_printed_as_json_is_utf8(self):
+        store = self.store()
+        values = [b'{"overlong":"\xc1\x9d"}', b'{"surrogate":"\xed\xa0\x80"}', b'{"beyond":"\xf4\x90\x80\x80"}']
+        for value in values:
+            store.append("t", value)
+        printed = store.call("export").stdout.decode("utf-8").splitlines()
+        self.assertEqual([base64.b64decode(json.loads(line)["value_base64"]) for line in printed], values)
 
 
 class Answers(cli.Case):

@@ -166,7 +166,8 @@ static void what_is_json(void **state) {
                                     "\"\\u0000\\ud800\"",
                                     "[1,[2,{\"a\":[]}]]"};
   static const char *const no[] = {"",        " ",    "{",   "{}x",      "{} {}",   "01",
-                                   "{'a':1}", "[1,]", "nul", "\"\x01\"", "\"\xff\""};
+                                   "{'a':1}", "[1,]", "nul", "\"\x01\"", "\"\xff\"",
+                                   "\"\xc1\x9d\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\""}; /* RFC 3629 */
   for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
     if (!json_valid(slice_of(yes[i])))
       fail_msg("%s", yes[i]);
