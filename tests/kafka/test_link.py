@@ -75,12 +75,15 @@ class Link(rig.Rig):
         check.assert_exact(self, store, self.cluster)
 
     def test_long_round_trips(self):
-        # As over a satellite: longer than the agent first waits for a broker's answer.
+        # As over a satellite: longer than the agent first waits for a broker's answer, and five of them a third of what a
+        # transaction may take. So it may take longer, from the first one on.
         self.link.delay = 1.0 if rig.LONG else 0.4
         self.link.cut()
-        store, _, agent = self.filled(300)
+        store, _, agent = self.filled(300, "--set", "transactions.timeout=8s")
         store.wait_settled(120, agent)
         self.assertEqual(store.stats()["dead"], 0)
+        report = store.status()[1]["agent"]["report"]["transactions"]
+        self.assertEqual((report["handles"], report["aborted"]), (2, 0), agent.log())
         self.link.delay = 0
         self.link.cut()
         check.assert_exact(self, store, self.cluster)
