@@ -19,7 +19,8 @@ typedef struct db_table_def {
   enum {
     DB_INTKEY = 1u << 0,  /* keys are native uint64_t */
     DB_DUPFIXED = 1u << 1, /* many values a key, sorted, all of one size */
-    DB_DUPINT = 1u << 2   /* those values are native uint32_t or uint64_t */
+    DB_DUPINT = 1u << 2,  /* those values are native uint32_t or uint64_t */
+    DB_TAIL = 1u << 3     /* with DB_INTKEY: keys come at its end; db_gather.c keeps its last pages together */
   } flags;
 } db_table_def;
 

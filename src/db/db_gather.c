@@ -14,12 +14,21 @@
  *
  * Where there is no run of RUN pages, LMDB takes one from the end of the file. That is wanted as long as the file is
  * small beside what it may take (db_env_allow_slack): free pages that lie together are the room that commits need to
- * stay together. Beyond, the request is for the longest run that there is, and the file hardly grows by it.
+ * stay together. Beyond, the request is for the longest run that there is, less what it takes itself before it is met
+ * (TOUCHED), or it would not be met, and the file would grow by it.
  *
  * LMDB would never write what it took there and got back, so those pages would be holes, for which a full disk has no
  * room: trim counts on free pages of the file being there (quota.c). So they are allocated, or not taken.
  *
  * The free list is looked at beforehand: LMDB believes its counts, and merges all of it for a run at its end.
+ *
+ * Commits of one event each are another case. Six or seven pages are written, and all but a third of a leaf are free again
+ * two commits later. Together they need little room (AREA), but the leaves that stay, one of nineteen pages, lie scattered
+ * in it, and the free pages between them are used again and again until hardly two are neighbours. So, as logs on disks
+ * are cleaned: the few leaves that have been left since the last time are written once more, the oldest first. As LMDB
+ * takes the lowest free pages first, they come to lie side by side at the lower end of that room, which is whole again
+ * behind them, and the next commits write one run each. Where commits leave whole rows of leaves, it would cost more than it
+ * brings.
  */
 #include "db/db_inner.h"
 
@@ -28,11 +37,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GATHER_EVERY = 32, RUN = 64, RUN_LEAST = 4, PAGE_HEAD = 16 };
-#define SPARE_PAGES 256u    /* at the end of the map, left to the transaction itself */
+enum { GATHER_EVERY = 32, SETTLE_EVERY = 16, RUN = 64, RUN_MOST = 256, RUN_LEAST = 4, PAGE_HEAD = 16 };
+#define AREA 192u            /* free pages for the commits between two times that leaves are moved */
+#define TOUCHED 4u           /* pages that the request takes before it is met */
+#define SPARE_PAGES 256u     /* at the end of the map, left to the transaction itself */
 #define READER_LAG_MAX 128u  /* transactions; behind an older reader nothing is gathered: the file grows anyway */
-#define LOOK_PAGES 16384u   /* of the free list that are looked at, and merged by LMDB: 64 MB of free space */
-#define LMDB_TRIES 60u      /* records for each page of a run that LMDB merges before it takes new pages */
+#define LOOK_PAGES 16384u    /* of the free list that are looked at, and merged by LMDB: 64 MB of free space */
+#define LMDB_TRIES 60u       /* records for each page of a run that LMDB merges before it takes new pages */
+#define LEAVES_MOST 24u      /* moved at once */
+#define LEAVES_LEAST 4u      /* to tell how they came */
+#define IN_ORDER 3u          /* so many leaves in a row lie as they should: those before have been moved */
 
 void db_env_allow_slack(db_env *env, uint64_t pages) {
   atomic_store_explicit(&env->slack_below, pages, memory_order_relaxed);
@@ -40,83 +54,171 @@ void db_env_allow_slack(db_env *env, uint64_t pages) {
 
 typedef struct free_look {
   uint64_t *is_free;     /* a bit for each page up to last_page */
-  uint64_t last_page, records;
+  uint64_t last_page, records, pages, lowest, highest;
   bool all, damaged;     /* all: nothing was left out */
 } free_look;
 
 /* Marks the pages of the records below `id`. */
 static void mark_free(free_look *f, MDB_cursor *cur, uint64_t id) {
   MDB_val key, value;
-  for (uint64_t seen = 0; mdb_cursor_get(cur, &key, &value, MDB_NEXT) == 0; f->records++) {
+  for (; mdb_cursor_get(cur, &key, &value, MDB_NEXT) == 0; f->records++) {
     const uint8_t *pages = value.mv_data;
     f->damaged |= key.mv_size != 8 || value.mv_size < 8 || sl_get_u64(pages) > value.mv_size / 8 - 1;
     if (f->damaged || sl_get_u64(key.mv_data) >= id) break;
     const uint64_t count = sl_get_u64(pages);
-    seen += count;
-    f->all = seen <= LOOK_PAGES;
+    f->pages += count;
+    f->all = f->pages <= LOOK_PAGES;
     if (!f->all) return;
     for (uint64_t i = 1; i <= count; i++) {
       const uint64_t page = sl_get_u64(pages + i * 8);
       f->damaged |= page < 2 || page > f->last_page;
-      if (!f->damaged) f->is_free[page / 64] |= UINT64_C(1) << page % 64;
+      if (f->damaged) return;
+      f->is_free[page / 64] |= UINT64_C(1) << page % 64;
+      if (page < f->lowest) f->lowest = page;
+      if (page > f->highest) f->highest = page;
     }
   }
 }
 
-/* The longest run of free pages, up to RUN. */
-static unsigned longest_run(const free_look *f) {
-  unsigned longest = 0, run = 0;
-  for (uint64_t i = 0; i <= f->last_page / 64 && longest < RUN; i++) {
+/* The longest run of free pages. */
+static uint64_t longest_run(const free_look *f) {
+  uint64_t longest = 0, run = 0;
+  for (uint64_t i = f->lowest / 64; i <= f->highest / 64; i++) {
     if (f->is_free[i] == 0) run = 0; /* mostly: a large file has few free pages */
     for (unsigned bit = 0; f->is_free[i] != 0 && bit < 64; bit++) {
       run = f->is_free[i] >> bit & 1 ? run + 1 : 0;
       if (run > longest) longest = run;
     }
   }
-  return longest < RUN ? longest : RUN;
+  return longest;
 }
 
-static unsigned run_to_ask_for(db_env *env, MDB_txn *txn, const MDB_envinfo *info, size_t page_size) {
-  if (info->me_last_pgno + RUN + SPARE_PAGES >= info->me_mapsize / page_size) return 0;
+/* ---------------------------------------------------------------- leaves --- */
+
+typedef struct leaf {
+  uint64_t key, page;
+} leaf;
+
+/* The last leaves of the table that grows at its end, newest first, with one more on either side. */
+typedef struct tail {
+  unsigned table;
+  size_t count;
+  leaf leaves[LEAVES_MOST + 2];
+} tail;
+
+static bool neighbours(leaf a, leaf b) { return a.page + 1 == b.page || b.page + 1 == a.page; }
+static bool lies_alone(const tail *t, size_t i) {
+  return !neighbours(t->leaves[i], t->leaves[i - 1]) && !neighbours(t->leaves[i], t->leaves[i + 1]);
+}
+
+/* Of a transaction that has written nothing yet: its leaves lie in the map, and begin with their numbers. */
+static int look_at_tail(const db_env *env, MDB_txn *txn, size_t page_size, tail *t) {
+  MDB_cursor *cur;
+  MDB_val key, value;
+  size_t in_order = 0;
+  t->count = t->table = 0;
+  while (t->table < env->count && !(env->defs[t->table].flags & DB_TAIL)) t->table++;
+  if (t->table == env->count) return 0;
+  int rc = mdb_cursor_open(txn, env->dbis[t->table], &cur);
+  if (rc != 0) return rc;
+  rc = mdb_cursor_get(cur, &key, &value, MDB_LAST);
+  for (; rc == 0 && in_order < IN_ORDER; rc = mdb_cursor_get(cur, &key, &value, MDB_PREV)) {
+    if (key.mv_size != sizeof(uint64_t)) break; /* damaged: not for us to say */
+    const uint8_t *page = (const uint8_t *)((uintptr_t)key.mv_data & ~(uintptr_t)(page_size - 1));
+    const leaf found = {sl_get_u64(key.mv_data), sl_get_u64(page)};
+    if (t->count > 0 && t->leaves[t->count - 1].page == found.page) continue;
+    if (t->count == LEAVES_MOST + 2) break;
+    in_order = t->count > 0 && neighbours(t->leaves[t->count - 1], found) ? in_order + 1 : 0;
+    t->leaves[t->count++] = found;
+  }
+  mdb_cursor_close(cur);
+  return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* Do commits leave less than a leaf each? Those of larger ones lie in rows. */
+static bool leaves_lie_apart(const tail *t) {
+  size_t apart = 0;
+  for (size_t i = 1; i + 1 < t->count; i++) apart += lies_alone(t, i);
+  return t->count >= LEAVES_LEAST && apart * 2 >= t->count - 2;
+}
+
+/* To write a record over itself gives its leaf the lowest page that is free. The oldest first, so they stay in order. */
+static int move_leaves(db_env *env, MDB_txn *txn, size_t page_size, const tail *t, uint64_t lowest) {
+  MDB_cursor *cur;
+  int rc = mdb_cursor_open(txn, env->dbis[t->table], &cur);
+  if (rc != 0) return rc;
+  for (size_t i = t->count - 2; rc == 0 && i > 0; i--) {
+    leaf at = t->leaves[i];
+    MDB_val key = {sizeof at.key, &at.key}, value;
+    if (at.page < lowest || !lies_alone(t, i)) continue;
+    rc = mdb_cursor_get(cur, &key, &value, MDB_SET_KEY);
+    const bool own_pages = ((uintptr_t)value.mv_data & (page_size - 1)) == PAGE_HEAD;
+    if (rc == 0 && !own_pages) rc = mdb_cursor_put(cur, &key, &value, MDB_CURRENT);
+  }
+  mdb_cursor_close(cur);
+  return rc;
+}
+
+/* --------------------------------------------------------------- gathering --- */
+
+static uint64_t run_to_ask_for(db_env *env, MDB_txn *txn, const MDB_envinfo *info, size_t page_size, bool apart,
+                               uint64_t *lowest) {
+  if (info->me_last_pgno + AREA + SPARE_PAGES >= info->me_mapsize / page_size) return 0;
   /* What was freed since the oldest snapshot is not to be had, as little as what the last commit freed. */
   const uint64_t id = mdb_txn_id(txn), oldest = db_oldest_reader(env), until = oldest < id - 1 ? oldest : id - 1;
   if (until + READER_LAG_MAX < id) return 0;
-  free_look f = {.last_page = info->me_last_pgno, .all = true};
+  free_look f = {.last_page = info->me_last_pgno, .lowest = UINT64_MAX, .all = true};
   db_txn *look; /* LMDB lets only read transactions see its free list */
   MDB_cursor *cur;
   if (db_begin_once(env, false, &look) != 0) return 0;
-  unsigned run = 0;
+  uint64_t run = 0;
   if ((f.is_free = calloc(f.last_page / 64 + 1, sizeof *f.is_free)) && mdb_cursor_open(look->lmdb, 0, &cur) == 0) {
     mark_free(&f, cur, until);
     mdb_cursor_close(cur);
-    run = longest_run(&f);
-    const bool may_grow = f.last_page + RUN < atomic_load_explicit(&env->slack_below, memory_order_relaxed);
-    if (may_grow && f.all) run = RUN;
-    if (f.damaged || run < RUN_LEAST || (!may_grow && f.records > run * LMDB_TRIES)) run = 0;
+    const uint64_t longest = longest_run(&f), most = apart ? RUN_MOST : RUN;
+    run = longest >= most + TOUCHED ? most : longest > TOUCHED ? longest - TOUCHED : 0;
+    const bool may_grow = f.last_page + AREA < atomic_load_explicit(&env->slack_below, memory_order_relaxed);
+    const bool grow = may_grow && f.all && (apart ? f.pages < AREA : run < RUN);
+    if (grow) run = !apart ? RUN : AREA - f.pages > longest ? AREA - f.pages : longest + 1;
+    if (f.damaged || run < RUN_LEAST || (!grow && f.records > run * LMDB_TRIES)) run = 0;
+    *lowest = f.lowest;
   }
   free(f.is_free);
   db_rest(look);
   return run;
 }
 
-int db_gather(db_env *env, MDB_txn *txn) {
+static int ask_for_run(db_env *env, MDB_txn *txn, const MDB_envinfo *info, size_t page_size, uint64_t pages) {
   static char name[] = "gather";
-  MDB_envinfo info;
-  MDB_stat stat;
-  int fd;
-  if (mdb_txn_id(txn) % GATHER_EVERY != 0) return 0;
+  int fd, rc = mdb_env_get_fd(env->lmdb, &fd);
   unsigned table = 0; /* one whose values have any size */
   while (table < env->count && env->defs[table].flags != 0) table++;
-  if (table == env->count || mdb_stat(txn, env->dbis[table], &stat) != 0) return 0;
-  if (mdb_env_info(env->lmdb, &info) != 0 || mdb_env_get_fd(env->lmdb, &fd) != 0) return 0;
-  const unsigned pages = run_to_ask_for(env, txn, &info, stat.ms_psize);
-  if (pages == 0) return 0;
-  MDB_val key = {sizeof name, name}, value = {.mv_size = (size_t)pages * stat.ms_psize - PAGE_HEAD};
-  int rc = mdb_put(txn, env->dbis[table], &key, &value, MDB_RESERVE);
+  if (table == env->count || rc != 0) return rc;
+  MDB_val key = {sizeof name, name}, value = {.mv_size = (size_t)pages * page_size - PAGE_HEAD};
+  rc = mdb_put(txn, env->dbis[table], &key, &value, MDB_RESERVE);
   if (rc != 0) return rc;
-  /* With an empty free list the pages are written after all, and must not carry off what lay in memory. */
-  memset(value.mv_data, 0, value.mv_size);
   const uint64_t page = sl_get_u64((const uint8_t *)value.mv_data - PAGE_HEAD);
-  if (page > info.me_last_pgno) rc = db_file_allocate(fd, page * stat.ms_psize, (uint64_t)pages * stat.ms_psize);
+  if (page > info->me_last_pgno) {
+    /* With an empty free list the pages are written after all, and must not carry off what lay in memory. */
+    memset(value.mv_data, 0, value.mv_size);
+    rc = db_file_allocate(fd, page * page_size, pages * page_size);
+  }
   return rc == 0 ? mdb_del(txn, env->dbis[table], &key, NULL) : rc;
+}
+
+int db_gather(db_env *env, MDB_txn *txn) {
+  MDB_envinfo info;
+  MDB_stat stat;
+  tail t;
+  uint64_t lowest;
+  if (mdb_txn_id(txn) % SETTLE_EVERY != 0) return 0;
+  if (mdb_env_info(env->lmdb, &info) != 0 || mdb_env_stat(env->lmdb, &stat) != 0) return 0;
+  const size_t page_size = stat.ms_psize;
+  if (look_at_tail(env, txn, page_size, &t) != 0) return 0;
+  const bool apart = leaves_lie_apart(&t);
+  if (!apart && mdb_txn_id(txn) % GATHER_EVERY != 0) return 0;
+  const uint64_t pages = run_to_ask_for(env, txn, &info, page_size, apart, &lowest);
+  if (pages == 0) return 0;
+  const int rc = ask_for_run(env, txn, &info, page_size, pages);
+  return rc == 0 && apart ? move_leaves(env, txn, page_size, &t, lowest) : rc;
 }

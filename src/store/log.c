@@ -12,7 +12,7 @@
 #define MAP_FLOOR (UINT64_C(64) << 20)
 
 const db_table_def log_tables[LOG_TABLES] = {
-  [LOG_EVENTS] = {"events", DB_INTKEY},
+  [LOG_EVENTS] = {"events", DB_INTKEY | DB_TAIL},
   [LOG_META] = {"meta", 0},
   [LOG_DICT_IDS] = {"dict_ids", DB_INTKEY},
   [LOG_DICT_NAMES] = {"dict_names", 0},
