@@ -41,7 +41,7 @@ static void SL_PRINTF(1, 0) set_detail(const char *format, va_list args, bool ke
     cut = n >= (int)(sizeof text - len);
   }
   clean_detail(text, cut);
-  memcpy(last_detail, text, sizeof text);
+  memcpy(last_detail, text, strlen(text) + 1);
   errno = saved;
 }
 

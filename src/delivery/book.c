@@ -230,12 +230,19 @@ static sl_status view_load(book_view *view) {
 
 sl_status book_view_open(sl_store *store, book_view **out) {
   book_view *view = atomic_exchange(&store->book->spare, NULL);
-  if (!view) view = malloc(sizeof *view);
+  if (!view && (view = malloc(sizeof *view))) view->loaded = 0;
   if (!view) return sl_fail(SL_E_NOMEM, "out of memory");
-  memset(view, 0, offsetof(book_view, lanes)); /* 24 KB of lanes are written by the decoder, where any */
+  memset(view, 0, offsetof(book_view, loaded));
   view->book = store->book;
   sl_status status = db_begin_read(store->book->env, &view->txn);
-  if (status == SL_OK) status = view_load(view);
+  const uint64_t id = status == SL_OK ? db_txn_id(view->txn) : 0;
+  if (status == SL_OK && view->loaded != id) {
+    /* 24 KB of lanes are written by the decoder, where any */
+    memset(&view->loaded, 0, offsetof(book_view, lanes) - offsetof(book_view, loaded));
+    status = view_load(view);
+    /* Names of lanes lie in the file, whose map may be another one next time. */
+    if (status == SL_OK && view->cursor.lane_count == 0) view->loaded = id;
+  }
   if (status != SL_OK) {
     book_view_close(view);
     return status;
@@ -317,7 +324,14 @@ static sl_status block_find(book_view *view, uint64_t seq) {
  * not tell a settled attempt from an abandoned one: the attempt number does. */
 static sl_status sparse_find(book_view *view, uint64_t seq, sl_receipt *receipt, sl_receipt_block *head) {
   sl_slice value;
-  sl_status status = db_get(view->txn, BOOK_SPARSE, db_u64(&seq), &value);
+  uint64_t count = 0;
+  sl_status status = SL_OK;
+  if (view->sparse_known == 0) {
+    status = db_count(view->txn, BOOK_SPARSE, &count);
+    if (status == SL_OK) view->sparse_known = count > 0 ? 2 : 1;
+  }
+  if (status == SL_OK && view->sparse_known == 1) return SL_NOTFOUND;
+  if (status == SL_OK) status = db_get(view->txn, BOOK_SPARSE, db_u64(&seq), &value);
   if (status != SL_OK) return status;
   status = sl_receipt_block_decode(value, head);
   if (status == SL_OK && head->attempt > view->cursor.attempt) return SL_NOTFOUND;

@@ -44,11 +44,14 @@ struct book_view {
   db_txn *txn;
   db_cur *receipts;          /* opened by the first look-up */
   sl_receipt_block block;    /* the block found last, when block.count > 0 */
+  /* The transaction that what follows is of: a view's memory that is used again may have it already. 0: none. */
+  uint64_t loaded;
   sl_progress cursor;
   bool has_intent;
   uint64_t intent_seq, intent_attempt;
   book_totals totals;
   int recreated_known;       /* are there notes of recreated topics? 0: not looked yet, 1: no, 2: yes */
+  int sparse_known;          /* are there sparse receipts? likewise */
   sl_lane lanes[SL_LANES_MAX];
 };
 

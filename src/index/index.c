@@ -273,14 +273,17 @@ void index_close(sl_index *index) {
 
 sl_status index_view_open(sl_store *store, index_view **out) {
   index_view *view = atomic_exchange(&store->index->spare, NULL);
-  if (!view) view = malloc(sizeof *view);
+  if (!view && (view = malloc(sizeof *view))) view->loaded = 0;
   if (!view) return sl_fail(SL_E_NOMEM, "out of memory");
   view->index = store->index;
   view->filter = (index_filter){0};
   sl_status status = db_begin_read(store->index->env, &view->txn);
-  if (status == SL_OK) {
+  const uint64_t id = status == SL_OK ? db_txn_id(view->txn) : 0;
+  if (status == SL_OK && view->loaded != id) {
+    view->loaded = 0;
     status = index_state_load(view->txn, &view->state);
-    if (status != SL_OK) db_abort(view->txn);
+    if (status == SL_OK) view->loaded = id;
+    else db_abort(view->txn);
   }
   if (status != SL_OK) {
     free(view);

@@ -97,6 +97,7 @@ struct index_view {
   sl_index *index;
   db_txn *txn;
   index_filter filter;
+  uint64_t loaded; /* the transaction that `state` is of: a view's memory that is used again may have it already; 0: none */
   index_state state;
 };
 

@@ -7,6 +7,7 @@
 #include "db/db_file.h"
 #include "query/query_impl.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define SEQS_AT_ONCE 256u
@@ -94,6 +95,24 @@ static sl_status choose_source(sl_iter *it) {
   return SL_OK;
 }
 
+/* Memory of one iteration that has ended: a look-up would else take and give back 76 KB, too large for malloc's quick
+ * ways. It is the process's, not the store's: some close the store first. */
+static _Atomic(sl_iter *) spare;
+
+static sl_iter *new_iter(void) {
+  sl_iter *it = atomic_exchange(&spare, NULL);
+  if (!it) return calloc(1, sizeof *it);
+  *it = (sl_iter){.items = it->items, .cap = it->cap, .arena = it->arena};
+  return it;
+}
+
+static void free_iter(sl_iter *it) {
+  if (!it) return;
+  free(it->items);
+  arena_free(&it->arena);
+  free(it);
+}
+
 sl_status sl_iter_start(sl_store *store, const sl_query *query, sl_iter **out) {
   static const sl_query everything = SL_QUERY_INIT;
   sl_status status = store_enter(store);
@@ -101,7 +120,7 @@ sl_status sl_iter_start(sl_store *store, const sl_query *query, sl_iter **out) {
   if (status == SL_OK && !out) status = sl_fail(SL_E_INVALID, "iter is NULL");
   if (status == SL_OK) status = check_query(query);
   if (status != SL_OK) return status;
-  sl_iter *it = calloc(1, sizeof *it);
+  sl_iter *it = new_iter();
   if (!it) return sl_fail(SL_E_NOMEM, "out of memory");
   it->store = store;
   it->source = -1;
@@ -119,12 +138,11 @@ sl_status sl_iter_start(sl_store *store, const sl_query *query, sl_iter **out) {
 
 void sl_iter_close(sl_iter *it) {
   if (!it) return;
-  free(it->items);
   free(it->newest);
   free(it->text);
   free(it->headers);
-  arena_free(&it->arena);
-  free(it);
+  const bool small = it->cap <= QUERY_ITEMS_LEAST && arena_is_small(&it->arena);
+  free_iter(small ? atomic_exchange(&spare, it) : it);
 }
 
 uint64_t sl_iter_scanned(const sl_iter *it) { return it ? it->scanned : 0; }

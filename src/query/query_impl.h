@@ -15,7 +15,9 @@ typedef struct arena {
 void *arena_take(arena *a, size_t len, size_t align); /* NULL: out of memory */
 void arena_reset(arena *a);
 void arena_free(arena *a);
+bool arena_is_small(const arena *a); /* a block of the usual size, or none */
 
+#define QUERY_ITEMS_LEAST 32u
 typedef struct query_item {
   sl_record record;
   const char *damage; /* not NULL: what sl_iter_next says instead of a record */

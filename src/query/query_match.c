@@ -63,6 +63,8 @@ void arena_free(arena *a) {
   *a = (arena){0};
 }
 
+bool arena_is_small(const arena *a) { return !a->first || (!a->first->next && a->first->cap <= ARENA_BLOCK); }
+
 /* ----------------------------------------------------------------- match --- */
 
 static bool parts_match(const sl_query *q, const sl_parts *p) {
@@ -115,7 +117,7 @@ sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts
 
 static query_item *new_item(sl_iter *it) {
   if (it->count == it->cap) {
-    const size_t cap = it->cap ? it->cap * 2 : 32;
+    const size_t cap = it->cap ? it->cap * 2 : QUERY_ITEMS_LEAST;
     query_item *grown = realloc(it->items, cap * sizeof *grown);
     if (!grown) return NULL;
     it->items = grown;

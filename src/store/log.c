@@ -23,6 +23,8 @@ const db_table_def log_tables[LOG_TABLES] = {
 #define LARGE_RECORD (32u << 10) /* on pages of its own, in order */
 
 struct log_view {
+  uint64_t loaded; /* the transaction that `head` is of: a view's memory that is used again may have it already; 0: none */
+  log_head head;
   sl_store *store;
   db_txn *txn;
   db_cur *cur;
@@ -30,7 +32,6 @@ struct log_view {
   unsigned run; /* records read in order */
   sl_slice value;       /* of the record at `at`, where the cursor stands */
   const uint8_t *ahead; /* from here on SCAN_AHEAD bytes were asked for */
-  log_head head;
 };
 
 /* ------------------------------------------------------------------ meta --- */
@@ -156,6 +157,7 @@ void log_close(sl_log *log) {
   if (!log) return;
   slots_close(log->slots);
   db_env_close(log->env);
+  free(atomic_load(&log->spare));
   dict_free(log->dict);
   pthread_mutex_destroy(&log->quota.lock);
   pthread_mutex_destroy(&log->memo.lock);
@@ -217,25 +219,37 @@ sl_status log_last_seq(sl_store *store, uint64_t *seq) {
   return status;
 }
 
-sl_status log_view_open(sl_store *store, log_view **out) {
-  log_view *view = calloc(1, sizeof *view);
-  if (!view) return sl_fail(SL_E_NOMEM, "out of memory");
-  view->store = store;
+static sl_status load_head(log_view *view) {
   log_meta meta;
   sl_slice value;
+  uint64_t last, kept;
+  sl_status status = log_meta_read(view->txn, &meta);
+  if (status == SL_OK) status = newest(view->txn, &last, &value);
+  if (status == SL_OK) status = db_count(view->txn, LOG_EVENTS, &kept);
+  if (status != SL_OK) return status;
+  view->head = (log_head){.first_seq = meta.first_seq, .last_seq = last, .kept = kept, .trimmed = meta.trimmed,
+                          .copies = meta.copies, .drops = meta.drops,
+                          .quota = quota_limit(view->store->log, meta.quota)};
+  return SL_OK;
+}
+
+sl_status log_view_open(sl_store *store, log_view **out) {
+  log_view *view = atomic_exchange(&store->log->spare, NULL);
+  if (view) memset(&view->store, 0, sizeof *view - offsetof(log_view, store));
+  else view = calloc(1, sizeof *view);
+  if (!view) return sl_fail(SL_E_NOMEM, "out of memory");
+  view->store = store;
   sl_status status = db_begin_read(store->log->env, &view->txn);
-  if (status == SL_OK) status = log_meta_read(view->txn, &meta);
-  if (status == SL_OK) status = newest(view->txn, &view->head.last_seq, &value);
-  if (status == SL_OK) status = db_count(view->txn, LOG_EVENTS, &view->head.kept);
+  const uint64_t id = status == SL_OK ? db_txn_id(view->txn) : 0;
+  if (status == SL_OK && view->loaded != id) {
+    view->loaded = 0;
+    status = load_head(view);
+    if (status == SL_OK) view->loaded = id;
+  }
   if (status != SL_OK) {
     log_view_close(view);
     return status;
   }
-  view->head.first_seq = meta.first_seq;
-  view->head.trimmed = meta.trimmed;
-  view->head.copies = meta.copies;
-  view->head.drops = meta.drops;
-  view->head.quota = quota_limit(store->log, meta.quota);
   *out = view;
   return SL_OK;
 }
@@ -244,7 +258,7 @@ void log_view_close(log_view *view) {
   if (!view) return;
   db_cur_close(view->cur);
   db_abort(view->txn);
-  free(view);
+  free(atomic_exchange(&view->store->log->spare, view));
 }
 
 const log_head *log_view_head(const log_view *view) { return &view->head; }

@@ -60,6 +60,7 @@ struct sl_log {
   space_memo drops;
   _Atomic uint64_t room_made; /* rounds of space_make_room that made some */
   slots *slots;   /* NULL: each append commits alone */
+  _Atomic(log_view *) spare; /* memory of a view that was closed, and what it had read of its snapshot */
 };
 
 sl_status log_meta_read(db_txn *txn, log_meta *meta);
