@@ -79,7 +79,8 @@ static int look_at_cluster(adopt *a) {
   }
   const sl_slice there = SL_BYTES(a->marker.value, a->marker.found ? a->marker.len : 0);
   if (a->park == PARK_NONE && a->settings->mode == MODE_EXACTLY_ONCE)
-    a->park = core_judge_marker(there, book->marker_bytes, book->intent_bytes);
+    a->park = ops_marker_lags(book, &a->marker) ? PARK_MARKER_MISSING
+                                                : core_judge_marker(there, book->marker_bytes, book->intent_bytes);
   if (a->park != PARK_MARKER_AHEAD) return EXIT_FINE;
   return cover_find(&a->cover, a->store, book, there, a->marker.timestamp_ms) == SL_OK ? EXIT_FINE : store_failed();
 }

@@ -73,6 +73,10 @@ static void work_connect(op_request *r) {
   }
 }
 
+bool ops_marker_lags(const delivery_state *book, const kafka_marker *marker) {
+  return book->has_intent && marker->found && marker->end_offset < (int64_t)book->intent_marker_end;
+}
+
 static void work_read_marker(op_request *r) {
   agent *a = r->agent;
   int64_t from = -1;
@@ -82,7 +86,17 @@ static void work_read_marker(op_request *r) {
   r->done.why = kafka_read_marker(r->kafka, a->settings.marker_topic,
                                   delivery_state_get(a->delivery)->marker_partition, sl_slice_of(a->store_id),
                                   from, within(a, MARKER_TIMEOUT_MS), &r->marker);
-  if (!fault_is_ok(&r->done.why) || !r->marker.found) return;
+  if (!fault_is_ok(&r->done.why)) return;
+  const delivery_state *book = delivery_state_get(a->delivery);
+  if (ops_marker_lags(book, &r->marker)) {
+    r->done.why = (fault){.scope = SCOPE_CONNECTION, .class_ = CLASS_RETRYABLE_TRANSIENT, .name = "MARKER_BEHIND"};
+    snprintf(r->done.why.text, sizeof r->done.why.text,
+             "%.60s [%d] ends at offset %lld, but a marker was acknowledged at %llu: this broker is behind, or lost it; if that "
+             "lasts, see `sidelogd --adopt`", a->settings.marker_topic, (int)book->marker_partition,
+             (long long)r->marker.end_offset, (unsigned long long)book->intent_marker_end - 1);
+    return;
+  }
+  if (!r->marker.found) return;
   r->done.marker = SL_BYTES(r->marker.value, r->marker.len);
   r->done.marker_offset = r->marker.offset;
 }
@@ -96,9 +110,10 @@ static void tell_reconciled(const op_request *r) {
 }
 
 static void work_intent(op_request *r) {
-  const delivery_attempt *attempt = core_attempt(r->agent->core);
+  delivery_attempt attempt = *core_attempt(r->agent->core);
+  if (attempt.marked && r->agent->marker_offset >= 0) attempt.marker_end = (uint64_t)r->agent->marker_offset + 1;
   bool exactly_once = r->agent->settings.mode == MODE_EXACTLY_ONCE;
-  sl_status st = exactly_once ? delivery_intent(r->agent->delivery, attempt) : delivery_record(r->agent->delivery, attempt);
+  sl_status st = exactly_once ? delivery_intent(r->agent->delivery, &attempt) : delivery_record(r->agent->delivery, &attempt);
   r->done.refused = st == SL_E_INVALID || st == SL_NOTFOUND; /* the log has changed below it: see delivery_intent */
   store_result(r, st, exactly_once ? "the intent could not be written" : "the receipts could not be written");
 }

@@ -20,6 +20,7 @@ enum { BOOK_META, BOOK_RECEIPTS, BOOK_SPARSE, BOOK_DEAD, BOOK_CURSORS, BOOK_NOTE
 #define BOOK_KEY_SENDER "sender"
 #define BOOK_KEY_LETTERS "letters"               /* u64: the highest number of a letter that waited for its copy */
 #define BOOK_KEY_INTENT_LETTERS "intent.letters" /* u64s: numbers whose copies the intent publishes */
+#define BOOK_KEY_INTENT_MARKER "intent.marker"   /* u64: its marker was acknowledged right before this offset */
 
 /* A transaction that a drop overtook has its seqs left alone for a while: u64 seq, i64 until (wall clock). */
 #define BOOK_KEY_HOLD "hold"

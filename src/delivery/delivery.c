@@ -49,6 +49,9 @@ static sl_status load_from(sl_delivery *d, db_txn *txn) {
   s->intent = (sl_progress){0};
   if (s->has_intent) status = sl_progress_decode(s->intent_bytes, &s->intent, d->intent_lanes);
   if (status != SL_OK) return sl_fail_context(status, "delivery/ intent");
+  status = book_meta_get(txn, BOOK_KEY_INTENT_MARKER, &value);
+  s->intent_marker_end = status == SL_OK && value.len == 8 ? sl_get_u64(value.data) : 0;
+  if (status != SL_OK && status != SL_NOTFOUND) return status;
   status = book_meta_get(txn, BOOK_KEY_ATTEMPT, &value);
   if (status == SL_NOTFOUND || (status == SL_OK && value.len != 8))
     return sl_fail(SL_E_CORRUPT, "delivery/ has no attempt number");
@@ -153,6 +156,7 @@ static void forget_intent(db_txn *txn) {
   del_meta(txn, DELIVERY_KEY_LANE_SEQS);
   del_meta(txn, DELIVERY_KEY_MOVES);
   del_meta(txn, BOOK_KEY_INTENT_LETTERS);
+  del_meta(txn, BOOK_KEY_INTENT_MARKER);
 }
 
 static void write_plan(db_txn *txn, const sl_delivery *d, const delivery_plan *plan) {
@@ -202,6 +206,7 @@ static void write_intent(db_txn *txn, const sl_delivery *d, const delivery_attem
   }
   book_meta_put(txn, BOOK_KEY_INTENT, sl_buf_slice(&plan->progress));
   book_meta_put(txn, BOOK_KEY_INTENT_TOTALS, (sl_slice){totals, len + 1});
+  if (attempt->marker_end > 0) book_meta_put(txn, BOOK_KEY_INTENT_MARKER, db_u64(&attempt->marker_end));
   book_meta_put(txn, BOOK_KEY_ATTEMPT, db_u64(&number));
   del_meta(txn, BOOK_KEY_HOLD);
 }

@@ -51,6 +51,7 @@ typedef struct delivery_state {
   sl_progress cursor;        /* settled */
   bool has_intent;
   sl_progress intent;        /* written, outcome unknown */
+  uint64_t intent_marker_end; /* as in its attempt: a partition that ends before it cannot tell the outcome */
   uint64_t last_attempt;     /* highest attempt number ever used */
   sl_slice cursor_bytes;     /* encoded forms: what the marker on the broker is compared with */
   sl_slice intent_bytes;     /* empty: none */
@@ -99,6 +100,7 @@ typedef struct delivery_attempt {
   const delivery_recreated *recreated;   /* noted with the intent, and true also if the attempt comes to nothing */
   size_t recreated_count;
   bool marked;               /* the progress is written to the broker as a marker (exactly-once) */
+  uint64_t marker_end;       /* where that was acknowledged: right before this offset; 0: not known */
 } delivery_attempt;
 
 /* Writes the intent, its receipts and its letters, durably. A claim is an attempt without verdicts. An

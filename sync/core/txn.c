@@ -253,7 +253,8 @@ bool txn_refused(core *c, uint64_t tag, const fault *refusal, int64_t wall_us) {
       s->produced = false;
       t->produced--;
       t->outstanding--;
-      return true;
+      if (!c->config.exactly_once) txn_stop(t, true); /* as in condemn() */
+      return c->config.exactly_once;
     }
     txn_delivered(c, tag, -1, -1, why); /* it keeps its slot: who failed must be known */
     return false;

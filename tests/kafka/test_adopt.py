@@ -1,5 +1,6 @@
 """Where store and cluster do not fit the agent parks, `sidelogd --adopt` says what follows from each choice, and does what was
 chosen; then the agent goes on. One test a reason of docs/delivery.md, "Parked"."""
+import base64
 import os
 import shutil
 import signal
@@ -174,6 +175,42 @@ class Adopt(rig.Rig):
         agent = self.agent(store, *args)
         self.assertEqual(agent.drain(), 0, agent.log())
         check.assert_exact(self, store, self.cluster)
+
+    def test_a_broker_that_lacks_the_newest_marker(self):
+        # A commit in doubt had happened, and who leads the progress topic now knows only the marker before it: cut off while
+        # the others went on, or it lost its last records. The agent took that for an abort, and sent all again.
+        store, topic, progress = self.store(), self.topic(), self.topic("progress")
+        self.cluster.topic(progress, 1, cleanup_policy="compact")
+        args = ("--set", f"progress.topic={progress}")
+        self.deliver(store, topic, 20, args=args)
+        self.deliver(store, topic, 10, 20, args=args)
+        store.append_lines(rig.numbered(10, 30, rnd=self.random), topic=topic)
+        agent = self.agent(store, *args)
+        agent.env = {**os.environ, "LD_PRELOAD": rig.tool("tests/kafka/libkiller.so"), "SIDELOG_KILL": "event:committed"}
+        agent.start()
+        rig.wait_until("the agent to end behind its commit", lambda: not agent.running(), 30)
+        agent.env = None
+        *_, before, lost = self.cluster.read(progress)
+        self.cluster.call("topics", "--delete", "--topic", progress)
+        self.cluster.topic(progress, 1, cleanup_policy="compact")
+        # A progress topic is a topic: other stores' records, and that marker, up to right before the place of the lost one.
+        forger = self.store()
+        others = [forger.put(progress, b"", key=b"another") for _ in range(lost["offset"] - 2)]
+        marker = forger.put(progress, base64.b64decode(before["value"]), key=before["key"].encode())
+        forger.put_all([*others, marker])
+        self.assertEqual(self.agent(forger).drain(), 0)
+        self.assertEqual(self.cluster.read(progress)[-1]["value"], before["value"])
+        agent.start()
+        rig.wait_until("the agent to see it", lambda: "MARKER_BEHIND" in agent.log() or store.stats()["pending"] == 0, 60)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        self.assertEqual(len(self.cluster.read(topic)), 40, "each once")
+        self.assertEqual(store.stats()["pending"], 10)
+        words = self.adopt(store, status=4, args=args)
+        self.assertIn("marker-missing", words)
+        self.assertIn("Sent twice: up to 10 events", words)
+        self.adopt(store, "trust-store", args=args)
+        self.assertEqual(agent.drain(), 0, agent.log())
+        store.verify()
 
     def test_another_cluster(self):
         store, topic = self.store(), self.topic()

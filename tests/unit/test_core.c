@@ -430,6 +430,27 @@ static void prefix_only(void **state) {
   rig_free(r);
 }
 
+/* What was sent behind an event that the client refused stays sent: were it not in the book, a kill and a larger
+ * message.max.bytes would bring the refused one behind it. */
+static void nothing_passes_what_is_not_noted(void **state) {
+  (void)state;
+  rig *r = rig_new(false);
+  append(r, 0, 10);
+  r->refuse_seq = 4;
+  r->refuse_why = too_large();
+  start(r);
+  ready(r);
+  tell_log(r);
+  assert_int_equal(fill(r), 3);
+  all_delivered(r);
+  ok(r, OP_FLUSH);
+  ok(r, OP_INTENT);
+  assert_int_equal(r->book->state.cursor.seq, 4);
+  assert_int_equal(r->book->state.dead, 1);
+  assert_int_equal(fill(r), 6);
+  rig_free(r);
+}
+
 /* --- reports --- */
 
 /* A report names the reason beside the topic that waits. */
@@ -458,6 +479,7 @@ int main(void) {
       cmocka_unit_test(mute_topic), cmocka_unit_test(marker_refused), cmocka_unit_test(lane_drains_at_once),
       cmocka_unit_test(refused_in_its_lane), cmocka_unit_test(event_larger_than_the_queue),
       cmocka_unit_test(what_a_full_store_dropped_is_not_sent),
-      cmocka_unit_test(prefix_only), cmocka_unit_test(lane_tells_why)};
+      cmocka_unit_test(prefix_only),
+      cmocka_unit_test(nothing_passes_what_is_not_noted), cmocka_unit_test(lane_tells_why)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

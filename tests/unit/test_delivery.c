@@ -413,6 +413,27 @@ static void test_report(void **state) {
   delivery_close(d);
 }
 
+/* Where the intent's marker was acknowledged is known as long as its outcome is not, after a restart, too. */
+static void test_the_place_of_a_marker(void **state) {
+  kit *k = *state;
+  sl_delivery *d = open_filled(k, 1);
+  for (int how = 0; how < 2; how++) {
+    delivery_attempt a = attempt_to(d, 0, NULL, 0);
+    a.marker_end = 78;
+    assert_ok(delivery_intent(d, &a));
+    assert_int_equal(delivery_state_get(d)->intent_marker_end, 78);
+    delivery_close(d);
+    assert_ok(delivery_open(k->store, &d));
+    assert_int_equal(delivery_state_get(d)->intent_marker_end, 78);
+    assert_ok(how ? delivery_settle(d) : delivery_abandon(d));
+    assert_int_equal(delivery_state_get(d)->intent_marker_end, 0);
+  }
+  const delivery_attempt unknown = attempt_to(d, 0, NULL, 0);
+  assert_ok(delivery_intent(d, &unknown));
+  assert_int_equal(delivery_state_get(d)->intent_marker_end, 0);
+  delivery_close(d);
+}
+
 typedef struct reporter { sl_delivery *d; atomic_bool stop; unsigned reports, failed; } reporter;
 
 static void *report_again_and_again(void *arg) {
@@ -513,6 +534,7 @@ int main(void) {
       WITH_STORE(test_a_killed_agent_is_seen_at_once),
       WITH_STORE(test_report),
       WITH_STORE(test_a_report_beside_each_write),
+      WITH_STORE(test_the_place_of_a_marker),
       WITH_STORE(test_a_book_that_is_ahead_of_the_log),
       WITH_STORE(test_a_book_that_is_gone),
       WITH_STORE(test_cursors),
