@@ -85,12 +85,12 @@ def milliseconds(text):
 
 
 def routing(cluster, kind, count):
-    """Of a lone event each time, [(from the failure to the letter in the store, to the copy in librdkafka's hands)] in
+    """Of a lone event each time, [(from the failure to the letter in the store, to the copy at the broker)] in
     milliseconds. The first, which the broker refuses where its topic is to blame, is left out."""
     kafka, topic_config = KINDS[kind]
     store, topic = rig.Store(), f"bench.lone.{time.monotonic_ns()}"
     cluster.topic(topic, 1, **topic_config)
-    cluster.topic(f"{topic}.dlq", 1)
+    cluster.topic(f"{topic}.dlq", 1, message_timestamp_type="LogAppendTime")
     agent = rig.Agent(store, cluster.brokers, config={"kafka": kafka} if kafka else None).start()
     for n in range(count):
         store.append_lines(lines(1, True, "key" in kind), topic=topic)

@@ -358,6 +358,9 @@ bool txn_seal(core *c) {
   return sl_progress_encode(&a->progress, &c->marker) == SL_OK && !c->marker.failed;
 }
 
+/* The coordinator still ends the transaction before for some milliseconds, and librdkafka 2.0.2, told so, waits 20 ms. */
+#define LETTERS_AFTER_US 4000
+
 void txn_settled(core *c) {
   txn *t = &c->txn;
   if (t->claim) pace_claimed(c);
@@ -367,6 +370,8 @@ void txn_settled(core *c) {
   if (t->claim) return;
   if (t->expire) c->expired += t->letter_count;
   if (t->copies) c->letters_from = t->looked_to + 1;
+  else if (t->letter_count > 0 && !c->config.drain && c->config.exactly_once)
+    c->letters_try_us = c->now_us + LETTERS_AFTER_US;
   if (t->lane && t->lane->health == TOPIC_READY) t->lane->lane_try_us = c->now_us; /* it goes well: on */
   for (size_t i = 0; i < t->count; i++) {
     const slot *s = &t->slots[i];
