@@ -123,8 +123,8 @@ static void to_people(tool *t, const sl_stats *s) {
   if (s->bytes_per_s) {
     text_puts(&words, ", ");
     text_bytes(&words, s->bytes_per_s);
-    text_puts(&words, "/s of late, full in ");
-    text_span(&words, s->full_in_us);
+    text_puts(&words, "/s of late, ");
+    text_full_in(&words, s->full_in_us);
   }
   out_printf(&t->out, "%s\n", text_str(&words));
   text_free(&words);

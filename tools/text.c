@@ -259,6 +259,18 @@ void text_span(text *out, int64_t us) {
   }
 }
 
+void text_full_in(text *out, int64_t us) {
+  const int64_t year = INT64_C(31557600000000);
+  if (us >= 10 * year) {
+    text_puts(out, "not full within 10 years");
+  } else if (us >= 2 * year) {
+    text_printf(out, "full in %" PRId64 " years", us / year);
+  } else {
+    text_puts(out, "full in ");
+    text_span(out, us);
+  }
+}
+
 void text_ago(text *out, int64_t us) {
   if (us < 0) {
     text_span(out, -us);

@@ -62,6 +62,8 @@ void text_ordinal(text *out, uint64_t n);
 void text_bytes(text *out, uint64_t bytes);
 /* A span: "740 us", "12 ms", "1.842 s", "14 min", "2 h 14 min", "3 d 04:12". */
 void text_span(text *out, int64_t us);
+/* When something will be full: "full in 3 d 04:12", "full in 4 years", "not full within 10 years". */
+void text_full_in(text *out, int64_t us);
 /* A span at the precision of a person's interest in the past: "just now", "0.2 s ago", "14 min ago". */
 void text_ago(text *out, int64_t us);
 

@@ -350,6 +350,9 @@ typedef struct sl_query {
 /* Starts a query. Results come in ascending seq, each once. It answers from the index up to its
  * watermark and scans the log beyond it, so it is complete with or without an agent; events appended
  * after sl_iter_start may or may not be seen (with FOLLOW: they are, in turn). query NULL: every event.
+ * Every event that it returns has been checked by its checksum. One that a condition on type, topic, state or time
+ * passes over has not, because that would read its value: where a damaged header no longer meets the condition, the
+ * event is passed over without a word. sl_verify reads everything.
  * sl_iter_close ends it.
  * Errors: SL_E_INVALID, SL_E_NOMEM, SL_E_CORRUPT, SL_E_IO, SL_E_FORKED. */
 SL_API sl_status sl_iter_start(sl_store *store, const sl_query *query, sl_iter **iter);

@@ -1,7 +1,8 @@
 /*
  * Power cuts. A program lives with a store - creates it, appends alone, in batches, from threads and from
  * processes, durably, relaxed and asynchronously, indexes, delivers, gives up attempts, opens a lane and empties it,
- * trims, compacts, moves its clock, fills its quota, builds its index anew - while record.c writes down every change of a file, every flush, and
+ * trims, compacts, moves its clock, fills its quota, builds its index anew, and lets a local reader work on the events
+ * and give up some of them - while record.c writes down every change of a file, every flush, and
  * what was promised when. Then, for each flush, replay.c makes the disks that a power cut in the middle of it can
  * have left, and each is judged:
  *
@@ -14,9 +15,10 @@
  *   power --blind                sees to it that broken promises of the disk are noticed: flushes, synchronous
  *                                writes or flushes of folders that do nothing
  */
+#include "power_readers.h"
 #include "record.h"
-#include "tree.h"
 #include "replay.h"
+#include "tree.h"
 
 #include "base/base.h"
 #include "delivery/delivery.h"
@@ -321,6 +323,7 @@ static void live(void) {
   sync_all();
   append_some(2, SL_EVENT_RELAXED);
   append_some(4, 0);
+  TRY(readers_live(store) ? SL_OK : SL_E_IO); /* passes relaxed events, too */
   append_in_threads();
   append_async(20);
   sick = "t2";
@@ -336,6 +339,7 @@ static void live(void) {
   TRY(sl_cursor_set(store, "reader", 50));
   record_note(NOTE_CURSOR, 50, 0);
   append_batch(12, 0);
+  TRY(readers_live(store) ? SL_OK : SL_E_IO); /* behind a trim */
   sl_close(store);
   TRY(sl_compact(path, NULL, NULL)); /* with a lane in the book */
   append_in_processes();
@@ -378,7 +382,7 @@ static void promise(promises *p, const record_entry *e) {
     case NOTE_MAY_TRIM: p->may_trim = e->at; break;
     case NOTE_SETTLED: p->cursor = e->at, p->settled = e->len; break;
     case NOTE_CURSOR: p->reader = e->at; break;
-    default: break;
+    default: readers_promise(e); break;
   }
 }
 
@@ -465,6 +469,8 @@ static bool judge(const char *image, const promises *p, bool thorough) {
   if (!check_events(s, p, &stats)) return false;
   uint64_t reader = 0;
   if (p->reader) MUST(sl_cursor_get(s, "reader", &reader) == SL_OK && reader == p->reader, "the cursor is lost");
+  const char *wrong = readers_judge(s);
+  MUST(!wrong, "the reader: %s", wrong);
   if (!goes_on(s, stats.last_seq)) return false;
   if (thorough) {
     store = s;
@@ -512,6 +518,7 @@ static void wait_one(tally *t, pid_t *pids, where *places) {
 static tally replay(replay_lie lie, unsigned random_cuts, unsigned stop_after) {
   tally t = {0};
   promises p = {0};
+  readers_forget();
   pid_t pids[WORKERS] = {0};
   where *places = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   replay_disk *disk = replay_new(lie);

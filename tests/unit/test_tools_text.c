@@ -121,6 +121,11 @@ static void numbers_for_people(void **state) {
   CHECK_WORDS(text_span(&t, 8040000000), "2 h 14 min");
   CHECK_WORDS(text_span(&t, 274320000000), "3 d 04:12");
   CHECK_WORDS(text_span(&t, -12000), "-12 ms");
+  const int64_t day = INT64_C(86400000000);
+  CHECK_WORDS(text_full_in(&t, day * 3 + day / 2), "full in 3 d 12:00");
+  CHECK_WORDS(text_full_in(&t, day * 700), "full in 700 d");
+  CHECK_WORDS(text_full_in(&t, day * 4 * 366), "full in 4 years");
+  CHECK_WORDS(text_full_in(&t, day * 10348), "not full within 10 years");
   CHECK_WORDS(text_ago(&t, 5), "just now");
   CHECK_WORDS(text_ago(&t, 200000), "0.2 s ago");
   CHECK_WORDS(text_ago(&t, 845000000), "14 min ago");
