@@ -104,7 +104,7 @@ static const near *cause_elsewhere(const around *a, const near *n) {
 }
 
 static void learn_others(tool *t, skew *s) {
-  enum { MOST_CAUSES = 200 };
+  enum { MOST_CAUSES = 50 };
   around a = {0};
   copies c = {0};
   size_t joined = 0;
