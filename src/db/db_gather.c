@@ -36,8 +36,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { GATHER_EVERY = 32, SETTLE_EVERY = 16, RUN = 64, RUN_MOST = 256, RUN_LEAST = 4, PAGE_HEAD = 16 };
+enum { GATHER_EVERY = 32, SETTLE_EVERY = 16, RUN = 64, RUN_MOST = 256, RUN_LEAST = 4 };
+enum { PAGE_HEAD = 16, NODE_HEAD = 8, TREE_HEAD = 48, FLAG_BRANCH = 0x01, FLAG_LEAF = 0x02, NODE_BIG = 0x01 };
 #define AREA 192u            /* free pages for the commits between two times that leaves are moved */
 #define TOUCHED 4u           /* pages that the request takes before it is met */
 #define SPARE_PAGES 256u     /* at the end of the map, left to the transaction itself */
@@ -46,6 +48,8 @@ enum { GATHER_EVERY = 32, SETTLE_EVERY = 16, RUN = 64, RUN_MOST = 256, RUN_LEAST
 #define LMDB_TRIES 60u       /* records for each page of a run that LMDB merges before it takes new pages */
 #define LEAVES_MOST 24u      /* moved at once */
 #define LEAVES_LEAST 4u      /* to tell how they came */
+#define VISITS_MOST 64u      /* pages looked at to find them */
+#define DEPTH_MOST 16u
 #define IN_ORDER 3u          /* so many leaves in a row lie as they should: those before have been moved */
 
 void db_env_allow_slack(db_env *env, uint64_t pages) {
@@ -96,14 +100,20 @@ static uint64_t longest_run(const free_look *f) {
 /* ---------------------------------------------------------------- leaves --- */
 
 typedef struct leaf {
-  uint64_t key, page;
+  uint64_t key, page; /* key: of its last record */
+  bool own_pages;     /* that record's value has pages of its own */
 } leaf;
 
 /* The last leaves of the table that grows at its end, newest first, with one more on either side. */
 typedef struct tail {
   unsigned table;
-  size_t count;
+  size_t count, in_order;
+  unsigned visits;
+  bool ended;
   leaf leaves[LEAVES_MOST + 2];
+  const uint8_t *map; /* page 0 */
+  size_t page_size;
+  uint64_t last_page;
 } tail;
 
 static bool neighbours(leaf a, leaf b) { return a.page + 1 == b.page || b.page + 1 == a.page; }
@@ -111,28 +121,81 @@ static bool lies_alone(const tail *t, size_t i) {
   return !neighbours(t->leaves[i], t->leaves[i - 1]) && !neighbours(t->leaves[i], t->leaves[i + 1]);
 }
 
-/* Of a transaction that has written nothing yet: its leaves lie in the map, and begin with their numbers. */
-static int look_at_tail(const db_env *env, MDB_txn *txn, size_t page_size, tail *t) {
+static const uint8_t *page_at(const tail *t, uint64_t number) { return t->map + number * t->page_size; }
+
+/* A node's place in its page; 0: it does not lie within. Layout: db_file.c. */
+static size_t node_at(const tail *t, const uint8_t *page, unsigned i, bool is_leaf) {
+  const size_t at = sl_get_u16(page + PAGE_HEAD + i * 2), end = t->page_size;
+  if (at < sl_get_u16(page + 14) || at + NODE_HEAD > end) return 0;
+  const uint8_t *node = page + at;
+  const size_t key = sl_get_u16(node + 6), size = sl_get_u16(node) | (size_t)sl_get_u16(node + 2) << 16;
+  const size_t data = !is_leaf ? 0 : sl_get_u16(node + 4) & NODE_BIG ? 8 : size;
+  return at + NODE_HEAD + key + data <= end && (!is_leaf || key == 8) ? at : 0;
+}
+
+/* LMDB ends the process over a page of another kind that it comes to from a neighbour, and gives back the page that a
+ * page's head names. A producer has no need of these pages, so it must not meet what is wrong with them. */
+static bool page_is_sound(const tail *t, uint64_t number) {
+  if (number < 2 || number > t->last_page) return false;
+  const uint8_t *page = page_at(t, number);
+  const unsigned flags = sl_get_u16(page + 10), lower = sl_get_u16(page + 12), upper = sl_get_u16(page + 14);
+  if (sl_get_u64(page) != number || (flags != FLAG_BRANCH && flags != FLAG_LEAF)) return false;
+  if (lower <= PAGE_HEAD || lower % 2 != 0 || lower > upper || upper > t->page_size) return false;
+  for (unsigned i = 0; i < (lower - PAGE_HEAD) / 2u; i++)
+    if (node_at(t, page, i, flags == FLAG_LEAF) == 0) return false;
+  return true;
+}
+
+/* From the right to the left, up to what is damaged. */
+static void walk_tail(tail *t, uint64_t number, unsigned depth) {
+  if (t->ended) return;
+  t->ended = depth == 0 || ++t->visits > VISITS_MOST || t->count == LEAVES_MOST + 2 || !page_is_sound(t, number);
+  if (t->ended) return;
+  const uint8_t *page = page_at(t, number);
+  const bool is_leaf = sl_get_u16(page + 10) == FLAG_LEAF;
+  for (unsigned i = (sl_get_u16(page + 12) - PAGE_HEAD) / 2u; i-- > 0 && !t->ended;) {
+    const uint8_t *node = page + node_at(t, page, i, is_leaf);
+    const uint64_t low = sl_get_u16(node) | (uint64_t)sl_get_u16(node + 2) << 16;
+    const unsigned flags = sl_get_u16(node + 4);
+    if (!is_leaf) {
+      walk_tail(t, low | (uint64_t)flags << 32, depth - 1);
+      continue;
+    }
+    const leaf found = {sl_get_u64(node + NODE_HEAD), number, flags & NODE_BIG};
+    t->in_order = t->count > 0 && neighbours(t->leaves[t->count - 1], found) ? t->in_order + 1 : 0;
+    t->leaves[t->count++] = found;
+    t->ended = t->in_order == IN_ORDER;
+    return;
+  }
+}
+
+/* Page 0, by an address in a page whose head tells its number; NULL: not a likely one. */
+static const uint8_t *map_of(const tail *t, const void *inside) {
+  const uint8_t *page = (const uint8_t *)((uintptr_t)inside & ~(uintptr_t)(t->page_size - 1));
+  const uint64_t number = sl_get_u64(page);
+  return number >= 2 && number <= t->last_page ? page - number * t->page_size : NULL;
+}
+
+/* Of a transaction that has written nothing yet: all its pages lie in the map. */
+static int look_at_tail(const db_env *env, MDB_txn *txn, tail *t) {
+  MDB_dbi names;
   MDB_cursor *cur;
-  MDB_val key, value;
-  size_t in_order = 0;
-  t->count = t->table = 0;
+  MDB_val key, head, value;
   while (t->table < env->count && !(env->defs[t->table].flags & DB_TAIL)) t->table++;
-  if (t->table == env->count) return 0;
+  if (t->table == env->count || t->page_size > (size_t)sysconf(_SC_PAGESIZE)) return 0;
   int rc = mdb_cursor_open(txn, env->dbis[t->table], &cur);
   if (rc != 0) return rc;
   rc = mdb_cursor_get(cur, &key, &value, MDB_LAST);
-  for (; rc == 0 && in_order < IN_ORDER; rc = mdb_cursor_get(cur, &key, &value, MDB_PREV)) {
-    if (key.mv_size != sizeof(uint64_t)) break; /* damaged: not for us to say */
-    const uint8_t *page = (const uint8_t *)((uintptr_t)key.mv_data & ~(uintptr_t)(page_size - 1));
-    const leaf found = {sl_get_u64(key.mv_data), sl_get_u64(page)};
-    if (t->count > 0 && t->leaves[t->count - 1].page == found.page) continue;
-    if (t->count == LEAVES_MOST + 2) break;
-    in_order = t->count > 0 && neighbours(t->leaves[t->count - 1], found) ? in_order + 1 : 0;
-    t->leaves[t->count++] = found;
-  }
   mdb_cursor_close(cur);
-  return rc == MDB_NOTFOUND ? 0 : rc;
+  if (rc != 0) return rc == MDB_NOTFOUND ? 0 : rc;
+  t->map = map_of(t, key.mv_data);
+  const char *name = env->defs[t->table].name;
+  key = (MDB_val){strlen(name), (void *)(uintptr_t)name};
+  rc = mdb_dbi_open(txn, NULL, 0, &names);
+  if (rc == 0) rc = mdb_get(txn, names, &key, &head); /* the tree's head */
+  if (rc != 0 || head.mv_size != TREE_HEAD || !t->map || t->map != map_of(t, head.mv_data)) return rc;
+  walk_tail(t, sl_get_u64((const uint8_t *)head.mv_data + TREE_HEAD - 8), DEPTH_MOST);
+  return 0;
 }
 
 /* Do commits leave less than a leaf each? Those of larger ones lie in rows. */
@@ -143,17 +206,17 @@ static bool leaves_lie_apart(const tail *t) {
 }
 
 /* To write a record over itself gives its leaf the lowest page that is free. The oldest first, so they stay in order. */
-static int move_leaves(db_env *env, MDB_txn *txn, size_t page_size, const tail *t, uint64_t lowest) {
+static int move_leaves(db_env *env, MDB_txn *txn, const tail *t, uint64_t lowest) {
   MDB_cursor *cur;
   int rc = mdb_cursor_open(txn, env->dbis[t->table], &cur);
   if (rc != 0) return rc;
   for (size_t i = t->count - 2; rc == 0 && i > 0; i--) {
     leaf at = t->leaves[i];
     MDB_val key = {sizeof at.key, &at.key}, value;
-    if (at.page < lowest || !lies_alone(t, i)) continue;
+    if (at.page < lowest || at.own_pages || !lies_alone(t, i)) continue;
     rc = mdb_cursor_get(cur, &key, &value, MDB_SET_KEY);
-    const bool own_pages = ((uintptr_t)value.mv_data & (page_size - 1)) == PAGE_HEAD;
-    if (rc == 0 && !own_pages) rc = mdb_cursor_put(cur, &key, &value, MDB_CURRENT);
+    if (rc == 0 && (uintptr_t)key.mv_data - (uintptr_t)page_at(t, at.page) < t->page_size)
+      rc = mdb_cursor_put(cur, &key, &value, MDB_CURRENT);
   }
   mdb_cursor_close(cur);
   return rc;
@@ -209,16 +272,17 @@ static int ask_for_run(db_env *env, MDB_txn *txn, const MDB_envinfo *info, size_
 int db_gather(db_env *env, MDB_txn *txn) {
   MDB_envinfo info;
   MDB_stat stat;
-  tail t;
   uint64_t lowest;
   if (mdb_txn_id(txn) % SETTLE_EVERY != 0) return 0;
   if (mdb_env_info(env->lmdb, &info) != 0 || mdb_env_stat(env->lmdb, &stat) != 0) return 0;
   const size_t page_size = stat.ms_psize;
-  if (look_at_tail(env, txn, page_size, &t) != 0) return 0;
+  tail t = {.page_size = page_size, .last_page = info.me_last_pgno};
+  const int looked = look_at_tail(env, txn, &t);
+  if (looked != 0) return looked; /* LMDB would refuse everything in this transaction now */
   const bool apart = leaves_lie_apart(&t);
   if (!apart && mdb_txn_id(txn) % GATHER_EVERY != 0) return 0;
   const uint64_t pages = run_to_ask_for(env, txn, &info, page_size, apart, &lowest);
   if (pages == 0) return 0;
   const int rc = ask_for_run(env, txn, &info, page_size, pages);
-  return rc == 0 && apart ? move_leaves(env, txn, page_size, &t, lowest) : rc;
+  return rc == 0 && apart ? move_leaves(env, txn, &t, lowest) : rc;
 }
