@@ -241,7 +241,7 @@ sl_status log_view_open(sl_store *store, log_view **out) {
   view->store = store;
   sl_status status = db_begin_read(store->log->env, &view->txn);
   const uint64_t id = status == SL_OK ? db_txn_id(view->txn) : 0;
-  if (status == SL_OK && view->loaded != id) {
+  if (status == SL_OK && (view->loaded == 0 || view->loaded != id)) {
     view->loaded = 0;
     status = load_head(view);
     if (status == SL_OK) view->loaded = id;
