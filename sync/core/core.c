@@ -161,7 +161,8 @@ static bool place_is_gone(const fault *why) {
 static void done_read_marker(core *c, const core_event *e, core_actions *out) {
   if (fault_is_ok(&e->why)) {
     reconcile(c, e->marker, out);
-  } else if (!c->config.exactly_once && (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_CLUSTER)) {
+  } else if (!c->config.exactly_once &&
+             (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_CLUSTER || strcmp(e->why.name, "MARKER_BEHIND") == 0)) {
     core_fault(c, &e->why);
     core_act(c, out, PHASE_RECONCILE, OP_ABANDON);
   } else if (place_is_gone(&e->why)) {

@@ -221,6 +221,7 @@ struct core {
   int64_t letters_again_us; /* the earliest time that a topic of those passed over is tried again; 0: none was */
   bool letters_last;       /* they had the last turn */
   int64_t letters_us;      /* monotonic: when that was; 0: never */
+  bool letters_put_off;    /* once since then, for the coordinator's sake (txn_settled) */
 
   narrow narrow, letters_narrow; /* of the main reader, and of letters; lanes have their own */
 

@@ -110,6 +110,7 @@ static void do_letters(core *c, core_actions *out) {
   txn *t = &c->txn;
   topics_want_none(c);
   t->open = t->copies = true;
+  c->letters_put_off = false;
   t->from = c->letters_from ? c->letters_from : 1;
   t->to = c->last_letter;
   t->looked_to = t->from - 1;

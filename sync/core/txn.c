@@ -370,8 +370,10 @@ void txn_settled(core *c) {
   if (t->claim) return;
   if (t->expire) c->expired += t->letter_count;
   if (t->copies) c->letters_from = t->looked_to + 1;
-  else if (t->letter_count > 0 && !c->config.drain && c->config.exactly_once)
-    c->letters_try_us = c->now_us + LETTERS_AFTER_US;
+  else if (t->letter_count > 0 && !c->config.drain && c->config.exactly_once && !c->letters_put_off) {
+    c->letters_put_off = true; /* not again before their turn: a backlog may have one in each transaction */
+    if (c->letters_try_us < c->now_us + LETTERS_AFTER_US) c->letters_try_us = c->now_us + LETTERS_AFTER_US;
+  }
   if (t->lane && t->lane->health == TOPIC_READY) t->lane->lane_try_us = c->now_us; /* it goes well: on */
   for (size_t i = 0; i < t->count; i++) {
     const slot *s = &t->slots[i];

@@ -152,15 +152,21 @@ bool kafka_new(const kafka_options *options, kafka **out, fault *why) {
   return true;
 }
 
+static void purge_queue(kafka *k) { rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING); }
+
+/* Not what is in flight. The answer to it must come before the abort: a request that the abort's EndTxn overtakes on its
+ * way (they go by two connections) is appended behind the transaction's end, under an epoch that nothing has fenced yet.
+ * Brokers before 3.6 take that for a transaction's begin, which holds back read_committed consumers until the next commit
+ * to the partition makes it valid: its records twice. */
 void kafka_give_up(kafka *k) {
-  rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+  if (!atomic_exchange(&k->given_up, true)) purge_queue(k); /* a refused batch tells it for each of its records */
 }
 
 void kafka_destroy(kafka *k) {
   if (!k) return;
   rd_kafka_queue_io_event_enable(k->queue, -1, NULL, 0);
   /* Otherwise destroy waits for requests in flight. */
-  kafka_give_up(k);
+  rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
   if (k->batch) rd_kafka_event_destroy(k->batch);
   rd_kafka_queue_destroy(k->queue);
   for (size_t i = 0; i < TOPIC_BUCKETS; i++)
@@ -278,7 +284,14 @@ fault kafka_produce(kafka *k, const kafka_record *r, uint64_t tag) {
 }
 
 fault kafka_flush(kafka *k, int timeout_ms) {
-  rd_kafka_resp_err_t err = rd_kafka_flush(k->rk, timeout_ms);
+  const int64_t deadline = now_ms() + timeout_ms;
+  rd_kafka_resp_err_t err;
+  /* Given up, an answer that refuses a batch for the gap before it puts its records back into the queue. */
+  do {
+    const bool given_up = atomic_load(&k->given_up);
+    if (given_up) purge_queue(k);
+    err = rd_kafka_flush(k->rk, left_ms(deadline, given_up ? 10 : 50));
+  } while (err == RD_KAFKA_RESP_ERR__TIMED_OUT && left_ms(deadline, 1) > 0);
   if (!err) return (fault){0};
   return fault_of_handle(k->rk, err, "%d records not delivered within %d ms", rd_kafka_outq_len(k->rk),
                          timeout_ms);

@@ -60,6 +60,7 @@ struct kafka {
   kafka_options options;          /* a copy */
   int patience_ms;                /* of kafka_connect */
   atomic_int known;               /* brokers by the last metadata */
+  atomic_bool given_up;           /* what the open transaction has not sent is not to be sent */
   /* the loop's thread */
   rd_kafka_event_t *batch;        /* delivery reports, partly served */
   size_t waiting;                 /* bytes, with an estimate of what a record costs besides */

@@ -127,7 +127,8 @@ bool kafka_fault_is_queue_full(const fault *f);
 /* [worker] Sends what waits, without linger, until every delivery has been reported (kafka_poll must run
  * meanwhile) or the timeout. */
 fault kafka_flush(kafka *k, int timeout_ms);
-/* What is not delivered yet is given up and reported as _PURGE, at once: its transaction is to be aborted anyway. */
+/* What is not sent yet is given up and reported as _PURGE, at once: its transaction is to be aborted anyway. What is in
+ * flight is waited for by kafka_flush and kafka_abort, but not sent again. Until kafka_begin. */
 void kafka_give_up(kafka *k);
 /* Bytes that the records in the handle take, by the measure of queue_bytes; 0: none is left unreported. */
 size_t kafka_waiting(const kafka *k);

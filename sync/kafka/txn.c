@@ -11,7 +11,10 @@ fault kafka_why_abort(kafka *k) {
   return f.abortable || f.fatal ? f : (fault){0};
 }
 
-fault kafka_begin(kafka *k) { return fault_consume_error(k->rk, rd_kafka_begin_transaction(k->rk)); }
+fault kafka_begin(kafka *k) {
+  atomic_store(&k->given_up, false);
+  return fault_consume_error(k->rk, rd_kafka_begin_transaction(k->rk));
+}
 
 /* librdkafka 2.0.2 sends EndTxn again under the same epoch when its answer does not come. A copy that the
  * network held back ended the *next* transaction, whose own commit then returned success: marker there,
@@ -32,5 +35,11 @@ fault kafka_commit(kafka *k, int timeout_ms) {
 }
 
 fault kafka_abort(kafka *k, int timeout_ms) {
+  if (atomic_load(&k->given_up)) {
+    const int64_t deadline = now_ms() + timeout_ms;
+    const fault f = kafka_flush(k, timeout_ms); /* answers first: see kafka_give_up */
+    if (!fault_is_ok(&f)) return f;
+    timeout_ms = left_ms(deadline, timeout_ms) + 100;
+  }
   return ended(k, fault_consume_error(k->rk, rd_kafka_abort_transaction(k->rk, timeout_ms)), "abort");
 }
