@@ -227,7 +227,9 @@ static const repair_item *block_of(const repair_items *blocks, uint64_t seq) {
 
 bool repair_was_trimmed(const repair *r, uint64_t seq) {
   const repair_book *b = &r->book;
-  if (r->log.head_known && seq < r->log.head.first_seq) return true;
+  const log_meta *head = &r->log.head;
+  /* All below the first seq were trimmed, and counted: a bit of the head must not hide events that are there. */
+  if (r->log.head_known && seq < head->first_seq && head->first_seq - 1 <= head->trimmed) return true;
   if (b->wrong || b->damage.count || seq > b->cursor.seq || repair_find(&b->sparse, seq)) return false;
   const repair_item *block = block_of(&b->receipts, seq);
   return !block || seq - block->seq >= (block->len - 40) / SL_RECEIPT_STRIDE;

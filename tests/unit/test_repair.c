@@ -366,6 +366,32 @@ static void test_without_the_delivery_state_trimmed_events_may_be_back_and_that_
   assert_true(r.first_seq == 31 || strstr(said, "may be back") != NULL);
 }
 
+/* A bit of the log's head, which has no checksum, must not make trimmed events of all that are found another way. */
+static void test_a_flipped_first_seq_hides_no_events(void **state) {
+  static const uint8_t zeros[4096];
+  kit *k = *state;
+  log_meta meta;
+  sl_slice value;
+  uint64_t seq = 50;
+  db_txn *txn = begin(k->store->log->env);
+  assert_ok(log_meta_read(txn, &meta));
+  meta.first_seq ^= 1 << 20;
+  assert_ok(log_meta_write(txn, &meta));
+  assert_ok(db_commit(txn));
+  assert_ok(db_begin_read(k->store->log->env, &txn));
+  assert_ok(db_get(txn, LOG_EVENTS, db_u64(&seq), &value));
+  const uint64_t page = sl_get_u64((const uint8_t *)((uintptr_t)value.data & ~(uintptr_t)4095));
+  db_abort(txn);
+  sl_close(k->store);
+  k->store = NULL;
+  const int fd = open(kit_file(k, "log/data.mdb"), O_RDWR); /* its head alone: its records are found, if looked for */
+  assert_int_equal(pwrite(fd, zeros, 16, (off_t)page * 4096), 16);
+  close(fd);
+  const sl_repair_report r = repair(k, 0);
+  assert_int_equal(r.events, 100);
+  assert_int_equal(r.lost_pending + r.lost_settled, 0);
+}
+
 /* A bit of a table's name: the page that leads to it is there, so nothing is old and nothing in doubt. */
 static void test_a_flipped_name_of_a_table_is_no_older_table(void **state) {
   kit *k = *state;
@@ -444,6 +470,7 @@ int main(void) {
       WITH_STORE(test_of_older_copies_the_newest_counts),
       WITH_STORE(test_trimmed_events_do_not_come_back),
       WITH_STORE(test_without_the_delivery_state_trimmed_events_may_be_back_and_that_is_told),
+      WITH_STORE(test_a_flipped_first_seq_hides_no_events),
       WITH_STORE(test_a_flipped_name_of_a_table_is_no_older_table),
       WITH_STORE(test_the_end_is_known_where_the_tree_ends_whole),
       WITH_STORE(test_a_damaged_watermark_makes_up_no_events),
