@@ -530,6 +530,16 @@ sl_status db_begin_write(db_env *env, bool relaxed, db_txn **txn) {
 
 void db_set_relaxed(db_txn *txn, bool relaxed) { txn->relaxed = relaxed; }
 uint64_t db_txn_id(const db_txn *txn) { return mdb_txn_id(txn->lmdb); }
+
+/* LMDB reads the newest number, and then the head of the tree from that one's meta page, which the second commit behind
+ * it overwrites: who is stopped in between sees a later tree than its number says. */
+uint64_t db_snapshot_id(const db_txn *txn) {
+  MDB_envinfo info;
+  atomic_thread_fence(memory_order_acquire);
+  mdb_env_info(txn->env->lmdb, &info);
+  const uint64_t id = mdb_txn_id(txn->lmdb);
+  return info.me_last_txnid == id ? id : 0;
+}
 sl_status db_txn_status(const db_txn *txn) { return txn->status; }
 
 sl_status db_txn_fail(db_txn *txn, sl_status status) {

@@ -235,7 +235,7 @@ sl_status book_view_open(sl_store *store, book_view **out) {
   memset(view, 0, offsetof(book_view, loaded));
   view->book = store->book;
   sl_status status = db_begin_read(store->book->env, &view->txn);
-  const uint64_t id = status == SL_OK ? db_txn_id(view->txn) : 0;
+  const uint64_t id = status == SL_OK ? db_snapshot_id(view->txn) : 0;
   if (status == SL_OK && (view->loaded == 0 || view->loaded != id)) {
     /* 24 KB of lanes are written by the decoder, where any */
     memset(&view->loaded, 0, offsetof(book_view, lanes) - offsetof(book_view, loaded));

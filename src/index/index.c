@@ -278,7 +278,7 @@ sl_status index_view_open(sl_store *store, index_view **out) {
   view->index = store->index;
   view->filter = (index_filter){0};
   sl_status status = db_begin_read(store->index->env, &view->txn);
-  const uint64_t id = status == SL_OK ? db_txn_id(view->txn) : 0;
+  const uint64_t id = status == SL_OK ? db_snapshot_id(view->txn) : 0;
   if (status == SL_OK && (view->loaded == 0 || view->loaded != id)) {
     view->loaded = 0;
     status = index_state_load(view->txn, &view->state);

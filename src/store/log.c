@@ -240,7 +240,7 @@ sl_status log_view_open(sl_store *store, log_view **out) {
   if (!view) return sl_fail(SL_E_NOMEM, "out of memory");
   view->store = store;
   sl_status status = db_begin_read(store->log->env, &view->txn);
-  const uint64_t id = status == SL_OK ? db_txn_id(view->txn) : 0;
+  const uint64_t id = status == SL_OK ? db_snapshot_id(view->txn) : 0;
   if (status == SL_OK && (view->loaded == 0 || view->loaded != id)) {
     view->loaded = 0;
     status = load_head(view);
