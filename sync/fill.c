@@ -108,7 +108,7 @@ static fault produce(agent *a, const sl_record *r, uint64_t tag) {
 static void weigh(agent *a, const sl_record *r, core_record *record) {
   outgoing o;
   record->weighed = true;
-  if (shape(a, r, &o)) kafka_weigh(a->kafka, &o.record, &record->size, &record->least);
+  if (shape(a, r, &o)) record->exact = kafka_weigh(a->kafka, &o.record, &record->size, &record->least);
 }
 
 size_t fill_record_size(const sl_record *r) {

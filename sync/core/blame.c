@@ -57,7 +57,7 @@ static void blame_record(core *c, const fault *why) {
     topic_sicken(c, tp, why);
     return;
   }
-  suspect_note(c, tp, (suspicion)t->slots[at].suspect, t->slots[at].least, why);
+  suspect_note(c, tp, (suspicion)t->slots[at].suspect, t->slots[at].most, why);
   tr->condemned = tr->attempts > rule.retry.budget;
   if (tr->condemned) return;
   int64_t again = c->now_us + retry_delay(&c->config.seed, rule.retry, tr->attempts - 1);

@@ -204,6 +204,7 @@ typedef struct core_record { /* what the core needs to know of an event */
   size_t size;             /* in a batch of its own; about, unless it is weighed */
   bool weighed;            /* size is exact, and */
   size_t least;            /* once compressed it takes no less, alone; 0: who knows */
+  bool exact;              /* nor more */
   bool keyless;
   int64_t appended_us;     /* wall clock */
 } core_record;

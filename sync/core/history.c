@@ -231,7 +231,8 @@ void history_offer(history *h, const core *c, const core_record *r, int64_t now_
   if (!tp) put_slice(h, r->topic);
   put(h, r->duplicate_of);
   put(h, r->size);
-  put(h, (uint64_t)r->keyless | (uint64_t)r->weighed << 1 | (uint64_t)(r->least > 0) << 2);
+  put(h, (uint64_t)r->keyless | (uint64_t)r->weighed << 1 | (uint64_t)(r->least > 0) << 2 |
+         (uint64_t)r->exact << 3);
   if (r->least > 0) put(h, r->least);
   put_signed(h, r->appended_us - h->base.appended_us);
   h->base.appended_us = r->appended_us;

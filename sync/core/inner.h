@@ -33,7 +33,7 @@ typedef struct proof { bool there, refuted; fault_class class_; int32_t code; ch
 /* Where nobody tells a topic's limit. */
 typedef struct too_big {
   bool there;                  /* a record was refused for its size: those larger than any that was taken go alone */
-  size_t least;                /* of the smallest of them, once compressed; 0: none was weighed */
+  size_t least;                /* what the smallest of them takes at most, once compressed; 0: none was weighed */
   int64_t at_us, wall_us;      /* when one of at least that size was refused last; monotonic, wall clock */
 } too_big;
 
@@ -127,7 +127,8 @@ typedef struct slot { /* one record of the transaction: its verdict and what is 
   bool reported;
   bool failed;
   uint8_t suspect;         /* suspicion */
-  size_t size, least;      /* as core_record has them */
+  size_t size;             /* as core_record has it */
+  size_t most;             /* suspect_most */
   uint32_t letter;         /* index + 1 into letters */
 } slot;
 
@@ -295,8 +296,10 @@ bool suspect_is_fresh(const topic *tp, const core_record *r, int64_t now_us);
 bool suspect_was_seen(const topic *tp, const core_record *r, int64_t now_us);
 /* What to write into its letter. */
 fault suspect_fault(const topic *tp, const core_record *r, suspicion s);
+/* How many bytes it takes at most, once compressed; 0: who knows. */
+size_t suspect_most(const core_record *r);
 /* The broker refused a record, alone in its transaction; `s` was it suspected of. */
-void suspect_note(core *c, topic *tp, suspicion s, size_t least, const fault *why);
+void suspect_note(core *c, topic *tp, suspicion s, size_t most, const fault *why);
 /* Another one of its topic was refused for its size, and none as large was taken. */
 bool suspect_is_doubtful(const topic *tp, const core_record *r);
 /* It took one that was suspected: it has other rules than we know. */

@@ -184,6 +184,7 @@ static bool call_offer(replay *r) {
   record.keyless = more & 1;
   record.weighed = more & 2;
   if (more & 4) record.least = (size_t)get(in);
+  record.exact = more & 8;
   record.appended_us = r->base.appended_us += get_signed(in);
   uint64_t tag = 0;
   if (!in->short_) core_offer(r->core, &record, now_us, &tag);

@@ -82,19 +82,24 @@ fault suspect_fault(const topic *tp, const core_record *r, suspicion s) {
   return why;
 }
 
-static void note_size(core *c, topic *tp, size_t least) {
+/* One that is larger for sure was to be refused as well; by two estimates it may be the smaller one. */
+size_t suspect_most(const core_record *r) {
+  return r->exact || r->least == 0 ? r->least : r->least + r->least / 16 + 1;
+}
+
+static void note_size(core *c, topic *tp, size_t most) {
   too_big *b = &tp->too_big;
   if (tp->max_message_bytes > 0) return;
   b->there = true;
-  if (least == 0) return;
-  if (b->least == 0 || least < b->least) b->least = least;
+  if (most == 0) return;
+  if (b->least == 0 || most < b->least) b->least = most;
   b->at_us = c->now_us;
   b->wall_us = c->wall_us;
 }
 
-void suspect_note(core *c, topic *tp, suspicion s, size_t least, const fault *why) {
+void suspect_note(core *c, topic *tp, suspicion s, size_t most, const fault *why) {
   if (is_of_size(why->name)) {
-    note_size(c, tp, least);
+    note_size(c, tp, most);
     if (tp->too_big.least > 0) s = SUSPECT_SIZE;
   }
   if (s == SUSPECT_NOTHING || !is_refusal_for(s, why->name)) return;

@@ -168,7 +168,7 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
   s->produced = true;
   s->suspect = (uint8_t)suspect;
   s->size = size;
-  s->least = r->least;
+  s->most = suspect_most(r);
   t->produced++;
   t->outstanding++;
   t->bytes += size;

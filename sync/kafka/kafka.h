@@ -117,9 +117,9 @@ typedef struct kafka_record {
   int64_t timestamp_ms;            /* 0: now */
 } kafka_record;
 /* How many bytes a batch takes that holds the record alone: *whole without compression, *least at the least with the
- * codec that this handle uses (0: cannot be said). After a few records that were sent alone it is exact. A large record
- * takes milliseconds. */
-void kafka_weigh(const kafka *k, const kafka_record *record, size_t *whole, size_t *least);
+ * codec that this handle uses (0: cannot be said). True: exactly *least, as without compression, or with it after a
+ * few records that were sent alone. A large record takes milliseconds. */
+bool kafka_weigh(const kafka *k, const kafka_record *record, size_t *whole, size_t *least);
 /* Copies and enqueues. A fault QUEUE_FULL (RETRYABLE_TRANSIENT, SCOPE_NONE never) means: poll, try again.
  * SCOPE_RECORD: larger than message.max.bytes, nothing was enqueued. */
 fault kafka_produce(kafka *k, const kafka_record *record, uint64_t tag);

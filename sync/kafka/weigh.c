@@ -252,7 +252,7 @@ static bool is_sure(const char *codec, int level) {
   return sure.sizes >= SURE;
 }
 
-void kafka_weigh(const kafka *k, const kafka_record *record, size_t *whole, size_t *least) {
+bool kafka_weigh(const kafka *k, const kafka_record *record, size_t *whole, size_t *least) {
   char codec[32] = "", level[16];
   scale s = {0};
   property(k, "compression.codec", codec, sizeof codec);
@@ -271,4 +271,5 @@ void kafka_weigh(const kafka *k, const kafka_record *record, size_t *whole, size
   else if (strcmp(codec, "snappy") == 0) *least = 0;
   else if (!packed) *least = *whole;
   else *least = BATCH_HEADER + s.packed - s.packed / DOUBT;
+  return !s.broken && (exact || !packs);
 }

@@ -71,6 +71,7 @@ static void fill(sim *s, sim_agent *a) {
     if (r == OFFER_WEIGH) {
       record.weighed = true;
       record.least = seq % 4 ? e->size : 0; /* of some nobody can say */
+      record.exact = true;
       r = core_offer(a->core, &record, s->now_us, &tag);
     }
     if (r == OFFER_STOP) {

@@ -22,6 +22,7 @@ typedef struct rig {
   bool needs_key;       /* so does every topic */
   unsigned keyless;     /* every so manieth seq has no key; 0: all have one */
   unsigned packs;       /* to what part of its size a record is compressed; 0: nobody can say */
+  uint64_t vague_to;    /* of seqs up to here not exactly: one part in 64 is taken off */
   int32_t partitions;   /* 0: 3 */
   int64_t lane_max_age_us;
   bool recreated;
@@ -190,6 +191,8 @@ static inline size_t fill_sized(rig *r, uint32_t size) {
       if (offered == OFFER_WEIGH) {
         record.weighed = true;
         record.least = r->packs ? record.size / r->packs : 0;
+        record.exact = seq > r->vague_to;
+        if (!record.exact) record.least -= record.least / 64;
         offered = core_offer(r->core, &record, r->now, &tag);
       }
       switch (offered) {
