@@ -138,7 +138,7 @@ fi
 if [[ -n $plain ]] && wanted kafka; then
   say "real broker"
   # most of their time they wait for a fault to last or a probe to come: several at once, the longest first
-  longest=(tests/kafka/test_reliability.py tests/kafka/test_faults.py tests/kafka/test_odd.py tests/kafka/test_rights.py)
+  longest=(tests/kafka/test_{reliability,faults,odd,rights,steps,letters,adopt,three}.py)
   mapfile -t others < <(printf '%s\n' "${longest[@]}" tests/kafka/test_*.py | sort | uniq -u)
   python_tests "$base" 3 "${longest[@]}" "${others[@]}"
 fi
