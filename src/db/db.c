@@ -323,6 +323,7 @@ static sl_status recover(db_env *env) {
     }
   }
   env->poisoned = env->outgrown = false;
+  env->opening++;
   return SL_OK;
 }
 
@@ -339,7 +340,17 @@ static bool wait_idle(db_env *env, int64_t until) {
 #endif
 }
 
-static sl_status enter(db_env *env) {
+static db_txn *take_cached(db_env *env) {
+  db_txn *txn = env->cached;
+  if (txn) {
+    env->cached = txn->next;
+    env->cached_count--;
+  }
+  return txn;
+}
+
+/* rested (may be NULL): a read transaction at rest, if there is one. */
+static sl_status enter(db_env *env, db_txn **rested) {
   if (forked(env))
     return sl_fail(SL_E_FORKED, "%s was opened by the parent process: open the store anew in the child",
                    env->dir);
@@ -358,20 +369,26 @@ static sl_status enter(db_env *env) {
                        env->poisoned ? "a failed write" : "another process made it larger", env->active);
   }
   if (status == SL_OK) env->active++;
+  if (status == SL_OK && rested) *rested = take_cached(env);
   pthread_mutex_unlock(&env->lock);
   return status;
+}
+
+/* With the lock held. */
+static void depart(db_env *env) {
+  if (--env->active == 0 && (env->poisoned || env->outgrown)) pthread_cond_broadcast(&env->idle);
 }
 
 static void leave(db_env *env, bool poisoned, bool outgrown) {
   pthread_mutex_lock(&env->lock);
   env->poisoned |= poisoned;
   env->outgrown |= outgrown;
-  if (--env->active == 0 && (env->poisoned || env->outgrown)) pthread_cond_broadcast(&env->idle);
+  depart(env);
   pthread_mutex_unlock(&env->lock);
 }
 
 sl_status db_env_sync(db_env *env) {
-  sl_status status = enter(env);
+  sl_status status = enter(env, NULL);
   if (status != SL_OK) return status;
   int fd;
   int rc = mdb_env_get_fd(env->lmdb, &fd);
@@ -381,7 +398,7 @@ sl_status db_env_sync(db_env *env) {
 }
 
 sl_status db_env_copy(db_env *env, const char *path) {
-  sl_status status = enter(env);
+  sl_status status = enter(env, NULL);
   if (status != SL_OK) return status;
   const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, (mode_t)env->options.mode);
   int rc = fd < 0 ? errno : mdb_env_copyfd2(env->lmdb, fd, MDB_CP_COMPACT);
@@ -394,7 +411,7 @@ sl_status db_env_copy(db_env *env, const char *path) {
 }
 
 sl_status db_env_check_readers(db_env *env) {
-  sl_status status = enter(env);
+  sl_status status = enter(env, NULL);
   if (status != SL_OK) return status;
   int dead;
   int rc = mdb_reader_check(env->lmdb, &dead);
@@ -422,7 +439,7 @@ uint64_t db_oldest_reader(db_env *env) {
 }
 
 sl_status db_env_info_get(db_env *env, db_env_info *info) {
-  sl_status status = enter(env);
+  sl_status status = enter(env, NULL);
   if (status != SL_OK) return status;
   MDB_envinfo e;
   MDB_stat stat;
@@ -439,35 +456,34 @@ sl_status db_env_info_get(db_env *env, db_env_info *info) {
 
 /* ---------------------------------------------------------- transactions --- */
 
-static db_txn *take_cached(db_env *env) {
-  pthread_mutex_lock(&env->lock);
-  db_txn *txn = env->cached;
-  if (txn) {
-    env->cached = txn->next;
-    env->cached_count--;
-  }
-  pthread_mutex_unlock(&env->lock);
-  return txn;
+/* With the lock held. False: enough are kept. */
+static bool keep_cached(db_txn *txn) {
+  db_env *env = txn->env;
+  if (env->cached_count >= CACHED_READS_MAX) return false;
+  txn->next = env->cached;
+  env->cached = txn;
+  env->cached_count++;
+  return true;
 }
 
-void db_rest(db_txn *txn) {
+/* counted: it is one of the environment's active ones. */
+static void rest(db_txn *txn, bool counted) {
   db_env *env = txn->env;
   mdb_txn_reset(txn->lmdb);
   pthread_mutex_lock(&env->lock);
-  bool keep = env->cached_count < CACHED_READS_MAX;
-  if (keep) {
-    txn->next = env->cached;
-    env->cached = txn;
-    env->cached_count++;
-  }
+  const bool kept = keep_cached(txn);
+  if (kept && counted) depart(env);
   pthread_mutex_unlock(&env->lock);
-  if (keep) return;
+  if (kept) return;
   mdb_txn_abort(txn->lmdb);
   free(txn);
+  if (counted) leave(env, false, false);
 }
 
-int db_begin_once(db_env *env, bool write, db_txn **out) {
-  db_txn *txn = write ? NULL : take_cached(env);
+void db_rest(db_txn *txn) { rest(txn, false); }
+
+/* txn: one at rest, or NULL. */
+static int begin_once(db_env *env, bool write, db_txn *txn, db_txn **out) {
   int rc;
   if (txn) {
     rc = mdb_txn_renew(txn->lmdb);
@@ -488,6 +504,16 @@ int db_begin_once(db_env *env, bool write, db_txn **out) {
   return 0;
 }
 
+int db_begin_once(db_env *env, bool write, db_txn **out) {
+  db_txn *rested = NULL;
+  if (!write) {
+    pthread_mutex_lock(&env->lock);
+    rested = take_cached(env);
+    pthread_mutex_unlock(&env->lock);
+  }
+  return begin_once(env, write, rested, out);
+}
+
 /* A reader that was killed inside a transaction keeps every page that was in use then, and the file grows with
  * each commit, until somebody looks for the dead. */
 static void free_dead_readers(db_env *env) {
@@ -500,10 +526,11 @@ static void free_dead_readers(db_env *env) {
 
 static sl_status begin(db_env *env, bool write, db_txn **out) {
   for (int tries = 0;; tries++) {
-    sl_status status = enter(env);
+    db_txn *rested = NULL;
+    sl_status status = enter(env, write ? NULL : &rested);
     if (status != SL_OK) return status;
     if (write) free_dead_readers(env);
-    int rc = db_begin_once(env, write, out);
+    int rc = begin_once(env, write, rested, out);
     if (rc == 0 && write && db_gather(env, (*out)->lmdb) != 0) { /* no memory, no disk: it goes without */
       mdb_txn_abort((*out)->lmdb);
       free(*out);
@@ -531,15 +558,26 @@ sl_status db_begin_write(db_env *env, bool relaxed, db_txn **txn) {
 void db_set_relaxed(db_txn *txn, bool relaxed) { txn->relaxed = relaxed; }
 uint64_t db_txn_id(const db_txn *txn) { return mdb_txn_id(txn->lmdb); }
 
-/* LMDB reads the newest number, and then the head of the tree from that one's meta page, which the second commit behind
- * it overwrites: who is stopped in between sees a later tree than its number says. */
-uint64_t db_snapshot_id(const db_txn *txn) {
+/* Its number, if what it sees is for sure what others of that number see; 0: not known. LMDB reads the newest number, and
+ * then the head of the tree from that one's meta page, which the second commit behind it overwrites: who is stopped in
+ * between sees a later tree than its number says. */
+static uint64_t snapshot_of(const db_txn *txn) {
   MDB_envinfo info;
   atomic_thread_fence(memory_order_acquire);
   mdb_env_info(txn->env->lmdb, &info);
   const uint64_t id = mdb_txn_id(txn->lmdb);
   return info.me_last_txnid == id ? id : 0;
 }
+
+sl_status db_begin_kept(db_env *env, db_kept *kept, bool *same, db_txn **txn) {
+  sl_status status = db_begin_read(env, txn);
+  if (status != SL_OK) return status;
+  const db_kept now = {snapshot_of(*txn), env->opening};
+  *same = now.snapshot != 0 && now.snapshot == kept->snapshot && now.opening == kept->opening;
+  *kept = now;
+  return SL_OK;
+}
+
 sl_status db_txn_status(const db_txn *txn) { return txn->status; }
 
 sl_status db_txn_fail(db_txn *txn, sl_status status) {
@@ -550,12 +588,12 @@ sl_status db_txn_fail(db_txn *txn, sl_status status) {
 void db_abort(db_txn *txn) {
   if (!txn) return;
   db_env *env = txn->env;
-  if (txn->write) {
-    mdb_txn_abort(txn->lmdb);
-    free(txn);
-  } else {
-    db_rest(txn);
+  if (!txn->write) {
+    rest(txn, true);
+    return;
   }
+  mdb_txn_abort(txn->lmdb);
+  free(txn);
   leave(env, false, false);
 }
 

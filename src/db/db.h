@@ -58,11 +58,13 @@ sl_status db_env_info_get(db_env *env, db_env_info *info);
  * A write transaction holds the environment's writer lock. Threads: each transaction stays in its thread. */
 sl_status db_begin_read(db_env *env, db_txn **txn);
 sl_status db_begin_write(db_env *env, bool relaxed, db_txn **txn);
+/* Which snapshot something is of that was read and is kept, places in the map included. Zeroed: nothing is kept. */
+typedef struct db_kept { uint64_t snapshot, opening; } db_kept;
+/* As db_begin_read. *same: what is kept is of this very snapshot, and holds. Else *kept is of this one now: load anew what
+ * is kept, and zero *kept if that fails. */
+sl_status db_begin_kept(db_env *env, db_kept *kept, bool *same, db_txn **txn);
 void db_set_relaxed(db_txn *txn, bool relaxed); /* of a write transaction, up to its commit */
 uint64_t db_txn_id(const db_txn *txn);
-/* Of a read transaction right after its begin: its number, if what it sees is for sure what others of that number see;
- * 0: not known, since there are commits behind it already. */
-uint64_t db_snapshot_id(const db_txn *txn);
 sl_status db_txn_status(const db_txn *txn);     /* the sticky error, SL_OK if none */
 sl_status db_txn_fail(db_txn *txn, sl_status status); /* sets it (first one stays); returns it */
 /* Ends it in every case. A failed meta write poisons LMDB's environment: db.c then reopens it before the

@@ -23,6 +23,7 @@ struct db_env {
   pthread_mutex_t lock; /* guards what follows, and lmdb itself against use during a reopen */
   pthread_cond_t idle;
   unsigned active;      /* transactions of this process */
+  uint64_t opening;     /* how often it was opened again, or its map made anew */
   bool poisoned;        /* LMDB refuses everything until it is closed and opened again */
   bool outgrown;        /* another process uses more of the file than our map covers */
   db_txn *cached;       /* read transactions at rest */

@@ -230,20 +230,19 @@ static sl_status view_load(book_view *view) {
 
 sl_status book_view_open(sl_store *store, book_view **out) {
   book_view *view = atomic_exchange(&store->book->spare, NULL);
-  if (!view && (view = malloc(sizeof *view))) view->loaded = 0;
+  if (!view && (view = malloc(sizeof *view))) view->kept = (db_kept){0};
   if (!view) return sl_fail(SL_E_NOMEM, "out of memory");
-  memset(view, 0, offsetof(book_view, loaded));
+  memset(view, 0, offsetof(book_view, kept));
   view->book = store->book;
-  sl_status status = db_begin_read(store->book->env, &view->txn);
-  const uint64_t id = status == SL_OK ? db_snapshot_id(view->txn) : 0;
-  if (status == SL_OK && (view->loaded == 0 || view->loaded != id)) {
-    /* 24 KB of lanes are written by the decoder, where any */
-    memset(&view->loaded, 0, offsetof(book_view, lanes) - offsetof(book_view, loaded));
+  bool same;
+  sl_status status = db_begin_kept(store->book->env, &view->kept, &same, &view->txn);
+  if (status == SL_OK && !same) {
+    /* 24 KB of lanes are written by the decoder, where any, and the blocks as they are found. */
+    memset(&view->cursor, 0, offsetof(book_view, lanes) - offsetof(book_view, cursor));
     status = view_load(view);
-    /* Names of lanes lie in the file, whose map may be another one next time. */
-    if (status == SL_OK && view->cursor.lane_count == 0) view->loaded = id;
   }
   if (status != SL_OK) {
+    view->kept = (db_kept){0};
     book_view_close(view);
     return status;
   }
@@ -296,8 +295,38 @@ static bool block_holds(const sl_receipt_block *block, uint64_t seq) {
   return block->count && seq >= block->first_seq && seq - block->first_seq < block->count;
 }
 
+/* How many of the known blocks begin at or before seq. */
+static size_t known_before(const book_view *view, uint64_t seq) {
+  size_t low = 0, high = view->block_count;
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    if (view->blocks[middle].first_seq <= seq) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+static void block_learn(book_view *view, size_t at, const sl_receipt_block *block) {
+  if (view->block_count == BOOK_BLOCKS_KNOWN) return;
+  memmove(view->blocks + at + 1, view->blocks + at, (view->block_count - at) * sizeof *block);
+  view->blocks[at] = *block;
+  view->block_count++;
+}
+
+void book_view_expect(const book_view *view, uint64_t seq) {
+  const size_t at = known_before(view, seq);
+  if (at == 0 || !block_holds(&view->blocks[at - 1], seq)) return;
+  const sl_receipt_block *block = &view->blocks[at - 1];
+  __builtin_prefetch(block->entries + (seq - block->first_seq) * SL_RECEIPT_STRIDE);
+}
+
 static sl_status block_find(book_view *view, uint64_t seq) {
   if (block_holds(&view->block, seq)) return SL_OK;
+  const size_t at = known_before(view, seq);
+  if (at > 0 && block_holds(&view->blocks[at - 1], seq)) {
+    view->block = view->blocks[at - 1];
+    return SL_OK;
+  }
   if (!view->receipts) {
     sl_status status = db_cur_open(view->txn, BOOK_RECEIPTS, &view->receipts);
     if (status != SL_OK) return status;
@@ -317,6 +346,7 @@ static sl_status block_find(book_view *view, uint64_t seq) {
   /* Not in memory: the rest of its pages is fetched at once, the next events' receipts are on them. */
   if (sl_clock_monotonic_us() - begun > DB_SLOW_US) db_file_will_need(value.data, value.len);
   view->block = block;
+  block_learn(view, at, &block);
   return SL_OK;
 }
 

@@ -41,6 +41,8 @@ typedef struct book_fate {
 /* What became of the event. A receipt is believed only for a settled event. SL_E_CORRUPT when a settled
  * event has no receipt. */
 sl_status book_view_fate(book_view *view, uint64_t seq, sl_slice topic, book_fate *fate);
+/* It will be asked for: its receipt is fetched from memory meanwhile, if the view knows where it is. */
+void book_view_expect(const book_view *view, uint64_t seq);
 
 /* Class and text of a tombstone's letter. One of type LOST_DAMAGED was made by repair. */
 void book_letter_of_tombstone(const sl_parts *parts, sl_letter *letter);

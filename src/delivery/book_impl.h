@@ -40,20 +40,23 @@ struct sl_book {
   _Atomic(book_view *) spare; /* memory of a view that was closed, as in the index */
 };
 
+#define BOOK_BLOCKS_KNOWN 2048u /* of 8 million events, where they are full */
+
 struct book_view {
   sl_book *book;
   db_txn *txn;
   db_cur *receipts;          /* opened by the first look-up */
   sl_receipt_block block;    /* the block found last, when block.count > 0 */
-  /* The transaction that what follows is of: a view's memory that is used again may have it already. 0: none. */
-  uint64_t loaded;
+  db_kept kept;              /* what follows is of: a view's memory that is used again may have it already */
   sl_progress cursor;
   bool has_intent;
   uint64_t intent_seq, intent_attempt;
   book_totals totals;
   int recreated_known;       /* are there notes of recreated topics? 0: not looked yet, 1: no, 2: yes */
   int sparse_known;          /* are there sparse receipts? likewise */
+  size_t block_count;        /* blocks that were looked up */
   sl_lane lanes[SL_LANES_MAX];
+  sl_receipt_block blocks[BOOK_BLOCKS_KNOWN]; /* ascending */
 };
 
 /* The number under which a topic's events wait in LANE receipts: XXH3-64 of its name. */

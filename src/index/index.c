@@ -273,17 +273,16 @@ void index_close(sl_index *index) {
 
 sl_status index_view_open(sl_store *store, index_view **out) {
   index_view *view = atomic_exchange(&store->index->spare, NULL);
-  if (!view && (view = malloc(sizeof *view))) view->loaded = 0;
+  if (!view && (view = malloc(sizeof *view))) view->kept = (db_kept){0};
   if (!view) return sl_fail(SL_E_NOMEM, "out of memory");
   view->index = store->index;
-  view->filter = (index_filter){0};
-  sl_status status = db_begin_read(store->index->env, &view->txn);
-  const uint64_t id = status == SL_OK ? db_snapshot_id(view->txn) : 0;
-  if (status == SL_OK && (view->loaded == 0 || view->loaded != id)) {
-    view->loaded = 0;
+  view->filter = (index_filter){.known = &view->known};
+  bool same;
+  sl_status status = db_begin_kept(store->index->env, &view->kept, &same, &view->txn);
+  if (status == SL_OK && !same) {
+    view->known.count = 0;
     status = index_state_load(view->txn, &view->state);
-    if (status == SL_OK) view->loaded = id;
-    else db_abort(view->txn);
+    if (status != SL_OK) db_abort(view->txn);
   }
   if (status != SL_OK) {
     free(view);

@@ -89,40 +89,98 @@ sl_status index_filter_empty(db_txn *txn, uint32_t slot) {
 
 /* ----------------------------------------------------------------- asking --- */
 
-static sl_status seek(index_filter *f, db_txn *txn, uint32_t slot, unsigned list, const uint8_t key[16]) {
+static bool is_before(index_place a, index_place b) {
+  if (a.list != b.list) return a.list < b.list;
+  return a.high != b.high ? a.high < b.high : a.low < b.low;
+}
+
+static uint64_t number_of(const uint8_t bytes[8]) {
+  uint64_t n = 0;
+  for (unsigned i = 0; i < 8; i++) n = n << 8 | bytes[i];
+  return n;
+}
+
+static index_place place_of(uint32_t slot, unsigned list, const uint8_t key[16]) {
+  return (index_place){(uint64_t)slot << 8 | list, number_of(key), number_of(key + 8)};
+}
+
+/* *place: of what stands there. False: it is of another list. */
+static bool place_at(sl_slice k, uint64_t list, index_place *place) {
+  const uint8_t *key = k.data;
+  if (k.len != KEY_SIZE || ((uint64_t)key[0] << 8 | key[1]) != list) return false;
+  *place = place_of(key[0], key[1], key + 2);
+  return true;
+}
+
+static sl_status seek(index_filter *f, db_txn *txn, uint32_t slot, unsigned list, const uint8_t key[16],
+                      index_chunk *chunk) {
   uint8_t wanted[KEY_SIZE];
   sl_status status = f->cur ? SL_OK : db_cur_open(txn, INDEX_FILTERS, &f->cur);
   if (status != SL_OK) return status;
   make_key(wanted, slot, list, key);
   sl_slice k = {wanted, sizeof wanted}, v;
+  const uint64_t number = place_of(slot, list, key).list;
+  *chunk = (index_chunk){.above = {number, 0, 0}, .to = {number, UINT64_MAX, UINT64_MAX}};
   status = db_cur_move(f->cur, DB_SEEK, &k, &v);
-  if (status != SL_OK && status != SL_NOTFOUND) return status;
-  f->slot = slot;
-  f->list = list;
-  memcpy(f->from, key, 16);
-  f->valid = true;
-  if (status == SL_NOTFOUND || k.len != KEY_SIZE || memcmp(k.data, wanted, 2) != 0) { /* above all its keys */
-    memset(f->to, 0xff, sizeof f->to);
-    f->lines = NULL;
+  const bool last = status == SL_NOTFOUND;
+  if (status == SL_OK && place_at(k, number, &chunk->to)) { /* else it is above all its keys */
+    chunk->lines = (const uint8_t *)v.data + HEAD;
+    chunk->count = v.len > HEAD ? (v.len - HEAD) / LINE : 0;
+    if (chunk->count == 0 || v.len != HEAD + chunk->count * LINE)
+      return sl_fail(SL_E_CORRUPT, "index/: a filter has %zu bytes: run `sidelog reindex`", v.len);
+  }
+  if (status == SL_OK || last) status = db_cur_move(f->cur, last ? DB_LAST : DB_PREV, &k, &v);
+  if (status == SL_OK) (void)place_at(k, number, &chunk->above);
+  return status == SL_NOTFOUND ? SL_OK : status;
+}
+
+static bool answers(const index_chunk *chunk, index_place at) {
+  return is_before(chunk->above, at) && !is_before(chunk->to, at);
+}
+
+/* The first known one that ends at or behind it. */
+static size_t find_known(const index_chunks *known, index_place at) {
+  size_t low = 0, high = known->count;
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    if (is_before(known->chunks[middle].to, at)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+static void learn(index_chunks *known, size_t i, const index_chunk *chunk) {
+  index_chunk *place = known->chunks + i;
+  if (known->count == INDEX_CHUNKS_KNOWN) return;
+  if (i < known->count && !is_before(chunk->to, place->to)) return; /* known: the key of zeros is above nothing */
+  memmove(place + 1, place, (known->count - i) * sizeof *place);
+  *place = *chunk;
+  known->count++;
+}
+
+static sl_status find_chunk(index_filter *f, db_txn *txn, uint32_t slot, unsigned list, const uint8_t key[16],
+                            const index_chunk **chunk) {
+  const index_place at = place_of(slot, list, key);
+  *chunk = &f->last;
+  if (f->valid && answers(&f->last, at)) return SL_OK;
+  const size_t i = f->known ? find_known(f->known, at) : 0;
+  if (f->known && i < f->known->count && answers(&f->known->chunks[i], at)) {
+    *chunk = &f->known->chunks[i];
     return SL_OK;
   }
-  memcpy(f->to, (const uint8_t *)k.data + 2, 16);
-  f->lines = (const uint8_t *)v.data + HEAD;
-  f->count = v.len > HEAD ? (v.len - HEAD) / LINE : 0;
-  if (f->count > 0 && v.len == HEAD + f->count * LINE) return SL_OK;
-  f->valid = false;
-  return sl_fail(SL_E_CORRUPT, "index/: a filter has %zu bytes: run `sidelog reindex`", v.len);
+  sl_status status = seek(f, txn, slot, list, key, &f->last);
+  f->valid = status == SL_OK;
+  if (f->valid && f->known) learn(f->known, i, &f->last);
+  return status;
 }
 
 /* *line: where the key's bits are; NULL: it is not in this generation. */
 static sl_status locate(index_filter *f, db_txn *txn, const index_gen *gen, unsigned list, const uint8_t key[16],
                         uint64_t hash, const uint8_t **line) {
-  if (!f->valid || f->slot != gen->slot || f->list != list || memcmp(key, f->from, 16) < 0 ||
-      memcmp(key, f->to, 16) > 0) {
-    sl_status status = seek(f, txn, gen->slot, list, key);
-    if (status != SL_OK) return status;
-  }
-  *line = f->lines ? f->lines + line_of(hash, f->count) * LINE : NULL;
+  const index_chunk *chunk;
+  sl_status status = find_chunk(f, txn, gen->slot, list, key, &chunk);
+  if (status != SL_OK) return status;
+  *line = chunk->lines ? chunk->lines + line_of(hash, chunk->count) * LINE : NULL;
   return SL_OK;
 }
 

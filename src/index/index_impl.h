@@ -82,23 +82,39 @@ struct sl_index {
   _Atomic(index_view *) spare;    /* memory of a view that was closed: they are too large for malloc's quick ways */
 };
 
-/* One chunk of a filter that was looked up: it answers for keys in [from, to]. */
-typedef struct index_filter {
-  db_cur *cur; /* NULL: none yet */
-  bool valid;
-  uint32_t slot;
-  unsigned list;
-  uint8_t from[16], to[16];
-  const uint8_t *lines; /* NULL: none of these keys is in the generation */
+/* A key among all filters' keys, in their order: slot and list, then its bytes as numbers. */
+typedef struct index_place {
+  uint64_t list, high, low;
+} index_place;
+
+/* A chunk of a filter: it answers for the keys above `above` up to `to`. */
+typedef struct index_chunk {
+  index_place above, to;
   size_t count;
+  const uint8_t *lines; /* NULL: none of these keys is in the generation */
+} index_chunk;
+
+/* Chunks that were looked up in a snapshot, ascending. */
+#define INDEX_CHUNKS_KNOWN 1024u /* of events, as many as 13 million have */
+typedef struct index_chunks {
+  size_t count;
+  index_chunk chunks[INDEX_CHUNKS_KNOWN];
+} index_chunks;
+
+typedef struct index_filter {
+  db_cur *cur;         /* NULL: none yet */
+  bool valid;          /* is there a last one? */
+  index_chunk last;    /* the one looked up last */
+  index_chunks *known; /* NULL: none is kept but the last */
 } index_filter;
 
 struct index_view {
   sl_index *index;
   db_txn *txn;
   index_filter filter;
-  uint64_t loaded; /* the transaction that `state` is of: a view's memory that is used again may have it already; 0: none */
+  db_kept kept; /* what follows is of: a view's memory that is used again may have it already */
   index_state state;
+  index_chunks known;
 };
 
 static inline unsigned index_list(unsigned attr) { return attr < INDEX_SECONDARY_ATTR ? attr : INDEX_LIST_SECONDARY; }

@@ -208,6 +208,7 @@ static sl_status run_index(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t 
     most = (size_t)(it->query.limit - it->returned);
   sl_status status = index_view_seqs(snap->index, (index_attr)it->source, it->key, *pos, seqs, most, &count);
   if (status != SL_OK) return status;
+  for (size_t i = 0; i < count && i < HITS_AHEAD; i++) book_view_expect(snap->book, seqs[i]);
   const bool all = count < most || seqs[count - 1] > last;
   while (count > 0 && seqs[count - 1] > last) count--;
   for (size_t i = 0, from = 0; i < count && status == SL_OK; i++) {

@@ -23,7 +23,7 @@ const db_table_def log_tables[LOG_TABLES] = {
 #define LARGE_RECORD (32u << 10) /* on pages of its own, in order */
 
 struct log_view {
-  uint64_t loaded; /* the transaction that `head` is of: a view's memory that is used again may have it already; 0: none */
+  db_kept kept; /* what `head` is of: a view's memory that is used again may have it already */
   log_head head;
   sl_store *store;
   db_txn *txn;
@@ -239,14 +239,11 @@ sl_status log_view_open(sl_store *store, log_view **out) {
   else view = calloc(1, sizeof *view);
   if (!view) return sl_fail(SL_E_NOMEM, "out of memory");
   view->store = store;
-  sl_status status = db_begin_read(store->log->env, &view->txn);
-  const uint64_t id = status == SL_OK ? db_snapshot_id(view->txn) : 0;
-  if (status == SL_OK && (view->loaded == 0 || view->loaded != id)) {
-    view->loaded = 0;
-    status = load_head(view);
-    if (status == SL_OK) view->loaded = id;
-  }
+  bool same = false;
+  sl_status status = db_begin_kept(store->log->env, &view->kept, &same, &view->txn);
+  if (status == SL_OK && !same) status = load_head(view);
   if (status != SL_OK) {
+    view->kept = (db_kept){0};
     log_view_close(view);
     return status;
   }

@@ -92,6 +92,27 @@ static void test_a_snapshot_stays_as_it_was(void **state) {
   assert_int_equal(info.readers, 0); /* the kept transaction is at rest and holds no space */
 }
 
+static bool holds(room *r, db_kept *kept) {
+  db_txn *txn;
+  bool same;
+  assert_ok(db_begin_kept(r->env, kept, &same, &txn));
+  db_abort(txn);
+  return same;
+}
+
+static void test_what_is_kept_holds_for_one_snapshot_in_one_map(void **state) {
+  room *r = *state;
+  db_kept kept = {0};
+  put_number(r, 1, "one");
+  assert_false(holds(r, &kept));
+  assert_true(holds(r, &kept));
+  put_number(r, 2, "two");
+  assert_false(holds(r, &kept));
+  assert_true(holds(r, &kept));
+  kept.opening++; /* of the same snapshot in another map */
+  assert_false(holds(r, &kept));
+}
+
 static void test_the_first_error_stays_and_nothing_is_stored(void **state) {
   room *r = *state;
   db_txn *txn;
@@ -645,6 +666,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     TEST(test_what_is_committed_is_read),
     TEST(test_a_snapshot_stays_as_it_was),
+    TEST(test_what_is_kept_holds_for_one_snapshot_in_one_map),
     TEST(test_the_first_error_stays_and_nothing_is_stored),
     TEST(test_cursors_walk_both_ways_and_through_values),
     TEST(test_an_emptied_table_is_empty_and_usable),

@@ -245,6 +245,39 @@ static void test_a_lane_waits_and_rejoins(void **state) {
   delivery_close(d);
 }
 
+static void look_at_fates(kit *k, uint64_t events, uint64_t settled) {
+  for (uint64_t i = 0; i < events; i++) {
+    const uint64_t seq = i * 7919 % events + 1;
+    book_view *book;
+    book_fate fate;
+    assert_ok(book_view_open(k->store, &book));
+    book_view_expect(book, seq);
+    assert_ok(book_view_fate(book, seq, SL_STR("t"), &fate));
+    assert_int_equal(fate.state, seq <= settled ? SL_SENT : SL_PENDING);
+    if (seq <= settled) assert_int_equal(fate.offset, seq + 100);
+    book_view_close(book);
+  }
+}
+
+/* Where blocks of receipts lie is kept from one look to the next, as long as nothing was written. */
+static void test_what_a_look_keeps_is_of_its_snapshot(void **state) {
+  kit *k = *state;
+  sl_delivery *d;
+  kit_fill(k, "t", 1000, 10);
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  assert_ok(delivery_open(k->store, &d));
+  look_at_fates(k, 1000, 0);
+  for (uint64_t done = 0; done < 1000; done += 100) {
+    delivery_verdict v[100];
+    for (uint64_t i = 0; i < 100; i++) v[i] = sent(done + i + 1, (int64_t)(done + i + 101));
+    delivery_attempt a = attempt_to(d, done + 100, v, 100);
+    assert_ok(delivery_record(d, &a));
+    look_at_fates(k, 1000, done + 100);
+  }
+  look_at_fates(k, 1000, 1000);
+  delivery_close(d);
+}
+
 static void test_large_attempts_span_blocks(void **state) {
   kit *k = *state;
   const size_t count = 2 * SL_RECEIPT_BLOCK_MAX + 500;
@@ -526,6 +559,7 @@ int main(void) {
       WITH_STORE(test_attempt_numbers_are_never_reused),
       WITH_STORE(test_a_stale_block_answers_for_nothing),
       WITH_STORE(test_a_lane_waits_and_rejoins),
+      WITH_STORE(test_what_a_look_keeps_is_of_its_snapshot),
       WITH_STORE(test_large_attempts_span_blocks),
       WITH_STORE(test_receipts_of_a_topic_created_again),
       WITH_STORE(test_markers_and_cluster),

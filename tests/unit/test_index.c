@@ -148,6 +148,70 @@ static void test_postings_over_generations(void **state) {
   index_view_close(view);
 }
 
+/* Under ids that are spread over all keys. */
+static sl_slice spread_id(unsigned i, char text[37]) {
+  snprintf(text, 37, "%08x-%04x-4000-8000-%012x", i * 2654435761u, i & 0xffff, i);
+  return SL_BYTES(text, 36);
+}
+
+static void append_spread(kit *k, unsigned from, unsigned to) {
+  static char ids[1000][37];
+  sl_event events[1000];
+  for (unsigned n; from < to; from += n) {
+    for (n = 0; n < 1000 && from + n < to; n++)
+      events[n] = (sl_event){.topic = SL_STR("t"), .event_id = spread_id(from + n, ids[n]), .value = SL_STR("v"),
+                             .flags = SL_EVENT_RELAXED};
+    assert_ok(sl_append_many(k->store, events, n, NULL, NULL));
+  }
+}
+
+/* Each look with a view of its own: event i has seq i + 1, up to `count`. */
+static void look_around(kit *k, unsigned count, bool twice) {
+  for (unsigned i = 0; i < 3000; i++) {
+    const unsigned asked = (i * 7919 + 13) % (count * 2); /* half of them are there */
+    uint8_t key[16];
+    char text[37];
+    uint64_t seqs[2];
+    size_t found;
+    index_view *view;
+    sl_id_key(spread_id(asked, text), key);
+    assert_ok(index_view_open(k->store, &view));
+    for (int again = 0; again <= twice; again++) {
+      assert_ok(index_view_seqs(view, INDEX_EVENT, key, 1, seqs, 2, &found));
+      assert_int_equal(found, asked < count);
+      if (found) assert_int_equal(seqs[0], asked + 1);
+    }
+    index_view_close(view);
+  }
+}
+
+/* Filters are in several chunks, and where those lie is kept from one look to the next of the same snapshot. */
+static void test_what_a_look_keeps_is_of_its_snapshot(void **state) {
+  kit *k = *state;
+  append_spread(k, 0, 30000);
+  assert_ok(sl_reindex(k->store));
+  look_around(k, 30000, true);
+  look_around(k, 30000, false);
+  append_spread(k, 30000, 60000);
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  look_around(k, 60000, false);
+  assert_ok(sl_reindex(k->store));
+  look_around(k, 60000, false);
+  uint8_t least[16] = {0}, most[16]; /* where no other keys are */
+  memset(most, 0xff, sizeof most);
+  index_view *view;
+  uint64_t seq;
+  size_t found;
+  assert_ok(index_view_open(k->store, &view));
+  for (int i = 0; i < 3; i++) {
+    assert_ok(index_view_seqs(view, INDEX_EVENT, least, 1, &seq, 1, &found));
+    assert_int_equal(found, 0);
+    assert_ok(index_view_seqs(view, INDEX_EVENT, most, 1, &seq, 1, &found));
+    assert_int_equal(found, 0);
+  }
+  index_view_close(view);
+}
+
 static uint64_t entries_seen;
 static sl_status count_entry(void *arg, index_attr attr, const uint8_t key[16], uint64_t seq) {
   (void)arg, (void)attr, (void)key, (void)seq;
@@ -410,6 +474,7 @@ int main(void) {
       WITH_STORE(test_duplicates_within_a_topic),
       WITH_STORE(test_replays_are_exempt_and_move_the_totals),
       WITH_STORE(test_postings_over_generations),
+      WITH_STORE(test_what_a_look_keeps_is_of_its_snapshot),
       WITH_STORE(test_scans_resume_anywhere),
       WITH_STORE(test_stops_before_a_damaged_record),
       WITH_STORE(test_a_lost_index_is_rebuilt),
