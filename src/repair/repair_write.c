@@ -320,10 +320,14 @@ static sl_status open_new(repair *r, sl_store **store, bool create) {
   sl_options options = {.flags = create ? 0 : SL_OPEN_EXISTING, .quota_bytes = r->log.head.quota};
   options.preallocate = used < UINT64_C(64) << 20 ? used + (1u << 20) : 0;
   snprintf(path, sizeof path, "%s/log", r->source);
-  if (stat(path, &st) == 0 && (st.st_mode & 0070)) {
+  const bool known = stat(path, &st) == 0;
+  if (known && (st.st_mode & 0070)) {
     snprintf(group, sizeof group, "%u", (unsigned)st.st_gid);
     options.group = group;
   }
+  /* Repaired by root it is still its owner's: the store is of whoever its folder is of. */
+  if (known && create && geteuid() == 0 && mkdir(r->building, 0700) == 0 && chown(r->building, st.st_uid, (gid_t)-1) != 0)
+    errno = 0;
   return sl_open(r->building, &options, store);
 }
 

@@ -46,8 +46,8 @@ static sl_status check_format(db_env *env, const char *root) {
 
 /* The copy gets who may use the original. */
 static sl_status dress(const char *path, const struct stat *like) {
-  if (chmod(path, like->st_mode & 07777) == 0 &&
-      (like->st_gid == getegid() || chown(path, (uid_t)-1, like->st_gid) == 0)) return SL_OK;
+  const uid_t uid = geteuid() == 0 ? like->st_uid : (uid_t)-1; /* only root may give files to others */
+  if ((chown(path, uid, like->st_gid) == 0 || chown(path, (uid_t)-1, like->st_gid) == 0) && chmod(path, like->st_mode & 07777) == 0) return SL_OK;
   return sl_fail(sl_status_of_errno(errno), "%s: %s", path, strerror(errno));
 }
 
@@ -60,7 +60,9 @@ static sl_status compact_env(const char *root, const char *name, sl_compact_resu
       (size_t)snprintf(to, sizeof to, "%s/" COPY, dir) >= sizeof to ||
       (size_t)snprintf(readers, sizeof readers, "%s/lock.mdb", dir) >= sizeof readers)
     return sl_fail(SL_E_INVALID, "%s: the path is too long", root);
-  if (stat(from, &st) != 0) return SL_OK; /* an index that is not there is made anew by the next opener; readers/ is there once there are some */
+  /* An index that is not there is made anew by the next opener; readers/ is there once there are some. */
+  if (stat(from, &st) != 0)
+    return errno == ENOENT ? SL_OK : sl_fail(sl_status_of_errno(errno), "%s: %s", from, strerror(errno));
   const uint64_t before = (uint64_t)st.st_blocks * 512;
   sl_status status = open_env(dir, st.st_mode & 0777, &env);
   if (status != SL_OK) return status;

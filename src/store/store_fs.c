@@ -145,10 +145,17 @@ static sl_status find_group(const char *text, int64_t *gid) {
   return SL_OK;
 }
 
+/* Root can do all of it; what it left as its own the store's owner could not open any more. */
+static int64_t other_owner(const char *path) {
+  struct stat st;
+  return geteuid() == 0 && stat(path, &st) == 0 && st.st_uid != 0 ? (int64_t)st.st_uid : -1;
+}
+
 sl_status store_fs_owner_new(sl_store *store) {
   store->dir_mode = 0700;
   store->file_mode = 0600;
   store->gid = -1;
+  store->uid = other_owner(store->path);
   if (!store->options.group) return SL_OK;
   store->dir_mode = 0770;
   store->file_mode = 0660;
@@ -161,6 +168,7 @@ void store_fs_owner_old(sl_store *store) {
   store->dir_mode = 0700;
   store->file_mode = 0600;
   store->gid = -1;
+  store->uid = log ? other_owner(log) : -1;
   if (log && stat(log, &st) == 0 && (st.st_mode & 0070) == 0070) {
     store->dir_mode = 0770;
     store->file_mode = 0660;
@@ -169,16 +177,18 @@ void store_fs_owner_old(sl_store *store) {
   free(log);
 }
 
-static sl_status give(const char *path, int64_t gid) {
+static sl_status give(const sl_store *store, const char *path) {
   struct stat st;
-  if (gid < 0 || lstat(path, &st) != 0 || (int64_t)st.st_gid == gid || st.st_uid != geteuid()) return SL_OK;
-  if (lchown(path, (uid_t)-1, (gid_t)gid) == 0) return SL_OK;
+  if (lstat(path, &st) != 0 || st.st_uid != geteuid()) return SL_OK;
+  /* Best effort: the root of a user namespace cannot name every owner. */
+  if (store->uid >= 0 && lchown(path, (uid_t)store->uid, (gid_t)-1) != 0) errno = 0;
+  if (store->gid < 0 || (int64_t)st.st_gid == store->gid || lchown(path, (uid_t)-1, (gid_t)store->gid) == 0) return SL_OK;
   return sl_fail(sl_status_of_errno(errno), "%s cannot be given to group %" PRId64 ": %s (are you in it?)",
-                 path, gid, strerror(errno));
+                 path, store->gid, strerror(errno));
 }
 
 sl_status store_fs_own_root(const sl_store *store) {
-  sl_status status = give(store->root, store->gid);
+  sl_status status = give(store, store->root);
   if (status != SL_OK) return status;
   /* The set-group-id bit hands the group on to everything that is ever made in here. */
   mode_t mode = store->dir_mode | (store->gid >= 0 ? S_ISGID : 0);
@@ -193,9 +203,10 @@ sl_status store_fs_own_files(const sl_store *store) {
     "delivery", "delivery/data.mdb", "delivery/lock.mdb", "readers", "readers/data.mdb", "readers/lock.mdb",
   };
   sl_status status = SL_OK;
-  for (size_t i = 0; store->gid >= 0 && status == SL_OK && i < sizeof names / sizeof *names; i++) {
+  const bool any = store->gid >= 0 || store->uid >= 0;
+  for (size_t i = 0; any && status == SL_OK && i < sizeof names / sizeof *names; i++) {
     char *path = store_path(store, names[i]);
-    status = path ? give(path, store->gid) : sl_fail(SL_E_NOMEM, "out of memory");
+    status = path ? give(store, path) : sl_fail(SL_E_NOMEM, "out of memory");
     free(path);
   }
   return status;
@@ -209,6 +220,7 @@ int store_fs_open_file(const sl_store *store, const char *path, int flags) {
     if ((st.st_mode & 0777) != store->file_mode && fchmod(fd, (mode_t)store->file_mode) != 0) errno = 0;
     if (store->gid >= 0 && st.st_gid != (gid_t)store->gid && fchown(fd, (uid_t)-1, (gid_t)store->gid) != 0)
       errno = 0;
+    if (store->uid >= 0 && fchown(fd, (uid_t)store->uid, (gid_t)-1) != 0) errno = 0;
   }
   return fd;
 }

@@ -14,15 +14,16 @@ sl_status store_fs_no_log(const char *path);
 /* Makes the store's folder and missing parents, durably. *made: it was not there, or was empty. */
 sl_status store_fs_make(const char *path, bool *made);
 
-/* Modes and group of a new store, from its options. SL_E_INVALID: no such group. */
+/* Modes and group of a new store, from its options; its owner, from its folder if that is there. SL_E_INVALID: no such
+ * group. */
 sl_status store_fs_owner_new(sl_store *store);
 /* The same of a store that is there, from its log/ folder. */
 void store_fs_owner_old(sl_store *store);
 /* Applies mode and group to the store's own folder. SL_E_ACCESS: not a member of the group. */
 sl_status store_fs_own_root(const sl_store *store);
-/* Gives folders and files below it the group, where they are ours to give. */
+/* Gives folders and files below it the group, and the owner, where they are ours to give. */
 sl_status store_fs_own_files(const sl_store *store);
-/* Opens a file of the store, made if it is not there; a new one gets the store's mode and group whatever the umask.
+/* Opens a file of the store, made if it is not there; a new one gets the store's mode, group and owner whatever the umask.
  * -1 with errno. */
 int store_fs_open_file(const sl_store *store, const char *path, int flags);
 #endif

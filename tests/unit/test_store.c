@@ -1,6 +1,8 @@
 /* Opening and closing a store: who may, what is refused, what is made, and forks. */
 #include "kit.h"
 
+#include <sidelog/reader.h>
+
 #ifdef __linux__
 #include <linux/capability.h>
 #include <sys/syscall.h>
@@ -431,6 +433,92 @@ static void test_a_folder_that_cannot_be_written(void **state) {
   held_to_modes(false);
 }
 
+/* What cannot be looked at is not "not there". */
+static void test_a_part_that_cannot_be_reached_is_not_passed_over_by_compact(void **state) {
+  kit *k = *state;
+  if (!held_to_modes(true)) skip();
+  sl_close(k->store);
+  k->store = NULL;
+  assert_int_equal(chmod(kit_file(k, "index"), 0), 0);
+  assert_fails(sl_compact(k->path, NULL, NULL), SL_E_ACCESS, "index/data.mdb");
+  assert_int_equal(chmod(kit_file(k, "index"), 0700), 0);
+  held_to_modes(false);
+}
+
+/* `sudo sidelog ...` on the store of a service: what root makes there the service must be able to open afterwards. */
+
+#define NOBODY 65534
+
+static int give_away(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
+  (void)st, (void)flag, (void)ftw;
+  return lchown(path, NOBODY, NOBODY);
+}
+
+static int is_nobodys(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
+  (void)flag, (void)ftw;
+  if (st->st_uid != NOBODY) print_error("%s is of user %u\n", path, (unsigned)st->st_uid);
+  return st->st_uid != NOBODY;
+}
+
+enum { UNREACHED = 77 };
+
+/* The folder around the store is nobody's own; those above it may be closed to nobody. */
+static bool may_come_to(const char *path) {
+  char folder[4400];
+  snprintf(folder, sizeof folder, "%s", path);
+  *strrchr(folder, '/') = 0;
+  return access(folder, X_OK) == 0;
+}
+
+static void check_nobody_can_go_on(const char *path) {
+  int code;
+  assert_int_equal(nftw(path, is_nobodys, 16, FTW_PHYS), 0);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    sl_store *store;
+    sl_delivery *delivery;
+    const sl_event e = {.topic = SL_STR("t")};
+    if (setgroups(0, NULL) != 0 || setgid(NOBODY) != 0 || setuid(NOBODY) != 0) _exit(1);
+    if (!may_come_to(path)) _exit(UNREACHED);
+    if (sl_open(path, &(sl_options){.flags = SL_OPEN_EXISTING}, &store) != SL_OK) _exit(2);
+    if (sl_append(store, &e, NULL) != SL_OK || sl_index_advance(store, 0, NULL) != SL_OK) _exit(3);
+    if (delivery_open(store, &delivery) != SL_OK) _exit(4);
+    delivery_close(delivery);
+    sl_close(store);
+    _exit(0);
+  }
+  assert_int_equal(waitpid(pid, &code, 0), pid);
+  if (!WIFEXITED(code) || WEXITSTATUS(code) != UNREACHED) assert_int_equal(code, 0);
+}
+
+static void test_root_leaves_another_users_store_usable(void **state) {
+  kit *k = *state;
+  char repaired[4400];
+  sl_delivery *delivery;
+  if (geteuid() != 0) skip();
+  kit_append(k, "t", "v");
+  sl_close(k->store);
+  k->store = NULL;
+  assert_int_equal(nftw(k->dir, give_away, 16, FTW_PHYS), 0);
+  assert_ok(sl_compact(k->path, NULL, NULL));
+  check_nobody_can_go_on(k->path);
+  static const char *const lost[] = {"index/data.mdb", "index/lock.mdb", "index/turn.lock", "index", "log/lock.mdb",
+                                     "log/slots", "store.lock", "ballast", "delivery/agent.lock"};
+  for (size_t i = 0; i < sizeof lost / sizeof *lost; i++) (void)remove(kit_file(k, lost[i]));
+  kit_open(k);
+  assert_ok(delivery_open(k->store, &delivery));
+  delivery_close(delivery);
+  sl_reader *reader;
+  assert_ok(sl_reader_open(k->store, "r", NULL, &reader));
+  sl_reader_close(reader);
+  sl_close(k->store);
+  k->store = NULL;
+  check_nobody_can_go_on(k->path);
+  snprintf(repaired, sizeof repaired, "%s/repaired", k->dir);
+  assert_ok(sl_repair(k->path, repaired, NULL, NULL, NULL, NULL));
+  check_nobody_can_go_on(repaired);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
 
 int main(void) {
@@ -453,6 +541,8 @@ int main(void) {
     TEST(test_a_log_cut_off_is_refused),
     TEST(test_parts_that_do_not_belong_together_are_refused),
     TEST(test_a_folder_that_cannot_be_written),
+    TEST(test_a_part_that_cannot_be_reached_is_not_passed_over_by_compact),
+    TEST(test_root_leaves_another_users_store_usable),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
