@@ -77,7 +77,8 @@ typedef enum sl_status {
   SL_E_AMBIGUOUS = 12,   /* a prefix fits several ids: see sl_resolve */
   SL_E_ACCESS = 13,      /* permission denied, or a read-only file system */
   SL_E_UNSUPPORTED = 14, /* this host or file system cannot hold a store (NFS, FUSE, big-endian ...) */
-  SL_E_MISMATCH = 15,    /* the store's parts do not belong together (one was restored or replaced) */
+  SL_E_MISMATCH = 15,    /* the store's parts do not belong together (one was restored or replaced), or its files
+                            were removed or replaced while this process had it open: open it anew */
   SL_E_NO_STORE = 16,    /* there is no store at that path (SL_OPEN_EXISTING) */
   SL_E_AGAIN = 17,       /* the queue of asynchronous appends is full; nothing was taken */
   SL_E_LIMIT = 18,       /* a limit that guards against loops is met (sl_replay) */
@@ -216,7 +217,8 @@ typedef struct sl_event {
  * who finds another one committing waits for that commit and the next one at most. Alone it commits at once.
  * *seq (may be NULL) is its sequence number: dense, ascending, never reused.
  * Errors: SL_E_INVALID (which field and rule: sl_last_detail), SL_E_TOO_LARGE, SL_E_FULL, SL_E_IO, SL_E_NOMEM,
- * SL_E_FORKED: the event is not in the store. SL_E_UNCERTAIN: it may be, since the disk failed in the middle of the
+ * SL_E_FORKED, SL_E_MISMATCH (the store's files were removed: nothing is acknowledged into them): the event is not in
+ * the store. SL_E_UNCERTAIN: it may be, since the disk failed in the middle of the
  * commit and when the log was asked afterwards, or the process that committed for others was killed and the log
  * cannot be asked. Append the event again under the same event id (give it one of its own, sl_event_id_new): if it
  * was there, the second one becomes a duplicate and is not delivered. */

@@ -20,8 +20,8 @@
 #define REOPEN_WAIT_US 500000
 /* A file that grows at each look by more than its map. */
 #define MAP_GROWS_TRIES 100
-/* How often writers look for readers that were killed. */
-#define READERS_CHECK_US 5000000
+/* How often writers look for readers that were killed, and whether their file is still there. */
+#define LOOK_AROUND_US 5000000
 /* An EIO on a disk with less room than this is a full disk (LMDB reports a short write as EIO). */
 #define FULL_BELOW_BYTES (4u << 20)
 
@@ -177,7 +177,9 @@ static sl_status open_lmdb(db_env *env, bool create) {
     map /= 2; /* a limit on address space (ulimit -v, small machines): less room to grow, but it works */
   }
   int fd, dead;
+  struct stat st;
   if (mdb_env_get_fd(env->lmdb, &fd) == 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+  if (mdb_env_get_fd(env->lmdb, &fd) == 0 && fstat(fd, &st) == 0) env->dev = (uint64_t)st.st_dev, env->ino = (uint64_t)st.st_ino;
   mdb_reader_check(env->lmdb, &dead);
   rc = open_tables(env, MDB_RDONLY, 0);
   /* LMDB maps at least what the file holds, but another process may have made it hold more since. */
@@ -307,14 +309,53 @@ void db_env_close(db_env *env) {
   free_env(env);
 }
 
+/* ----------------------------------------------------------- removed files --- */
+
+static bool file_at_path(const db_env *env, struct stat *st) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s/data.mdb", env->dir); /* it was opened: it is not too long */
+  return stat(path, st) == 0;
+}
+
+static bool is_ours(const db_env *env, const struct stat *st) {
+  return (uint64_t)st->st_dev == env->dev && (uint64_t)st->st_ino == env->ino;
+}
+
+static sl_status was_removed(const db_env *env) {
+  return sl_fail(SL_E_MISMATCH, "%s/data.mdb was removed or replaced while this process had it open, and nobody would find "
+                 "what it writes there: close the store and open it anew", env->dir);
+}
+
+bool db_env_is_removed(db_env *env) {
+  struct stat st;
+  int fd;
+  pthread_mutex_lock(&env->lock);
+  const bool removed = env->lmdb && mdb_env_get_fd(env->lmdb, &fd) == 0 && fstat(fd, &st) == 0 && st.st_nlink == 0;
+  pthread_mutex_unlock(&env->lock);
+  return removed;
+}
+
+void db_env_renew(db_env *env) {
+  struct stat st;
+  if (!db_env_is_removed(env) || !file_at_path(env, &st)) return;
+  pthread_mutex_lock(&env->lock);
+  if (!is_ours(env, &st)) env->poisoned = env->renewed = true;
+  pthread_mutex_unlock(&env->lock);
+}
+
 /* -------------------------------------------------------- coming and going --- */
 
 /* With the lock held and no transaction open. */
 static sl_status recover(db_env *env) {
   if (env->poisoned) {
+    struct stat st;
+    const bool there = file_at_path(env, &st), other = there && !is_ours(env, &st);
+    /* What is there may be another store's by now. */
+    if (!there || (other && !env->options.disposable)) return was_removed(env);
     if (env->lmdb) close_lmdb(env);
     sl_status status = open_lmdb(env, false);
-    if (status != SL_OK) return sl_fail_context(status, "reopening after a failed write");
+    if (status != SL_OK)
+      return sl_fail_context(status, env->renewed ? "reopening what was made anew" : "reopening after a failed write");
   } else if (env->outgrown) {
     int rc = mdb_env_set_mapsize(env->lmdb, 0); /* 0: what the other process made it */
     if (rc != 0) {
@@ -322,7 +363,7 @@ static sl_status recover(db_env *env) {
       return db_fail(env, rc, "growing the map");
     }
   }
-  env->poisoned = env->outgrown = false;
+  env->poisoned = env->renewed = env->outgrown = false;
   env->opening++;
   return SL_OK;
 }
@@ -366,7 +407,8 @@ static sl_status enter(db_env *env, db_txn **rested) {
     if (!wait_idle(env, until) && env->active > 0)
       status = sl_fail(SL_E_IO, "%s must be reopened after %s, but %u transactions of this process are still "
                        "open: end them and try again", env->dir,
-                       env->poisoned ? "a failed write" : "another process made it larger", env->active);
+                       env->renewed ? "another process made it anew" : env->poisoned ? "a failed write"
+                       : "another process made it larger", env->active);
   }
   if (status == SL_OK) env->active++;
   if (status == SL_OK && rested) *rested = take_cached(env);
@@ -515,13 +557,14 @@ int db_begin_once(db_env *env, bool write, db_txn **out) {
 }
 
 /* A reader that was killed inside a transaction keeps every page that was in use then, and the file grows with
- * each commit, until somebody looks for the dead. */
-static void free_dead_readers(db_env *env) {
+ * each commit, until somebody looks for the dead. And what is written into a file that was removed is lost. */
+static void look_around(db_env *env) {
   const int64_t now = sl_clock_monotonic_us();
-  int64_t due = atomic_load_explicit(&env->readers_due_us, memory_order_relaxed);
+  int64_t due = atomic_load_explicit(&env->look_due_us, memory_order_relaxed);
   int dead;
-  if (now >= due && atomic_compare_exchange_strong(&env->readers_due_us, &due, now + READERS_CHECK_US))
-    (void)mdb_reader_check(env->lmdb, &dead);
+  if (now < due || !atomic_compare_exchange_strong(&env->look_due_us, &due, now + LOOK_AROUND_US)) return;
+  (void)mdb_reader_check(env->lmdb, &dead);
+  if (!env->options.disposable && db_env_is_removed(env)) atomic_store(&env->removed, true);
 }
 
 static sl_status begin(db_env *env, bool write, db_txn **out) {
@@ -529,7 +572,11 @@ static sl_status begin(db_env *env, bool write, db_txn **out) {
     db_txn *rested = NULL;
     sl_status status = enter(env, write ? NULL : &rested);
     if (status != SL_OK) return status;
-    if (write) free_dead_readers(env);
+    if (write) look_around(env);
+    if (write && atomic_load_explicit(&env->removed, memory_order_relaxed)) {
+      leave(env, false, false);
+      return was_removed(env);
+    }
     int rc = begin_once(env, write, rested, out);
     if (rc == 0 && write && db_gather(env, (*out)->lmdb) != 0) { /* no memory, no disk: it goes without */
       mdb_txn_abort((*out)->lmdb);

@@ -30,6 +30,7 @@ typedef struct db_env_options {
   unsigned max_readers;
   uint32_t mode;         /* of its files, e.g. 0600 */
   bool create;           /* create folder, files and tables; else SL_E_NO_STORE */
+  bool disposable;       /* others may remove it and make it anew: see db_env_renew */
 } db_env_options;
 
 /* Opens the environment in folder `dir`. Refuses a data file shorter than its meta page says
@@ -44,6 +45,14 @@ sl_status db_env_copy(db_env *env, const char *path);
 /* The file may grow to this many pages to keep free pages together (db_gather.c); 0, as at first: never for that. */
 void db_env_allow_slack(db_env *env, uint64_t pages);
 sl_status db_env_check_readers(db_env *env);    /* frees slots of dead processes */
+
+/* A data file that is removed or replaced under an open environment takes commits that nobody will ever see. So writes
+ * fail with SL_E_MISMATCH then (looked at every few seconds), and an environment that has to be reopened after a failed
+ * write is not reopened with another file. One that is `disposable` goes on with its old file, until: */
+bool db_env_is_removed(db_env *env);
+/* Where another file stands in the place of the one that was removed, the next transaction begins on that one. No
+ * transaction of the calling thread may be open, and the new file must be complete. */
+void db_env_renew(db_env *env);
 
 typedef struct db_env_info {
   uint64_t page_size, map_size;

@@ -17,14 +17,17 @@ struct db_env {
   db_env_options options;
   pid_t pid;
   uint64_t life;        /* of the process that opened it; see forked() */
-  _Atomic int64_t readers_due_us; /* when to look for dead readers */
+  _Atomic int64_t look_due_us; /* when writers look around */
   _Atomic uint64_t slack_below;   /* pages; db_env_allow_slack */
+  _Atomic bool removed;           /* seen by a writer: no more is written */
+  uint64_t dev, ino;              /* of the data file */
 
   pthread_mutex_t lock; /* guards what follows, and lmdb itself against use during a reopen */
   pthread_cond_t idle;
   unsigned active;      /* transactions of this process */
   uint64_t opening;     /* how often it was opened again, or its map made anew */
   bool poisoned;        /* LMDB refuses everything until it is closed and opened again */
+  bool renewed;         /* poisoned because another file is there now */
   bool outgrown;        /* another process uses more of the file than our map covers */
   db_txn *cached;       /* read transactions at rest */
   unsigned cached_count;

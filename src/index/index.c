@@ -132,7 +132,8 @@ static sl_status env_open(sl_index *index, const char *dir) {
                                   .map_floor = 256ull << 20,
                                   .max_readers = 512,
                                   .mode = index->store->file_mode,
-                                  .create = true};
+                                  .create = true,
+                                  .disposable = true};
   return db_env_open(dir, defs, INDEX_TABLES, &options, &index->env);
 }
 
@@ -197,9 +198,10 @@ static sl_status index_look(sl_index *index, bool *fresh, bool *foreign, uint64_
   return SL_OK;
 }
 
-/* An environment that LMDB cannot open holds nothing worth keeping. */
+/* An environment that LMDB cannot open holds nothing worth keeping. The reader table goes first: who opens the folder in
+ * between must not use that of the old file for a new one. */
 static sl_status remove_files(const sl_index *index) {
-  static const char *const names[] = {"index/data.mdb", "index/lock.mdb"};
+  static const char *const names[] = {"index/lock.mdb", "index/data.mdb"};
   for (size_t i = 0; i < 2; i++) {
     char *path = store_path(index->store, names[i]);
     if (!path) return sl_fail(SL_E_NOMEM, "out of memory");
@@ -223,6 +225,35 @@ static sl_status check_watermark(sl_index *index, uint64_t watermark) {
                  index->store->path, watermark, last);
 }
 
+typedef struct found {
+  bool fresh, foreign;
+  uint64_t watermark;
+} found;
+
+static sl_status open_and_look(sl_index *index, const char *dir, found *f) {
+  sl_status status = env_open(index, dir);
+  if (status == SL_OK) status = index_look(index, &f->fresh, &f->foreign, &f->watermark);
+  if (status == SL_OK) return SL_OK;
+  db_env_close(index->env);
+  index->env = NULL;
+  return status;
+}
+
+/* A damaged index is made anew, whole within a turn: one process does it for all, and those that have the old file open
+ * find the new one at their next turn (db_env_renew). */
+static sl_status replace(sl_index *index, const char *dir, found *f) {
+  index_turn_take(index);
+  sl_status status = open_and_look(index, dir, f); /* another was faster? */
+  if (status == SL_E_CORRUPT) {
+    status = remove_files(index);
+    if (status == SL_OK) status = open_and_look(index, dir, f);
+  }
+  if (status == SL_OK && f->fresh) status = index_init(index, false);
+  f->fresh &= status != SL_OK;
+  index_turn_end(index);
+  return status;
+}
+
 sl_status index_open(sl_store *store) {
   sl_index *index = calloc(1, sizeof *index);
   char *dir = store_path(store, "index");
@@ -236,27 +267,17 @@ sl_status index_open(sl_store *store) {
   index->piece = INDEX_PIECE;
   index->append_cap = INDEX_APPEND_CAP;
   index->query_cap = INDEX_QUERY_CAP;
-  index->turn_fd = -1;
-  bool fresh = false, foreign = false;
-  uint64_t watermark = 0;
-  sl_status status = env_open(index, dir);
-  if (status == SL_OK) status = index_look(index, &fresh, &foreign, &watermark);
-  if (status == SL_E_CORRUPT) { /* disposable: rebuilt from the log */
-    db_env_close(index->env);
-    index->env = NULL;
-    status = remove_files(index);
-    if (status == SL_OK) status = env_open(index, dir);
-    fresh = true;
-  }
-  if (status == SL_OK && (fresh || foreign)) status = index_init(index, foreign);
-  if (status == SL_OK && !fresh && !foreign) status = check_watermark(index, watermark);
+  found f = {0};
+  sl_status status = open_and_look(index, dir, &f);
+  index_turn_open(index);
+  if (status == SL_E_CORRUPT) status = replace(index, dir, &f);
+  const bool anew = f.fresh || f.foreign;
+  if (status == SL_OK) status = anew ? index_init(index, f.foreign) : check_watermark(index, f.watermark);
   free(dir);
   if (status != SL_OK) {
-    db_env_close(index->env);
-    free(index);
+    index_close(index);
     return status;
   }
-  index_turn_open(index);
   store->index = index;
   return SL_OK;
 }

@@ -50,13 +50,17 @@ static bool lock_file(const sl_index *index, int command, short type) {
 void index_turn_take(sl_index *index) {
   pthread_mutex_lock(&index->turn_lock);
   (void)lock_file(index, F_SETLKW, F_WRLCK);
+  if (index->env) db_env_renew(index->env);
 }
 
 bool index_turn_try(sl_index *index) {
   if (pthread_mutex_trylock(&index->turn_lock) != 0) return false;
-  if (lock_file(index, F_SETLK, F_WRLCK)) return true;
-  pthread_mutex_unlock(&index->turn_lock);
-  return false;
+  if (!lock_file(index, F_SETLK, F_WRLCK)) {
+    pthread_mutex_unlock(&index->turn_lock);
+    return false;
+  }
+  db_env_renew(index->env);
+  return true;
 }
 
 void index_turn_end(sl_index *index) {
@@ -76,6 +80,8 @@ static sl_status help(sl_index *index, uint64_t last_seq, uint64_t cap, uint64_t
   watermark = index_view_watermark(view);
   index_view_close(view);
   if (watermark >= last_seq || last_seq - watermark <= cap) return SL_OK;
+  /* The agent may be busy with a new one, while this process asks an old one. */
+  if (db_env_is_removed(index->env) && index_turn_try(index)) index_turn_end(index);
   if (agent_lock_held(index->store) || !index_turn_try(index)) return SL_OK;
   status = index_step_in_turn(index, max, &ignored, &more, NULL);
   index_turn_end(index);
