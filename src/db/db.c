@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -24,36 +23,6 @@
 #define LOOK_AROUND_US 5000000
 /* An EIO on a disk with less room than this is a full disk (LMDB reports a short write as EIO). */
 #define FULL_BELOW_BYTES (4u << 20)
-
-/* ----------------------------------------------------------------- forks --- */
-
-/* Every transaction asks whether its process is still the one that opened the environment. getpid is a system call, so
- * the answer lies on a page that the kernel empties in a child, whoever made it, where there are such pages. */
-static _Atomic uint64_t *life;
-static pthread_once_t life_once = PTHREAD_ONCE_INIT;
-
-static void make_life(void) {
-#ifdef MADV_WIPEONFORK
-  void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (page == MAP_FAILED) return;
-  if (madvise(page, 4096, MADV_WIPEONFORK) == 0) life = page;
-  else (void)munmap(page, 4096);
-#endif
-}
-
-/* This process's number, unlike its parent's. */
-static uint64_t my_life(void) {
-  pthread_once(&life_once, make_life);
-  if (!life) return 0;
-  uint64_t none = 0;
-  const uint64_t mine = (uint64_t)getpid() << 40 | ((uint64_t)sl_clock_monotonic_us() & 0xffffffffff);
-  atomic_compare_exchange_strong(life, &none, mine);
-  return atomic_load(life);
-}
-
-static bool forked(const db_env *env) {
-  return life ? atomic_load_explicit(life, memory_order_relaxed) != env->life : getpid() != env->pid;
-}
 
 /* ---------------------------------------------------------------- errors --- */
 
@@ -179,7 +148,8 @@ static sl_status open_lmdb(db_env *env, bool create) {
   int fd, dead;
   struct stat st;
   if (mdb_env_get_fd(env->lmdb, &fd) == 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-  if (mdb_env_get_fd(env->lmdb, &fd) == 0 && fstat(fd, &st) == 0) env->dev = (uint64_t)st.st_dev, env->ino = (uint64_t)st.st_ino;
+  if (mdb_env_get_fd(env->lmdb, &fd) == 0 && fstat(fd, &st) == 0)
+    env->dev = (uint64_t)st.st_dev, env->ino = (uint64_t)st.st_ino;
   mdb_reader_check(env->lmdb, &dead);
   rc = open_tables(env, MDB_RDONLY, 0);
   /* LMDB maps at least what the file holds, but another process may have made it hold more since. */
@@ -199,7 +169,7 @@ static void free_env(db_env *env) {
   free(env->defs);
   free(env->dbis);
   free(env->dir);
-  if (!forked(env)) { /* in a child, who sleeps on them does not exist, and destroying would wait */
+  if (sl_life_goes_on(&env->life)) { /* in a child, who sleeps on them does not exist, and destroying would wait */
     pthread_mutex_destroy(&env->lock);
     pthread_cond_destroy(&env->idle);
   }
@@ -215,8 +185,7 @@ static db_env *new_env(const char *dir, const db_table_def *defs, unsigned count
   env->dbis = calloc(count, sizeof *env->dbis);
   env->count = count;
   env->options = *options;
-  env->pid = getpid();
-  env->life = my_life();
+  env->life = sl_life_now();
   pthread_mutex_init(&env->lock, NULL);
   pthread_condattr_t attr;
   pthread_condattr_init(&attr);
@@ -295,7 +264,7 @@ sl_status db_env_open(const char *dir, const db_table_def *defs, unsigned count,
 
 void db_env_close(db_env *env) {
   if (!env) return;
-  if (forked(env)) {
+  if (!sl_life_goes_on(&env->life)) {
     /* In a forked child. Ending the resting read transactions would write to the parent's slots of the shared
      * reader table, so their memory is left; closing the rest touches only what belongs to this process. */
     if (env->lmdb) mdb_env_close(env->lmdb);
@@ -349,9 +318,8 @@ void db_env_renew(db_env *env) {
 static sl_status recover(db_env *env) {
   if (env->poisoned) {
     struct stat st;
-    const bool there = file_at_path(env, &st), other = there && !is_ours(env, &st);
     /* What is there may be another store's by now. */
-    if (!there || (other && !env->options.disposable)) return was_removed(env);
+    if (!file_at_path(env, &st) || (!is_ours(env, &st) && !env->options.disposable)) return was_removed(env);
     if (env->lmdb) close_lmdb(env);
     sl_status status = open_lmdb(env, false);
     if (status != SL_OK)
@@ -392,7 +360,7 @@ static db_txn *take_cached(db_env *env) {
 
 /* rested (may be NULL): a read transaction at rest, if there is one. */
 static sl_status enter(db_env *env, db_txn **rested) {
-  if (forked(env))
+  if (!sl_life_goes_on(&env->life))
     return sl_fail(SL_E_FORKED, "%s was opened by the parent process: open the store anew in the child",
                    env->dir);
   sl_status status = SL_OK;

@@ -1,6 +1,7 @@
 /* Inside db: the structures that its files share. Included by db*.c alone, which alone know LMDB. */
 #ifndef SL_STORE_DB_INNER_H
 #define SL_STORE_DB_INNER_H
+#include "base/life.h"
 #include "db/db.h"
 
 #include <lmdb.h>
@@ -15,8 +16,7 @@ struct db_env {
   MDB_dbi *dbis;
   unsigned count;
   db_env_options options;
-  pid_t pid;
-  uint64_t life;        /* of the process that opened it; see forked() */
+  sl_life life;         /* of the process that opened it */
   _Atomic int64_t look_due_us; /* when writers look around */
   _Atomic uint64_t slack_below;   /* pages; db_env_allow_slack */
   _Atomic bool removed;           /* seen by a writer: no more is written */

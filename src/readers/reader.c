@@ -66,13 +66,15 @@ static sl_status read_options(sl_reader *r, const sl_reader_options *given) {
   return SL_OK;
 }
 
-static void free_reader(sl_reader *r) {
+static void free_reader(sl_reader *r, bool ours) {
   readers_unlock(r->lock_fd);
   items_free(r);
   sl_buf_free(&r->gone);
   sl_buf_free(&r->letters);
-  pthread_mutex_destroy(&r->lock);
-  pthread_cond_destroy(&r->changed);
+  if (ours) { /* in a forked child the threads that sleep on them do not exist, and destroying would wait for them */
+    pthread_mutex_destroy(&r->lock);
+    pthread_cond_destroy(&r->changed);
+  }
   free(r->free_slots);
   free(r->texts);
   free(r);
@@ -107,20 +109,21 @@ sl_status sl_reader_open(sl_store *store, const char *name, const sl_reader_opti
   if (status == SL_OK) status = readers_lock(store, name, &r->lock_fd);
   if (status == SL_OK) status = reader_load(r);
   if (status == SL_OK) *out = r;
-  else free_reader(r);
+  else free_reader(r, true);
   return status;
 }
 
 void sl_reader_close(sl_reader *r) {
   if (!r) return;
-  if (store_enter(r->store) == SL_OK) {
+  const bool ours = store_enter(r->store) == SL_OK;
+  if (ours) {
     (void)reader_save(r);
     readers_hand_clear(r->lock_fd);
   } else if (r->lock_fd >= 0) { /* a forked child: the lock is its parent's */
     close(r->lock_fd);
     r->lock_fd = -1;
   }
-  free_reader(r);
+  free_reader(r, ours);
 }
 
 /* ---------------------------------------------------------------- decide --- */

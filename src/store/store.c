@@ -24,22 +24,18 @@
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static sl_store *registry;
 
-/* Each fork's child counts one more than its parent. Asking for the pid is a system call, which a look-up would make
- * for every event; db.c does ask, before every transaction, and so stops children that no fork() made, too. */
-static atomic_uint forks;
 static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
-static void count_fork(void) {
+static void in_child(void) {
   static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
   registry_lock = fresh; /* another thread of the parent may have held it */
-  atomic_fetch_add(&forks, 1);
 }
-static void watch_forks(void) { pthread_atfork(NULL, NULL, count_fork); }
+static void watch_forks(void) { pthread_atfork(NULL, NULL, in_child); }
 
 sl_status store_enter(const sl_store *store) {
   if (!store) return sl_fail(SL_E_INVALID, "store is NULL");
-  if (store->forks == atomic_load_explicit(&forks, memory_order_relaxed)) return SL_OK;
+  if (sl_life_goes_on(&store->life)) return SL_OK;
   return sl_fail(SL_E_FORKED, "the store at %s was opened by process %ld, the parent of this one: open it "
-                 "anew after fork", store->path, (long)store->pid);
+                 "anew after fork", store->path, (long)store->life.pid);
 }
 
 char *store_path(const sl_store *store, const char *name) {
@@ -58,7 +54,7 @@ static sl_status register_store(sl_store *store) {
   pthread_mutex_lock(&registry_lock);
   const sl_store *other = registry;
   /* Entries of another pid are the parent's, inherited by fork. */
-  while (other && !(other->dev == store->dev && other->ino == store->ino && other->pid == store->pid))
+  while (other && !(other->dev == store->dev && other->ino == store->ino && other->life.pid == store->life.pid))
     other = other->next_open;
   if (!other) {
     store->next_open = registry;
@@ -161,8 +157,7 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
   sl_store *store = calloc(1, sizeof *store);
   if (!store) return sl_fail(SL_E_NOMEM, "out of memory");
   pthread_once(&forks_once, watch_forks);
-  store->pid = getpid();
-  store->forks = atomic_load(&forks);
+  store->life = sl_life_now();
   store->lock_fd = store->gate_fd = -1;
   store->path = strdup(path);
   sl_status status = store->path ? SL_OK : sl_fail(SL_E_NOMEM, "out of memory");

@@ -2,6 +2,7 @@
 #ifndef SL_STORE_STORE_H
 #define SL_STORE_STORE_H
 #include "base/base.h"
+#include "base/life.h"
 #include "db/db.h"
 #include <pthread.h>
 #include <sys/types.h>
@@ -16,8 +17,7 @@ typedef struct sl_async sl_async;
 typedef struct sl_readers sl_readers;
 
 struct sl_store {
-  pid_t pid;            /* who opened it */
-  unsigned forks;       /* store_enter: another number means that this is a forked child */
+  sl_life life;         /* of the process that opened it */
   char *path;           /* as given to sl_open */
   char *root;           /* absolute: the process may change its working directory */
   uint8_t uuid[16];

@@ -1,6 +1,8 @@
 /* What the world does to a store: readers that are killed, forks in full swing, clocks that jump. */
 #include "kit.h"
 
+#include <sidelog/reader.h>
+
 #include "base/clock.h"
 #include "db/db_inner.h"
 #include "store/append.h"
@@ -182,8 +184,6 @@ static void test_forks_among_threads_that_append_together(void **state) {
   assert_int_equal(report.problems, 0);
 }
 
-/* ------------------------------------------------------- files that are taken away --- */
-
 static int in_a_child(int (*work)(kit *k), kit *k) {
   int code;
   const pid_t pid = fork();
@@ -192,6 +192,66 @@ static int in_a_child(int (*work)(kit *k), kit *k) {
   assert_true(WIFEXITED(code));
   return WEXITSTATUS(code);
 }
+
+static int compact(kit *k) { return sl_compact(k->path, NULL, NULL); }
+
+/* One that no fork() made, so that no handler of pthread_atfork ran: its parent's store is not its own, and what it gives
+ * up was not its to give up. */
+static void test_a_child_made_by_a_bare_system_call(void **state) {
+  kit *k = *state;
+  kit_append(k, "t", "v");
+  const pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+  if (pid == 0) {
+    const sl_event e = {.topic = SL_STR("t")};
+    const int wrong = sl_append(k->store, &e, NULL) != SL_E_FORKED || sl_sync(k->store) != SL_E_FORKED;
+    sl_close(k->store);
+    _exit(wrong);
+  }
+  int code;
+  assert_int_equal(waitpid(pid, &code, 0), pid);
+  assert_int_equal(code, 0);
+  assert_int_equal(in_a_child(compact, k), SL_E_BUSY); /* it is still open */
+  kit_append(k, "t", "v");
+  kit_reopen(k);
+  assert_int_equal(kit_head(k).kept, 2);
+}
+
+static void *next_event(void *arg) {
+  const sl_reader_event *event;
+  (void)sl_reader_next(arg, 30000, &event);
+  return NULL;
+}
+
+/* The child closes what it inherited while a thread of the parent slept on it. */
+static int close_reader(sl_reader *reader) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    alarm(5);
+    sl_reader_close(reader);
+    _exit(0);
+  }
+  int code;
+  assert_int_equal(waitpid(pid, &code, 0), pid);
+  return code;
+}
+
+static void test_a_child_closes_a_reader_on_which_its_parent_sleeps(void **state) {
+  kit *k = *state;
+  sl_reader *reader;
+  const sl_reader_event *event;
+  pthread_t sleeper;
+  kit_append(k, "t", "v");
+  assert_ok(sl_reader_open(k->store, "r", &(sl_reader_options){.max_in_hand = 1}, &reader));
+  assert_ok(sl_reader_next(reader, 0, &event));
+  assert_int_equal(pthread_create(&sleeper, NULL, next_event, reader), 0);
+  for (int i = 0; i < 20; i++) assert_int_equal(close_reader(reader), 0); /* most of them while it sleeps */
+  assert_ok(sl_reader_ack(reader, event->record->seq));
+  kit_append(k, "t", "wakes the sleeper");
+  pthread_join(sleeper, NULL);
+  sl_reader_close(reader);
+}
+
+/* ------------------------------------------------------- files that are taken away --- */
 
 /* What another process does that finds the index damaged. */
 static int make_index_anew(kit *k) {
@@ -278,6 +338,8 @@ int main(void) {
     TEST(test_a_producer_that_was_stopped_makes_no_event_older),
     TEST(test_a_reader_killed_in_a_transaction_holds_nothing_back),
     TEST(test_forks_among_threads_that_append_together),
+    TEST(test_a_child_made_by_a_bare_system_call),
+    TEST(test_a_child_closes_a_reader_on_which_its_parent_sleeps),
     TEST(test_an_index_made_anew_by_another_process_is_worked_on_by_all),
     TEST(test_nothing_is_acknowledged_into_a_file_that_was_removed),
     TEST(test_a_reopened_log_is_the_same_log),
