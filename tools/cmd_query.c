@@ -31,6 +31,9 @@ static int nothing_or(tool *t, int code, uint64_t found, const sl_query *query) 
   return code;
 }
 
+/* What a visitor must see that looks at one field. */
+static uint32_t field_visit_needs(const field *f) { return f->needs | (field_is_id(f) ? 0u : SL_FILTER_NO_IDS); }
+
 /* ------------------------------------------------------ --count, --group-by --- */
 
 static void count_one(void *count, const sl_record *r) {
@@ -40,7 +43,7 @@ static void count_one(void *count, const sl_record *r) {
 
 static int run_count(tool *t, const sl_query *query) {
   uint64_t found = 0;
-  int code = tool_visit(t, query, 0, count_one, &found);
+  int code = tool_visit(t, query, SL_FILTER_NO_IDS, count_one, &found);
   if (t->json) {
     json *j = json_new(&t->out);
     json_open(j);
@@ -125,7 +128,7 @@ static int run_groups(tool *t, const sl_query *query) {
   const char *words = option_text(&t->given, OPT_GROUP_BY);
   int code = EXIT_USAGE;
   if (field_parse(&g.field, words, strlen(words), error, sizeof error))
-    code = tool_visit(t, query, g.field.needs, group_one, &g);
+    code = tool_visit(t, query, field_visit_needs(&g.field), group_one, &g);
   else
     tool_note(t, "--group-by: %s", error);
   if (code == EXIT_DONE || code == EXIT_WRONG) {
@@ -205,7 +208,7 @@ static int run_ordered(tool *t, const sl_query *query, const char *words, lister
   const char *name = strcmp(words, "newest") == 0 || strcmp(words, "oldest") == 0 ? (many(t) ? "appended_at" : "seq") : words + (words[0] == '-');
   int code = EXIT_USAGE;
   if (field_parse(&s.field, name, strlen(name), error, sizeof error))
-    code = tool_visit(t, query, s.field.needs, place_one, &s);
+    code = tool_visit(t, query, field_visit_needs(&s.field), place_one, &s);
   else
     tool_note(t, "--order: %s", error);
   uint64_t scanned = t->scanned, found = 0;

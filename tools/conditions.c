@@ -111,11 +111,18 @@ static int accept_attributes(void *arg, const sl_record *r) { return accept(arg,
 static int accept_whole(void *arg, const sl_record *r) { return accept(arg, SL_FILTER_WHOLE, r); }
 static int accept_fate(void *arg, const sl_record *r) { return accept(arg, SL_FILTER_FATE, r); }
 
-static bool any(const tool *t, uint32_t needs) {
-  for (size_t i = 0; i < t->conditions.count; i++)
-    if (!t->conditions.items[i].taken && t->conditions.items[i].field.needs == needs)
-      return true;
-  return false;
+/* Those that need as much as this. *flags: what the store is told of them. */
+static bool any(const tool *t, uint32_t needs, uint32_t *flags) {
+  bool found = false;
+  *flags = needs | SL_FILTER_NO_IDS;
+  for (size_t i = 0; i < t->conditions.count; i++) {
+    const filter *f = &t->conditions.items[i];
+    if (f->taken || f->field.needs != needs)
+      continue;
+    found = true;
+    *flags &= field_is_id(&f->field) ? ~(uint32_t)SL_FILTER_NO_IDS : ~(uint32_t)0;
+  }
+  return found;
 }
 
 static const struct {
@@ -126,17 +133,19 @@ static const struct {
 
 sl_status conditions_apply(tool *t, sl_iter *iter) {
   sl_status st = SL_OK;
+  uint32_t flags;
   for (size_t i = 0; i < sizeof steps / sizeof *steps && st == SL_OK; i++)
-    if (any(t, steps[i].needs))
-      st = sl_iter_filter(iter, steps[i].needs, steps[i].accept, t);
+    if (any(t, steps[i].needs, &flags))
+      st = sl_iter_filter(iter, flags, steps[i].accept, t);
   return st;
 }
 
 sl_status conditions_apply_to(tool *t, look *l) {
   sl_status st = SL_OK;
+  uint32_t flags;
   for (size_t i = 0; i < sizeof steps / sizeof *steps && st == SL_OK; i++)
-    if (any(t, steps[i].needs))
-      st = look_filter(l, steps[i].needs, steps[i].accept, t);
+    if (any(t, steps[i].needs, &flags))
+      st = look_filter(l, flags, steps[i].accept, t);
   return st;
 }
 

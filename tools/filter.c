@@ -96,6 +96,10 @@ void field_free(field *f) {
   *f = (field){0};
 }
 
+bool field_is_id(const field *f) {
+  return f->id == FIELD_EVENT_ID || f->id == FIELD_CORRELATION_ID || f->id == FIELD_CAUSATION_ID;
+}
+
 static void set_text(field_value *v, sl_slice words) {
   v->kind = words.len ? VALUE_TEXT : VALUE_NONE;
   v->text = words;

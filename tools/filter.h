@@ -26,6 +26,7 @@ typedef struct field {
 /* False: `error` says in one line what is wrong. field_free ends it in both cases (idempotent). */
 bool field_parse(field *f, const char *words, size_t len, char *error, size_t cap);
 void field_free(field *f);
+bool field_is_id(const field *f); /* one of an event's three */
 
 typedef enum value_kind { VALUE_NONE, VALUE_TEXT, VALUE_NUMBER, VALUE_TIME } value_kind;
 typedef struct field_value {

@@ -370,7 +370,8 @@ SL_API sl_status sl_iter_next(sl_iter *iter, const sl_record **record);
 enum {
   SL_FILTER_WHOLE = 1u << 0,     /* key, tenant, source, headers and value too */
   SL_FILTER_FATE = 1u << 1,      /* what became of it: state and all behind it; implies SL_FILTER_WHOLE */
-  SL_FILTER_ATTRIBUTES = 1u << 2 /* key, tenant, source and headers, but not the value: much quicker than the whole */
+  SL_FILTER_ATTRIBUTES = 1u << 2, /* key, tenant, source and headers, but not the value: much quicker than the whole */
+  SL_FILTER_NO_IDS = 1u << 3     /* it looks at none of the three ids, which may then be empty: a scan need not write them out */
 };
 #define SL_FILTERS_MAX 6u
 

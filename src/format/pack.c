@@ -27,14 +27,9 @@ static bool number(const unpack *in, unsigned width, uint64_t *v) {
   return true;
 }
 
-bool unpack_uint(unpack *in, uint64_t *v) {
+bool unpack_long_uint(unpack *in, uint64_t *v) {
   if (in->at == in->end) return false;
   uint8_t lead = *in->at;
-  if (lead < 0x80) {
-    *v = lead;
-    in->at++;
-    return true;
-  }
   if (lead < 0xcc || lead > 0xcf) return false;
   unsigned width = 1u << (lead - 0xcc);
   uint64_t n, least = lead == 0xcc ? 0x80 : UINT64_C(1) << (4 * width);
@@ -70,33 +65,24 @@ bool unpack_int(unpack *in, int64_t *v) {
   return true;
 }
 
-/* Takes the `len` bytes behind a head of `head` bytes. */
-static bool body(unpack *in, size_t head, uint64_t len, sl_slice *out) {
-  if (unpack_left(in) - head < len) return false;
-  *out = (sl_slice){in->at + head, (size_t)len};
-  in->at += head + len;
-  return true;
-}
-
-bool unpack_text(unpack *in, sl_slice *text) {
+bool unpack_long_text(unpack *in, sl_slice *text) {
   if (in->at == in->end) return false;
   uint8_t lead = *in->at;
-  if (lead >= 0xa0 && lead <= 0xbf) return body(in, 1, lead & 0x1f, text);
   if (lead < 0xd9 || lead > 0xdb) return false;
   unsigned width = 1u << (lead - 0xd9);
   uint64_t len, least = width == 1 ? 32 : width == 2 ? 0x100 : 0x10000;
   if (!number(in, width, &len) || len < least) return false;
-  return body(in, 1 + width, len, text);
+  return unpack_body(in, 1 + width, len, text);
 }
 
-bool unpack_bytes(unpack *in, sl_slice *bytes) {
+bool unpack_long_bytes(unpack *in, sl_slice *bytes) {
   if (in->at == in->end) return false;
   uint8_t lead = *in->at;
   if (lead < 0xc4 || lead > 0xc6) return false;
   unsigned width = 1u << (lead - 0xc4);
   uint64_t len, least = width == 1 ? 0 : width == 2 ? 0x100 : 0x10000;
   if (!number(in, width, &len) || len < least) return false;
-  return body(in, 1 + width, len, bytes);
+  return unpack_body(in, 1 + width, len, bytes);
 }
 
 static bool count_of(unpack *in, uint8_t small, uint8_t wide, uint32_t *count) {

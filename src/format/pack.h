@@ -30,10 +30,38 @@ static inline unpack unpack_of(sl_slice bytes) {
 }
 static inline size_t unpack_left(const unpack *in) { return (size_t)(in->end - in->at); }
 
-bool unpack_uint(unpack *in, uint64_t *v);
+/* What is short, as nearly all is, is read in line: a scan reads a dozen of them in each event. */
+bool unpack_long_uint(unpack *in, uint64_t *v);
+bool unpack_long_text(unpack *in, sl_slice *text);
+bool unpack_long_bytes(unpack *in, sl_slice *bytes);
+
+static inline bool unpack_uint(unpack *in, uint64_t *v) {
+  if (in->at == in->end || *in->at >= 0x80) return unpack_long_uint(in, v);
+  *v = *in->at++;
+  return true;
+}
+
+/* Takes the `len` bytes behind a head of `head` bytes, which is there. */
+static inline bool unpack_body(unpack *in, size_t head, uint64_t len, sl_slice *out) {
+  if (unpack_left(in) - head < len) return false;
+  *out = (sl_slice){in->at + head, (size_t)len};
+  in->at += head + len;
+  return true;
+}
+
+/* str; not checked to be UTF-8 */
+static inline bool unpack_text(unpack *in, sl_slice *text) {
+  if (in->at == in->end || (*in->at & 0xe0) != 0xa0) return unpack_long_text(in, text);
+  return unpack_body(in, 1, *in->at & 0x1f, text);
+}
+
+/* bin */
+static inline bool unpack_bytes(unpack *in, sl_slice *bytes) {
+  if (unpack_left(in) < 2 || *in->at != 0xc4) return unpack_long_bytes(in, bytes);
+  return unpack_body(in, 2, in->at[1], bytes);
+}
+
 bool unpack_int(unpack *in, int64_t *v);
-bool unpack_text(unpack *in, sl_slice *text);   /* str; not checked to be UTF-8 */
-bool unpack_bytes(unpack *in, sl_slice *bytes); /* bin */
 bool unpack_array(unpack *in, uint32_t *count);
 bool unpack_map(unpack *in, uint32_t *pairs);
 bool unpack_skip(unpack *in); /* any one value of any kind and width, however deep */

@@ -176,7 +176,9 @@ static bool read_headers(unpack *in, size_t pairs, sl_header *out) {
   return true;
 }
 
-static const char *decode_attributes(sl_slice bytes, unsigned kinds, bool all, sl_parts *parts) {
+typedef enum extent { NAMES, FRONT, WHOLE } extent;
+
+static const char *decode_attributes(sl_slice bytes, unsigned kinds, bool all, sl_parts *parts, sl_header *room, size_t cap) {
   unpack in = unpack_of(bytes);
   uint32_t pairs = 0;
   unsigned seen = 0;
@@ -200,7 +202,9 @@ static const char *decode_attributes(sl_slice bytes, unsigned kinds, bool all, s
       uint32_t count = 0;
       ok = unpack_array(&in, &count) && count > 0 && count % 2 == 0;
       const uint8_t *from = in.at;
-      ok = ok && read_headers(&in, count / 2, NULL);
+      const bool fits = room && count / 2 <= cap;
+      ok = ok && read_headers(&in, count / 2, fits ? room : NULL);
+      if (fits) parts->headers = room;
       parts->header_count = count / 2;
       parts->headers_raw = (sl_slice){from, (size_t)(in.at - from)};
     } else if (key == KEY_TENANT || key == KEY_SOURCE) {
@@ -234,7 +238,8 @@ static const char *decode_attributes(sl_slice bytes, unsigned kinds, bool all, s
   return NULL;
 }
 
-static sl_status decode(sl_slice bytes, sl_parts *parts, bool all) {
+static sl_status decode(sl_slice bytes, sl_parts *parts, extent part) {
+  const bool all = part == WHOLE;
   const uint8_t *p = bytes.data;
   sl_status status = frame_check(bytes, HEAD, all, VERSION, "record");
   if (status) return status;
@@ -275,29 +280,32 @@ static sl_status decode(sl_slice bytes, sl_parts *parts, bool all) {
     *ids[i] = (sl_slice){0};
     if (kind == KIND_TEXT) texts = true;
     if (kind != KIND_UUID) continue;
-    sl_uuid_format(at, parts->id_text[i]);
-    *ids[i] = (sl_slice){parts->id_text[i], 36};
+    if (part != NAMES) {
+      sl_uuid_format(at, parts->id_text[i]);
+      *ids[i] = (sl_slice){parts->id_text[i], 36};
+    }
     at += 16;
   }
   if (all || texts || !parts->topic_id || !parts->type_id || parts->flags) {
-    const char *wrong = decode_attributes((sl_slice){at, (size_t)attr_len}, kinds, all, parts);
+    const char *wrong = decode_attributes((sl_slice){at, (size_t)attr_len}, kinds, all, parts, NULL, 0);
     if (wrong) return damaged(wrong);
   }
   if (all) parts->value = (sl_slice){at + attr_len, (size_t)value_len};
   return SL_OK;
 }
 
-sl_status sl_record_attributes(sl_slice bytes, sl_parts *parts) {
+sl_status sl_record_attributes(sl_slice bytes, sl_parts *parts, sl_header *room, size_t cap) {
   const uint8_t *p = bytes.data;
   const unsigned kinds = p[AT_KINDS];
   size_t at = HEAD;
   for (int i = 0; i < 3; i++) at += (kinds >> (2 * i) & 3) == KIND_UUID ? 16 : 0;
-  const char *wrong = decode_attributes((sl_slice){p + at, sl_get_u32(p + AT_ATTR_LEN)}, kinds, true, parts);
+  const char *wrong = decode_attributes((sl_slice){p + at, sl_get_u32(p + AT_ATTR_LEN)}, kinds, true, parts, room, cap);
   return wrong ? damaged(wrong) : SL_OK;
 }
 
-sl_status sl_record_decode(sl_slice bytes, sl_parts *parts) { return decode(bytes, parts, true); }
-sl_status sl_record_peek(sl_slice bytes, sl_parts *parts) { return decode(bytes, parts, false); }
+sl_status sl_record_decode(sl_slice bytes, sl_parts *parts) { return decode(bytes, parts, WHOLE); }
+sl_status sl_record_peek(sl_slice bytes, sl_parts *parts) { return decode(bytes, parts, FRONT); }
+sl_status sl_record_peek_names(sl_slice bytes, sl_parts *parts) { return decode(bytes, parts, NAMES); }
 
 sl_status sl_record_headers(const sl_parts *parts, sl_header *out) {
   unpack in = unpack_of(parts->headers_raw);

@@ -30,7 +30,7 @@ typedef struct sl_parts {
   int64_t dropped_us;         /* with SL_RECORD_DROPPED, above 0 */
   size_t header_count;
   sl_slice headers_raw;       /* decoding: the MessagePack of the headers; sl_record_headers reads them */
-  const sl_header *headers;   /* encoding */
+  const sl_header *headers;   /* encoding; of decoded ones see sl_record_attributes */
   sl_slice value;
   char id_text[3][36];        /* decoding: backing of the three ids when they were stored as UUIDs */
 } sl_parts;
@@ -49,9 +49,13 @@ sl_status sl_record_decode(sl_slice bytes, sl_parts *parts);
  * Same errors, except that damage in what it does not read goes unseen. */
 sl_status sl_record_peek(sl_slice bytes, sl_parts *parts);
 
+/* The same without ids, which may be empty afterwards. */
+sl_status sl_record_peek_names(sl_slice bytes, sl_parts *parts);
+
 /* What is missing of a record that was peeked at, and parts filled from it: key, tenant, source, headers. Neither the
- * value nor the CRC over it is looked at. SL_E_CORRUPT. */
-sl_status sl_record_attributes(sl_slice bytes, sl_parts *parts);
+ * value nor the CRC over it is looked at. If `room` has place for all its headers, they are filled in there, and
+ * parts->headers points at them; else it stays NULL. SL_E_CORRUPT. */
+sl_status sl_record_attributes(sl_slice bytes, sl_parts *parts, sl_header *room, size_t cap);
 
 /* Changes of a record that is encoded already, for whoever puts it into the log in another's place. */
 /* Gives the record in `bytes`, which is sound, another append time, or another clamp. */

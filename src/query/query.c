@@ -86,6 +86,7 @@ static sl_status choose_source(sl_iter *it) {
     index_view_close(view);
   }
   chosen = chosen || (sl_glob_is_literal(q->type) && use(it, INDEX_TYPE, q->type)) || use_secondary(it, NULL);
+  it->ids = q->event_id.len || q->correlation_id.len || q->causation_id.len;
   const bool others = q->topic.len || secondary || q->since_us || q->until_us;
   /* A candidate of the index fails almost only by another condition: without one it is read once, and whole. */
   const size_t exact = (q->event_id.len > 0) + (q->correlation_id.len > 0) + (q->causation_id.len > 0) +
@@ -141,6 +142,8 @@ void sl_iter_close(sl_iter *it) {
   free(it->newest);
   free(it->text);
   free(it->headers);
+  free(it->types.verdicts);
+  free(it->topics.verdicts);
   const bool small = it->cap <= QUERY_ITEMS_LEAST && arena_is_small(&it->arena);
   free_iter(small ? atomic_exchange(&spare, it) : it);
 }
@@ -221,7 +224,7 @@ static sl_status run_index(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t 
     }
     if (found > 0) {
       const sl_slice record = bytes[i - from];
-      read = record.data ? log_view_decode(snap->log, seqs[i], record, it->peek_hits, &parts) : SL_NOTFOUND;
+      read = record.data ? log_view_decode(snap->log, seqs[i], record, it->peek_hits ? LOG_FRONT : LOG_WHOLE, &parts) : SL_NOTFOUND;
     }
     if (read != SL_NOTFOUND) status = take(it, snap, seqs[i], read, &parts, !it->peek_hits);
     if (status == SL_OK) *pos = seqs[i] + 1; /* what could not be read is read again, not passed over */
@@ -231,19 +234,19 @@ static sl_status run_index(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t 
 }
 
 static sl_status run_scan(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t last) {
+  log_place places[QUERY_PLACES];
+  size_t count;
   while (*pos <= last && !query_full(it)) {
-    sl_parts parts;
-    uint64_t found = 0;
-    bool damaged;
-    sl_status status = snapshot_next(snap->log, *pos, it->peek, &found, &parts, &damaged);
-    if (status != SL_OK && status != SL_NOTFOUND) return status;
-    if (status == SL_NOTFOUND || found > last) {
-      *pos = last + 1;
-      return SL_OK;
-    }
-    status = take(it, snap, found, damaged ? SL_E_CORRUPT : SL_OK, &parts, !it->peek);
+    sl_status status = log_view_places(snap->log, *pos, last, places, QUERY_PLACES, &count);
     if (status != SL_OK) return status;
-    *pos = found + 1;
+    if (count == 0) *pos = last + 1;
+    for (size_t i = 0; i < count && !query_full(it); i++) {
+      sl_parts parts;
+      status = log_view_decode(snap->log, places[i].seq, places[i].bytes, query_part(it), &parts);
+      status = take(it, snap, places[i].seq, status, &parts, !it->peek);
+      if (status != SL_OK) return status;
+      *pos = places[i].seq + 1;
+    }
   }
   return SL_OK;
 }

@@ -10,15 +10,20 @@ int sl_glob_fits(sl_slice glob, sl_slice text) {
 
 sl_status sl_iter_filter(sl_iter *it, uint32_t needs, sl_filter_fn *fn, void *arg) {
   if (!it || !fn) return sl_fail(SL_E_INVALID, "%s is NULL", it ? "fn" : "iter");
-  if (needs & ~(uint32_t)(SL_FILTER_WHOLE | SL_FILTER_FATE | SL_FILTER_ATTRIBUTES)) return sl_fail(SL_E_INVALID, "unknown needs 0x%x", needs);
+  if (needs & ~(uint32_t)(SL_FILTER_WHOLE | SL_FILTER_FATE | SL_FILTER_ATTRIBUTES | SL_FILTER_NO_IDS)) return sl_fail(SL_E_INVALID, "unknown needs 0x%x", needs);
   if (it->filter_count == SL_FILTERS_MAX) return sl_fail(SL_E_INVALID, "an iterator has at most %u filters", SL_FILTERS_MAX);
   if (it->scanned) return sl_fail(SL_E_INVALID, "the iteration has begun: add filters before");
+  const bool ids = !(needs & SL_FILTER_NO_IDS);
+  needs &= ~(uint32_t)SL_FILTER_NO_IDS;
   if (needs & SL_FILTER_FATE) needs |= SL_FILTER_WHOLE;
   if (needs & SL_FILTER_WHOLE) needs &= ~(uint32_t)SL_FILTER_ATTRIBUTES;
   size_t at = it->filter_count++;
   for (; at > 0 && it->filters[at - 1].needs > needs; at--) it->filters[at] = it->filters[at - 1];
   it->filters[at] = (query_filter){needs, fn, arg};
-  if (!(needs & SL_FILTER_WHOLE)) it->peek = it->peek_hits = true;
+  if (!(needs & SL_FILTER_WHOLE)) {
+    it->peek = it->peek_hits = true;
+    it->ids = it->ids || ids;
+  }
   return SL_OK;
 }
 
@@ -28,17 +33,21 @@ bool query_filters_need(const sl_iter *it, uint32_t needs) {
   return false;
 }
 
+sl_status query_header_room(sl_iter *it, size_t count) {
+  if (count <= it->header_cap) return SL_OK;
+  sl_header *grown = realloc(it->headers, count * sizeof *grown);
+  if (!grown) return sl_fail(SL_E_NOMEM, "out of memory");
+  it->headers = grown;
+  it->header_cap = count;
+  return SL_OK;
+}
+
 static sl_status headers_of(sl_iter *it, const sl_parts *parts, sl_record *r) {
-  if (parts->header_count == 0) return SL_OK;
-  if (parts->header_count > it->header_cap) {
-    sl_header *grown = realloc(it->headers, parts->header_count * sizeof *grown);
-    if (!grown) return sl_fail(SL_E_NOMEM, "out of memory");
-    it->headers = grown;
-    it->header_cap = parts->header_count;
-  }
-  r->headers = it->headers;
+  sl_status status = parts->headers ? SL_OK : query_header_room(it, parts->header_count);
+  if (status != SL_OK) return status;
+  r->headers = parts->header_count ? it->headers : NULL;
   r->header_count = parts->header_count;
-  return sl_record_headers(parts, it->headers);
+  return parts->headers || !parts->header_count ? SL_OK : sl_record_headers(parts, it->headers);
 }
 
 sl_status query_filter_parts(sl_iter *it, snapshot *snap, uint64_t seq, const sl_parts *p, uint32_t needs,

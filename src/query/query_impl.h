@@ -5,6 +5,7 @@
 
 #define QUERY_LOOKS 2000u         /* events looked at in one snapshot ... */
 #define QUERY_BYTES (1u << 20)    /* ... or bytes copied out of it */
+#define QUERY_PLACES 32u          /* records of a scan found before the first is decoded */
 
 /* Memory of the records that an iterator has copied out: blocks that are kept and used again. */
 typedef struct arena_block arena_block;
@@ -23,6 +24,12 @@ typedef struct query_item {
   const char *damage; /* not NULL: what sl_iter_next says instead of a record */
 } query_item;
 
+/* Does a name of the store's dictionary fit the query? Names are few, events are many. */
+typedef struct name_verdicts {
+  uint8_t *verdicts; /* by number; 0: not known yet */
+  uint32_t cap;
+} name_verdicts;
+
 typedef struct query_filter {
   uint32_t needs;
   sl_filter_fn *fn;
@@ -37,6 +44,7 @@ struct sl_iter {
   uint8_t key[16];
   bool peek;            /* most events looked at will not match: read their headers first */
   bool peek_hits;       /* the same of those that the index names */
+  bool ids;             /* somebody looks at ids in what was peeked at */
   bool bounded, finished;
   uint64_t watermark, last_seq; /* of the latest snapshot: at its end a query that has an index helps to build it */
   bool helped;
@@ -51,6 +59,7 @@ struct sl_iter {
   unsigned looks;
   arena arena;
 
+  name_verdicts types, topics;
   query_filter filters[SL_FILTERS_MAX]; /* those with the same needs in the order in which they came */
   size_t filter_count;
   sl_header *headers;   /* scratch: those of the record that a filter looks at */
@@ -71,6 +80,9 @@ sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts
 sl_status query_filter_parts(sl_iter *it, snapshot *snap, uint64_t seq, const sl_parts *parts, uint32_t needs,
                              const book_fate *fate);
 bool query_filters_need(const sl_iter *it, uint32_t needs);
+/* it->headers has room for so many. SL_E_NOMEM. */
+#define QUERY_HEADERS_LEAST 8u
+sl_status query_header_room(sl_iter *it, size_t count);
 /* A record's part that tells its fate. */
 sl_status query_set_fate(sl_record *r, snapshot *snap, const book_fate *fate);
 
@@ -88,6 +100,9 @@ sl_status query_ranges(const sl_iter *it, snapshot *snap, uint64_t end, log_rang
 
 /* SL_QUERY_NEWEST: fills it->newest. */
 sl_status query_collect_newest(sl_iter *it);
+
+/* What a scan reads of each event first. */
+static inline log_part query_part(const sl_iter *it) { return !it->peek ? LOG_WHOLE : it->ids ? LOG_FRONT : LOG_NAMES; }
 
 /* Room for one more in the iterator? */
 static inline bool query_full(const sl_iter *it) {

@@ -67,14 +67,31 @@ bool arena_is_small(const arena *a) { return !a->first || (!a->first->next && a-
 
 /* ----------------------------------------------------------------- match --- */
 
-static bool parts_match(const sl_query *q, const sl_parts *p) {
+#define NAMES_AT_ONCE 256u
+
+static bool name_fits(name_verdicts *known, sl_slice glob, uint32_t id, sl_slice name) {
+  enum { UNKNOWN, NO, YES };
+  if (id == SL_NAME_INLINE) return sl_glob_match(glob, name);
+  if (id >= known->cap) {
+    const uint32_t cap = (id / NAMES_AT_ONCE + 1) * NAMES_AT_ONCE;
+    uint8_t *grown = realloc(known->verdicts, cap);
+    if (!grown) return sl_glob_match(glob, name);
+    memset(grown + known->cap, UNKNOWN, cap - known->cap);
+    *known = (name_verdicts){grown, cap};
+  }
+  if (known->verdicts[id] == UNKNOWN) known->verdicts[id] = sl_glob_match(glob, name) ? YES : NO;
+  return known->verdicts[id] == YES;
+}
+
+static bool parts_match(sl_iter *it, const sl_parts *p) {
+  const sl_query *q = &it->query;
   if (q->since_us && p->appended_us < q->since_us) return false;
   if (q->until_us && p->appended_us >= q->until_us) return false;
   if (q->event_id.len && !sl_slice_eq(q->event_id, p->event_id)) return false;
   if (q->correlation_id.len && !sl_slice_eq(q->correlation_id, p->correlation_id)) return false;
   if (q->causation_id.len && !sl_slice_eq(q->causation_id, p->causation_id)) return false;
-  if (q->type.len && !sl_glob_match(q->type, p->type)) return false;
-  if (q->topic.len && !sl_glob_match(q->topic, p->topic)) return false;
+  if (q->type.len && !name_fits(&it->types, q->type, p->type_id, p->type)) return false;
+  if (q->topic.len && !name_fits(&it->topics, q->topic, p->topic_id, p->topic)) return false;
   return true;
 }
 
@@ -87,7 +104,7 @@ static sl_status find_fate(snapshot *snap, uint64_t seq, const sl_parts *parts, 
 sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts, bool whole,
                       book_fate *fate) {
   const sl_query *q = &it->query;
-  if (!parts_match(q, parts)) return SL_NOTFOUND;
+  if (!parts_match(it, parts)) return SL_NOTFOUND;
   sl_status status = query_filter_parts(it, snap, seq, parts, 0, NULL);
   if (status != SL_OK) return status;
   if (q->states) { /* most of a store is settled, most questions are about what is not */
@@ -101,7 +118,8 @@ sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts
   if (q->states && !(q->states & SL_STATE_BIT(fate->state))) return SL_NOTFOUND;
   /* Attributes stand in front of the value: most events need not be read to their end. */
   const bool asked = q->tenant.len || q->source.len || q->key.len || query_filters_need(it, SL_FILTER_ATTRIBUTES);
-  if (asked && !whole) status = log_view_attributes(snap->log, seq, parts);
+  if (asked && !whole) status = query_header_room(it, QUERY_HEADERS_LEAST);
+  if (status == SL_OK && asked && !whole) status = log_view_attributes(snap->log, seq, parts, it->headers, it->header_cap);
   if (status != SL_OK) return status;
   if (q->tenant.len && !sl_slice_eq(q->tenant, parts->tenant)) return SL_NOTFOUND;
   if (q->source.len && !sl_slice_eq(q->source, parts->source)) return SL_NOTFOUND;

@@ -55,16 +55,20 @@ static sl_status scan_block(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t
   uint64_t hits[QUERY_LOOKS];
   size_t count = 0;
   for (uint64_t seq = low; seq <= *pos;) {
-    sl_parts parts;
-    uint64_t found = 0;
-    bool hit = false, damaged;
-    sl_status status = snapshot_next(snap->log, seq, it->peek, &found, &parts, &damaged);
-    if (status != SL_OK && status != SL_NOTFOUND) return status;
-    if (status == SL_NOTFOUND || found > *pos) break;
-    status = match(it, snap, found, damaged ? SL_E_CORRUPT : SL_OK, &parts, !it->peek, &hit);
+    log_place places[QUERY_PLACES];
+    size_t found;
+    sl_status status = log_view_places(snap->log, seq, *pos, places, QUERY_PLACES, &found);
     if (status != SL_OK) return status;
-    if (hit) hits[count++] = found;
-    seq = found + 1;
+    if (found == 0) break;
+    for (size_t i = 0; i < found; i++) {
+      sl_parts parts;
+      bool hit = false;
+      status = log_view_decode(snap->log, places[i].seq, places[i].bytes, query_part(it), &parts);
+      status = match(it, snap, places[i].seq, status, &parts, !it->peek, &hit);
+      if (status != SL_OK) return status;
+      if (hit) hits[count++] = places[i].seq;
+    }
+    seq = places[found - 1].seq + 1;
   }
   while (count > 0 && !enough(it)) {
     sl_status status = add(it, hits[--count]);

@@ -30,7 +30,7 @@ struct log_view {
   db_cur *cur;
   uint64_t at; /* the seq the cursor stands on; 0: nowhere */
   unsigned run; /* records read in order */
-  sl_slice value;       /* of the record at `at`, where the cursor stands */
+  log_place decoded;    /* the latest one */
   const uint8_t *ahead; /* from here on SCAN_AHEAD bytes were asked for */
 };
 
@@ -264,9 +264,12 @@ uint32_t log_view_name_id(log_view *view, sl_slice name) {
   return dict_id_in(view->store->log->dict, view->txn, name);
 }
 
-sl_status log_view_decode(log_view *view, uint64_t seq, sl_slice bytes, bool peek, sl_parts *parts) {
-  if (!peek && bytes.len >= LARGE_RECORD) db_file_will_need(bytes.data, bytes.len);
-  sl_status status = peek ? sl_record_peek(bytes, parts) : sl_record_decode(bytes, parts);
+sl_status log_view_decode(log_view *view, uint64_t seq, sl_slice bytes, log_part part, sl_parts *parts) {
+  view->decoded = (log_place){seq, bytes};
+  if (part == LOG_WHOLE && bytes.len >= LARGE_RECORD) db_file_will_need(bytes.data, bytes.len);
+  sl_status status = part == LOG_WHOLE   ? sl_record_decode(bytes, parts)
+                     : part == LOG_FRONT ? sl_record_peek(bytes, parts)
+                                         : sl_record_peek_names(bytes, parts);
   if (status == SL_OK) {
     if (parts->topic_id) parts->topic = dict_name_in(view->store->log->dict, view->txn, parts->topic_id);
     if (parts->type_id) parts->type = dict_name_in(view->store->log->dict, view->txn, parts->type_id);
@@ -277,32 +280,37 @@ sl_status log_view_decode(log_view *view, uint64_t seq, sl_slice bytes, bool pee
 }
 
 #define PREFETCH_BYTES 512u /* of a record, from its header on; the processor fetches on by itself */
+#define PREFETCH_FRONT 256u /* of one whose value most likely is not looked at */
+
+static void prefetch(sl_slice bytes, size_t most) {
+  const char *at = bytes.data;
+  for (size_t line = 0; line < bytes.len && line < most; line += 64) __builtin_prefetch(at + line);
+}
 
 sl_status log_view_find(log_view *view, uint64_t seq, sl_slice *bytes) {
   sl_status status = db_get(view->txn, LOG_EVENTS, db_u64(&seq), bytes);
   if (status != SL_OK) return status;
-  const char *at = bytes->data;
-  for (size_t line = 0; line < bytes->len && line < PREFETCH_BYTES; line += 64) __builtin_prefetch(at + line);
+  prefetch(*bytes, PREFETCH_BYTES);
   return SL_OK;
 }
 
-/* A scan asks again for the record that it stands on. */
+/* A query asks again for the record whose front it has seen. */
 static sl_status bytes_of(log_view *view, uint64_t seq, sl_slice *bytes) {
-  if (view->at != seq || seq == 0) return db_get(view->txn, LOG_EVENTS, db_u64(&seq), bytes);
-  *bytes = view->value;
+  if (view->decoded.seq != seq || seq == 0) return db_get(view->txn, LOG_EVENTS, db_u64(&seq), bytes);
+  *bytes = view->decoded.bytes;
   return SL_OK;
 }
 
 sl_status log_view_get(log_view *view, uint64_t seq, bool peek, sl_parts *parts) {
   sl_slice value;
   sl_status status = bytes_of(view, seq, &value);
-  return status == SL_OK ? log_view_decode(view, seq, value, peek, parts) : status;
+  return status == SL_OK ? log_view_decode(view, seq, value, peek ? LOG_FRONT : LOG_WHOLE, parts) : status;
 }
 
-sl_status log_view_attributes(log_view *view, uint64_t seq, sl_parts *parts) {
+sl_status log_view_attributes(log_view *view, uint64_t seq, sl_parts *parts, sl_header *room, size_t cap) {
   sl_slice value;
   sl_status status = bytes_of(view, seq, &value);
-  if (status == SL_OK) status = sl_record_attributes(value, parts);
+  if (status == SL_OK) status = sl_record_attributes(value, parts, room, cap);
   return status == SL_OK ? SL_OK : sl_fail_context(status, "event %" PRIu64, seq);
 }
 
@@ -336,9 +344,26 @@ static sl_status seek(log_view *view, uint64_t seq, uint64_t *found, sl_slice *v
   if (!next) view->run = 0;
   else if (status == SL_OK) read_ahead(view, value->data);
   view->at = status == SL_OK ? sl_get_u64(key.data) : 0;
-  if (status == SL_OK) view->value = *value;
   *found = view->at;
   return status;
+}
+
+/* In a damaged table; going on from here would never end. */
+static sl_status out_of_order(uint64_t seq) {
+  return sl_fail(SL_E_CORRUPT, "log/: events are out of order behind event %" PRIu64 ": run `sidelog repair`", seq - 1);
+}
+
+sl_status log_view_places(log_view *view, uint64_t seq, uint64_t last, log_place *places, size_t most, size_t *count) {
+  for (*count = 0; *count < most && seq <= last; ++*count) {
+    log_place *place = &places[*count];
+    sl_status status = seek(view, seq, &place->seq, &place->bytes);
+    if (status == SL_OK && place->seq < seq) status = out_of_order(seq);
+    if (status == SL_NOTFOUND || (status == SL_OK && place->seq > last)) break;
+    if (status != SL_OK) return *count ? SL_OK : status; /* what was found first comes first; it shows again */
+    prefetch(place->bytes, PREFETCH_FRONT);
+    seq = place->seq + 1;
+  }
+  return SL_OK;
 }
 
 sl_status log_view_next(log_view *view, uint64_t seq, bool peek, uint64_t *found, sl_parts *parts) {
@@ -347,9 +372,8 @@ sl_status log_view_next(log_view *view, uint64_t seq, bool peek, uint64_t *found
   sl_status status = seek(view, seq, &at, &value);
   if (status != SL_OK) return status;
   *found = at;
-  if (at < seq) /* in a damaged table: going on from here would never end */
-    return sl_fail(SL_E_CORRUPT, "log/: events are out of order behind event %" PRIu64 ": run `sidelog repair`", seq - 1);
-  return log_view_decode(view, at, value, peek, parts);
+  if (at < seq) return out_of_order(seq);
+  return log_view_decode(view, at, value, peek ? LOG_FRONT : LOG_WHOLE, parts);
 }
 
 sl_status log_view_eras(log_view *view, log_era **out, size_t *out_count) {

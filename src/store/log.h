@@ -19,6 +19,13 @@ typedef struct log_head {
   uint64_t drops;      /* tombstones ever made, settled ones and trimmed ones too */
 } log_head;
 
+/* How much of a record is read: false and true of a `peek` are the first two. */
+typedef enum log_part {
+  LOG_WHOLE, /* all of it, and its checksum: sl_record_decode */
+  LOG_FRONT, /* sl_record_peek */
+  LOG_NAMES  /* sl_record_peek_names */
+} log_part;
+
 /* A read transaction on the log. Short-lived, one thread. */
 typedef struct log_view log_view;
 sl_status log_view_open(sl_store *store, log_view **view);
@@ -32,14 +39,24 @@ sl_status log_view_get(log_view *view, uint64_t seq, bool peek, sl_parts *parts)
 /* The same in two steps, for several records: all are found first, which starts to fetch their bytes from memory,
  * then each is decoded. */
 sl_status log_view_find(log_view *view, uint64_t seq, sl_slice *bytes);
-sl_status log_view_decode(log_view *view, uint64_t seq, sl_slice bytes, bool peek, sl_parts *parts);
+sl_status log_view_decode(log_view *view, uint64_t seq, sl_slice bytes, log_part part, sl_parts *parts);
 
 /* After a peek: what sl_record_attributes adds to `parts`. */
-sl_status log_view_attributes(log_view *view, uint64_t seq, sl_parts *parts);
+sl_status log_view_attributes(log_view *view, uint64_t seq, sl_parts *parts, sl_header *room, size_t cap);
 
 /* The first record at or above `seq` (trim leaves holes below the delivery cursor). *found is its seq, set
  * also with SL_E_CORRUPT so that the caller can go on behind it. Sequential calls are fast. */
 sl_status log_view_next(log_view *view, uint64_t seq, bool peek, uint64_t *found, sl_parts *parts);
+
+/* Where records lie. */
+typedef struct log_place {
+  uint64_t seq;
+  sl_slice bytes; /* in the view's snapshot */
+} log_place;
+/* The first records from `seq` to `last`, at most `most`; *count is 0 when there are none. Their fronts (enough for the
+ * attributes of most) are on their way from memory when it returns, so that who decodes one waits for none. Sequential
+ * calls are fast. SL_E_CORRUPT: the table is damaged, and there is no going on. */
+sl_status log_view_places(log_view *view, uint64_t seq, uint64_t last, log_place *places, size_t most, size_t *count);
 
 /* Runs of seqs that can hold appended_at in [since_us, until_us) (0: no bound), ascending, at most `max`;
  * binary searches over the clamped time within each era. The caller still compares the raw time. */

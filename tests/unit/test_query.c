@@ -218,7 +218,7 @@ static void test_filters(void **state) {
   }
   sl_iter *it;
   assert_ok(sl_iter_start(k->store, NULL, &it));
-  assert_int_equal(sl_iter_filter(it, 8, even_seq, NULL), SL_E_INVALID);
+  assert_int_equal(sl_iter_filter(it, 1u << 4, even_seq, NULL), SL_E_INVALID);
   assert_int_equal(sl_iter_filter(it, 0, NULL, NULL), SL_E_INVALID);
   for (unsigned i = 0; i < SL_FILTERS_MAX; i++) assert_ok(sl_iter_filter(it, 0, even_seq, NULL));
   assert_int_equal(sl_iter_filter(it, 0, even_seq, NULL), SL_E_INVALID);
@@ -262,6 +262,76 @@ static void test_filter_of_attributes(void **state) {
   }
 }
 
+/* How many of its headers are as they were appended, and whether the ids came with it. */
+typedef struct glance {
+  uint64_t headers, ids;
+} glance;
+
+static int looks(void *glance_, const sl_record *r) {
+  glance *g = glance_;
+  char value[48];
+  for (size_t i = 0; i < r->header_count; i++) {
+    snprintf(value, sizeof value, "%zu of %zu", i, r->header_count);
+    g->headers += sl_slice_eq(r->headers[i].value, sl_slice_of(value));
+  }
+  g->ids += r->event_id.len == 36 && r->correlation_id.len == 36;
+  return r->seq % 2 == 0;
+}
+
+/* Some without headers, some with more than there is room for at first; more names than are learnt at once. The filters
+ * see what they asked for, and who asked for less spares nobody else his ids. */
+static void test_scan_sees_what_was_asked_for(void **state) {
+  enum { EVENTS = 700, HEADERS = 30 };
+  kit *k = *state;
+  uint64_t headers = 0, found;
+  for (unsigned i = 0; i < EVENTS; i++) {
+    sl_header list[HEADERS];
+    char values[HEADERS][48], topic[32], type[32], id[37];
+    const size_t count = i % HEADERS;
+    for (size_t h = 0; h < count; h++) {
+      snprintf(values[h], sizeof values[h], "%zu of %zu", h, count);
+      list[h] = (sl_header){SL_STR("n"), sl_slice_of(values[h])};
+    }
+    snprintf(topic, sizeof topic, "topic-%u", i % 350);
+    snprintf(type, sizeof type, "TYPE_%u", i);
+    snprintf(id, sizeof id, "0190a6c2-7c1e-7000-8000-%012u", i);
+    const sl_event e = {.topic = sl_slice_of(topic), .type = sl_slice_of(type), .event_id = sl_slice_of(id),
+                        .correlation_id = SL_STR("0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f"), .headers = list, .header_count = count};
+    assert_ok(sl_append(k->store, &e, NULL));
+    headers += count;
+  }
+  for (unsigned with_ids = 0; with_ids < 2; with_ids++) {
+    glance lean = {0}, rich = {0};
+    sl_iter *it;
+    const sl_record *r;
+    assert_ok(sl_iter_start(k->store, NULL, &it));
+    assert_ok(sl_iter_filter(it, SL_FILTER_ATTRIBUTES | SL_FILTER_NO_IDS, looks, &lean));
+    if (with_ids) assert_ok(sl_iter_filter(it, 0, looks, &rich));
+    for (found = 0; sl_iter_next(it, &r) == SL_OK; found++) {
+      char id[37];
+      snprintf(id, sizeof id, "0190a6c2-7c1e-7000-8000-%012u", (unsigned)r->seq - 1);
+      assert_slice(r->event_id, id);
+      assert_int_equal(r->header_count, (r->seq - 1) % HEADERS);
+    }
+    assert_int_equal(found, EVENTS / 2);
+    if (!with_ids) assert_int_equal(lean.headers, headers);
+    assert_int_equal(rich.ids, with_ids ? EVENTS : 0);
+    sl_iter_close(it);
+  }
+  static const struct { const char *type, *topic; unsigned matches; } globs[] = {
+    {"TYPE_6?9", "", 10}, {"", "topic-3?9", 10}, {"TYPE_*", "topic-349", 2}, {"*_1*", "*-1*", 111}, {"TYPE_1", "topic-2", 0},
+  };
+  for (unsigned g = 0; g < sizeof globs / sizeof *globs; g++) {
+    const sl_query q = {.type = sl_slice_of(globs[g].type), .topic = sl_slice_of(globs[g].topic)};
+    sl_iter *it;
+    const sl_record *r;
+    assert_ok(sl_iter_start(k->store, &q, &it));
+    for (found = 0; sl_iter_next(it, &r) == SL_OK; found++) {}
+    assert_int_equal(found, globs[g].matches);
+    sl_iter_close(it);
+  }
+}
+
 #define WITH_STORE(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
 
 int main(void) {
@@ -270,6 +340,7 @@ int main(void) {
       WITH_STORE(test_follow),                 WITH_STORE(test_ends_while_events_come),
       WITH_STORE(test_bad_queries),            WITH_STORE(test_resolve),
       WITH_STORE(test_filters),                WITH_STORE(test_filter_of_attributes),
+      WITH_STORE(test_scan_sees_what_was_asked_for),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
