@@ -258,16 +258,36 @@ static fault try_create(check *c, const char *topic, bool marker) {
   return f;
 }
 
+static fault read_marker(check *c, int32_t partition, kafka_marker *marker) {
+  int64_t from = -1;
+  size_t len = 0;
+  if (delivery_note_get(c->book, DELIVERY_NOTE_MARKER, &from, sizeof from, &len) != SL_OK || len != sizeof from) from = -1;
+  const fault f = ready(c);
+  if (!fault_is_ok(&f)) return f;
+  return kafka_read_marker(c->kafka, c->settings->marker_topic, partition, sl_slice_of(delivery_state_get(c->book)->sender),
+                           from, MARKER_TIMEOUT_MS, marker);
+}
+
+/* Asked before anything is written there: with our probe in it the partition would be long enough to be believed. */
+static bool is_behind(check *c, int32_t partition) {
+  const delivery_state *book = delivery_state_get(c->book);
+  kafka_marker marker = {0};
+  if (c->agent_alive || !book->has_intent) return false;
+  const fault f = read_marker(c, partition, &marker);
+  const bool behind = fault_is_ok(&f) && ops_marker_lags(book, &marker);
+  if (behind)
+    tell(c, MISSING, "marker", c->settings->marker_topic, "bring back the broker that has it, or see `sidelogd --adopt`",
+         "partition %d ends at offset %" PRId64 ", but a marker was acknowledged at %" PRIu64 ": the agent would wait "
+         "(MARKER_BEHIND)", (int)partition, marker.end_offset, book->intent_marker_end - 1);
+  free(marker.value);
+  return behind;
+}
+
 static void compare_marker(check *c, int32_t partition) {
   const char *topic = c->settings->marker_topic;
   const delivery_state *book = delivery_state_get(c->book);
-  int64_t from = -1;
-  size_t len = 0;
   kafka_marker marker = {0};
-  if (delivery_note_get(c->book, DELIVERY_NOTE_MARKER, &from, sizeof from, &len) != SL_OK || len != sizeof from) from = -1;
-  fault f = ready(c);
-  if (fault_is_ok(&f))
-    f = kafka_read_marker(c->kafka, topic, partition, sl_slice_of(book->sender), from, MARKER_TIMEOUT_MS, &marker);
+  const fault f = read_marker(c, partition, &marker);
   if (!fault_is_ok(&f)) {
     const bool gone = strcmp(f.name, "OFFSET_OUT_OF_RANGE") == 0 || strcmp(f.name, "_UNKNOWN_PARTITION") == 0;
     tell(c, MISSING, "marker", topic, gone ? "see `sidelogd --adopt`" : "allow the agent's user Read on the topic", "%s: %s",
@@ -325,6 +345,7 @@ static void look_at_marker(check *c) {
   else tell(c, OK, "progress topic", topic, NULL, "%d partitions, compacted", (int)seen.partitions);
   int32_t partition = book ? book->marker_partition : -1;
   if (book && (partition < 0 || bare)) partition = ops_marker_partition(book->sender, seen.partitions);
+  if (book && !bare && is_behind(c, partition)) return;
   f = try_write(c, topic, partition); /* which also leaves something to read there */
   if (!fault_is_ok(&f)) tell_fault(c, "write", topic, &f);
   else tell(c, OK, "write", topic, NULL, "may be written");

@@ -200,6 +200,8 @@ class Adopt(rig.Rig):
         forger.put_all([*others, marker])
         self.assertEqual(self.agent(forger).drain(), 0)
         self.assertEqual(self.cluster.read(progress)[-1]["value"], before["value"])
+        argv = [rig.sidelogd(), "--store", str(store.path), "--brokers", self.cluster.brokers, "--check", *args]
+        self.assertIn("MARKER_BEHIND", rig.run(argv, expect=(4,)).stdout.decode())  # and writes nothing there itself
         agent.start()
         rig.wait_until("the agent to see it", lambda: "MARKER_BEHIND" in agent.log() or store.stats()["pending"] == 0, 60)
         self.assertEqual(agent.terminate(), 0, agent.log())
