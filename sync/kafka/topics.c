@@ -134,28 +134,38 @@ fault topics_create(kafka *k, const char *topic, const kafka_topic_spec *spec, b
 
 typedef void any_config_fn(void *arg, const char *topic, const char *name, const char *value);
 
-/* The settings of all these topics, in one request. The fault of the last one that could not be read. */
-static fault configs_of(kafka *k, const char *const *topics, size_t topic_count, int timeout_ms, any_config_fn *fn,
-                        void *arg) {
-  fault f = {0};
-  size_t wanted = 0, count = 0, entry_count = 0;
+/* Asks for the settings of all these topics, in one request; configs_take has the answer. NULL: nothing was asked. */
+static rd_kafka_queue_t *configs_ask(kafka *k, const char *const *topics, size_t topic_count, int timeout_ms, fault *why) {
+  size_t wanted = 0;
+  rd_kafka_queue_t *queue = NULL;
   rd_kafka_ConfigResource_t **list = calloc(topic_count + 1, sizeof *list);
-  if (!list) return fault_of_code(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "no memory to read topics");
+  if (!list) {
+    *why = fault_of_code(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "no memory to read topics");
+    return NULL;
+  }
   for (size_t i = 0; i < topic_count; i++) {
     list[wanted] = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topics[i]);
     if (list[wanted]) wanted++;
-    else f = fault_of_code(RD_KAFKA_RESP_ERR__INVALID_ARG, "topic %.100s", topics[i]);
+    else *why = fault_of_code(RD_KAFKA_RESP_ERR__INVALID_ARG, "topic %.100s", topics[i]);
   }
-  if (wanted == 0) {
-    free(list);
-    return f;
+  if (wanted > 0) {
+    queue = rd_kafka_queue_new(k->rk);
+    rd_kafka_AdminOptions_t *options = admin_options(k, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout_ms);
+    rd_kafka_DescribeConfigs(k->rk, list, wanted, options, queue);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_ConfigResource_destroy_array(list, wanted);
   }
-  rd_kafka_queue_t *queue = rd_kafka_queue_new(k->rk);
-  rd_kafka_AdminOptions_t *options = admin_options(k, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout_ms);
-  rd_kafka_DescribeConfigs(k->rk, list, wanted, options, queue);
-  rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms + 500);
+  free(list);
+  return queue;
+}
+
+/* The fault of the last one that could not be read. */
+static fault configs_take(rd_kafka_queue_t *queue, int timeout_ms, any_config_fn *fn, void *arg) {
+  fault f = {0};
+  size_t count = 0, entry_count = 0;
+  rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms);
   rd_kafka_resp_err_t err = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
-  if (err) f = fault_of_code(err, "settings of topic %.100s", topics[0]);
+  if (err) f = fault_of_code(err, "settings of topics");
   const rd_kafka_ConfigResource_t **resources =
     err ? NULL : rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &count);
   for (size_t r = 0; r < count; r++) {
@@ -169,11 +179,16 @@ static fault configs_of(kafka *k, const char *const *topics, size_t topic_count,
         fn(arg, topic, rd_kafka_ConfigEntry_name(entries[i]), rd_kafka_ConfigEntry_value(entries[i]));
   }
   if (event) rd_kafka_event_destroy(event);
-  rd_kafka_AdminOptions_destroy(options);
   rd_kafka_queue_destroy(queue);
-  rd_kafka_ConfigResource_destroy_array(list, wanted);
-  free(list);
   return f;
+}
+
+static fault configs_of(kafka *k, const char *const *topics, size_t topic_count, int timeout_ms, any_config_fn *fn,
+                        void *arg) {
+  fault f = {0};
+  rd_kafka_queue_t *queue = configs_ask(k, topics, topic_count, timeout_ms, &f);
+  const fault answer = queue ? configs_take(queue, timeout_ms + 500, fn, arg) : f;
+  return fault_is_ok(&answer) ? f : answer;
 }
 
 typedef struct one_topic { topics_config_fn *fn; void *arg; } one_topic;
@@ -287,17 +302,24 @@ static void take_limit(void *arg, const char *topic, const char *name, const cha
     if (strcmp(p->ask->topic, topic) == 0) take_setting(&p->ask->info, name, value);
 }
 
-/* -1 for whatever reason: the limit only spares aborts, and the right to read it is often not given. */
-static void read_limits(kafka *k, preparing *list, const char **names, size_t count, int timeout_ms) {
-  size_t ready = 0;
-  for (size_t i = 0; i < count; i++) {
-    list[i].ask->info.partitions = list[i].partitions;
-    list[i].ask->info.max_message_bytes = -1;
-    list[i].ask->info.needs_key = false;
-    list[i].ask->info.stamp_max_age_ms = 0;
-    if (list[i].ready) names[ready++] = list[i].ask->topic;
-  }
-  if (ready) configs_of(k, names, ready, timeout_ms, take_limit, list);
+/* Together with metadata, which takes as long: on a long way each answer counts. Nobody asks for the progress topic's. */
+static rd_kafka_queue_t *ask_limits(kafka *k, const preparing *list, const char **names, size_t count, int timeout_ms) {
+  size_t asked = 0;
+  fault ignored = {0};
+  for (size_t i = 0; i < count; i++)
+    if (fault_is_ok(&list[i].ask->why) && !list[i].ask->spec.compacted) names[asked++] = list[i].ask->topic;
+  return asked ? configs_ask(k, names, asked, timeout_ms, &ignored) : NULL;
+}
+
+/* A limit is -1 for whatever reason: it only spares aborts, and the right to read it is often not given. */
+static void read_limits(kafka *k, rd_kafka_queue_t *asked, preparing *list, const char **names, size_t count, int timeout_ms) {
+  const int64_t deadline = now_ms() + timeout_ms;
+  size_t late = 0;
+  for (size_t i = 0; i < count; i++) list[i].ask->info.partitions = list[i].partitions;
+  if (asked) configs_take(asked, timeout_ms, take_limit, list);
+  for (size_t i = 0; i < count; i++) /* what was not there yet when they were asked for */
+    if (list[i].ready && list[i].asked && !list[i].ask->spec.compacted) names[late++] = list[i].ask->topic;
+  if (late) configs_of(k, names, late, left_ms(deadline, timeout_ms) + 100, take_limit, list);
 }
 
 fault kafka_prepare_topics(kafka *k, kafka_topic_ask *asks, size_t count, int timeout_ms) {
@@ -316,8 +338,10 @@ fault kafka_prepare_topics(kafka *k, kafka_topic_ask *asks, size_t count, int ti
   }
   bool any = false;
   for (size_t i = 0; i < count && fault_is_ok(&f); i++) any = any || is_open(&list[i]);
+  rd_kafka_queue_t *limits = any ? ask_limits(k, list, names, count, timeout_ms) : NULL;
   if (any) f = prepare(k, list, missing, count, timeout_ms);
-  if (any && fault_is_ok(&f)) read_limits(k, list, names, count, left_ms(deadline, 5000) + 100);
+  if (any && fault_is_ok(&f)) read_limits(k, limits, list, names, count, left_ms(deadline, 5000) + 100);
+  else if (limits) rd_kafka_queue_destroy(limits); /* the answer finds nobody */
   free(list);
   free(missing);
   free(names);
