@@ -5,6 +5,7 @@
  *   fill.c     reads records, offers them to the core, produces them
  *   tell.c     log lines and the status report
  *   places.c   compares receipts with where partitions end
+ *   ahead.c    looks topics up early where brokers are far
  *   monitor.c  watches dead-letter topics
  *
  * Threads: everything belongs to the loop's thread, except inside the worker callbacks of ops.c, monitor.c and the
@@ -25,6 +26,7 @@
 #include <uv.h>
 
 typedef struct agent agent;
+typedef struct ahead ahead;
 
 typedef struct op_request { /* the operation under way, and what it will be DONE with */
   uv_work_t work;
@@ -86,6 +88,7 @@ struct agent {
   core_topic_result topics[CORE_TOPICS_MAX];
   bool fresh[CORE_TOPICS_MAX]; /* not prepared before in this agent's life */
   fault_rules rules[CORE_TOPICS_MAX]; /* of theirs */
+  ahead *ahead;            /* what is known before it is asked; NULL: nothing */
   kafka_word errors[ERRORS_MAX]; /* what the handle complained of while it was polled */
   size_t error_count;
   core_event pending;      /* an operation that was done at once */

@@ -1,6 +1,7 @@
 /* The operations of the core. Each is started by ops_perform and ends in ops_done, once. Blocking ones run on a
  * worker thread; their timeouts are bounded, so that SIGTERM is heard (an infinite one defeats it). */
 #include "agent.h"
+#include "ahead.h"
 #include "base/clock.h"
 #include "log.h"
 #include "places.h"
@@ -11,6 +12,7 @@
 #define CONNECT_TIMEOUT_MS 4000
 #define TOPIC_TIMEOUT_MS 15000
 #define INIT_TIMEOUT_MS 30000
+#define AHEAD_TIMEOUT_MS 5000
 #define MARKER_TIMEOUT_MS 40000 /* a stranger's dead transaction may hold ours back until its timeout */
 /* The learned size is noted so often at most, or when it is four times what was noted, or a quarter: after a kill a slow
  * link must not begin anew. */
@@ -83,9 +85,11 @@ static void work_read_marker(op_request *r) {
   size_t len = 0;
   if (delivery_note_get(a->delivery, DELIVERY_NOTE_MARKER, &from, sizeof from, &len) != SL_OK || len != sizeof from)
     from = -1;
+  ahead_start(a, r->kafka, within(a, AHEAD_TIMEOUT_MS));
   r->done.why = kafka_read_marker(r->kafka, a->settings.marker_topic,
                                   delivery_state_get(a->delivery)->marker_partition, sl_slice_of(a->store_id),
                                   from, within(a, MARKER_TIMEOUT_MS), &r->marker);
+  ahead_end(a);
   if (!fault_is_ok(&r->done.why)) return;
   const delivery_state *book = delivery_state_get(a->delivery);
   if (ops_marker_lags(book, &r->marker)) {
@@ -121,7 +125,10 @@ static void work_intent(op_request *r) {
 static void work_topics(op_request *r) {
   const size_t count = r->action.topic_count;
   size_t created = 0;
-  r->done.why = kafka_prepare_topics(r->kafka, r->agent->asks, count, within(r->agent, TOPIC_TIMEOUT_MS));
+  if (!ahead_take(r->agent, count, &r->done.age_us)) {
+    r->done.age_us = 0;
+    r->done.why = kafka_prepare_topics(r->kafka, r->agent->asks, count, within(r->agent, TOPIC_TIMEOUT_MS));
+  }
   for (size_t i = 0; i < count && fault_is_ok(&r->done.why); i++) {
     const kafka_topic_ask *ask = &r->agent->asks[i];
     r->agent->topics[i].why = ask->why;
@@ -172,7 +179,10 @@ static void work(uv_work_t *request) {
   case OP_ABANDON:
     store_result(r, delivery_abandon(a->delivery), "the aborted transaction could not be noted");
     break;
-  case OP_DESTROY: kafka_destroy(r->kafka); break;
+  case OP_DESTROY:
+    ahead_forget(a);
+    kafka_destroy(r->kafka);
+    break;
   case OP_FILL:
   case OP_EXIT:
   case OP_NONE: break;
@@ -207,6 +217,7 @@ static void after(uv_work_t *request, int status) {
   }
   if (r->action.op == OP_COMMIT && fault_is_ok(&r->done.why))
     a->commits_us[a->commits_count++ % COMMITS_KEPT] = (uint32_t)(sl_clock_monotonic_us() - r->begun_us);
+  r->done.answered = fault_is_ok(&r->done.why); /* see kafka_commit, kafka_abort */
   tell_reconciled(r);
   tell_dead(a); /* before the event: the next transaction takes the attempt's memory */
   uint8_t *marker = r->marker.value; /* the event leads to the next operation, which takes the request */

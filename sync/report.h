@@ -75,7 +75,7 @@ typedef struct agent_report {
   uint64_t topics_recreated;  /* topics whose offsets went back; of this agent's life */
   uint64_t partition_changes; /* topics whose number of partitions changed; of this agent's life */
 
-  const char *parked_reason;  /* kebab-case: marker-ahead, marker-missing, foreign-cluster, refused */
+  const char *parked_reason;  /* kebab-case: marker-ahead, marker-missing, shared-id, foreign-cluster, refused */
   const char *parked_text;    /* what was found */
   const char *parked_remedy;  /* what to do */
 } agent_report;

@@ -94,7 +94,7 @@ const setting_row settings_rows[] = {
    .argument = "ID",
    .text = "transactional.id; by default sidelog- and the store's id",
    .more = "Needed only where the cluster's ACLs prescribe a name. Two stores must never share one: they "
-           "would fence each other off for ever."},
+           "would fence each other off, until one of them parks (shared-id)."},
 
   {.group = "The link", .path = "flow.bytes_per_second", .type = TYPE_SIZE,
    .offset = offsetof(settings, flow_bytes_per_s), .min = 1 * KIB, .max = 1 * TIB, .preset = "unlimited",

@@ -30,7 +30,14 @@ static park_text text_of_park(core_park park) {
     return (park_text){"marker-missing",
                        "this store has delivered events, but its progress is not on the cluster: was the marker topic "
                        "deleted or the cluster recreated?",
-                       "stop the agent and run `sidelogd --adopt`: it says what can be done; nothing was sent"};
+                       "it is looked for again now and then, should a broker only be behind; else stop the agent and run "
+                       "`sidelogd --adopt`: it says what can be done; nothing was sent"};
+  case PARK_SHARED_ID:
+    return (park_text){"shared-id",
+                       "another producer uses this agent's transactional id, and the two fenced each other again and again: does "
+                       "another store have the same `transactions.id`?",
+                       "give each store one of its own (without the setting it has one), and start the agent anew; no event was "
+                       "lost or sent twice"};
   case PARK_REFUSED:
     return (park_text){"refused", "the cluster refuses this agent",
                        "see the error, and `sidelogd --check` for what is missing: credentials, ACLs, the progress topic, "

@@ -127,6 +127,7 @@ static void blame_book(core *c) {
 static void blame_connection(core *c) {
   txn *t = &c->txn;
   if (t->failed == 0 && t->outstanding == 0) return;
+  pace_cut_short(c);
   /* Perhaps it was too much for the link: what cannot finish inside its timeout is tried again for ever
    * (over 128 kB/s, 3,000 events of 1 KB never arrived: seen). */
   if (c->target_bytes > TARGET_MIN) {
@@ -135,6 +136,7 @@ static void blame_connection(core *c) {
   }
   if (t->produced == 1 && ++c->timeouts >= 2 && c->timeout_us < pace_timeout_most(&c->config)) {
     c->timeout_us = pace_timeout(&c->config, c->timeout_us * 2);
+    c->kept_long = true;
     c->timeouts = 0;
   }
 }

@@ -3,6 +3,8 @@
 #include "core/history_pack.h"
 #include <stdlib.h>
 
+#define FENCES_FORGOTTEN_US INT64_C(3600000000)
+
 static bool buf_set(sl_buf *buf, sl_slice bytes) {
   sl_buf_reset(buf);
   sl_buf_append(buf, bytes.data, bytes.len);
@@ -62,9 +64,22 @@ void core_enter(core *c, core_phase phase) {
   c->phase = phase;
 }
 
+/* A copy of this store fences once: what it claimed is then found at READ_MARKER. Who goes on fencing has a marker of his own,
+ * or none. The coordinator, too, fences who was too slow. */
+static void note_fence(core *c) {
+  const txn *t = &c->txn;
+  if (!c->claimed || c->fenced_handle == c->handles) return;
+  if (t->open && t->begun_us && c->now_us - t->begun_us > c->timeout_us / 2) return;
+  if (c->fences > 0 && c->now_us - c->fenced_us > FENCES_FORGOTTEN_US) c->fences = 0;
+  c->fences++;
+  c->fenced_handle = c->handles;
+  c->fenced_us = c->now_us;
+}
+
 void core_fault(core *c, const fault *why) {
   c->last_fault = *why;
   c->last_fault_us = c->now_us;
+  if (why->fenced) note_fence(c);
 }
 
 /* --- setbacks --- */
@@ -91,7 +106,7 @@ static void fail(core *c, core_actions *out, const fault *why) {
   if (!c->config.exactly_once) {
     txn_cut_at_failure(c);
     c->destroy_after_settle = true; /* later records must not pass the failed one */
-    if (scope == SCOPE_CLUSTER) c->park = PARK_REFUSED;
+    if (scope == SCOPE_CLUSTER) c->park = PARK_REFUSED, c->park_probes = true;
     if (t->count > 0 && txn_seal(c)) core_intent(c, out);
     else core_destroy(c, out, c->park ? PHASE_PARKED : PHASE_BACKOFF);
   } else if (scope == SCOPE_CLUSTER) {
@@ -135,6 +150,13 @@ static void done_connect(core *c, const core_event *e, core_actions *out) {
   else core_idle(c, out);
 }
 
+/* Numbers are never used again, so who has only an older one lacks the newest: it is behind, or has lost records. */
+static bool is_older(const core *c, sl_slice there) {
+  sl_lane lanes[SL_LANES_MAX];
+  sl_progress p;
+  return sl_progress_decode(there, &p, lanes) == SL_OK && p.attempt < c->cursor.attempt;
+}
+
 /* The marker must be the cursor's or the intent's, exactly. Larger is not good enough: a prototype that took a
  * larger marker on trust never sent 120 new events of a restored store (seen). */
 static void reconcile(core *c, sl_slice there, core_actions *out) {
@@ -150,6 +172,7 @@ static void reconcile(core *c, sl_slice there, core_actions *out) {
   } else {
     buf_set(&c->marker_there, there);
     core_go_park(c, out, park);
+    c->park_probes = park == PARK_MARKER_MISSING || is_older(c, there);
   }
 }
 
@@ -168,6 +191,7 @@ static void done_read_marker(core *c, const core_event *e, core_actions *out) {
   } else if (place_is_gone(&e->why)) {
     core_fault(c, &e->why);
     core_go_park(c, out, PARK_MARKER_MISSING);
+    c->park_probes = true;
   } else {
     setback(c, out, &e->why);
   }
@@ -184,6 +208,10 @@ static void done_reconcile(core *c, const core_event *e, core_actions *out) {
 
 static void done_topic(core *c, const core_event *e, core_actions *out) {
   const fault *why = fault_is_ok(&e->why) ? NULL : &e->why;
+  if (e->age_us > c->now_us - c->asked_us) { /* the driver knew them already */
+    c->asked_wall_us -= e->age_us - (c->now_us - c->asked_us);
+    c->asked_us = c->now_us - e->age_us;
+  }
   for (size_t i = 0; i < c->wanted_count && fault_is_ok(&e->why); i++)
     if (!topic_take_result(c, c->wanted[i], &e->topics[i])) why = &e->topics[i].why;
   topics_want_none(c);
@@ -298,12 +326,14 @@ static void done_intent(core *c, const core_event *e, core_actions *out) {
   core_act(c, out, PHASE_COMMIT, OP_COMMIT);
 }
 
-static bool quick_and_clean(const core *c, const fault *why) {
-  return fault_is_ok(why) && !c->txn.transport && !c->stale && c->now_us - c->txn.op_us <= c->config.doubt_us;
+/* A connection that was lost meanwhile may be another one than the coordinator's, or may have carried no EndTxn. */
+static bool quick_and_clean(const core *c, const core_event *e) {
+  return fault_is_ok(&e->why) && (!c->txn.transport || e->answered) && !c->stale &&
+         c->now_us - c->txn.op_us <= c->config.doubt_us;
 }
 
 static void done_commit(core *c, const core_event *e, core_actions *out) {
-  if (quick_and_clean(c, &e->why)) {
+  if (quick_and_clean(c, e)) {
     core_act(c, out, PHASE_SETTLE, OP_SETTLE);
     return;
   }
@@ -324,7 +354,7 @@ static void done_settle(core *c, const core_event *e, core_actions *out) {
 }
 
 static void done_abort(core *c, const core_event *e, core_actions *out) {
-  if (!quick_and_clean(c, &e->why)) {
+  if (!quick_and_clean(c, e)) {
     if (!fault_is_ok(&e->why)) core_fault(c, &e->why);
     core_destroy(c, out, PHASE_BACKOFF);
     return;
@@ -364,7 +394,7 @@ static void done_destroy(core *c, core_actions *out) {
     }
     core_enter(c, PHASE_PARKED);
     c->op = OP_NONE;
-    c->wake_at = c->next_try_us = c->park == PARK_REFUSED ? c->now_us + c->config.probe_us : 0;
+    c->wake_at = c->next_try_us = c->park_probes ? c->now_us + c->config.probe_us : 0;
   } else if (c->after_destroy == PHASE_STOPPED) {
     core_rest(c, out, core_rest_status(c));
   } else {
@@ -468,7 +498,10 @@ void core_take(core *c, const core_event *e, core_actions *out) {
     return;
   case EVENT_ERROR:
     core_fault(c, &e->why);
-    if (e->transport) c->txn.transport = true;
+    if (e->transport) {
+      c->txn.transport = true;
+      pace_cut(c);
+    }
     if (e->why.fatal) handle_lost(c, out, &e->why);
     return;
   case EVENT_BOOK:

@@ -17,9 +17,10 @@
  *   a refusal that needs a person -> DESTROY -> PARKED
  *
  * THE RULE OF DOUBT. A commit or abort that did not succeed at its first call, took longer than half of
- * socket.timeout, or met a transport error: the handle is destroyed and the outcome is read from the marker
- * after INIT_TXN, before anything else is begun. (librdkafka 2.0.2 resends EndTxn under the same epoch: a copy held
- * in the network aborted the NEXT transaction, whose commit then returned ok: seen, 0 of 10 events.)
+ * socket.timeout, or met a transport error without being sure that each EndTxn written has been answered: the handle is
+ * destroyed and the outcome is read from the marker after INIT_TXN, before anything else is begun. (librdkafka 2.0.2
+ * resends EndTxn under the same epoch: a copy held in the network aborted the NEXT transaction, whose commit then
+ * returned ok: seen, 0 of 10 events.)
  *
  * Copies of dead letters go in transactions of their own, in turn with the others: FILL (letters) -> FLUSH -> INTENT ->
  * COMMIT -> SETTLE. So a dead-letter topic that cannot be written breaks nothing but the copies, and they wait.
@@ -77,8 +78,11 @@ typedef enum core_park {
   PARK_NONE = 0,
   PARK_FOREIGN_CLUSTER, /* another cluster id than before */
   PARK_MARKER_AHEAD,    /* the cluster's progress is not one of ours: restored or copied store, second agent */
-  PARK_MARKER_MISSING,  /* events were delivered, but the marker is gone: marker topic or cluster recreated */
-  PARK_REFUSED          /* credentials or cluster rights: probed again by itself */
+  PARK_MARKER_MISSING,  /* events were delivered, but the marker is gone: marker topic or cluster recreated. Looked for again:
+                           who leads the topic may only be behind */
+  PARK_REFUSED,         /* credentials or cluster rights: probed again by itself */
+  PARK_SHARED_ID        /* somebody who does not touch our marker fences us, again and again: another store with this
+                           transactional id, say */
 } core_park;
 
 /* What the marker on the cluster (empty: none) means for a book: PARK_NONE when it is the intent's or the one known
@@ -104,7 +108,7 @@ typedef struct core_config {
   int64_t doubt_us;            /* half of socket.timeout */
   int64_t flow_bytes_per_s, flow_events_per_s; /* to the brokers, before compression; 0: no limit */
   int64_t look_us;             /* topics are looked up again after so long, before a transaction; 0: never */
-  int64_t probe_us;            /* PARK_REFUSED and lanes are tried again after so long */
+  int64_t probe_us;            /* lanes, and where the core is parked and a probe may help, are tried again after so long */
   uint8_t incarnation[16];
   uint64_t seed;               /* of the jitter */
 } core_config;
@@ -151,7 +155,9 @@ typedef struct core_event {
                                    an event of it was dropped meanwhile. The same attempt would be refused again */
   const char *cluster_id;       /* CONNECT */
   int64_t round_trip_us;        /* CONNECT: the shortest one seen; 0: none was */
+  bool answered;                /* COMMIT, ABORT: no EndTxn of this handle is without its answer, so no copy is under way */
   const core_topic_result *topics; /* TOPIC: of each of the action's, in its order. Not read where `why` is a fault */
+  int64_t age_us;               /* TOPIC: they were asked for so long before they are told */
   sl_slice marker;              /* READ_MARKER; empty: none found */
   int64_t marker_offset;
   core_fill_end fill_end;       /* FILL */
@@ -249,6 +255,7 @@ typedef struct core_view {
   core_phase phase;
   int64_t since_us;            /* monotonic time the phase began (IDLE..SETTLE count as one: running) */
   core_park park;
+  bool park_probes;            /* and looks again by itself */
   fault last_fault;
   int64_t last_fault_us;       /* monotonic; 0: none */
   int64_t last_commit_us;

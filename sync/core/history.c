@@ -158,7 +158,8 @@ void history_step(history *h, const core *c, const core_event *e) {
   put(h, (uint64_t)e->op);
   put_fault(h, &e->why);
   put_book(h, e->book);
-  put(h, (uint64_t)e->refused | (uint64_t)e->transport << 1 | (uint64_t)(e->cluster_id != NULL) << 2);
+  put(h, (uint64_t)e->refused | (uint64_t)e->transport << 1 | (uint64_t)(e->cluster_id != NULL) << 2 |
+         (uint64_t)e->answered << 3);
   if (e->cluster_id) put_text(h, e->cluster_id);
   const size_t topics = e->topics && fault_is_ok(&e->why) ? c->wanted_count : 0;
   put(h, topics);
@@ -178,6 +179,7 @@ void history_step(history *h, const core *c, const core_event *e) {
   put_slice(h, e->marker);
   put_signed(h, e->marker_offset);
   put_signed(h, e->round_trip_us);
+  put_signed(h, e->age_us);
   put(h, (uint64_t)e->fill_end);
   put(h, e->last_seq);
   put(h, e->indexed_seq);

@@ -118,6 +118,9 @@ int64_t pace_timeout_most(const core_config *config);
 void pace_connected(core *c, int64_t round_trip_us); /* to the brokers and back; 0: not known */
 void pace_claimed(core *c); /* a claim was committed */
 void pace_learn(core *c);   /* a transaction was */
+void pace_cut(core *c);     /* a connection was lost */
+void pace_new_handle(core *c); /* one is about to be made */
+void pace_cut_short(core *c); /* a transaction failed by its connections */
 
 /* --- the transaction in hand (txn.c) --- */
 
@@ -234,9 +237,15 @@ struct core {
   double bytes_per_s, events_per_s;
   int64_t timeout_us;
   bool timeout_refused;    /* the cluster takes none that is longer than the configured one */
+  bool kept_long;          /* it is longer for what round trips do not tell: a single event that could not cross in time, cuts */
+  uint32_t quick;          /* transactions in a row that had no need of a longer one */
   int64_t fixed_us;        /* of a transaction's time: its round trips, whatever it carries; 0: not known */
   int64_t queue_bytes;
-  int64_t batch_bytes;
+  int64_t batch_bytes;     /* what every topic takes; 0: any */
+  /* Connections that are lost with records under way, one soon after the other. */
+  uint32_t cuts;
+  int64_t first_cut_us, cut_us; /* monotonic: of the first of them, the last */
+  int64_t piece_bytes;     /* batches no larger, so that less is lost with each; 0: no matter */
 
   /* faults and waiting */
   uint32_t failures;       /* in a row, without a settled transaction between */
@@ -250,6 +259,10 @@ struct core {
   uint32_t book_failures;  /* attempts in a row that could not be written */
   uint32_t refusals;       /* attempts in a row that the book refused as they stood */
   core_park park;
+  bool park_probes;        /* it may mend itself */
+  uint32_t fences;         /* how often another producer took our transactional id from us, after we had claimed */
+  uint64_t fenced_handle;  /* the number of the last handle that it befell */
+  int64_t fenced_us;       /* and when */
   sl_buf marker_there;
   uint64_t transactions, aborts, handles, expired;
   uint64_t partition_changes;

@@ -3,6 +3,7 @@
 
 #define FLOW_LOOK_US 60000000
 #define LETTERS_GATHER_US 500000
+#define FENCES_MOST 8
 
 /* --- actions --- */
 
@@ -21,6 +22,7 @@ void core_connect(core *c, core_actions *out) {
     c->handle = true;
     c->handles++;
     c->recreate = false;
+    pace_new_handle(c);
   }
   core_act(c, out, PHASE_CONNECT, OP_CONNECT);
 }
@@ -48,6 +50,12 @@ static void look_again(core *c) {
 
 /* Ends the handle, then waits (BACKOFF), parks or stops. */
 void core_destroy(core *c, core_actions *out, core_phase after) {
+  if (c->fences >= FENCES_MOST && after == PHASE_BACKOFF && c->fenced_handle == c->handles) {
+    c->fences = 0;
+    c->park = PARK_SHARED_ID;
+    c->park_probes = false; /* each look would fence the other one, which is to go on */
+    after = PHASE_PARKED;
+  }
   c->after_destroy = after;
   c->claimed = false;
   c->next_try_us = 0;
@@ -69,6 +77,7 @@ void core_back_off(core *c) {
 
 void core_go_park(core *c, core_actions *out, core_park park) {
   c->park = park;
+  c->park_probes = park == PARK_REFUSED;
   core_destroy(c, out, PHASE_PARKED);
 }
 

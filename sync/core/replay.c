@@ -138,6 +138,7 @@ static bool call_step(replay *r, core_event *e) {
   const uint64_t flags = get(in);
   e->refused = flags & 1;
   e->transport = flags & 2;
+  e->answered = flags & 8;
   if (flags & 4) {
     get_text(in, r->cluster_id, sizeof r->cluster_id);
     e->cluster_id = r->cluster_id;
@@ -162,6 +163,7 @@ static bool call_step(replay *r, core_event *e) {
   e->marker = get_slice(in);
   e->marker_offset = get_signed(in);
   e->round_trip_us = get_signed(in);
+  e->age_us = get_signed(in);
   e->fill_end = (core_fill_end)get(in);
   e->last_seq = get(in);
   e->indexed_seq = get(in);

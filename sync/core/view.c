@@ -4,7 +4,9 @@
 bool core_txn_begun(const core *c) { return c->txn.begun; }
 const delivery_attempt *core_attempt(const core *c) { return &c->attempt; }
 core_phase core_phase_of(const core *c) { return c->phase; }
-int64_t core_batch_bytes(const core *c) { return c->batch_bytes; }
+int64_t core_batch_bytes(const core *c) {
+  return c->piece_bytes > 0 && (c->batch_bytes == 0 || c->piece_bytes < c->batch_bytes) ? c->piece_bytes : c->batch_bytes;
+}
 int64_t core_txn_timeout_us(const core *c) { return c->timeout_us; }
 int64_t core_queue_bytes(const core *c, int64_t configured) {
   return c->queue_bytes > configured ? c->queue_bytes : configured;
@@ -18,7 +20,7 @@ const char *core_phase_text(core_phase phase) {
 }
 
 void core_view_get(const core *c, core_view *v) {
-  *v = (core_view){.phase = c->phase, .since_us = c->phase_us, .park = c->park, .last_fault = c->last_fault,
+  *v = (core_view){.phase = c->phase, .since_us = c->phase_us, .park = c->park, .park_probes = c->park_probes, .last_fault = c->last_fault,
                    .last_fault_us = c->last_fault_us, .last_commit_us = c->last_commit_us,
                    .next_try_us = c->next_try_us, .held = c->phase == PHASE_IDLE && c->next_try_us > 0,
                    .cursor_seq = c->cursor.seq, .last_seq = c->last_seq,

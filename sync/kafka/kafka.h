@@ -16,7 +16,7 @@ typedef struct kafka_options {
   int32_t txn_timeout_ms;        /* transaction.timeout.ms; message.timeout.ms is the same */
   int64_t queue_bytes;           /* what the records in the handle may take in memory, headers and bookkeeping
                                     included; a larger record is taken alone, when nothing else waits */
-  int64_t batch_bytes;           /* 0: about 1 MB; smaller where a topic allows less */
+  int64_t batch_bytes;           /* 0: about 1 MB; smaller where a topic allows less, or connections are cut */
   const kv *properties;          /* passed through; ours stand where they say nothing */
   size_t property_count;
 } kafka_options;

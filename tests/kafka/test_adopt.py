@@ -247,6 +247,34 @@ class Adopt(rig.Rig):
         store.append_lines(rig.numbered(1, 20, rnd=self.random), topic=topic)
         self.parks(store, "foreign-cluster", cluster=other, args=args)
 
+    @unittest.skipUnless(rig.LONG, "each turn is a new producer: half a minute")
+    def test_two_stores_with_one_transactional_id(self):
+        # They fenced each other for ever, each in turn a little: nobody was told why it was so slow.
+        args = ("--set", f"transactions.id={self.topic('shared')}")
+        stores = [self.store() for _ in range(2)]
+        topics = [self.topic() for _ in stores]
+        agents = [self.agent(store, *args).start() for store in stores]
+        for turn in range(200):
+            for store, topic in zip(stores, topics):
+                store.append_lines(rig.numbered(1, turn, rnd=self.random), topic=topic)
+            if any("parked: shared-id" in agent.log() for agent in agents):
+                break
+            for store, agent in zip(stores, agents):
+                rig.wait_until("it to be settled, or parked", lambda s=store, a=agent: s.stats()["pending"] == 0 or
+                               "parked: shared-id" in a.log(), 60)
+        parked = [i for i, agent in enumerate(agents) if "parked: shared-id" in agent.log()]
+        self.assertEqual(len(parked), 1, agents[0].log()[-3000:])
+        other = 1 - parked[0]
+        self.assertIn("transactions.id", agents[parked[0]].log())
+        self.assertEqual(stores[parked[0]].status()[1]["agent"]["report"]["parked"]["reason"], "shared-id")
+        stores[other].wait_settled(60, agents[other])
+        for agent in agents:
+            self.assertEqual(agent.terminate(), 0, agent.log())
+        agent = self.agent(stores[parked[0]])  # with an id of its own
+        self.assertEqual(agent.drain(), 0, agent.log())
+        for store, topic in zip(stores, topics):
+            check.assert_exact(self, store, self.cluster)
+
     def test_beside_an_agent_it_refuses(self):
         store, topic = self.store(), self.topic()
         self.deliver(store, topic, 5)

@@ -158,9 +158,11 @@ static bool book_writable(sim *s) { return !s->store_full && !sim_fault(s, 4); }
 static const fault store_fault = {.scope = SCOPE_AGENT, .class_ = CLASS_RETRYABLE_DEPENDENCY, .name = "STORE"};
 
 /* EndTxn: may be lost, late, answered late, sent again, or its answer lost. Copies stay in the network only where
- * librdkafka could have sent it again: after socket.timeout, or after a transport error. */
-static fault end_txn(sim *s, sim_agent *a, bool commit) {
+ * librdkafka could have sent it again: after socket.timeout, or after a transport error. *answered: the driver has counted
+ * an answer to each. */
+static fault end_txn(sim *s, sim_agent *a, bool commit, bool *answered) {
   sim_handle *h = &a->handle;
+  *answered = false;
   if (h->dead || h->mute || (commit && h->failed)) {
     fault f = sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_STATE");
     f.fatal = h->dead || h->mute;
@@ -184,7 +186,7 @@ static fault end_txn(sim *s, sim_agent *a, bool commit) {
     return connection("_TIMED_OUT");
   }
   bool was_open = s->broker.open != 0;
-  switch (sim_fault(s, 60) ? sim_below(s, 6) : 6) {
+  switch (sim_fault(s, 60) ? sim_below(s, 7) : 7) {
   case 0: /* lost for good */
     s->now_us += 15000000;
     return connection("_TIMED_OUT");
@@ -211,6 +213,10 @@ static fault end_txn(sim *s, sim_agent *a, bool commit) {
     broker_end(s, h->epoch, commit);
     s->now_us += s->config.doubt_us + 1;
     return (fault){0};
+  case 6: /* another connection was lost meanwhile */
+    agent_give(s, a, (core_event){.kind = EVENT_ERROR, .why = connection("_TRANSPORT"), .transport = true});
+    *answered = true;
+    break;
   default: break;
   }
   if (!was_open && commit && !s->broker.last_committed)
@@ -330,11 +336,11 @@ static core_event result_of(sim *s, sim_agent *a) {
   }
   case OP_COMMIT:
     if (h->wire_count) sim_break(s, "a commit with records on their way");
-    e.why = end_txn(s, a, true);
+    e.why = end_txn(s, a, true, &e.answered);
     break;
   case OP_ABORT:
     purge(s, h);
-    e.why = end_txn(s, a, false);
+    e.why = end_txn(s, a, false, &e.answered);
     break;
   case OP_DESTROY: handle_drop(s, h); break;
   case OP_FILL:

@@ -44,8 +44,8 @@ static void size_grows_with_the_pace(void **state) {
   start(r);
   ready(r);
   const int64_t timeout = core_txn_timeout_us(r->core);
-  const struct { int64_t took; uint64_t times_2; } steps[] = {
-      {timeout / 12 + 10000, 6}, {timeout / 12, 8}, {timeout / 3, 4}, {timeout / 2, 2}, {timeout * 3 / 4, 1}};
+  const struct { int64_t took; uint64_t times_16; } steps[] = {
+      {timeout / 12 + 10000, 63}, {timeout / 12, 64}, {timeout / 3, 32}, {timeout / 2, 16}, {timeout * 3 / 4, 8}};
   tell_log(r);
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
     core_view before, after;
@@ -55,7 +55,7 @@ static void size_grows_with_the_pace(void **state) {
     all_delivered(r);
     commit(r);
     core_view_get(r->core, &after);
-    assert_int_equal(after.txn_bytes, before.txn_bytes * steps[i].times_2 / 2);
+    assert_int_equal(after.txn_bytes, before.txn_bytes * steps[i].times_16 / 16);
   }
   rig_free(r);
 }
@@ -203,6 +203,122 @@ static void size_learned_on_another_link(void **state) {
   }
 }
 
+/* 128 kB/s, cut every 3.5 s: batches so small that little is lost with each cut, transactions so long that few commits are
+ * cut; and as before once that is over. */
+static void a_link_that_breaks(void **state) {
+  (void)state;
+  const struct { double rate; int64_t gap; bool pieces; } cases[] = {
+      {128e3, SECOND * 7 / 2, true}, {128e3, 90 * SECOND, false}, {50e6, SECOND * 7 / 2, false}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    rig *r = rig_new(true);
+    append(r, 0, 2000);
+    start(r);
+    ready(r);
+    tell_log(r);
+    int64_t cut = r->now + cases[i].gap;
+    for (int n = 0; n < 6 && r->act.op != OP_DESTROY; n++) {
+      const size_t sent = fill_sized(r, 50000);
+      const int64_t end = r->now + (int64_t)((double)sent * 50000 / cases[i].rate * 1e6) + SECOND / 10;
+      for (; cut < end; cut += cases[i].gap) {
+        r->now = cut;
+        for (int each = 0; each < 2; each++) { /* of its connections tells it */
+          const core_action under_way = r->act;
+          give(r, (core_event){.kind = EVENT_ERROR, .transport = true, .why = outage()});
+          r->act = under_way;
+        }
+      }
+      r->now = end;
+      all_delivered(r);
+      begun(r);
+      ok(r, OP_FLUSH);
+      ok(r, OP_INTENT);
+      ok(r, OP_COMMIT);
+      ok(r, OP_SETTLE);
+    }
+    assert_int_equal(r->act.op == OP_DESTROY, cases[i].pieces);
+    if (!cases[i].pieces) {
+      assert_int_equal(core_batch_bytes(r->core), 0);
+      assert_int_equal(core_txn_timeout_us(r->core), 15 * SECOND);
+    } else {
+      assert_in_range(core_batch_bytes(r->core), 16 << 10, 64 << 10);
+      assert_int_equal(core_txn_timeout_us(r->core), 60 * SECOND);
+      ok(r, OP_DESTROY);
+      wake(r);
+      done_with(r, (core_event){.cluster_id = "cluster-1", .round_trip_us = SECOND / 5}); /* does not make it short again */
+      assert_int_equal(r->act.op, OP_MARKER_TOPIC);
+      assert_int_equal(core_txn_timeout_us(r->core), 60 * SECOND);
+      r->now += 3600 * SECOND;
+      give(r, (core_event){.kind = EVENT_LOGIN}); /* a new handle, an hour later */
+      r->act.op = OP_MARKER_TOPIC;
+      ok(r, OP_MARKER_TOPIC);
+      ok(r, OP_DESTROY);
+      wake(r);
+      assert_int_equal(core_batch_bytes(r->core), 0);
+    }
+    rig_free(r);
+  }
+}
+
+static int connects(rig *r, int64_t round_trip_us) { /* how many handles it took */
+  int handles = 0;
+  do {
+    handles++;
+    done_with(r, (core_event){.round_trip_us = round_trip_us});
+    if (r->act.op == OP_DESTROY) {
+      ok(r, OP_DESTROY);
+      wake(r);
+    }
+  } while (r->act.op == OP_CONNECT && handles < 5);
+  assert_int_equal(r->act.op, OP_MARKER_TOPIC);
+  return handles;
+}
+
+/* What a satellite made longer was so for ever, and a crash in the office held back readers for minutes. */
+static void back_from_far_away(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.txn_start_timeout_us = 200 * SECOND;
+  r->config.txn_start_bytes = 12 << 20;
+  start(r);
+  assert_int_equal(connects(r, 0), 1); /* nothing was seen */
+  assert_int_equal(core_txn_timeout_us(r->core), 200 * SECOND);
+  start(r);
+  assert_int_equal(connects(r, SECOND / 50), 2);
+  core_view view;
+  core_view_get(r->core, &view);
+  assert_int_equal(core_txn_timeout_us(r->core), 15 * SECOND);
+  assert_true(view.txn_bytes <= 1 << 20); /* nobody knows yet what this link carries */
+  start(r); /* an office that is not quite as near: no reason for either */
+  assert_int_equal(connects(r, SECOND * 9 / 10), 1);
+  start(r); /* a satellite that is nearer */
+  assert_int_equal(connects(r, SECOND), 2);
+  assert_int_equal(core_txn_timeout_us(r->core), 100 * SECOND);
+  rig_free(r);
+}
+
+/* The same where nothing was seen while connecting: transactions that have no need of a longer one say it. */
+static void long_transactions_that_are_quick(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.txn_start_timeout_us = 200 * SECOND;
+  append(r, 0, 4000);
+  start(r);
+  ready(r);
+  tell_log(r);
+  unsigned done = 0;
+  while (core_txn_timeout_us(r->core) > 15 * SECOND && done++ < 50) {
+    fill(r);
+    r->now += done == 10 ? 40 * SECOND : SECOND / 10;
+    all_delivered(r);
+    commit(r);
+    append(r, 0, 1);
+    tell_log(r);
+  }
+  assert_true(done >= 20 && done < 50);
+  ok(r, OP_DESTROY); /* the broker is told with the next handle */
+  rig_free(r);
+}
+
 /* Nobody's readers shall wait longer than 15 s: an event that cannot cross in time waits, and is no dead letter. */
 static void none_longer_than_the_setting(void **state) {
   (void)state;
@@ -229,6 +345,7 @@ int main(void) {
       cmocka_unit_test(slow_link), cmocka_unit_test(size_grows_with_the_pace),
       cmocka_unit_test(round_trips_that_take_seconds), cmocka_unit_test(round_trips_where_none_may_take_longer),
       cmocka_unit_test(single_event_that_cannot_cross_in_time), cmocka_unit_test(far_away_is_seen_while_connecting),
-      cmocka_unit_test(size_learned_on_another_link), cmocka_unit_test(none_longer_than_the_setting)};
+      cmocka_unit_test(size_learned_on_another_link), cmocka_unit_test(back_from_far_away), cmocka_unit_test(a_link_that_breaks),
+      cmocka_unit_test(long_transactions_that_are_quick), cmocka_unit_test(none_longer_than_the_setting)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
