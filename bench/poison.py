@@ -7,11 +7,11 @@ On one broker of its own, started and ended here. Poison of each kind: larger th
 refuses it by itself; larger than its topic takes, however it is compressed, also by very little, and where the limit may
 not be read; without a key, for a compacted topic. Ratios of one run count; the times of a busy machine do not.
 """
-import datetime
 import json
 import pathlib
 import random
 import statistics
+import subprocess
 import sys
 import time
 
@@ -80,32 +80,33 @@ def guarded():
     return cluster
 
 
-def milliseconds(text):
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000
-
-
 def routing(cluster, kind, count):
-    """Of a lone event each time, [(from the failure to the letter in the store, to the copy at the broker)] in
-    milliseconds. The first, which the broker refuses where its topic is to blame, is left out."""
+    """Lone events, one that arrives and one that fails in turns: {"sent": [(ms to the receipt, ms until a consumer has it)],
+    "dead": the same of the letter and its copy}. The first that the broker refuses are left out."""
     kafka, topic_config = KINDS[kind]
     store, topic = rig.Store(), f"bench.lone.{time.monotonic_ns()}"
     cluster.topic(topic, 1, **topic_config)
-    cluster.topic(f"{topic}.dlq", 1, message_timestamp_type="LogAppendTime")
+    cluster.topic(f"{topic}.dlq", 1)
     agent = rig.Agent(store, cluster.brokers, config={"kafka": kafka} if kafka else None).start()
-    for n in range(count):
-        store.append_lines(lines(1, True, "key" in kind), topic=topic)
-        rig.wait_until("it to be dead", lambda n=n: store.stats()["dead"] == n + 1, 30, 0.005)
-        time.sleep(0.1)  # lone: the copy's transaction is over
-    rig.wait_until("its copy", lambda: len(cluster.read(f"{topic}.dlq")) == count, 30, 0.2)
-    dead = {e["seq"]: e for e in store.query("--status", "dead", "-n", str(count))}
+    size = "0" if "key" in kind else "7000"
+    told = subprocess.run([rig.BUILD / "bench" / "bench-letters", store.path, cluster.brokers, topic, f"{topic}.dlq", str(count), size],
+                          check=True, stdout=subprocess.PIPE, text=True, timeout=600).stdout
     agent.terminate()
-    took = []
-    for record in cluster.read(f"{topic}.dlq"):
-        letter = dead[int(record["headers"]["x-sidelog-seq"])]
-        failed = milliseconds(letter["last_failure_at"])
-        took.append((milliseconds(letter["settled_at"]) - failed, record["timestamp"] - failed))
     store.remove()
-    return took[1:]
+    took = {"sent": [], "dead": []}
+    for line in told.splitlines():
+        what, *times = line.split()
+        took[what].append([int(us) / 1000 for us in times])
+    return took
+
+
+def lone(cluster, kind, count=100):
+    took = routing(cluster, kind, count)
+    for at, ordinary, failing in (0, "receipt", "letter"), (1, "record", "copy"):
+        p50, p95, p99 = ([sorted(one[at] for one in took[what])[int(count * share)] for what in ("sent", "dead")] for share in (0.5, 0.95, 0.99))
+        print(f"{kind}: append to the {ordinary} of an ordinary event p50 {p50[0]:.1f} p95 {p95[0]:.1f} p99 {p99[0]:.1f} ms, "
+              f"to the {failing} of a failing one {p50[1]:.1f} {p95[1]:.1f} {p99[1]:.1f} ms: adds {p50[1] - p50[0]:.1f} ms (p50), "
+              f"{p95[1] - p95[0]:.1f} (p95)", flush=True)
 
 
 def compare(cluster, kind, count):
@@ -130,12 +131,7 @@ def main():
             if kind != UNTOLD:
                 compare(cluster, kind, count)
         for kind in ("refused by the client", "too large, lz4", "no key, compacted topic") if not wanted or "lone" in wanted else ():
-            for what, part in (("letter", 0), ("copy", 1)):
-                if part == 0:
-                    took = routing(cluster, kind, 100)
-                lone = sorted(one[part] for one in took)
-                print(f"failure of a lone event to its {what}, {kind}: p50 {lone[len(lone) // 2]:.1f} ms, "
-                      f"p99 {lone[len(lone) * 99 // 100]:.1f} ms, worst of {len(lone)} {lone[-1]:.1f} ms", flush=True)
+            lone(cluster, kind)
     finally:
         cluster.down()
     if UNTOLD in chosen:

@@ -120,6 +120,8 @@ size_t fill_record_size(const sl_record *r) {
 
 typedef enum taken { TAKEN, PAUSED, ENDED, AGAIN } taken;
 
+static void send_along(agent *a, const sl_record *r);
+
 /* Before the first record of a transaction. */
 static fault begin(agent *a) {
   fault why = {0};
@@ -165,7 +167,7 @@ static taken take(agent *a, const sl_record *r) {
     offered = core_offer(a->core, &record, a->fill.now_us, &tag);
   }
   switch (offered) {
-  case OFFER_SETTLED: return TAKEN;
+  case OFFER_SETTLED: send_along(a, r); return TAKEN;
   case OFFER_WEIGH:
   case OFFER_STOP: return ENDED;
   case OFFER_PRODUCE: break;
@@ -175,7 +177,9 @@ static taken take(agent *a, const sl_record *r) {
   if (fault_is_ok(&why) && r->replay_of) a->fill.replays[a->fill.replay_count++] = r->replay_of;
   if (fault_is_ok(&why)) return TAKEN;
   if (kafka_fault_is_queue_full(&why)) return core_queue_full(a->core, record.size) ? PAUSED : ENDED;
-  return core_refused(a->core, tag, &why, sl_clock_wall_us()) ? TAKEN : ENDED;
+  if (!core_refused(a->core, tag, &why, sl_clock_wall_us())) return ENDED;
+  send_along(a, r);
+  return TAKEN;
 }
 
 /* --- dead letters --- */
@@ -197,6 +201,43 @@ static sl_status read_dead(agent *a, uint64_t seq, const sl_record **record) {
   sl_status st = sl_iter_start(a->store, &query, &f->iter);
   if (st == SL_OK) st = sl_iter_next(f->iter, record);
   return st == SL_NOTFOUND ? SL_OK : st;
+}
+
+static fault produce_letter(agent *a, const char *dlq, uint64_t tag) {
+  const letter *l = &a->fill.letter;
+  const kafka_record record = {.topic = dlq, .partition = -1, .key = l->key, .value = sl_buf_slice(&l->value),
+                               .headers = l->headers, .header_count = l->header_count};
+  return kafka_produce(a->kafka, &record, tag);
+}
+
+/* The copy of an event that has just become a dead letter, with its verdict. Whatever is in the way, it waits then. */
+static void send_along(agent *a, const sl_record *r) {
+  char dlq[250];
+  fault no = {0};
+  do {
+    const int64_t now = sl_clock_monotonic_us();
+    const sl_letter *dead = core_dead(a->core, r->seq, now);
+    if (!dead || !settings_letter_topic(&a->settings, r->topic, dlq)) return;
+    if (core_letter_ready(a->core, sl_slice_of(dlq), now) != OFFER_PRODUCE) return;
+    const topic_rule rule = settings_topic(&a->settings, r->topic);
+    letter_place place = {.topic = dlq, .store = a->store_id, .profile = (letter_profile)(rule.letter_profile - 1)};
+    sl_record copy = *r;
+    copy.error_class = dead->error_class;
+    copy.error_code = dead->error_code;
+    copy.error_text = dead->error_text;
+    copy.attempts = dead->attempts;
+    copy.last_failure_us = dead->last_failure_us;
+    uint64_t tag;
+    if (!letter_make(&a->fill.letter, &copy, &place)) return;
+    if (core_offer_letter(a->core, r->seq, sl_slice_of(dlq), letter_size(&a->fill.letter), now, &place.slim, &tag) !=
+        OFFER_PRODUCE)
+      return;
+    no = begin(a);
+    if (fault_is_ok(&no) && place.slim && !letter_make(&a->fill.letter, &copy, &place)) no = no_memory;
+    if (fault_is_ok(&no)) no = produce_letter(a, dlq, tag);
+    if (fault_is_ok(&no)) return;
+    if (!core_refused(a->core, tag, &no, sl_clock_wall_us())) return;
+  } while (true);
 }
 
 static taken take_letter(agent *a, const delivery_waiting *w, fault *why) {
@@ -226,9 +267,7 @@ static taken take_letter(agent *a, const delivery_waiting *w, fault *why) {
   place.slim = slim;
   fault no = begin(a);
   if (fault_is_ok(&no) && slim && !letter_make(l, r, &place)) no = no_memory;
-  const kafka_record record = {.topic = dlq, .partition = -1, .key = l->key, .value = sl_buf_slice(&l->value),
-                               .headers = l->headers, .header_count = l->header_count};
-  if (fault_is_ok(&no)) no = kafka_produce(a->kafka, &record, tag);
+  if (fault_is_ok(&no)) no = produce_letter(a, dlq, tag);
   if (fault_is_ok(&no)) return TAKEN;
   if (kafka_fault_is_queue_full(&no)) return core_queue_full(a->core, size) ? PAUSED : ENDED;
   return core_refused(a->core, tag, &no, sl_clock_wall_us()) ? AGAIN : ENDED;

@@ -23,7 +23,8 @@
  *       intent that is there keeps its events, and one that comes too late is refused before its commit. Where the
  *       events are on the broker before the intent (at-least-once), such an event is sent, and no longer dropped.
  *   I7  The copy of a dead letter is published by one settled attempt: whatever an attempt publishes has waited for it,
- *       and dlq_no grows by as many. A letter waits from the settling of the attempt that wrote it.
+ *       or is written by the attempt itself, and dlq_no grows by as many. Any other letter waits from the settling of
+ *       the attempt that wrote it.
  *
  * Threads: one thread at a time may use an sl_delivery (it need not always be the same one). delivery_letters,
  * delivery_letters_count and delivery_report_set alone may be called beside it.
@@ -77,6 +78,7 @@ typedef struct delivery_verdict {
   int32_t partition;         /* SENT; -1: not known (then neither is the place) */
   int64_t place;             /* SENT: offset or -1; DUPLICATE: seq of the first; LANE: set by the store */
   const sl_letter *letter;   /* DEAD, DROPPED: required */
+  bool copied;               /* DEAD: this very attempt publishes its copy, so it never waits for that */
 } delivery_verdict;
 
 typedef struct delivery_copy { /* of a dead letter, on its dead-letter topic */
@@ -95,7 +97,8 @@ typedef struct delivery_attempt {
   size_t count;
   const delivery_verdict *lane_verdicts; /* of events of lanes at or below the cursor, any order */
   size_t lane_count;
-  const delivery_copy *copies;           /* ascending; dlq_no is the cursor's and one more for each not gone */
+  const delivery_copy *copies;           /* ascending. dlq_no is the cursor's and one more for each not gone, and for
+                                            each verdict that is copied */
   size_t copy_count;
   const delivery_recreated *recreated;   /* noted with the intent, and true also if the attempt comes to nothing */
   size_t recreated_count;

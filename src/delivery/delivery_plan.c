@@ -111,6 +111,8 @@ static uint64_t settled_to(const sl_progress *progress, sl_slice topic) {
 }
 
 static sl_status check_verdict(const delivery_verdict *v) {
+  if (v->copied && v->verdict != SL_VERDICT_DEAD)
+    return sl_fail(SL_E_INVALID, "event %" PRIu64 " is not dead, so there is no letter to copy", v->seq);
   switch (v->verdict) {
   case SL_VERDICT_SENT:
     if (v->partition < -1 || v->place < -1 || (v->partition < 0 && v->place >= 0))
@@ -176,7 +178,7 @@ static sl_status tally(walk *w, const sl_parts *parts, const delivery_verdict *v
     return sl_fail(SL_NOTFOUND, "event %" PRIu64 " was dropped by the full store before its transaction was committed: "
                    "abort it", v->seq);
   if (v->verdict == SL_VERDICT_DEAD || v->verdict == SL_VERDICT_DROPPED) status = plan_letter(w, v);
-  if (status == SL_OK && v->verdict == SL_VERDICT_DEAD && parts) status = plan_outbox(w, v->seq, parts->topic);
+  if (status == SL_OK && v->verdict == SL_VERDICT_DEAD && parts && !v->copied) status = plan_outbox(w, v->seq, parts->topic);
   if (status != SL_OK || v->verdict == SL_VERDICT_LANE) return status;
   if (parts && (parts->flags & SL_RECORD_REPLAY)) return tally_copy(w, parts->origin_seq, v);
   book_totals *totals = &w->plan->totals;

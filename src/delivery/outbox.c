@@ -109,8 +109,14 @@ sl_status outbox_settle(db_txn *txn) {
   return status == SL_NOTFOUND ? SL_OK : status;
 }
 
+static uint64_t copied(const delivery_verdict *verdicts, size_t count) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < count; i++) sum += verdicts[i].copied;
+  return sum;
+}
+
 sl_status outbox_check(book_view *book, const delivery_attempt *attempt) {
-  uint64_t published = 0, before = 0;
+  uint64_t before = 0, published = copied(attempt->verdicts, attempt->count) + copied(attempt->lane_verdicts, attempt->lane_count);
   for (size_t i = 0; i < attempt->copy_count; i++) {
     const uint64_t number = attempt->copies[i].number;
     char name[NAME_LEN + 1];

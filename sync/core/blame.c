@@ -146,6 +146,10 @@ fault_scope txn_blame(core *c, const fault *why) {
   const fault *f = t->named && !why->fenced ? &t->why : why;
   core_fault(c, f);
   if (t->lane && f->scope != SCOPE_TOPIC) t->lane->lane_try_us = c->now_us;
+  if (t->along > 0 && (f->scope == SCOPE_RECORD || f->scope == SCOPE_TOPIC || f->scope == SCOPE_PRODUCER)) {
+    c->along_us = c->now_us + c->config.probe_us; /* no event is to blame: a transaction of copies finds out who is */
+    return f->scope;
+  }
   switch (f->scope) {
   case SCOPE_RECORD:
     if (!blame_stamp(c, f)) blame_record(c, f);

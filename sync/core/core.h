@@ -23,7 +23,9 @@
  * returned ok: seen, 0 of 10 events.)
  *
  * Copies of dead letters go in transactions of their own, in turn with the others: FILL (letters) -> FLUSH -> INTENT ->
- * COMMIT -> SETTLE. So a dead-letter topic that cannot be written breaks nothing but the copies, and they wait.
+ * COMMIT -> SETTLE. So a dead-letter topic that cannot be written breaks nothing but the copies, and they wait. Where
+ * nothing is sent but a verdict or few, the copies go along in the same transaction (letters.c): a lone event that fails
+ * is on its dead-letter topic as soon as another would be on its own.
  *
  * The claim is a transaction without events: FILL (nothing) -> FLUSH -> INTENT -> COMMIT -> SETTLE. It carries the
  * new incarnation, so that whoever else drains this store is recognised. */
@@ -222,19 +224,25 @@ core_offer_result core_offer_dropped(core *c, uint64_t seq, sl_slice topic, sl_s
 /* May a dead letter go to this dead-letter topic now? OFFER_PRODUCE: make the copy and offer it; OFFER_SETTLED: it waits
  * on, go on with the next; OFFER_STOP. */
 core_offer_result core_letter_ready(core *c, sl_slice topic, int64_t now_us);
-/* One dead letter of an OP_FILL with action.letters, by its number (delivery_letters). `size` of the whole copy; *slim: it
+/* One dead letter of an OP_FILL with action.letters, by its number (delivery_letters); else the one of core_dead, by its
+ * seq. `size` of the whole copy; *slim: it
  * must go without the value, for the topic does not take it. The rest as core_offer. */
 core_offer_result core_offer_letter(core *c, uint64_t number, sl_slice topic, size_t size, int64_t now_us, bool *slim,
                                     uint64_t *tag);
 /* There is nothing to copy any more: it was replayed, dropped or trimmed. False: not now, end the FILL. */
 bool core_letter_gone(core *c, uint64_t number, sl_slice topic);
+/* The letter of record `seq`, where the last answer made it dead and its copy may go along in the same transaction: make
+ * it, ask core_letter_ready and offer it, before the next record. NULL: there is none, or its copy waits for a transaction of
+ * its own. Valid until the next call. */
+const sl_letter *core_dead(core *c, uint64_t seq, int64_t now_us);
 /* Has a transaction been begun on the broker's side? (the driver must begin before producing when not) */
 bool core_txn_begun(const core *c);
 void core_begun(core *c);
 /* The producer's queue is full: takes the last offer back; offer the same record again after deliveries. True:
  * deliveries are outstanding, wait for them; false: none are, so the record does not fit the queue: end the FILL. */
 bool core_queue_full(core *c, size_t size);
-/* The handle refused the record just offered. True: go on offering (a letter: with the same one). False: end the FILL. */
+/* The handle refused the record just offered. True: go on offering (a letter: with the same one). False: end the FILL; a
+ * letter that would have gone along just waits, instead. */
 bool core_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us);
 /* How old its topic lets the time of the record just offered be; 0: as old as it is. */
 int64_t core_stamp_max_age_us(const core *c, uint64_t tag);

@@ -188,7 +188,8 @@ void history_step(history *h, const core *c, const core_event *e) {
 static uint32_t sum_of_verdicts(const delivery_verdict *v, size_t count, uint32_t sum) {
   for (size_t i = 0; i < count; i++) {
     const sl_letter *l = v[i].letter;
-    const uint64_t fields[] = {v[i].seq, v[i].verdict, (uint64_t)(int64_t)v[i].partition, (uint64_t)v[i].place,
+    const uint64_t fields[] = {v[i].seq, v[i].verdict | (uint64_t)v[i].copied << 8,
+                               (uint64_t)(int64_t)v[i].partition, (uint64_t)v[i].place,
                                l ? l->attempts : 0, l ? (uint64_t)l->first_failure_us : 0};
     sum = sl_crc32c(sum, fields, sizeof fields);
     if (l) sum = sl_crc32c(sum, l->error_text.data, l->error_text.len);

@@ -133,6 +133,7 @@ typedef struct slot { /* one record of the transaction: its verdict and what is 
   size_t size;             /* as core_record has it */
   size_t most;             /* suspect_most */
   uint32_t letter;         /* index + 1 into letters */
+  bool along;              /* it is dead, and what was produced is the letter's copy */
 } slot;
 
 /* A fault as a dead letter wants it, with text of its own. */
@@ -150,6 +151,8 @@ typedef struct txn {
   bool expire;             /* sets aside what the lane has kept too long; produces nothing */
   size_t scouted;          /* records looked at for the sake of their topics alone */
   bool copies;             /* of dead letters: a slot's seq is the letter's number */
+  size_t along;            /* copies of letters of its own: then nothing else is produced */
+  bool along_slim;         /* the next one goes without its value */
   uint32_t number;         /* in the tags: tells its reports from an earlier transaction's */
   delivery_verdict *verdicts;
   slot *slots;
@@ -226,6 +229,7 @@ struct core {
   bool letters_last;       /* they had the last turn */
   int64_t letters_us;      /* monotonic: when that was; 0: never */
   bool letters_put_off;    /* once since then, for the coordinator's sake (txn_settled) */
+  int64_t along_us;        /* monotonic: before it no copy goes along with its verdict */
 
   narrow narrow, letters_narrow; /* of the main reader, and of letters; lanes have their own */
 
@@ -396,4 +400,7 @@ bool lanes_load(core *c, const sl_lane *lanes, size_t count);
 /* A copy was refused for itself: again, without the value. Refused like that, too, its topic takes no letters for now. */
 void letter_blame(core *c, topic *tp, uint64_t number, const fault *why);
 bool letters_seal(core *c); /* the transaction's copies, for the attempt. False: no memory */
+/* A copy that would have gone along was refused before it was sent. True: again, without the value. */
+bool along_refused(core *c, const fault *why);
+void letter_finish(letter_text *l); /* its letter points at its texts from here on, until the list grows */
 #endif

@@ -1,11 +1,79 @@
-/* Copies of dead letters for their dead-letter topics: in transactions of their own, where one that its topic refuses goes
- * again without its value, and then waits. */
+/* Copies of dead letters for their dead-letter topics: in transactions of their own, where one that its topic refuses
+ * goes again without its value, and then waits. Or along with their verdicts, in a transaction in which nothing else is
+ * sent: when that fails, no event is to blame either, and the next ones wait for transactions of their own. */
 #include "core/inner.h"
 #include <stdlib.h>
 
+#define ALONG_NEAR 64 /* with more behind it, its transaction shall take events instead */
+
+/* --- along --- */
+
+void letter_finish(letter_text *l) {
+  l->letter.error_class = sl_slice_of(l->class_);
+  l->letter.error_code = sl_slice_of(l->name);
+  l->letter.error_text = sl_slice_of(l->text);
+}
+
+/* In order: behind no letter that waits to be looked at. */
+static bool may_go_along(const core *c, int64_t now_us) {
+  const txn *t = &c->txn;
+  if (!t->open || c->phase != PHASE_FILL || t->copies || t->lane || t->failed || t->broken || t->count == 0) return false;
+  if (!c->config.exactly_once || !c->config.letters || c->along_us > now_us) return false;
+  if (c->letters_wait && c->letters_from <= c->last_letter) return false;
+  const size_t last = t->count - 1;
+  return t->verdicts[last].verdict == SL_VERDICT_DEAD && !t->slots[last].along && t->letter_count == t->along + 1 &&
+         t->produced == t->along && t->to - t->looked_to <= ALONG_NEAR;
+}
+
+const sl_letter *core_dead(core *c, uint64_t seq, int64_t now_us) {
+  txn *t = &c->txn;
+  if (!may_go_along(c, now_us) || t->verdicts[t->count - 1].seq != seq) return NULL;
+  letter_text *l = &t->letters[t->slots[t->count - 1].letter - 1];
+  letter_finish(l);
+  return &l->letter;
+}
+
+static core_offer_result offer_along(core *c, const topic *dlq, size_t size, int64_t now_us, bool *slim, uint64_t *tag) {
+  txn *t = &c->txn;
+  if ((t->along > 0 && t->bytes + size > c->target_bytes) || !flow_has_room(c, size)) return OFFER_SETTLED;
+  *slim = t->along_slim || (dlq->max_message_bytes > 0 && size > (uint64_t)dlq->max_message_bytes);
+  slot *s = &t->slots[t->count - 1];
+  s->produced = s->along = true;
+  s->size = size;
+  t->along++;
+  t->produced++;
+  t->outstanding++;
+  t->bytes += size;
+  flow_take(c, size, 1);
+  if (t->begun_us == 0) t->begun_us = now_us;
+  *tag = (uint64_t)t->number << 32 | (uint64_t)(t->count - 1);
+  return OFFER_PRODUCE;
+}
+
+bool along_refused(core *c, const fault *why) {
+  txn *t = &c->txn;
+  slot *s = &t->slots[t->count - 1];
+  s->produced = s->along = false;
+  flow_take(c, s->size, -1);
+  t->bytes -= s->size;
+  t->along--;
+  t->produced--;
+  t->outstanding--;
+  const bool again = why->scope == SCOPE_RECORD && !t->along_slim;
+  t->along_slim = again;
+  if (!again && (why->scope == SCOPE_RECORD || why->scope == SCOPE_TOPIC)) c->along_us = c->now_us + c->config.probe_us;
+  return again;
+}
+
+/* --- in transactions of their own --- */
+
 core_offer_result txn_letter_ready(core *c, sl_slice name, int64_t now_us) {
   txn *t = &c->txn;
-  if (!t->open || !t->copies || t->stop || c->phase != PHASE_FILL) return OFFER_STOP;
+  if (!t->copies) {
+    const topic *dlq = may_go_along(c, now_us) ? topics_find(&c->topics, name) : NULL;
+    return dlq && dlq->health == TOPIC_READY ? OFFER_PRODUCE : OFFER_SETTLED;
+  }
+  if (!t->open || t->stop || c->phase != PHASE_FILL) return OFFER_STOP;
   topic *tp = topics_get(&c->topics, name);
   if (!tp) return txn_stop(t, true);
   if (tp->health == TOPIC_SICK && tp->lane_try_us <= now_us) tp->health = TOPIC_UNKNOWN;
@@ -24,6 +92,7 @@ core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size
   core_offer_result ready = txn_letter_ready(c, name, now_us);
   if (ready != OFFER_PRODUCE) return ready;
   topic *tp = topics_find(&c->topics, name);
+  if (!t->copies) return offer_along(c, tp, size, now_us, slim, tag);
   const bool tried = tp->letter_trial.seq == number;
   const size_t most = c->letters_narrow.events ? c->letters_narrow.events : (size_t)c->config.txn_max_events;
   const bool full = t->bytes + size > c->target_bytes || !flow_has_room(c, size);

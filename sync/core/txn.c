@@ -45,6 +45,7 @@ slot *txn_add_slot(txn *t, uint64_t seq, topic *tp, uint8_t verdict) {
   t->verdicts[t->count] = (delivery_verdict){.seq = seq, .verdict = verdict, .partition = -1, .place = -1};
   t->slots[t->count] = (slot){.topic = tp};
   t->looked_to = seq;
+  t->along_slim = false;
   return &t->slots[t->count++];
 }
 
@@ -154,6 +155,7 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
   if (suspect_is_proved(tp, suspect) && (!suspect_by_refusal(tp, suspect) || suspect_was_seen(tp, r, now_us)))
     return condemn(c, r, tp, suspect, now_us);
 
+  if (t->along > 0) return txn_stop(t, true);
   /* A record that may break its transaction goes alone: no innocent is harmed. */
   bool alone = tr || suspect || suspect_is_doubtful(tp, r) ||
                (tp->max_message_bytes > 0 && size > (uint64_t)tp->max_message_bytes);
@@ -234,6 +236,7 @@ bool txn_refused(core *c, uint64_t tag, const fault *refusal, int64_t wall_us) {
   if (index + 1 != t->count) return false;
   core_fault(c, refusal);
   slot *s = &t->slots[index];
+  if (s->along) return along_refused(c, refusal);
   topic *tp = s->topic;
   const ruling rule = rule_on(tp, refusal);
   fault f = *refusal;
@@ -251,6 +254,7 @@ bool txn_refused(core *c, uint64_t tag, const fault *refusal, int64_t wall_us) {
   if (why->scope == SCOPE_RECORD && why->class_ != CLASS_NON_RETRYABLE_IDEMPOTENCY) {
     if (rule.retry.budget == 0 && txn_add_letter(c, index, why, 1, wall_us, wall_us)) {
       s->produced = false;
+      s->suspect = SUSPECT_NOTHING; /* the broker was not asked */
       t->produced--;
       t->outstanding--;
       if (!c->config.exactly_once) txn_stop(t, true); /* as in condemn() */
@@ -282,6 +286,7 @@ void txn_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, con
   s->reported = true;
   t->outstanding--;
   if (fault_is_ok(why)) {
+    if (s->along) return; /* the copy has a place, its event has none */
     t->verdicts[index].partition = partition;
     t->verdicts[index].place = offset;
     return;
@@ -329,18 +334,17 @@ bool txn_seal(core *c) {
   for (size_t i = 0; i < t->count; i++) {
     if (!t->slots[i].letter) continue;
     letter_text *l = &t->letters[t->slots[i].letter - 1];
-    l->letter.error_class = sl_slice_of(l->class_);
-    l->letter.error_code = sl_slice_of(l->name);
-    l->letter.error_text = sl_slice_of(l->text);
+    letter_finish(l);
     l->letter.topic = (sl_slice){t->slots[i].topic->name, t->slots[i].topic->len};
     l->letter.attempt = c->last_attempt + 1;
     t->verdicts[i].letter = &l->letter;
+    t->verdicts[i].copied = t->slots[i].along;
   }
   if (t->copies && !letters_seal(c)) return false;
   delivery_attempt *a = &c->attempt;
   *a = (delivery_attempt){
       .progress = {.seq = t->lane || t->claim || t->copies ? c->cursor.seq : t->looked_to,
-                   .dlq_no = c->cursor.dlq_no + (t->copies ? t->produced : 0),
+                   .dlq_no = c->cursor.dlq_no + (t->copies ? t->produced : t->along),
                    .attempt = c->last_attempt + 1, .lane_count = n, .lanes = c->lanes},
       .marked = c->config.exactly_once};
   memcpy(a->progress.incarnation, c->config.incarnation, sizeof a->progress.incarnation);
@@ -370,7 +374,7 @@ void txn_settled(core *c) {
   if (t->claim) return;
   if (t->expire) c->expired += t->letter_count;
   if (t->copies) c->letters_from = t->looked_to + 1;
-  else if (t->letter_count > 0 && !c->config.drain && c->config.exactly_once && !c->letters_put_off) {
+  else if (t->letter_count > t->along && !c->config.drain && c->config.exactly_once && !c->letters_put_off) {
     c->letters_put_off = true; /* not again before their turn: a backlog may have one in each transaction */
     if (c->letters_try_us < c->now_us + LETTERS_AFTER_US) c->letters_try_us = c->now_us + LETTERS_AFTER_US;
   }
@@ -378,10 +382,10 @@ void txn_settled(core *c) {
   for (size_t i = 0; i < t->count; i++) {
     const slot *s = &t->slots[i];
     if (s->suspect) suspect_refuted(s->topic, (suspicion)s->suspect);
-    if (s->produced && s->size > s->topic->taken) s->topic->taken = s->size;
+    if (s->produced && !s->along && s->size > s->topic->taken) s->topic->taken = s->size;
   }
   for (size_t i = 0; i < t->count; i++) /* written: what was refused before no longer counts */
-    if (t->slots[i].produced && t->slots[i].topic->refusals) {
+    if (t->slots[i].produced && !t->slots[i].along && t->slots[i].topic->refusals) {
       topic *tp = t->slots[i].topic;
       tp->refusals = 0;
       tp->refused_us = tp->refused_at_us = tp->refused_wall_us = 0;

@@ -15,6 +15,7 @@
  * KIND start: before the agent's first transaction, when it writes what became of that of the one before (an intent that is
  * settled or abandoned, as the broker says):
  *   note, noted     before and after it is written
+ * SIDELOG_KILL_TURN=N: in the Nth transaction of that kind.
  * SIDELOG_KILL_WITH=STOP: it is stopped there instead, once, and goes on when it is told to.
  */
 #undef _GNU_SOURCE
@@ -38,6 +39,7 @@ enum { API_END_TXN = 26 };
 static const char *_Atomic kind = "";
 static atomic_int flushed, intended, committed, aborts; /* of the transaction in hand */
 static atomic_int begun; /* the first one has */
+static atomic_int turns; /* transactions of the wanted kind */
 static atomic_int known; /* what became of the last agent's is */
 
 static void *real(const char *name) { return dlsym(RTLD_NEXT, name); }
@@ -46,8 +48,9 @@ static void step_of(const char *of, const char *name) {
   const char *wanted = getenv("SIDELOG_KILL");
   const size_t len = strlen(of);
   if (!wanted || len == 0 || strncmp(wanted, of, len) != 0 || wanted[len] != ':') return;
-  if (strcmp(wanted + len + 1, name) != 0) return;
-  const char *with = getenv("SIDELOG_KILL_WITH");
+  const char *turn = getenv("SIDELOG_KILL_TURN"), *with = getenv("SIDELOG_KILL_WITH");
+  if (strcmp(name, "produce") == 0) atomic_fetch_add(&turns, 1);
+  if (strcmp(wanted + len + 1, name) != 0 || (turn && atomic_load(&turns) != atoi(turn))) return;
   if (!with || strcmp(with, "STOP") != 0) {
     kill(getpid(), SIGKILL);
     for (;;) pause(); /* it may take effect on another thread first */

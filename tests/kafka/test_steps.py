@@ -27,11 +27,15 @@ def poison(n):
 
 
 class Steps(rig.Rig):
-    def killed_at(self, agent, kind, step, seconds=30):
-        """From its start to the step."""
+    def killed_at(self, agent, kind, step, seconds=30, turn=1, meanwhile=None):
+        """From its start to the step, in its n-th turn."""
         killer = {"LD_PRELOAD": rig.tool("tests/kafka/libkiller.so"), "SIDELOG_KILL": f"{kind}:{step}"}
+        if turn > 1:
+            killer["SIDELOG_KILL_TURN"] = str(turn)
         agent.env = {**os.environ, **killer}
         agent.start()
+        if meanwhile:
+            meanwhile()
         rig.wait_until(f"the agent to come to {kind}:{step}", lambda: not agent.running(), seconds)
         self.assertEqual(agent.process.returncode, -9, agent.log())
         self.assertIsNone(check.law(agent.store.stats()), f"{kind}:{step}")
@@ -63,7 +67,7 @@ class Steps(rig.Rig):
         agent = self.agent(store, config=SMALL)
         turn = 0
         for kind in ("event", "letter"):
-            for step in STEPS:
+            for step in STEPS if rig.LONG or kind == "event" else self.random.sample(STEPS, 7):
                 self.append(store, topic, turn := turn + 1)
                 self.killed_at(agent, kind, step)
                 if rig.LONG:
@@ -74,6 +78,29 @@ class Steps(rig.Rig):
             self.assertEqual(len(dead), turn)
             self.assert_letters(topic, dead)
             check.assert_exact(self, store, self.cluster, [topic], gone=dead)
+
+    def test_a_lone_event_and_its_letter_in_one_transaction(self):
+        """Once the agent knows the dead-letter topic, a lone event that fails goes there with its verdict: both or neither."""
+        store, topic = self.store(), self.topic("evt.lone.v1")
+        self.cluster.topic(topic, 2)
+        self.cluster.topic(f"{topic}.dlq", 1)
+        agent = self.agent(store, config=SMALL)
+        fail = lambda: store.append_lines([poison(len(store.events))], topic=topic)
+        published = lambda: ((store.status()[1]["agent"]["report"] or {}).get("dead_letters") or {}).get("published")
+
+        def fail_when_the_first_is_there():
+            rig.wait_until("the first copy", lambda: published() == len(store.events), 30)
+            fail()
+        steps = STEPS if rig.LONG else self.random.sample(STEPS, 2)
+        for turn, step in enumerate(steps):
+            fail()
+            self.killed_at(agent, "letter", step, turn=2, meanwhile=fail_when_the_first_is_there)
+            self.assertEqual(store.stats()["pending"], step != "settled", f"{step}: its verdict has not been settled before")
+        self.settle(store, agent)
+        dead = [e["seq"] for e in store.query("--status", "dead")]
+        self.assertEqual(len(dead), 2 * len(steps))
+        self.assert_letters(topic, dead)
+        store.verify()
 
     def test_replays(self):
         store, topic = self.store(), self.topic("evt.again.v1")

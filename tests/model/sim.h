@@ -183,6 +183,7 @@ typedef struct sim {
   unsigned appended, faults, copy_at;
   uint64_t expired;           /* verdicts of lanes' ages */
   uint64_t steps, kills, commits, aborts, parks, doubts, replayed; /* replayed: calls of the core */
+  uint64_t along;             /* copies produced with their verdict */
   const char *broken;
   char broken_text[256];
   bool tracing;

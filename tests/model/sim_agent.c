@@ -39,6 +39,27 @@ static bool fill_letter(sim *s, sim_agent *a, uint64_t number) {
   return false;
 }
 
+/* The copy of an event that has just become a dead letter, with its verdict, where the core lets it. */
+static void send_along(sim *s, sim_agent *a, uint64_t seq) {
+  const sl_slice topic = sl_slice_of(s->broker.topics[sim_dlq_of(s, seq)].name);
+  const uint32_t whole = s->log[seq - 1].size + 200;
+  fault why = {0};
+  do {
+    uint64_t tag = 0;
+    bool slim = false, full = false;
+    if (!core_dead(a->core, seq, s->now_us) || core_letter_ready(a->core, topic, s->now_us) != OFFER_PRODUCE) return;
+    if (core_offer_letter(a->core, seq, topic, whole, s->now_us, &slim, &tag) != OFFER_PRODUCE) return;
+    why = core_txn_begun(a->core) ? (fault){0} : handle_begin(s, a);
+    if (fault_is_ok(&why)) why = handle_produce(s, a, seq, tag, slim ? 200 : whole, &full);
+    if (full) why = sim_fault_of(SCOPE_AGENT, CLASS_RETRYABLE_TRANSIENT, "_QUEUE_FULL");
+    if (fault_is_ok(&why)) {
+      s->along++;
+      return;
+    }
+    if (!core_refused(a->core, tag, &why, s->now_us)) return;
+  } while (true);
+}
+
 /* Offers some records; ends the operation where fill.c would. */
 static void fill(sim *s, sim_agent *a) {
   sim_handle *h = &a->handle;
@@ -98,6 +119,9 @@ static void fill(sim *s, sim_agent *a) {
         done(s, a, (core_event){.fill_end = FILL_STOPPED});
         return;
       }
+      if (!fault_is_ok(&why)) send_along(s, a, seq);
+    } else {
+      send_along(s, a, seq);
     }
     a->fill_at = seq + 1;
   }

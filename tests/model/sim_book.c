@@ -76,7 +76,8 @@ static bool pend(sim *s, sim_book *b, const delivery_verdict *v, bool lane) {
     sim_break(s, "event %llu has half a letter", (unsigned long long)v->seq);
     return false;
   }
-  if (v->verdict == SL_VERDICT_DEAD)
+  if (v->copied && v->verdict != SL_VERDICT_DEAD) sim_break(s, "I7: event %llu has a copy and no letter", (unsigned long long)v->seq);
+  if (v->verdict == SL_VERDICT_DEAD && !v->copied)
     b->letters[++b->state.last_letter] = (sim_letter){v->seq, LETTER_INTENT};
   if (v->verdict == SL_VERDICT_DEAD && sl_slice_eq(v->letter->error_code, sl_slice_of("LANE_TOO_OLD"))) {
     const sim_event *e = &s->log[v->seq - 1];
@@ -102,7 +103,9 @@ static bool copies_hold(sim *s, sim_book *b, const delivery_attempt *a) {
       sim_break(s, "I7: letter %llu does not wait", (unsigned long long)number);
     b->copies[b->copy_count++] = number;
   }
-  if (a->progress.dlq_no != b->state.cursor.dlq_no + a->copy_count) sim_break(s, "I7: dlq_no does not count the copies");
+  uint64_t published = a->copy_count;
+  for (size_t i = 0; i < a->count; i++) published += a->verdicts[i].copied;
+  if (a->progress.dlq_no != b->state.cursor.dlq_no + published) sim_break(s, "I7: dlq_no does not count the copies");
   return !s->broken;
 }
 

@@ -143,6 +143,11 @@ bool broker_takes_wire(const sim *s, const sim_wire *w) {
 
 int sim_dlq_of(const sim *s, uint64_t seq) { return SIM_TOPICS + s->log[seq - 1].topic % SIM_DLQS; }
 
+/* Or will be, once the intent is settled, whose transaction may be committed already. */
+static bool is_dead(const sim_book *b, uint64_t seq) {
+  return b->verdicts[seq].verdict == SL_VERDICT_DEAD || (b->state.has_intent && b->pending[seq].verdict == SL_VERDICT_DEAD);
+}
+
 /* Each dead letter has one copy on its dead-letter topic, and nothing else has. */
 static void audit_letters(sim *s, const sim_book *book, bool exactly_once, bool complete) {
   static unsigned seen[SIM_LOG_MAX + 1];
@@ -154,7 +159,7 @@ static void audit_letters(sim *s, const sim_book *book, bool exactly_once, bool 
       const uint64_t seq = part->recs[k].seq;
       if (sim_dlq_of(s, seq) != SIM_TOPICS + i) sim_break(s, "the letter of event %llu is on the wrong topic", (unsigned long long)seq);
       if (seen[seq]++ && exactly_once) sim_break(s, "the letter of event %llu is there twice", (unsigned long long)seq);
-      if (exactly_once && !s->options.copies && book->verdicts[seq].verdict != SL_VERDICT_DEAD)
+      if (exactly_once && !s->options.copies && !is_dead(book, seq))
         sim_break(s, "event %llu has a letter and is not dead", (unsigned long long)seq);
     }
   }

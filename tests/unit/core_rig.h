@@ -31,6 +31,12 @@ typedef struct rig {
   uint64_t refuse_seq;      /* the client refuses it; 0: none */
   fault refuse_why;
   unsigned looked;          /* look-ups of topics */
+  const char *dlq;          /* the driver sends letters along, there; NULL: it does not */
+  fault refuse_along;       /* the client refuses them, */
+  unsigned refuse_along_times; /* so often */
+  uint64_t along[8];        /* tags */
+  size_t along_count;
+  bool slim;                /* the last one went without its value */
 } rig;
 
 static inline void give(rig *r, core_event e) {
@@ -169,6 +175,24 @@ static inline void ready(rig *r) { /* connected, claimed, idle or on its way */
   else ok(r, OP_CONNECT);
 }
 
+static inline void begun(rig *r);
+
+/* What send_along() in fill.c does. */
+static inline void send_along(rig *r, uint64_t seq) {
+  const sl_slice topic = sl_slice_of(r->dlq ? r->dlq : "");
+  uint64_t tag;
+  while (r->dlq && core_dead(r->core, seq, r->now) && core_letter_ready(r->core, topic, r->now) == OFFER_PRODUCE &&
+         core_offer_letter(r->core, seq, topic, 500, r->now, &r->slim, &tag) == OFFER_PRODUCE) {
+    begun(r);
+    if (r->refuse_along_times == 0) {
+      r->along[r->along_count++] = tag;
+      return;
+    }
+    r->refuse_along_times--;
+    if (!core_refused(r->core, tag, &r->refuse_along, r->now)) return;
+  }
+}
+
 /* Looks topics up and offers what the FILL wants; how many were produced. The FILL is done, the flush asked for. */
 static inline size_t fill_sized(rig *r, uint32_t size) {
   while (r->act.op == OP_TOPIC || r->act.op == OP_FILL) {
@@ -178,7 +202,7 @@ static inline size_t fill_sized(rig *r, uint32_t size) {
     }
     core_action fill = r->act;
     core_fill_end end = FILL_END_OF_LOG;
-    r->tag_count = 0;
+    r->tag_count = r->along_count = 0;
     for (uint64_t seq = fill.from; seq <= fill.to && end == FILL_END_OF_LOG; seq++) {
       const sim_event *e = &r->s->log[seq - 1];
       const char *name = r->s->broker.topics[e->topic].name;
@@ -201,12 +225,13 @@ static inline size_t fill_sized(rig *r, uint32_t size) {
         begun(r);
         if (seq == r->refuse_seq) {
           if (!core_refused(r->core, tag, &r->refuse_why, r->now)) end = FILL_STOPPED;
+          else send_along(r, seq);
           break;
         }
         r->seqs[r->tag_count] = seq;
         r->tags[r->tag_count++] = tag;
         break;
-      case OFFER_SETTLED: break;
+      case OFFER_SETTLED: send_along(r, seq); break;
       case OFFER_STOP: end = FILL_STOPPED; break;
       }
     }

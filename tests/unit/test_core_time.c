@@ -278,36 +278,6 @@ static void drain_of_nothing(void **state) {
   rig_free(r);
 }
 
-/* A backlog with a dead letter in every transaction: their copies have their turns all the same. */
-static void letters_beside_a_backlog_that_makes_more(void **state) {
-  (void)state;
-  rig *r = rig_new(true);
-  r->config.letters = true;
-  r->config.txn_max_events = 4;
-  r->refuse_why = too_large();
-  append(r, 1, 400);
-  start(r);
-  ready(r);
-  tell_log(r);
-  int turns = 0;
-  for (; turns < 40; turns++) {
-    if (r->act.op == OP_TOPIC) ok(r, OP_TOPIC);
-    if (r->act.op == OP_FILL && r->act.letters) break;
-    assert_int_equal(r->act.op, OP_FILL);
-    r->refuse_seq = r->act.from;
-    fill(r);
-    all_delivered(r);
-    begun(r);
-    ok(r, OP_FLUSH);
-    ok(r, OP_INTENT);
-    ok(r, OP_COMMIT);
-    r->now += 30000;
-    ok(r, OP_SETTLE);
-  }
-  assert_true(turns < 3);
-  rig_free(r);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(latency_budget), cmocka_unit_test(flow_of_bytes),
@@ -316,7 +286,6 @@ int main(void) {
       cmocka_unit_test(login_in_each_phase), cmocka_unit_test(login_after_the_transaction),
       cmocka_unit_test(login_while_refused), cmocka_unit_test(login_in_an_outage),
       cmocka_unit_test(fatal_error_in_each_phase), cmocka_unit_test(drain_deadline),
-      cmocka_unit_test(letters_beside_a_backlog_that_makes_more),
       cmocka_unit_test(drain_of_nothing)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

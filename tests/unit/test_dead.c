@@ -220,6 +220,34 @@ static void test_letters_wait_for_their_copy(void **state) {
   delivery_close(d);
 }
 
+/* One whose copy went with its verdict never waits. */
+static void test_a_letter_is_copied_with_its_verdict(void **state) {
+  kit *k = *state;
+  sl_delivery *d = two_dead(k);
+  const delivery_state *s = delivery_state_get(d);
+  delivery_waiting w[4];
+  size_t n = 0;
+  kit_append(k, "t", "z");
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  delivery_verdict v = {.seq = 3, .verdict = SL_VERDICT_SENT, .copied = true};
+  delivery_attempt a = {.progress = s->cursor, .verdicts = &v, .count = 1, .marked = true};
+  a.progress.seq = 3;
+  a.progress.attempt = s->last_attempt + 1;
+  a.progress.dlq_no = s->cursor.dlq_no + 1;
+  assert_fails(delivery_intent(d, &a), SL_E_INVALID, "no letter to copy");
+  v = (delivery_verdict){.seq = 3, .verdict = SL_VERDICT_DEAD, .letter = &too_large, .copied = true};
+  a.progress.dlq_no = s->cursor.dlq_no;
+  assert_fails(delivery_intent(d, &a), SL_E_INVALID, "1 copies");
+  a.progress.dlq_no++;
+  assert_ok(delivery_intent(d, &a));
+  assert_ok(delivery_settle(d));
+  assert_books(k, 3, 0, 3, 0, 0);
+  assert_int_equal(s->cursor.dlq_no, 1);
+  assert_ok(delivery_letters(d, 0, w, 4, &n));
+  assert_int_equal(n, 2); /* those from before */
+  delivery_close(d);
+}
+
 #define WITH_STORE(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
 
 int main(void) {
@@ -227,6 +255,7 @@ int main(void) {
       WITH_STORE(test_a_replay_brings_its_original_home), WITH_STORE(test_a_replay_that_fails_again_is_limited),
       WITH_STORE(test_a_drop_says_who_and_why),           WITH_STORE(test_a_drop_and_a_replay_meet),
       WITH_STORE(test_what_is_being_sent_is_not_dropped), WITH_STORE(test_letters_wait_for_their_copy),
+      WITH_STORE(test_a_letter_is_copied_with_its_verdict),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
