@@ -1,4 +1,5 @@
 #include "sink.h"
+#include "base/breathe.h"
 #include "bench.h"
 
 #include <stdlib.h>
@@ -22,6 +23,7 @@ uint64_t sink_deliver(sl_store *store, sl_delivery *delivery, uint64_t indexed, 
   must(sl_iter_start(store, &query, &iter), "read");
   while (attempt.count < TXN_EVENTS && (status = sl_iter_next(iter, &record)) == SL_OK) {
     if (used + record->value.len > QUEUE) used = 0;
+    if (attempt.count % 32 == 0) sl_breathe();
     memcpy(queue + used, record->value.data, record->value.len);
     used += record->value.len;
     const bool again = record->duplicate_of != 0;

@@ -1,5 +1,6 @@
 /* The agent's life: open the store, start the core, watch the log, index it, keep house, stop cleanly. */
 #include "agent.h"
+#include "base/breathe.h"
 #include "base/clock.h"
 #include "base/id.h"
 #include "log.h"
@@ -19,13 +20,6 @@
 #define HOUSE_SOON_MS 2000      /* the same while the store nears its quota */
 #define HOUSE_NEAR_PERCENT 80
 #define HOUSE_BUDGET 100000     /* events removed a round; the next round follows at once when it was used up */
-#define INDEX_STEP 20000
-/* A step that found so many events says that producers are busy: the next one waits, longer while it goes on. Each step
- * flushes, and a step of many events writes less for each: without the pause the indexer takes more of the disk from
- * sixteen producers. A thousand events a second and single bursts hardly meet it. */
-#define INDEX_BUSY 100
-#define PAUSE_LEAST_MS 25
-#define PAUSE_MOST_MS 200
 #define TOMBSTONE_ROUNDS 8      /* of up to 4,000 events, a tick */
 #define STOP_LOOK_MS 250        /* after SIGTERM: whether the broker still says something */
 #define STOP_SILENCE_MS 3000
@@ -155,8 +149,33 @@ static void index_more(agent *a);
 
 static void on_look(uv_timer_t *timer) { index_more(timer->data); }
 
+/* --- pauses of the indexer --- */
+
+static void on_log_change(uv_fs_event_t *watch, const char *name, int events, int status);
+
+static void watch_log(agent *a) {
+  if (a->exiting || uv_is_active((uv_handle_t *)&a->watch)) return;
+  const bool ok = uv_fs_event_start(&a->watch, on_log_change, delivery_watch_path(a->delivery), 0) == 0;
+  if (!ok && !a->watch_failed)
+    log_line(LEVEL_WARN, "watch-failed", "changes of the log cannot be watched: looking once a second");
+  a->watch_failed = !ok;
+}
+
+static void on_pause_over(uv_timer_t *timer) {
+  agent *a = timer->data;
+  watch_log(a); /* before the look, which sees what came without it */
+  index_more(a);
+}
+
+/* What is written meanwhile needs no report: each would wake this thread, by the producer's own work. */
+static void pause_index(agent *a, uint64_t ms) {
+  uv_fs_event_stop(&a->watch);
+  uv_timer_start(&a->pause, on_pause_over, ms, 0);
+}
+
 static void index_work(uv_work_t *request) {
   agent *a = request->data;
+  sl_breathes = agent_gives_way(a);
   uint64_t watermark = 0, last = 0;
   sl_status st = sl_index_advance(a->store, INDEX_STEP, &watermark);
   if (st == SL_OK) st = sl_wait(a->store, UINT64_MAX - 1, 0, &last);
@@ -186,16 +205,11 @@ static void index_after(uv_work_t *request, int status) {
     uv_timer_start(&a->look, on_look, (uint64_t)LOOK_MS << (LOOKS - a->looks--), 0);
   }
   const core_event seen = {.kind = EVENT_LOG, .last_seq = a->last_seq, .indexed_seq = a->indexed};
-  const uint64_t found = a->indexed > a->told_indexed ? a->indexed - a->told_indexed : 0;
-  a->told_indexed = a->indexed;
   bool more = a->index_again || a->indexed < a->last_seq;
   a->index_again = false;
-  const bool busy = found >= INDEX_BUSY && found < INDEX_STEP && !a->settings.drain;
-  if (!busy) a->pause_ms = 0;
-  else if (a->pause_ms == 0) a->pause_ms = PAUSE_LEAST_MS;
-  else a->pause_ms = a->pause_ms * 2 < PAUSE_MOST_MS ? a->pause_ms * 2 : PAUSE_MOST_MS;
-  if (busy) {
-    uv_timer_start(&a->pause, on_look, a->pause_ms, 0);
+  const uint64_t pause_ms = a->settings.drain ? 0 : index_pause_next(&a->rhythm, a->indexed, sl_clock_monotonic_us());
+  if (pause_ms > 0) {
+    pause_index(a, pause_ms);
   } else if (more) {
     index_more(a); /* from here on both are the worker's again */
   }
@@ -256,6 +270,7 @@ static void on_report(uv_timer_t *timer) { tell_report(timer->data); }
 
 static void house_work(uv_work_t *request) {
   agent *a = request->data;
+  sl_breathes = agent_gives_way(a);
   a->house_again = a->house_near = false;
   const settings *s = &a->settings;
   sl_trim_topic *topics = calloc(s->topic_count + 1, sizeof *topics);
@@ -536,8 +551,7 @@ int agent_run(settings *taken, int argc, char **argv) {
     uv_signal_start(&a->intr, on_stop, SIGINT);
     uv_signal_start(&a->hup, on_hup, SIGHUP);
     agent_hold_signals(false);
-    if (uv_fs_event_start(&a->watch, on_log_change, delivery_watch_path(a->delivery), 0) != 0)
-      log_line(LEVEL_WARN, "watch-failed", "changes of the log cannot be watched: looking once a second");
+    watch_log(a);
     uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS);
     uv_timer_start(&a->report, on_report, 0, report_ms(a));
     uv_timer_start(&a->house, on_house, HOUSE_SOON_MS, 0);

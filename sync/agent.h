@@ -17,6 +17,7 @@
 #define SYNC_AGENT_H
 #include "core/core.h"
 #include "hours.h"
+#include "index_pause.h"
 #include "keep.h"
 #include "kafka/kafka.h"
 #include "letter.h"
@@ -112,7 +113,8 @@ struct agent {
   uv_fs_event_t watch;
   uv_timer_t wake, tick, report, house;
   uv_timer_t pause;        /* of the indexer while producers are busy */
-  uint64_t pause_ms;
+  index_pause rhythm;
+  bool watch_failed;
   uv_timer_t look;         /* soon after a change of the log that showed nothing new: see on_log_change */
   uv_signal_t term, intr, hup;
   uv_timer_t deadline, stop_look;
@@ -124,7 +126,7 @@ struct agent {
   bool house_again, house_near; /* written by the worker, read after it */
   uint64_t told_drops;          /* the worker's: drops of a full store that have had their line */
   uint64_t lanes_full_to, told_lanes_full_to, lanes_limit, bytes_per_event; /* written by the worker, read after it */
-  uint64_t told_last_seq, told_indexed;
+  uint64_t told_last_seq;
   unsigned looks;          /* still to be made */
   uint64_t indexed, last_seq; /* written by the worker, read after it */
   sl_status index_status;
@@ -154,6 +156,8 @@ int agent_run(settings *settings, int argc, char **argv);
 
 /* Gives the core an event (time is filled in) and performs what it answers. */
 void agent_event(agent *a, core_event event);
+/* Producers are busy, and the agent keeps up with them: what it does may wait for them (base/breathe.h). */
+static inline bool agent_gives_way(const agent *a) { return atomic_load_explicit(&a->rhythm.ms, memory_order_relaxed) > 0; }
 void agent_serve_kafka(agent *a); /* delivers everything the handle has */
 
 void agent_reload_if_due(agent *a);

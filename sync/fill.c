@@ -2,6 +2,7 @@
  * of a few milliseconds, so that deliveries, signals and timers are served in between. A full producer queue
  * pauses the reading until deliveries make room: that bounds memory, whatever the backlog. */
 #include "agent.h"
+#include "base/breathe.h"
 #include "base/clock.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -345,6 +346,7 @@ static void look_at_clocks(fill *f) {
 static void slice(uv_idle_t *idle) {
   agent *a = idle->data;
   fill *f = &a->fill;
+  sl_breathes = agent_gives_way(a);
   look_at_clocks(f);
   const int64_t until = f->now_us + SLICE_US;
   for (int i = 0; i < SLICE_RECORDS; i++) {
@@ -371,6 +373,7 @@ static void slice(uv_idle_t *idle) {
       return;
     }
     if ((i & 63) != 63) continue;
+    sl_breathe();
     look_at_clocks(f);
     if (f->now_us >= until) break;
   }

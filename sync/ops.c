@@ -2,6 +2,7 @@
  * worker thread; their timeouts are bounded, so that SIGTERM is heard (an infinite one defeats it). */
 #include "agent.h"
 #include "ahead.h"
+#include "base/breathe.h"
 #include "base/clock.h"
 #include "log.h"
 #include "places.h"
@@ -164,6 +165,7 @@ static void work_settle(op_request *r) {
 static void work(uv_work_t *request) {
   op_request *r = request->data;
   agent *a = r->agent;
+  sl_breathes = agent_gives_way(a);
   int timeout_ms = (int)(core_txn_timeout_us(a->core) / 1000);
   switch (r->action.op) {
   case OP_CONNECT: work_connect(r); break;

@@ -6,6 +6,7 @@
  *   - an event above the old cursor has one verdict: LANE if it lies beyond S'(T), else another;
  *   - an event that waits in a lane has one lane verdict if it lies at or below S'(T), else none.
  * With these three every event is settled exactly once over all attempts, whatever the agent does. */
+#include "base/breathe.h"
 #include "base/clock.h"
 #include "delivery/delivery_impl.h"
 #include "index/index.h"
@@ -229,7 +230,7 @@ static sl_status take_block(walk *w, uint64_t first, uint64_t last, size_t *next
     status = snapshot_next(w->log, seq, true, &found, &parts, &damaged);
     if (status != SL_OK && status != SL_NOTFOUND) return status;
     if (status == SL_NOTFOUND || found > last) break;
-    w->looked++;
+    if (w->looked++ % 32 == 0) sl_breathe();
     const delivery_verdict *v = *next < attempt->count ? &attempt->verdicts[*next] : NULL;
     if (!v || v->seq > found)
       return sl_fail(SL_E_INVALID,

@@ -9,6 +9,7 @@
  *
  * A damaged record stops the watermark in front of it: to pass would be to lose it silently, and delivery
  * goes no further than the watermark. The status names its seq. Queries go on (they scan the tail). */
+#include "base/breathe.h"
 #include "base/id.h"
 #include "index/index_impl.h"
 #include "store/snapshot.h"
@@ -19,6 +20,7 @@
 #define VIEW_STEP 2000u /* events read in one log transaction */
 #define INDEX_ALONE 4u  /* this part of a small generation is enough for one of its own */
 #define DUPLICATES_AT_ONCE 1000u /* forgotten a step */
+#define BREATHE_EVERY 32u
 #define EXEMPT (1ull << 63) /* in an event entry while it is sorted: a replay, never a duplicate */
 
 typedef struct entry {
@@ -74,6 +76,7 @@ static void sort_list(list *l, entry *scratch) {
   while (sorted < n && in_order(&from[sorted - 1], &from[sorted])) sorted++;
   if (sorted >= n) return;
   for (size_t width = 1; width < n; width *= 2) {
+    sl_breathe();
     for (size_t i = 0; i < n; i += 2 * width) {
       const size_t middle = i + width < n ? i + width : n, end = i + 2 * width < n ? i + 2 * width : n;
       if (middle == end || in_order(&from[middle - 1], &from[middle]))
@@ -202,7 +205,7 @@ static sl_status read_events(sl_index *index, db_txn *txn, reader *r, index_stat
       if (index_gen_last(*gen) < limit) limit = index_gen_last(*gen);
     }
     batch_add(b, *gen, found, &parts);
-    r->looked++;
+    if (r->looked++ % BREATHE_EVERY == 0) sl_breathe();
     seq = found + 1;
   }
   return SL_OK;
@@ -275,6 +278,7 @@ static sl_status find_duplicates(finder *f, list *events) {
   sl_status status = SL_OK;
   for (size_t i = 0, run = 0; i < events->count && status == SL_OK; i++) {
     if (!same_key(&e[run], &e[i])) run = i;
+    if (i % BREATHE_EVERY == 0) sl_breathe();
     const bool exempt = e[i].value & EXEMPT;
     e[i].value &= ~EXEMPT;
     if (exempt) continue;
@@ -321,6 +325,7 @@ static sl_status insert_list(db_txn *txn, const index_gen *gen, unsigned at, con
   sl_status status = db_cur_open(txn, index_slot_table(gen->slot, at), &cur);
   for (size_t i = 0; i < l->count && status == SL_OK; i++) {
     uint8_t key[16];
+    if (i % BREATHE_EVERY == 0) sl_breathe();
     entry_key(&l->items[i], key);
     const bool same = i > 0 && same_key(&l->items[i - 1], &l->items[i]);
     const sl_slice k = {key, 16}, v = {&l->items[i].value, len};

@@ -9,6 +9,7 @@
  * is in the state; whoever has the next turn goes on. Trim may take a source away: then the merge is given up, and its
  * slot emptied. Merges of different classes go on side by side, the lowest first: a large one never keeps small ones
  * from becoming fewer. */
+#include "base/breathe.h"
 #include "index/index_impl.h"
 
 #include <stdlib.h>
@@ -265,7 +266,7 @@ static sl_status merge_list(piece *p) {
       status = source_take(s, status, key);
     }
     p->left--;
-    p->done++;
+    if (p->done++ % 32 == 0) sl_breathe();
   }
   const bool ended = status == SL_OK && !sources_least(p);
   db_cur_close(out);

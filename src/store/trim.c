@@ -8,6 +8,7 @@
  * The age of an event is that of its clamped time, bounded by the start of later eras (log_times.c): one
  * append dated 2038 does not stay until 2038.
  */
+#include "base/breathe.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "delivery/book.h"
@@ -19,6 +20,7 @@
 #include <xxhash.h>
 
 #define STEP 2000u
+#define BREATHE_EVERY 32u
 
 typedef struct trim {
   sl_store *store;
@@ -199,6 +201,7 @@ static sl_status look(trim *t) {
   for (unsigned seen = 0; seen < STEP && !t->done; seen++) {
     sl_parts parts;
     uint64_t seq = 0;
+    if (seen % BREATHE_EVERY == 0) sl_breathe();
     sl_status found = log_view_next(view, t->at, true, &seq, &parts);
     if (found == SL_E_CORRUPT && seq == 0) status = found;
     else if (found != SL_OK && found != SL_E_CORRUPT && found != SL_NOTFOUND) status = found;
