@@ -1,7 +1,7 @@
 /*
  * Inside the writer lock: next seq = last + 1 (trim leaves the newest record, so no counter is written); the times are
- * clamped against the newest record; new names get their numbers; quota; put; commit; then the cache learns the
- * names.
+ * clamped against the newest record; new names get their numbers; quota; put, in one go or in several as producers come;
+ * commit; then the cache learns the names.
  *
  * Records come encoded. One is changed here only for a new name, or when a clock reading taken later was committed
  * earlier (then its clamp is not zero, or its time another). That costs a fraction of a microsecond per KB against a
@@ -20,16 +20,6 @@
 
 #define ERA_STEP_US INT64_C(60000000)
 #define TICKET 16u /* u64 ticket, u64 first seq */
-
-typedef struct commit {
-  sl_store *store;
-  db_txn *txn;
-  log_meta meta;
-  uint64_t last;
-  int64_t newest_us;
-  dict_pending pending;
-  sl_buf changed;   /* records of the unit at hand that had to be encoded anew */
-} commit;
 
 /* ---------------------------------------------------------------- tickets --- */
 
@@ -66,7 +56,7 @@ static void write_tickets(db_txn *txn, const commit_unit *units, size_t count) {
 /* The time of a unit's append. A reading from long before the newest record may be no clock that stepped back, but
  * a producer that was stopped between its reading and this commit: then the append happens now. As a new era it
  * would make everything that came in between as old as itself, for trim, too. */
-static int64_t time_of(const commit *c, const commit_unit *unit) {
+static int64_t time_of(const log_commit *c, const commit_unit *unit) {
   const int64_t read_us = unit->batch.now_us;
   if (c->last == 0 || read_us >= c->newest_us || c->newest_us - read_us <= ERA_STEP_US) return read_us;
   const int64_t now_us = sl_clock_wall_us();
@@ -74,7 +64,7 @@ static int64_t time_of(const commit *c, const commit_unit *unit) {
 }
 
 /* Fits a time to the newest record's. */
-static sl_status fit_time(commit *c, int64_t now, uint32_t *clamp_us) {
+static sl_status fit_time(log_commit *c, int64_t now, uint32_t *clamp_us) {
   *clamp_us = 0;
   if (c->last > 0 && now < c->newest_us) {
     if (c->newest_us - now > ERA_STEP_US) {
@@ -99,7 +89,7 @@ static sl_status check(const commit_unit *unit, sl_slice record) {
 }
 
 /* The record with its names' numbers, in c->changed; as it is when it has them. */
-static sl_status renumber(commit *c, sl_slice *record) {
+static sl_status renumber(log_commit *c, sl_slice *record) {
   sl_parts parts;
   uint32_t topic, type;
   sl_status status = sl_record_peek(*record, &parts);
@@ -116,7 +106,7 @@ static sl_status renumber(commit *c, sl_slice *record) {
   return status;
 }
 
-static sl_status set_time(commit *c, const commit_unit *unit, int64_t now_us, uint32_t clamp_us, sl_slice *record) {
+static sl_status set_time(log_commit *c, const commit_unit *unit, int64_t now_us, uint32_t clamp_us, sl_slice *record) {
   if (record->data != c->changed.data) {
     sl_buf_reset(&c->changed);
     sl_buf_append(&c->changed, record->data, record->len);
@@ -128,7 +118,7 @@ static sl_status set_time(commit *c, const commit_unit *unit, int64_t now_us, ui
   return SL_OK;
 }
 
-static sl_status put_unit(commit *c, commit_unit *unit) {
+static sl_status put_unit(log_commit *c, commit_unit *unit) {
   uint32_t clamp_us, put = 0;
   sl_slice rest = unit->batch.records, record;
   const int64_t now_us = time_of(c, unit);
@@ -170,18 +160,18 @@ static int by_time(const void *a, const void *b) {
 }
 
 /* Whoever passes a seq for good flushes a log to which anybody ever appended relaxed: the log must know. */
-static void set_durability(commit *c, const commit_unit *units, size_t count) {
+static void set_durability(log_commit *c) {
   bool relaxed = true;
-  for (size_t i = 0; i < count; i++) relaxed &= units[i].batch.relaxed;
+  for (size_t i = 0; i < c->count; i++) relaxed &= c->units[i].batch.relaxed;
   db_set_relaxed(c->txn, relaxed);
   if (!relaxed || (c->meta.flags & LOG_RELAXED)) return;
   c->meta.flags |= LOG_RELAXED;
   log_meta_write(c->txn, &c->meta);
 }
 
-static void count_copies(commit *c, const commit_unit *units, size_t count) {
+static void count_copies(log_commit *c) {
   const uint64_t before = c->meta.copies;
-  for (size_t i = 0; i < count; i++) c->meta.copies += units[i].batch.copies;
+  for (size_t i = 0; i < c->count; i++) c->meta.copies += c->units[i].batch.copies;
   if (c->meta.copies != before) log_meta_write(c->txn, &c->meta);
 }
 
@@ -227,29 +217,61 @@ static sl_status judge(sl_store *store, const commit_unit *unit, sl_status statu
                  "id): %s", detail);
 }
 
-sl_status commit_units(sl_store *store, db_txn *txn, commit_unit *units, size_t count, commit_stage *stage) {
-  commit c = {.store = store, .txn = txn};
-  sl_status status = log_meta_read(txn, &c.meta);
-  if (status == SL_OK) {
-    status = quota_check(store, txn, &c.meta, pages_of(units, count));
-    *stage = COMMIT_REFUSED;
-    if (status == SL_E_FULL) return status;
-  }
-  if (status == SL_OK) status = log_newest(txn, &c.last, &c.newest_us);
-  qsort(units, count, sizeof *units, by_time);
-  for (size_t i = 0; status == SL_OK && i < count; i++) status = put_unit(&c, &units[i]);
-  if (status == SL_OK) {
-    write_tickets(txn, units, count);
-    count_copies(&c, units, count);
-    set_durability(&c, units, count);
-  } else {
-    db_txn_fail(txn, status);
-  }
+void commit_begin(log_commit *c, sl_store *store, db_txn *txn) {
+  c->store = store;
+  c->txn = txn;
+  c->pages = c->count = 0;
+  c->pending = (dict_pending){0};
+  c->changed = (sl_buf){0};
+  if (log_meta_read(txn, &c->meta) == SL_OK) (void)log_newest(txn, &c->last, &c->newest_us); /* the transaction knows */
+}
+
+static void free_memory(log_commit *c) {
+  dict_pending_free(&c->pending);
+  sl_buf_free(&c->changed);
+}
+
+sl_status commit_add(log_commit *c, const commit_unit *units, size_t count) {
+  sl_status status = db_txn_status(c->txn);
+  const uint64_t pages = pages_of(units, count);
+  if (status == SL_OK) status = quota_check(c->store, c->txn, &c->meta, c->pages, pages);
+  if (status == SL_E_FULL && db_txn_status(c->txn) == SL_OK) return status;
+  commit_unit *added = c->units + c->count;
+  memcpy(added, units, count * sizeof *units);
+  c->count += count;
+  c->pages += pages;
+  qsort(added, count, sizeof *added, by_time);
+  for (size_t i = 0; status == SL_OK && i < count; i++) status = put_unit(c, &added[i]);
+  return status == SL_OK ? SL_OK : db_txn_fail(c->txn, status);
+}
+
+sl_status commit_end(log_commit *c, commit_stage *stage) {
   bool uncertain;
-  status = db_commit_certain(txn, &uncertain); /* aborts, and says why, if something failed */
-  if (status != SL_OK) status = judge(store, &units[0], status, uncertain, stage);
-  if (status == SL_OK) dict_pending_learn(store->log->dict, &c.pending);
-  dict_pending_free(&c.pending);
-  sl_buf_free(&c.changed);
+  write_tickets(c->txn, c->units, c->count);
+  count_copies(c);
+  set_durability(c);
+  sl_status status = db_commit_certain(c->txn, &uncertain); /* aborts, and says why, if something failed */
+  if (status != SL_OK) status = judge(c->store, &c->units[0], status, uncertain, stage);
+  if (status == SL_OK) dict_pending_learn(c->store->log->dict, &c->pending);
+  free_memory(c);
+  return status;
+}
+
+void commit_abandon(log_commit *c) {
+  db_abort(c->txn);
+  free_memory(c);
+}
+
+sl_status commit_units(sl_store *store, db_txn *txn, commit_unit *units, size_t count, commit_stage *stage) {
+  log_commit c;
+  commit_begin(&c, store, txn);
+  sl_status status = commit_add(&c, units, count);
+  if (c.count == 0) {
+    commit_abandon(&c);
+    *stage = COMMIT_ABORTED;
+    return status;
+  }
+  status = commit_end(&c, stage);
+  memcpy(units, c.units, count * sizeof *units);
   return status;
 }

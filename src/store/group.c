@@ -7,6 +7,9 @@
  * wakes it: mostly its slot is DONE then. Else it tries for the lead itself, and as leader commits every slot that is
  * READY together with its own. So nobody waits longer than for the commit under way and the next one.
  *
+ * A leader that waits for the others, whom the last commit woke, has begun its transaction, and writes their records into
+ * it as they come: woken, they have both processors for a while, and what is left to do behind the last of them is little.
+ *
  * A batch too large for a slot, or one that finds no free slot, keeps its records and waits for the lead; its turn is
  * kept for it (slots.c).
  *
@@ -77,20 +80,48 @@ static bool is_published(const waiter *w, slots *s) {
   return w->slot >= 0 && slots_at(s, (unsigned)w->slot)->ticket != 0;
 }
 
-/* The leader's own unit first, then the slots that are READY. */
-static size_t collect(const waiter *w, slots *s, commit_unit *units) {
+/* The slots that are READY, and before them `own`, the leader's unit, unless it is NULL. */
+static size_t collect(const waiter *w, slots *s, const commit_unit *own, commit_unit *units) {
   size_t count = 0;
-  uint64_t mask = w->alone ? 0 : slots_ready(s);
-  const bool published = is_published(w, s);
-  if (published) {
-    units[count++] = unit_of_slot(s, (unsigned)w->slot);
-    mask &= ~(UINT64_C(1) << w->slot);
-  } else {
-    units[count++] = (commit_unit){.batch = *w->batch, .slot = -1};
+  uint64_t mask = w->alone ? 0 : slots_ready(s), taken = mask;
+  if (own) {
+    units[count++] = *own;
+    if (own->slot >= 0) {
+      mask &= ~(UINT64_C(1) << own->slot);
+      taken |= UINT64_C(1) << own->slot;
+    }
   }
-  slots_take(s, mask | (published ? UINT64_C(1) << w->slot : 0));
+  if (taken) slots_take(s, taken);
   for (; mask; mask &= mask - 1) units[count++] = unit_of_slot(s, (unsigned)__builtin_ctzll(mask));
   return count;
+}
+
+static void give_back(slots *s, const commit_unit *units, size_t count) {
+  for (size_t i = 0; i < count; i++) slots_untake(s, (unsigned)units[i].slot);
+}
+
+/* Adds w's own unit and what is READY, and while it waits a moment for those who were here last time, what comes. */
+static sl_status fill(const waiter *w, slots *s, bool published, log_commit *c) {
+  commit_unit units[COMMIT_UNITS_MAX];
+  const commit_unit own =
+      published ? unit_of_slot(s, (unsigned)w->slot) : (commit_unit){.batch = *w->batch, .slot = -1};
+  int64_t until = 0;
+  size_t count = collect(w, s, &own, units);
+  sl_status status = commit_add(c, units, count);
+  if (status == SL_E_FULL && c->count == 0 && count > 1) { /* together they do not fit: each meets the quota as leader */
+    give_back(s, units + 1, count - 1);
+    return commit_add(c, units, 1);
+  }
+  while (status == SL_OK && !w->alone && slots_linger(s, (unsigned)c->count, &until)) {
+    count = collect(w, s, NULL, units);
+    if (count == 0) continue;
+    const size_t before = c->count;
+    status = commit_add(c, units, count);
+    if (c->count > before || status == SL_OK) continue;
+    give_back(s, units, count);
+    return SL_OK;
+  }
+  return status;
 }
 
 /* Tells the others what became of theirs. */
@@ -127,7 +158,7 @@ static sl_status undecided(waiter *w, slots *s, sl_status status) {
 
 /* One transaction. *again: the others were in the way, w's append shall try alone. */
 static sl_status lead_once(waiter *w, slots *s, bool published, unsigned *served, bool *again) {
-  commit_unit units[COMMIT_UNITS_MAX];
+  log_commit c;
   commit_stage stage;
   db_txn *txn;
   bool done = false;
@@ -143,25 +174,25 @@ static sl_status lead_once(waiter *w, slots *s, bool published, unsigned *served
     return status == SL_OK ? SL_OK : undecided(w, s, status);
   }
   w->doubt = false;
-  size_t count = collect(w, s, units);
-  status = commit_units(w->store, txn, units, count, &stage);
-  if (status != SL_OK && stage == COMMIT_REFUSED && count > 1) {
-    for (size_t i = 1; i < count; i++) slots_untake(s, (unsigned)units[i].slot);
-    count = 1;
-    status = commit_units(w->store, txn, units, count, &stage);
+  commit_begin(&c, w->store, txn);
+  status = fill(w, s, published, &c);
+  if (c.count == 0) {
+    commit_abandon(&c);
+    ++*served;
+    return status;
   }
-  if (status != SL_OK && stage == COMMIT_REFUSED) db_abort(txn);
-  *served += (unsigned)count;
-  if (status == SL_OK) w->first_seq = own_seq(units, count, published ? w->slot : -1);
+  status = commit_end(&c, &stage);
+  *served += (unsigned)c.count;
+  if (status == SL_OK) w->first_seq = own_seq(c.units, c.count, published ? w->slot : -1);
   /* An uncertain commit of records that no ticket tells of must not be tried again. */
   const bool told = slots_shared(s);
   const bool final = status != SL_OK && stage == COMMIT_UNCERTAIN && !told;
   w->doubt = own && status != SL_OK && stage == COMMIT_UNCERTAIN;
-  for (size_t i = 0; status != SL_OK && i < count; i++)
-    units[i].first_seq = !final && stage == COMMIT_UNCERTAIN;
-  tell(w, s, units, count, status == SL_OK ? SLOT_DONE : final ? SLOT_FAILED : SLOT_REJECTED);
+  for (size_t i = 0; status != SL_OK && i < c.count; i++)
+    c.units[i].first_seq = !final && stage == COMMIT_UNCERTAIN;
+  tell(w, s, c.units, c.count, status == SL_OK ? SLOT_DONE : final ? SLOT_FAILED : SLOT_REJECTED);
   /* Alone it is w's own failure. */
-  *again = status != SL_OK && count > 1 && (stage == COMMIT_ABORTED || (published && told));
+  *again = status != SL_OK && c.count > 1 && (stage == COMMIT_ABORTED || (published && told));
   return status;
 }
 
@@ -184,7 +215,6 @@ sl_status group_append_alone(sl_store *store, const group_batch *batch, uint64_t
   sl_status status = db_begin_write(store->log->env, false, &txn);
   if (status != SL_OK) return status;
   status = commit_units(store, txn, &unit, 1, &stage);
-  if (status != SL_OK && stage == COMMIT_REFUSED) db_abort(txn);
   if (status == SL_OK) *first_seq = unit.first_seq;
   return status;
 }
@@ -250,10 +280,7 @@ sl_status group_append(sl_store *store, const group_batch *batch, uint64_t *firs
       continue;
     }
     /* It may have been committed since the look; while the lead is ours nobody else decides. */
-    if (!is_done(&w, s, &status)) {
-      if (!w.alone) slots_linger(s, is_published(&w, s) ? 0 : 1);
-      status = lead(&w, s, &served);
-    }
+    if (!is_done(&w, s, &status)) status = lead(&w, s, &served);
     leave(&w, s);
     if (got == LEAD_TAKEN) slots_end_lead(s, served);
     break;

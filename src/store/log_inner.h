@@ -95,8 +95,9 @@ sl_status log_view_eras(log_view *view, log_era **eras, size_t *count);
 
 /* ---- quota (quota.c) ---- */
 
-/* May `pages` more be taken in this write transaction? SL_E_FULL with the facts in the detail. */
-sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t pages);
+/* May `pages` more be taken in this write transaction, which was granted some before? SL_E_FULL with the facts in the
+ * detail. */
+sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t granted, uint64_t pages);
 /* Pages that a record of `len` bytes takes at most. */
 uint64_t quota_pages_of(size_t len);
 /* Of a quota, what appends leave to trim: it writes before it frees. */

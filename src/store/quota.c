@@ -52,17 +52,18 @@ static sl_status full(const sl_store *store, uint64_t used, uint64_t quota) {
                  "what is pending)", store->path, (double)used / 1e6, (double)quota / 1e6);
 }
 
-sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t want) {
+sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t granted, uint64_t want) {
   sl_quota *q = &store->log->quota;
   uint64_t pages, size, quota = quota_limit(store->log, meta->quota);
   sl_status status = db_high_water(txn, &pages, &size);
   if (status != SL_OK) return status;
-  want += COMMIT_PAGES;
+  const uint64_t all = granted + want + COMMIT_PAGES; /* of a count that knows nothing of what was granted */
+  if (granted == 0) want = all;
   uint64_t id = db_txn_id(txn), limit = (quota - quota_reserve(quota)) / size;
   const bool tight = meta->flags & LOG_TIGHT;
   db_env_allow_slack(store->log->env, tight ? 0 : quota / size / SLACK_OF_QUOTA);
   if (tight && pages < limit + TIGHT_PAGES) limit = pages > TIGHT_PAGES ? pages - TIGHT_PAGES : 0;
-  if (!tight && pages + want <= limit) return SL_OK;
+  if (!tight && pages + all <= limit) return SL_OK;
 
   pthread_mutex_lock(&q->lock);
   for (int look = 0; status == SL_OK; look++) {
@@ -71,6 +72,7 @@ sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64
       status = db_free_pages(txn, &q->free_pages);
       q->counted_txn = id;
       fresh = true;
+      want = all;
     }
     if (status != SL_OK) break;
     uint64_t free_pages = q->free_pages < pages ? q->free_pages : pages;

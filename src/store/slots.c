@@ -24,6 +24,7 @@
 #define LINGER_US 80
 #define TURN_US 2000     /* whose turn it is has so long to come for it */
 #define SLEEP_US 10000   /* a leader that was killed wakes nobody */
+#define FRESH_US 10000  /* who claimed its slot within it is taken for alive */
 #define REAP_ROUNDS 1024u
 
 typedef struct header {
@@ -47,6 +48,7 @@ typedef struct header {
 struct slots {
   header *h;
   bool shared;
+  uint32_t pid;
   uint64_t dev, ino; /* of the file that is mapped */
 };
 
@@ -163,6 +165,7 @@ slots *slots_open(sl_store *store, bool fresh) {
   slots *s = calloc(1, sizeof *s);
   char *path = store_path(store, "log/slots"), *made = store_path(store, "log/slots.new");
   bool ok = s && path && made;
+  if (s) s->pid = (uint32_t)getpid();
 #if defined(__linux__) /* elsewhere there are no robust mutexes, no futexes */
   if (ok && fresh) make_file(s, store, path, made);
   else if (ok) map_file(s, path);
@@ -216,12 +219,11 @@ uint8_t *slots_bytes(slots *s, unsigned i) {
 static uint64_t bit(unsigned i) { return UINT64_C(1) << i; }
 
 int slots_claim(slots *s) {
-  const uint32_t pid = (uint32_t)getpid();
   for (unsigned i = 0; i < SLOT_COUNT; i++) { /* the lowest free one: few producers touch few pages */
     uint32_t nobody = 0;
     append_slot *slot = slots_at(s, i);
     if (atomic_load_explicit(&slot->owner, memory_order_relaxed) != 0 ||
-        !atomic_compare_exchange_strong(&slot->owner, &nobody, pid))
+        !atomic_compare_exchange_strong(&slot->owner, &nobody, s->pid))
       continue;
     atomic_store(&slot->state, SLOT_CLAIMED);
     slot->since_us = sl_clock_monotonic_us();
@@ -298,28 +300,37 @@ static unsigned count(uint64_t mask) {
   return n;
 }
 
-void slots_linger(slots *s, unsigned more) {
+bool slots_linger(slots *s, unsigned have, int64_t *until) {
   const unsigned goal = atomic_load_explicit(&s->h->expected, memory_order_relaxed);
-  if (goal <= 1 || count(atomic_load(&s->h->ready)) + more >= goal) return;
-  const int64_t end = sl_clock_monotonic_us() + LINGER_US;
-  do sched_yield();
-  while (count(atomic_load(&s->h->ready)) + more < goal && sl_clock_monotonic_us() < end);
+  if (goal <= 1 || have >= goal) return false;
+  const int64_t now = sl_clock_monotonic_us();
+  if (*until == 0) *until = now + LINGER_US;
+  if (now >= *until) return false;
+  if (atomic_load(&s->h->ready) == 0) sched_yield();
+  return true;
+}
+
+/* To ask for a process is a system call, and most who published have done so just now. */
+static bool may_live(const slots *s, const append_slot *slot, int64_t now_us) {
+  const uint32_t owner = atomic_load(&slot->owner);
+  return owner == s->pid || now_us - slot->since_us < FRESH_US || is_alive(owner);
 }
 
 uint64_t slots_ready(slots *s) {
   uint64_t mask = atomic_load(&s->h->ready), alive = 0;
+  const int64_t now = mask ? sl_clock_monotonic_us() : 0;
   for (; mask; mask &= mask - 1) {
     const unsigned i = (unsigned)__builtin_ctzll(mask);
     append_slot *slot = slots_at(s, i);
     if (atomic_load(&slot->state) != SLOT_READY) continue;
-    if (is_alive(atomic_load(&slot->owner))) alive |= bit(i);
+    if (may_live(s, slot, now)) alive |= bit(i);
     else slots_release(s, i);
   }
   return alive;
 }
 
 void slots_take(slots *s, uint64_t mask) {
-  atomic_store(&s->h->taken, mask); /* before any is: a new leader looks here */
+  atomic_fetch_or(&s->h->taken, mask); /* before any is: a new leader looks here */
   atomic_fetch_and(&s->h->ready, ~mask);
   for (uint64_t m = mask; m; m &= m - 1) atomic_store(&slots_at(s, (unsigned)__builtin_ctzll(m))->state, SLOT_TAKEN);
 }

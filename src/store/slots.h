@@ -82,12 +82,12 @@ slots_lead slots_try_lead(slots *s, int i);
 
 /* ---- the leader ---- */
 
-/* Waits a moment for those who were here last time: nothing when alone, 80 us at most. `more`: records in hand that
- * are in no slot. */
-void slots_linger(slots *s, unsigned more);
-/* READY slots of living owners, as a mask; frees those of dead ones. */
+/* With `have` appends in hand, may others of those who were here last time still come? Then it waits a moment for them,
+ * but no longer than 80 us since the first call (*until is 0 then); not at all when alone. */
+bool slots_linger(slots *s, unsigned have, int64_t *until);
+/* READY slots of living owners, as a mask; frees those of owners that have long been dead. */
 uint64_t slots_ready(slots *s);
-/* READY -> TAKEN. All that will be taken in one call, before the first is written. */
+/* READY -> TAKEN. */
 void slots_take(slots *s, uint64_t mask);
 /* Slots left TAKEN by a leader that is dead, as a mask. */
 uint64_t slots_left(slots *s);

@@ -163,8 +163,8 @@ static int step(pid_t pid) {
   }
 }
 
-/* A process that has just taken the lead for event n. */
-static pid_t start_leader(uint64_t n) {
+/* A process that has just taken the lead for event n. late: it has written its own record and waits for others. */
+static pid_t start_leader(uint64_t n, bool late) {
   const pid_t pid = fork();
   if (pid == 0) {
     sl_store *s;
@@ -174,7 +174,8 @@ static pid_t start_leader(uint64_t n) {
     _exit(append(s, n, false) == SL_OK ? 0 : 4);
   }
   MUST(wait_for(pid) == STOPPED, "the leader does not come up");
-  MUST(run_to(pid, (uintptr_t)&slots_linger) == STOPPED, "the leader has not taken the lead");
+  const uintptr_t place = late ? (uintptr_t)&slots_linger : (uintptr_t)&db_begin_write;
+  MUST(run_to(pid, place) == STOPPED, "the leader has not taken the lead");
   return pid;
 }
 
@@ -243,14 +244,15 @@ static void judge_all(void) {
 
 /* ------------------------------------------------------------------- sweeps --- */
 
-/* heir: negative, none. False: the one to be killed came to its own end. */
-static bool life(long steps, long heir_steps) {
+/* late: the others come while the leader waits for them. heir_steps: negative, none. False: the one to be killed came to
+ * its own end. */
+static bool life(bool late, long steps, long heir_steps) {
   const bool heir = heir_steps >= 0;
   if (heir) snprintf(what, sizeof what, "heir, %ld behind %ld", heir_steps, steps);
-  else snprintf(what, sizeof what, "leader, %ld", steps);
+  else snprintf(what, sizeof what, "leader, %s, %ld", late ? "waiting" : "at its begin", steps);
   MUST(numbers + 8 < MOST, "too many lives");
   const uint64_t n = ++numbers;
-  pid_t pid = start_leader(n);
+  pid_t pid = start_leader(n, late);
   for (int i = 0; i < FOLLOWERS; i++) {
     const uint64_t next = ++numbers;
     MUST(write(followers[i].ask, &next, sizeof next) == sizeof next, "no follower");
@@ -261,7 +263,7 @@ static bool life(long steps, long heir_steps) {
   dead[n] = killed;
   if (heir && killed) {
     const uint64_t m = ++numbers;
-    killed = step_and_kill(start_leader(m), heir_steps);
+    killed = step_and_kill(start_leader(m, false), heir_steps);
     dead[m] = killed;
   }
   if (heir) signal_followers(SIGCONT);
@@ -271,17 +273,17 @@ static bool life(long steps, long heir_steps) {
 }
 
 /* Returns the length of a life. */
-static long sweep(long by) {
+static long sweep(bool late, long by) {
   long steps = 0;
-  while (life(steps, -1)) steps += by;
-  printf("leader: killed at %ld of %ld instructions\n", steps / by, steps);
+  while (life(late, steps, -1)) steps += by;
+  printf("leader%s: killed at %ld of %ld instructions\n", late ? ", waiting for others" : "", steps / by, steps);
   return steps;
 }
 
 static void sweep_heirs(long length, int places, long by) {
   long lives = 0;
   for (int place = 1; place < places; place++)
-    for (long steps = place % by; life(length * place / places, steps); steps += by) lives++;
+    for (long steps = place % by; life(false, length * place / places, steps); steps += by) lives++;
   printf("heir: killed in %ld lives, behind leaders killed at %d\n", lives, places - 1);
 }
 
@@ -312,7 +314,8 @@ int main(void) {
   MUST(told != MAP_FAILED && dead, "no memory");
   start_followers();
   MUST(sl_open(path, &(sl_options){.preallocate = 1u << 20}, &store) == SL_OK, "does not open");
-  const long length = sweep(all ? 7 : 59);
+  const long length = sweep(false, all ? 7 : 73);
+  (void)sweep(true, all ? 7 : 59);
   sweep_heirs(length, all ? 9 : 5, all ? 97 : 293);
   judge_all();
   sl_close(store);
