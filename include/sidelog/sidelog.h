@@ -460,8 +460,8 @@ typedef struct sl_stats {
   uint64_t bytes_per_s;        /* appended a second, over the last ten minutes (or since the first event, where
                                   the store is younger); 0: unknown, nothing was or for less than 10 s */
   uint64_t dropped_full;       /* events that a full store gave up undelivered, ever (sl_full_policy) */
-  int64_t full_in_us;          /* until appends would meet a full quota at that rate if nothing were trimmed;
-                                  -1: not foreseeable, the rate is unknown */
+  int64_t full_in_us;          /* until appends would meet a full quota, or the end of the disk where that is nearer,
+                                  at that rate if nothing were trimmed; -1: not foreseeable, the rate is unknown */
 } sl_stats;
 
 /* A consistent look, also while producers, agent and trim run. SL_E_CORRUPT, SL_E_IO, SL_E_FORKED. */

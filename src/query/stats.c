@@ -119,12 +119,14 @@ static sl_status count(snapshot *snap, sl_stats *s) {
   return status;
 }
 
-/* When the quota is met, if the log grows on as it did lately and nothing is trimmed. */
-static int64_t full_in(const sl_stats *s, const log_space *space) {
+/* When the quota or the disk is met, if the log grows on as it did lately and nothing is trimmed. */
+static int64_t full_in(const sl_store *store, const sl_stats *s, const log_space *space) {
   const uint64_t usable = s->bytes_quota - (space->reserved < s->bytes_quota ? space->reserved : 0);
-  if (space->used >= usable) return 0;
+  uint64_t room = space->used < usable ? usable - space->used : 0, disk;
+  if (space_disk_free(store, &disk) && disk + space->free < room) room = disk + space->free;
+  if (room == 0) return 0;
   if (s->bytes_per_s == 0) return -1;
-  const double us = (double)(usable - space->used) / (double)s->bytes_per_s * 1e6;
+  const double us = (double)room / (double)s->bytes_per_s * 1e6;
   return us < 9e18 ? (int64_t)us : INT64_MAX;
 }
 
@@ -163,7 +165,7 @@ sl_status sl_stats_get(sl_store *store, sl_stats *out) {
   s.bytes_free = space.free;
   const uint64_t ballast = space_ballast_bytes(store);
   s.bytes_reserved = space.reserved + ballast;
-  s.full_in_us = full_in(&s, &space);
+  s.full_in_us = full_in(store, &s, &space);
   s.bytes_on_disk =
       folder_bytes(store, "log") + folder_bytes(store, "index") + folder_bytes(store, "delivery") +
       folder_bytes(store, "readers") + ballast;

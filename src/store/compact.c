@@ -4,7 +4,7 @@
  * written between the copy and the rename.
  *
  * A kill at any step leaves a store that opens and holds everything: before a rename the old file is whole and the copy
- * a stray file, which the next compaction replaces; after it the copy is, flushed before it got its name. The three
+ * a stray file, which the next opener removes that is alone; after it the copy is, flushed before it got its name. The three
  * environments need not be done together: none of them changes what it says.
  */
 #include "db/db_file.h"
@@ -85,6 +85,15 @@ static sl_status compact_env(const char *root, const char *name, sl_compact_resu
   return status;
 }
 
+static const char *const names[] = {"log", "index", "delivery", "readers"};
+
+void compact_tidy(const sl_store *store) {
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    char path[PATH_MAX];
+    if ((size_t)snprintf(path, sizeof path, "%s/%s/" COPY, store->root, names[i]) < sizeof path) (void)unlink(path);
+  }
+}
+
 sl_status sl_compact(const char *path, const sl_compact_options *options, sl_compact_result *result) {
   if (!path || !*path) return sl_fail(SL_E_INVALID, "sl_compact needs a path");
   if (options && (options->version > SL_COMPACT_VERSION || options->flags))
@@ -99,7 +108,6 @@ sl_status sl_compact(const char *path, const sl_compact_options *options, sl_com
   int lock = -1;
   sl_compact_result sum = {0};
   sl_status status = store_lock_exclusive(path, &lock);
-  static const char *const names[] = {"log", "index", "delivery", "readers"};
   for (size_t i = 0; status == SL_OK && i < sizeof names / sizeof *names; i++)
     status = compact_env(path, names[i], &sum);
   store_lock_close(lock);

@@ -46,7 +46,7 @@ typedef struct sl_quota {
 /* What the last look of a trim with ages of topics found: everything below `upto` stays until `next_us`. */
 typedef struct trim_memo {
   pthread_mutex_t lock;
-  uint64_t policy;        /* hash of its ages; 0: nothing known */
+  uint64_t ages;          /* hash of them; 0: nothing known */
   uint64_t upto;
   int64_t next_us;
 } trim_memo;

@@ -19,6 +19,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -175,20 +176,30 @@ static uint64_t room_of(sl_store *store, uint64_t bytes) {
   return room < bytes * 2 ? bytes * 2 : room;
 }
 
+/* The append's own failure, and behind it what has just failed: the caller must know both. */
+static bool told(const char *full) {
+  char why[512];
+  snprintf(why, sizeof why, "%s", sl_last_detail());
+  sl_fail(SL_E_FULL, "%s; and room could not be made: %s", full, why);
+  return false;
+}
+
 bool space_make_room(sl_store *store, uint64_t bytes, space_tries *tries) {
   space_policy policy;
-  /* A failure here leaves the append's own detail: that is what the caller must know. */
-  if (space_policy_read(store, &policy) != SL_OK || !(policy.flags & SL_FULL_DROP_DELIVERED)) return false;
+  char full[512];
+  snprintf(full, sizeof full, "%s", sl_last_detail());
+  sl_status status = space_policy_read(store, &policy);
+  if (status != SL_OK) return told(full);
+  if (!(policy.flags & SL_FULL_DROP_DELIVERED)) return false;
   space_memo *memo = &store->log->drops;
   const uint64_t round = atomic_load(&store->log->room_made);
   pthread_mutex_lock(&memo->lock);
   uint64_t made = 0;
-  sl_status status = SL_OK;
   if (atomic_load(&store->log->room_made) != round) made = 1; /* somebody did while this one waited */
   else status = make_some(store, &policy, room_of(store, bytes), &made);
   if (made) atomic_fetch_add(&store->log->room_made, 1);
   pthread_mutex_unlock(&memo->lock);
-  if (status != SL_OK) return false;
+  if (status != SL_OK) return told(full);
   /* What one makes others may take; and one that finds nothing may have come after others made all there was. */
   if (made) return ++tries->made <= MADE_MOST;
   if (++tries->nothing <= NOTHING_MOST) return true;
@@ -233,23 +244,55 @@ bool space_release_ballast(sl_store *store) {
   return released;
 }
 
-static bool disk_has(const sl_store *store, uint64_t bytes) {
+bool space_disk_free(const sl_store *store, uint64_t *bytes) {
   struct statvfs fs;
-  return statvfs(store->root, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize >= bytes;
+  if (statvfs(store->root, &fs) != 0) return false;
+  *bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+  return true;
 }
 
-/* Written, not only allocated: a file system may promise blocks that it does not have. */
-static bool write_ballast(const sl_store *store, const char *path, uint64_t bytes) {
+static bool disk_has(const sl_store *store, uint64_t bytes) {
+  uint64_t there;
+  return space_disk_free(store, &there) && there >= bytes;
+}
+
+static bool others_write(int fd) { return flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; }
+
+/* What a killed process left takes room from those who will need it. */
+static void remove_stray(const char *path) {
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  if (!others_write(fd)) (void)unlink(path);
+  close(fd);
+}
+
+/* Whoever has it locked makes it: two at once would leave it with a hole. */
+static int open_next(const sl_store *store, const char *path) {
+  struct stat own, named;
+  const int fd = store_fs_open_file(store, path, O_WRONLY);
+  if (fd < 0) return -1;
+  const bool ours = !others_write(fd) && fstat(fd, &own) == 0 && stat(path, &named) == 0 &&
+                    own.st_dev == named.st_dev && own.st_ino == named.st_ino && ftruncate(fd, 0) == 0;
+  if (ours) return fd;
+  close(fd);
+  return -1;
+}
+
+/* Written, not only allocated: a file system may promise blocks that it does not have. Put in its place while it is locked. */
+static bool write_ballast(const sl_store *store, const char *next, const char *path, uint64_t bytes) {
   static const uint8_t block[64 << 10] = {1}; /* not all zeros: some file systems store those as holes */
-  const int fd = store_fs_open_file(store, path, O_WRONLY | O_TRUNC);
-  bool ok = fd >= 0;
+  const int fd = open_next(store, next);
+  if (fd < 0) return false;
+  bool ok = true;
   for (uint64_t at = 0; ok && at < bytes;) {
     const size_t len = bytes - at < sizeof block ? (size_t)(bytes - at) : sizeof block;
     const ssize_t done = write(fd, block, len);
     if (done > 0) at += (uint64_t)done;
     else if (done == 0 || errno != EINTR) ok = false;
   }
-  if (fd >= 0 && close(fd) != 0) ok = false;
+  if (ok) ok = rename(next, path) == 0;
+  if (!ok) (void)unlink(next);
+  if (close(fd) != 0 && ok) (void)unlink(path);
   return ok;
 }
 
@@ -267,6 +310,7 @@ void space_restore_ballast(sl_store *store) {
   space_policy policy;
   struct stat st;
   char *path = store_path(store, "ballast"), *next = store_path(store, "ballast.new");
+  if (next) remove_stray(next);
   if (path && next && space_policy_read(store, &policy) == SL_OK) {
     const bool there = stat(path, &st) == 0;
     const bool whole = there && (uint64_t)st.st_size == policy.ballast;
@@ -276,8 +320,7 @@ void space_restore_ballast(sl_store *store) {
     } else if (whole) {
       loosen(store);
     } else if (disk_has(store, policy.ballast + BALLAST_MARGIN)) {
-      if (write_ballast(store, next, policy.ballast) && rename(next, path) == 0) loosen(store);
-      else (void)unlink(next);
+      if (write_ballast(store, next, path, policy.ballast)) loosen(store);
     }
   }
   free(path);

@@ -44,4 +44,6 @@ bool space_release_ballast(sl_store *store);
 /* Makes the ballast (again) where the policy wants one and the disk has room; quietly nothing else. */
 void space_restore_ballast(sl_store *store);
 uint64_t space_ballast_bytes(const sl_store *store); /* on disk now */
+/* What the store's user may still take of its disk. False: the system does not say. */
+bool space_disk_free(const sl_store *store, uint64_t *bytes);
 #endif

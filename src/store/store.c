@@ -142,6 +142,7 @@ static void free_store(sl_store *store) {
  * also if it does not use it itself: what they found would be of an earlier life. */
 static sl_status open_slots(sl_store *store, bool alone) {
   const bool used = !(store->options.flags & SL_OPEN_OWN_COMMITS);
+  if (alone) compact_tidy(store);
   slots *s = used || alone ? slots_open(store, alone) : NULL;
   if (!s && used) return sl_fail(SL_E_NOMEM, "out of memory");
   sl_status status = alone ? store_lock_share(store) : SL_OK;

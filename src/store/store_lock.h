@@ -20,6 +20,8 @@ void store_lock_leave(sl_store *store, bool ours);
  * it open. SL_E_UNSUPPORTED: the file system has no flock. SL_E_NO_STORE: there is no such folder. */
 sl_status store_lock_exclusive(const char *root, int *fd);
 void store_lock_close(int fd); /* ends it; negative: nothing */
+/* Removes what a compaction that was killed has left. For who is alone. */
+void compact_tidy(const sl_store *store);
 
 /* A number that changes with each of these files below `root`: how it is seen that somebody is at work. */
 uint64_t store_lock_pulse(const char *root, const char *const *names, size_t count);

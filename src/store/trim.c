@@ -141,12 +141,16 @@ static int64_t time_of(const trim *t, uint64_t seq, const sl_parts *parts) {
   return us;
 }
 
-static uint64_t policy_hash(const sl_trim_policy *p) {
+/* Of what decides how old an event is: with a new era earlier ones may be older than they looked. */
+static uint64_t ages_hash(const trim *t) {
+  const sl_trim_policy *p = t->policy;
   uint64_t hash = XXH3_64bits(&p->max_age_us, sizeof p->max_age_us);
   for (size_t i = 0; i < p->topic_count; i++) {
     hash = XXH3_64bits_withSeed(p->topics[i].topic.data, p->topics[i].topic.len, hash);
     hash = XXH3_64bits_withSeed(&p->topics[i].max_age_us, sizeof p->topics[i].max_age_us, hash);
   }
+  for (size_t i = 0; i < t->era_count; i++)
+    hash = XXH3_64bits_withSeed(&t->eras[i].bound_us, sizeof t->eras[i].bound_us, hash);
   return hash ? hash : 1;
 }
 
@@ -156,7 +160,7 @@ static void recall(trim *t) {
   trim_memo *memo = &t->store->log->memo;
   if (t->policy->topic_count == 0 || t->must_go > 0) return;
   pthread_mutex_lock(&memo->lock);
-  if (memo->policy == policy_hash(t->policy) && t->now_us < memo->next_us) {
+  if (memo->ages == ages_hash(t) && t->now_us < memo->next_us) {
     if (memo->upto > t->at) t->at = memo->upto;
     t->next_us = memo->next_us;
   }
@@ -167,7 +171,7 @@ static void remember(const trim *t) {
   trim_memo *memo = &t->store->log->memo;
   if (t->policy->topic_count == 0) return;
   pthread_mutex_lock(&memo->lock);
-  memo->policy = policy_hash(t->policy);
+  memo->ages = ages_hash(t);
   memo->upto = t->at;
   memo->next_us = t->next_us;
   pthread_mutex_unlock(&memo->lock);

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ const char *const fault_names[FAULT_KINDS] = {
   "no room for a map", "killed", "killed in a write",
 };
 
+bool fault_plain_writes;
 static _Atomic fault_kind armed;
 static atomic_long left;
 static atomic_bool struck;
@@ -118,6 +120,19 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t at) {
 #if defined(__GLIBC__)
 ssize_t pwrite64(int fd, const void *data, size_t len, off64_t at) __attribute__((alias("pwrite")));
 #endif
+
+ssize_t write(int fd, const void *data, size_t len) {
+  static ssize_t (*next)(int, const void *, size_t);
+  struct stat st;
+  if (!next) *(void **)&next = real("write");
+  const bool counts = fault_plain_writes && armed != FAULT_NONE && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+  const int way = counts ? before_write() : 1;
+  if (way == 0) return -1;
+  if (way == 1) return next(fd, data, len);
+  const ssize_t done = next(fd, data, len / 2);
+  if (armed == FAULT_KILL_HALFWAY) die();
+  return done;
+}
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
   static ssize_t (*next)(int, const struct iovec *, int);

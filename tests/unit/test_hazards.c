@@ -9,8 +9,10 @@
 #include "store/log_inner.h"
 
 #include <pthread.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -27,6 +29,16 @@ int clock_gettime(clockid_t id, struct timespec *now) {
   int64_t us = atomic_load(id == CLOCK_REALTIME ? &wall_moved : &monotonic_moved);
   us += (int64_t)now->tv_sec * 1000000 + now->tv_nsec / 1000;
   *now = (struct timespec){.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+  return rc;
+}
+
+static uint64_t disk_left; /* what the file system says that it has; 0: what it has */
+
+/* The same. */
+int statvfs(const char *path, struct statvfs *fs) {
+  const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = fd < 0 ? -1 : fstatvfs(fd, fs);
+  if (fd >= 0) close(fd);
+  if (rc == 0 && disk_left) fs->f_bavail = disk_left / fs->f_frsize;
   return rc;
 }
 
@@ -64,6 +76,29 @@ static void test_a_clock_that_jumps_to_2038_and_back(void **state) {
   assert_int_equal(result.removed, 21);
 }
 
+/* The same where topics have ages of their own, and a trim in 2038 has found what it must come back for then. */
+static void test_a_trim_in_2038_does_not_keep_events_until_then(void **state) {
+  kit *k = *state;
+  sl_trim_result result;
+  const int64_t start = sl_clock_wall_us(), future = INT64_C(2145916800000000);
+  const sl_trim_topic ages[] = {{.topic = SL_STR("long"), .max_age_us = 10 * DAY}};
+  const sl_trim_policy policy = {.max_age_us = DAY, .topics = ages, .topic_count = 1};
+  atomic_store(&wall_moved, future - start);
+  kit_append(k, "long", "in 2038");
+  atomic_store(&wall_moved, future - start + 2 * DAY);
+  kit_append(k, "t", "two days later");
+  kit_deliver(k, 2);
+  assert_ok(sl_trim(k->store, &policy, &result));
+  atomic_store(&wall_moved, 0);
+  kit_append(k, "t", "now");
+  kit_append(k, "t", "now");
+  kit_deliver(k, 4);
+  atomic_store(&wall_moved, 11 * DAY);
+  assert_ok(sl_trim(k->store, &policy, &result));
+  atomic_store(&wall_moved, 0);
+  assert_int_equal(result.first_seq, 4); /* all but the newest: what is dated 2038 is as old as what came behind it */
+}
+
 /* Stopped between its look at the clock and its commit: its event comes late, and makes nobody old. */
 static void test_a_producer_that_was_stopped_makes_no_event_older(void **state) {
   kit *k = *state;
@@ -87,6 +122,40 @@ static void test_a_producer_that_was_stopped_makes_no_event_older(void **state) 
   assert_ok(sl_trim(k->store, &policy, &result));
   atomic_store(&wall_moved, 0);
   assert_int_equal(result.removed, 1);
+}
+
+/* ---------------------------------------------------------------- until full --- */
+
+static sl_stats look(kit *k) {
+  sl_stats s;
+  assert_ok(sl_stats_get(k->store, &s));
+  return s;
+}
+
+static void test_how_long_until_full(void **state) {
+  kit *k = *state;
+  const int64_t minute = INT64_C(60000000);
+  assert_int_equal(look(k).full_in_us, -1);
+  kit_fill(k, "t", 3000, 1000);
+  assert_int_equal(look(k).full_in_us, -1); /* a burst of a moment says nothing */
+  atomic_store(&wall_moved, minute);
+  kit_fill(k, "t", 3000, 1000);
+  sl_stats s = look(k);
+  assert_in_range(s.bytes_per_s, 6000 * 1000 / 60, 6000 * 1300 / 60);
+  int64_t by_quota = (int64_t)((double)(s.bytes_quota - s.bytes_used) / (double)s.bytes_per_s * 1e6);
+  assert_in_range(s.full_in_us, by_quota / 10 * 9, by_quota);
+  /* The disk ends before the quota does. */
+  disk_left = UINT64_C(100) << 20;
+  s = look(k);
+  int64_t by_disk = (int64_t)((double)(disk_left + s.bytes_free) / (double)s.bytes_per_s * 1e6);
+  assert_in_range(s.full_in_us, by_disk / 10 * 9, by_disk);
+  disk_left = 0;
+  /* A clock that steps back an hour: what came before it is not of the last ten minutes. */
+  atomic_store(&wall_moved, -60 * minute);
+  assert_int_equal(look(k).full_in_us, -1);
+  atomic_store(&wall_moved, 24 * 60 * minute);
+  assert_int_equal(look(k).bytes_per_s, 0); /* nothing for a day */
+  atomic_store(&wall_moved, 0);
 }
 
 /* ----------------------------------------------------------------- readers --- */
@@ -335,7 +404,9 @@ static void test_a_reopened_log_is_the_same_log(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     TEST(test_a_clock_that_jumps_to_2038_and_back),
+    TEST(test_a_trim_in_2038_does_not_keep_events_until_then),
     TEST(test_a_producer_that_was_stopped_makes_no_event_older),
+    TEST(test_how_long_until_full),
     TEST(test_a_reader_killed_in_a_transaction_holds_nothing_back),
     TEST(test_forks_among_threads_that_append_together),
     TEST(test_a_child_made_by_a_bare_system_call),

@@ -4,6 +4,9 @@
 #include "delivery/book_impl.h"
 #include "store/log_inner.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+
 #define QUOTA (UINT64_C(2) << 20)
 #define VALUE 1000
 
@@ -393,6 +396,48 @@ static void test_at_least_once_says_what_was_sent(void **state) {
   delivery_close(d);
 }
 
+/* ----------------------------------------------------------------- ballast --- */
+
+static off_t size_of(kit *k, const char *name) {
+  struct stat st;
+  return stat(kit_file(k, name), &st) == 0 ? st.st_size : -1;
+}
+
+static int half_a_ballast(kit *k) {
+  const int fd = open(kit_file(k, "ballast.new"), O_WRONLY | O_CREAT, 0600);
+  assert_int_equal(write(fd, "half", 4), 4);
+  return fd;
+}
+
+static void test_a_ballast_that_was_left_half_made_goes(void **state) {
+  kit *k = *state;
+  assert_int_equal(size_of(k, "ballast"), 1 << 20);
+  close(half_a_ballast(k));
+  kit_reopen(k);
+  assert_int_equal(size_of(k, "ballast.new"), -1);
+  assert_int_equal(size_of(k, "ballast"), 1 << 20);
+  assert_ok(sl_full_policy_set(k->store, &(sl_full_policy){.ballast_bytes = SL_NONE}));
+  close(half_a_ballast(k));
+  kit_reopen(k);
+  assert_int_equal(size_of(k, "ballast.new"), -1);
+  assert_int_equal(size_of(k, "ballast"), -1);
+}
+
+/* Two at once would leave it with a hole, and it would carry no emergency. */
+static void test_one_process_makes_the_ballast_at_a_time(void **state) {
+  kit *k = *state;
+  assert_int_equal(unlink(kit_file(k, "ballast")), 0);
+  const int other = half_a_ballast(k);
+  assert_int_equal(flock(other, LOCK_EX), 0); /* as another process has it that is at it */
+  assert_ok(sl_trim(k->store, NULL, NULL));
+  assert_int_equal(size_of(k, "ballast.new"), 4);
+  assert_int_equal(size_of(k, "ballast"), -1);
+  close(other);
+  assert_ok(sl_trim(k->store, NULL, NULL));
+  assert_int_equal(size_of(k, "ballast.new"), -1);
+  assert_int_equal(size_of(k, "ballast"), 1 << 20);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_the_policy_is_kept_with_the_store, setup, kit_teardown),
@@ -405,6 +450,8 @@ int main(void) {
     cmocka_unit_test_setup_teardown(test_what_waits_in_a_lane_goes_too, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_a_transaction_that_was_overtaken_is_refused_and_then_left_alone, setup,
                                     kit_teardown),
-    cmocka_unit_test_setup_teardown(test_at_least_once_says_what_was_sent, setup, kit_teardown)};
+    cmocka_unit_test_setup_teardown(test_at_least_once_says_what_was_sent, setup, kit_teardown),
+    cmocka_unit_test_setup_teardown(test_a_ballast_that_was_left_half_made_goes, setup, kit_teardown),
+    cmocka_unit_test_setup_teardown(test_one_process_makes_the_ballast_at_a_time, setup, kit_teardown)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
