@@ -214,17 +214,19 @@ static sl_status check_letter(settler *s, uint64_t seq, const sl_receipt *receip
                     "the store was damaged: the letter that said why is lost");
 }
 
-/* Letters of the cursor's receipts, and of those that the unfinished delivery wrote. */
-static sl_status check_letters(settler *s) {
+/* Letters of the cursor's receipts, and of those that the unfinished delivery wrote; not of events below `first`: trim
+ * forgets their letters, but a block of receipts only with the last of its events. */
+static sl_status check_letters(settler *s, uint64_t first) {
   sl_buf bytes = {0};
   sl_status status = SL_OK;
   const repair_items *const lists[] = {&s->r->book.receipts, &s->r->book.sparse};
   for (size_t t = 0; t < 2; t++)
     for (size_t i = 0; i < lists[t]->count && status == SL_OK; i++) {
-      sl_receipt_block block;
+      sl_receipt_block block = {0};
       status = repair_bytes(s->r->book.file, &lists[t]->list[i], &bytes);
       if (status == SL_OK) status = sl_receipt_block_decode(sl_buf_slice(&bytes), &block);
-      for (uint64_t seq = block.first_seq; status == SL_OK && seq < block.first_seq + block.count; seq++) {
+      const uint64_t from = block.first_seq > first ? block.first_seq : first;
+      for (uint64_t seq = from; status == SL_OK && seq < block.first_seq + block.count; seq++) {
         sl_receipt receipt;
         status = sl_receipt_at(&block, seq, &receipt);
         if (status == SL_OK) status = check_letter(s, seq, &receipt, block.attempt);
@@ -307,7 +309,7 @@ sl_status repair_write_book(repair *r, sl_store *store, const repair_written *w)
   if (status == SL_OK) status = begin(&s);
   if (status != SL_OK) return status;
   status = check_events(&s);
-  if (status == SL_OK) status = check_letters(&s);
+  if (status == SL_OK) status = check_letters(&s, w->kept ? w->first_seq : 1);
   if (status != SL_OK) db_txn_fail(s.txn, status);
   status = db_commit(s.txn);
   if (status == SL_OK) status = recount(&s, w); /* reads what is committed */

@@ -308,7 +308,10 @@ static sl_status move_in_place(const repair *r) {
   sl_status status = db_file_sync_dir(r->building);
   if (status == SL_OK && rename(r->building, r->target) != 0)
     status = sl_fail(sl_status_of_errno(errno), "%s cannot be renamed to %s: %s", r->building, r->target, strerror(errno));
-  if (status == SL_OK) status = db_file_sync_dir(dirname(copy));
+  if (status == SL_OK) {
+    status = db_file_sync_dir(dirname(copy));
+    if (status != SL_OK) (void)!rename(r->target, r->building); /* to be removed: what failed leaves nothing */
+  }
   free(copy);
   return status;
 }
