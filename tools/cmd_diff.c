@@ -8,22 +8,52 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What kinds of events there are, of both sides; in rooms, as is all that grows with a story. */
+typedef struct kinds {
+  id_set names;           /* type and topic */
+  struct kind {
+    sl_slice type, topic; /* in names */
+    size_t seen;          /* of the side that is numbered */
+    size_t first;         /* where its events stand in the other side's order by kind */
+    size_t there;         /* how many there are */
+  } *items;
+  room room;
+} kinds;
+
 typedef struct item {
-  char *type, *topic;
   uint64_t seq;
   int64_t at_us;
+  size_t kind, number; /* the number is of its kind, in order of time, from 0 */
   sl_state state;
   size_t source;
 } item;
 
 typedef struct side {
+  kinds *kinds;
   item *items;
-  size_t count, cap;
+  size_t count;
+  room room;
   char id[SL_ID_MAX];
   tool *tool;
   skew *skew;     /* of several sources */
   copies copies;
 } side;
+
+static size_t kind_of(kinds *k, const sl_record *r) {
+  text name = {0};
+  text_add(&name, r->type.data, r->type.len);
+  text_puts(&name, "\n");
+  text_add(&name, r->topic.data, r->topic.len);
+  const sl_slice words = {text_str(&name), name.len};
+  size_t at = id_set_find(&k->names, words);
+  if (id_set_add(&k->names, words)) {
+    k->items = room_need(&k->room, k->names.count * sizeof *k->items);
+    const char *type = k->names.items[at];
+    k->items[at] = (struct kind){.type = {type, r->type.len}, .topic = {type + r->type.len + 1, r->topic.len}};
+  }
+  text_free(&name);
+  return at;
+}
 
 /* An event of one side, or of both. */
 typedef struct row {
@@ -41,20 +71,17 @@ static void add(void *side_, const sl_record *r) {
   }
   if (r->state == SL_DUPLICATE || r->duplicate_of)
     return;
-  if (s->count == s->cap) {
-    s->cap = s->cap ? s->cap * 2 : 32;
-    s->items = tool_grow(s->items, s->cap * sizeof *s->items);
-  }
-  s->items[s->count++] = (item){.type = tool_copy(r->type.data, r->type.len),
-                                .topic = tool_copy(r->topic.data, r->topic.len),
+  s->items = room_need(&s->room, (s->count + 1) * sizeof *s->items);
+  s->items[s->count++] = (item){.kind = kind_of(s->kinds, r),
                                 .seq = r->seq,
                                 .at_us = record_time(r),
                                 .state = r->state,
                                 .source = s->tool->from};
 }
 
-static int by_time(const void *a_, const void *b_) {
+static int by_time(const void *a_, const void *b_, void *arg) {
   const item *a = a_, *b = b_;
+  (void)arg;
   if (a->at_us != b->at_us)
     return a->at_us < b->at_us ? -1 : 1;
   if (a->source != b->source)
@@ -62,10 +89,13 @@ static int by_time(const void *a_, const void *b_) {
   return (a->seq > b->seq) - (a->seq < b->seq);
 }
 
-static int read_side(tool *t, const char *typed, side *s) {
+static int out_of_memory(tool *t) { return tool_fail(t, EXIT_STORE, "out of memory"); }
+
+static int read_side(tool *t, const char *typed, kinds *k, side *s) {
   int code = story_resolve(t, typed, s->id);
   sl_query query = {.correlation_id = slice_of(s->id)};
   s->tool = t;
+  s->kinds = k;
   s->skew = many(t) ? skew_new(t->source_count) : NULL;
   if (code == EXIT_DONE)
     code = tool_each(t, &query, add, s, NULL);
@@ -73,50 +103,25 @@ static int read_side(tool *t, const char *typed, side *s) {
     clocks_settle(t, s->skew);
   for (size_t i = 0; i < s->count; i++)
     s->items[i].at_us -= t->sources[s->items[i].source].shift_us;
-  if (s->count)
-    qsort(s->items, s->count, sizeof *s->items, by_time);
+  if (!room_sort(s->items, s->count, sizeof *s->items, by_time, NULL))
+    return out_of_memory(t);
+  for (size_t i = 0; i < k->names.count; i++)
+    k->items[i].seen = 0;
+  for (size_t i = 0; i < s->count; i++)
+    s->items[i].number = k->items[s->items[i].kind].seen++;
   return code;
 }
 
 static void free_side(side *s) {
-  for (size_t i = 0; i < s->count; i++) {
-    free(s->items[i].type);
-    free(s->items[i].topic);
-  }
-  free(s->items);
+  room_free(&s->room);
   skew_free(s->skew);
   copies_free(&s->copies);
 }
 
-/* The name by which an event is the same on both sides. */
-static void name_of(text *out, const item *i, size_t number) {
-  text_clear(out);
-  text_puts(out, i->type);
-  text_printf(out, "\n%zu\n", number);
-  text_puts(out, i->topic);
-}
-
-/* The names of a side's events; each is distinct, so that its place is the event's. */
-static void name_all(const side *s, id_set *names) {
-  text name = {0};
-  id_set kinds = {0};
-  size_t *seen = tool_alloc((s->count + 1) * sizeof *seen);
-  memset(seen, 0, (s->count + 1) * sizeof *seen);
-  for (size_t i = 0; i < s->count; i++) {
-    name_of(&name, &s->items[i], 0);
-    const sl_slice kind = {name.data, name.len};
-    id_set_add(&kinds, kind);
-    name_of(&name, &s->items[i], ++seen[id_set_find(&kinds, kind)]);
-    id_set_add(names, (sl_slice){name.data, name.len});
-  }
-  free(seen);
-  id_set_free(&kinds);
-  text_free(&name);
-}
-
-static int by_offset(const void *a_, const void *b_) {
+static int by_offset(const void *a_, const void *b_, void *arg) {
   const row *a = a_, *b = b_;
   int64_t x = a->a ? a->a_us : a->b_us, y = b->a ? b->a_us : b->b_us;
+  (void)arg;
   if (x != y)
     return x < y ? -1 : 1;
   const item *p = a->a ? a->a : a->b, *q = b->a ? b->a : b->b;
@@ -125,26 +130,47 @@ static int by_offset(const void *a_, const void *b_) {
   return (p->seq > q->seq) - (p->seq < q->seq);
 }
 
-static row *pair(const side *a, const side *b, size_t *count) {
-  id_set of_a = {0}, of_b = {0};
-  row *rows = tool_alloc((a->count + b->count + 1) * sizeof *rows);
-  size_t n = 0;
-  name_all(a, &of_a);
-  name_all(b, &of_b);
+/* The places of a side's events by kind, in each by number: a kind's begin at `first` and are `there`. */
+static void order_by_kind(kinds *k, const side *s, size_t *places) {
+  size_t first = 0;
+  for (size_t i = 0; i < k->names.count; i++)
+    k->items[i].there = 0;
+  for (size_t i = 0; i < s->count; i++)
+    k->items[s->items[i].kind].there++;
+  for (size_t i = 0; i < k->names.count; i++) {
+    k->items[i].first = first;
+    first += k->items[i].there;
+  }
+  for (size_t i = 0; i < s->count; i++)
+    places[k->items[s->items[i].kind].first + s->items[i].number] = i;
+}
+
+/* What both have is one row; then how the ways between those differ. False: out of memory. */
+static bool pair(kinds *k, const side *a, const side *b, room *rows_room, size_t *count) {
+  room place_room = {0};
+  row *rows = room_need(rows_room, (a->count + b->count + 1) * sizeof *rows);
+  size_t *places = room_need(&place_room, (b->count + 1) * sizeof *places), n = 0;
+  order_by_kind(k, b, places);
   for (size_t i = 0; i < a->count; i++) {
-    size_t k = id_set_find(&of_b, slice_of(of_a.items[i]));
-    rows[n] = (row){.a = &a->items[i], .a_us = a->items[i].at_us - a->items[0].at_us};
-    if (k < of_b.count) {
-      rows[n].b = &b->items[k];
-      rows[n].b_us = b->items[k].at_us - b->items[0].at_us;
+    const item *x = &a->items[i];
+    const struct kind *kind = &k->items[x->kind];
+    rows[n] = (row){.a = x, .a_us = x->at_us - a->items[0].at_us};
+    if (x->number < kind->there) {
+      rows[n].b = &b->items[places[kind->first + x->number]];
+      rows[n].b_us = rows[n].b->at_us - b->items[0].at_us;
     }
     n++;
   }
-  for (size_t k = 0; k < b->count; k++)
-    if (id_set_find(&of_a, slice_of(of_b.items[k])) == of_a.count)
-      rows[n++] = (row){.b = &b->items[k], .b_us = b->items[k].at_us - b->items[0].at_us};
-  if (n)
-    qsort(rows, n, sizeof *rows, by_offset);
+  room_free(&place_room);
+  for (size_t i = 0; i < k->names.count; i++)
+    k->items[i].there = 0;
+  for (size_t i = 0; i < a->count; i++)
+    k->items[a->items[i].kind].there++;
+  for (size_t i = 0; i < b->count; i++)
+    if (b->items[i].number >= k->items[b->items[i].kind].there)
+      rows[n++] = (row){.b = &b->items[i], .b_us = b->items[i].at_us - b->items[0].at_us};
+  if (!room_sort(rows, n, sizeof *rows, by_offset, NULL))
+    return false;
   const row *last = NULL;
   for (size_t i = 0; i < n; i++) {
     if (!rows[i].a || !rows[i].b)
@@ -153,10 +179,8 @@ static row *pair(const side *a, const side *b, size_t *count) {
     rows[i].step_us = last ? (rows[i].b_us - last->b_us) - (rows[i].a_us - last->a_us) : 0;
     last = &rows[i];
   }
-  id_set_free(&of_a);
-  id_set_free(&of_b);
   *count = n;
-  return rows;
+  return true;
 }
 
 /* ---------------------------------------------------------------- output --- */
@@ -238,7 +262,7 @@ static void to_people(tool *t, const side *a, const side *b, const row *rows, si
   out_puts(&t->out, "\n");
   table *lines = table_new(&t->out, columns, sizeof columns / sizeof *columns);
   for (size_t i = 0; i < count; i++) {
-    table_cell(lines, STYLE_BOLD, slice_of(rows[i].a ? rows[i].a->type : rows[i].b->type));
+    table_cell(lines, STYLE_BOLD, a->kinds->items[(rows[i].a ? rows[i].a : rows[i].b)->kind].type);
     stores_cell(t, lines, &rows[i]);
     time_cell(lines, rows[i].a != NULL, rows[i].a_us);
     time_cell(lines, rows[i].b != NULL, rows[i].b_us);
@@ -264,13 +288,13 @@ static void side_to_json(tool *t, json *j, const char *name, const item *i, int6
   json_close(j);
 }
 
-static void to_json(tool *t, const row *rows, size_t count) {
+static void to_json(tool *t, const kinds *k, const row *rows, size_t count) {
   json *j = json_new(&t->out);
   for (size_t i = 0; i < count; i++) {
     const item *either = rows[i].a ? rows[i].a : rows[i].b;
     json_open(j);
-    json_words(j, "event_type", either->type);
-    json_words(j, "topic", either->topic);
+    json_text(j, "event_type", k->items[either->kind].type);
+    json_text(j, "topic", k->items[either->kind].topic);
     side_to_json(t, j, "a", rows[i].a, rows[i].a_us);
     side_to_json(t, j, "b", rows[i].b, rows[i].b_us);
     if (rows[i].stepped)
@@ -283,20 +307,25 @@ static void to_json(tool *t, const row *rows, size_t count) {
 }
 
 int run_diff(tool *t) {
+  kinds k = {0};
   side a = {0}, b = {0};
+  room rows = {0};
   size_t count = 0;
-  int code = read_side(t, t->args[0], &a), other = EXIT_DONE;
+  int code = read_side(t, t->args[0], &k, &a), other = EXIT_DONE;
   if (code == EXIT_DONE || code == EXIT_WRONG)
-    other = read_side(t, t->args[1], &b);
+    other = read_side(t, t->args[1], &k, &b);
   code = code == EXIT_DONE ? other : code;
   if (code == EXIT_DONE || code == EXIT_WRONG) {
-    row *rows = pair(&a, &b, &count);
-    if (t->json)
-      to_json(t, rows, count);
+    if (!pair(&k, &a, &b, &rows, &count))
+      code = out_of_memory(t);
+    else if (t->json)
+      to_json(t, &k, rows.data, count);
     else
-      to_people(t, &a, &b, rows, count);
-    free(rows);
+      to_people(t, &a, &b, rows.data, count);
   }
+  room_free(&rows);
+  room_free(&k.room);
+  id_set_free(&k.names);
   free_side(&a);
   free_side(&b);
   return code;

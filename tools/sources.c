@@ -300,6 +300,7 @@ sl_status sources_resolve(tool *t, sl_id_kind kind, sl_slice typed, char (*out)[
                           size_t *count) {
   char (*part)[SL_ID_MAX] = tool_alloc((max + 1) * sizeof *part);
   sl_status result = SL_OK;
+  bool more = false; /* than fit into `out` */
   *count = 0;
   for (size_t i = 0; i < t->source_count && result == SL_OK; i++) {
     source *s = &t->sources[i];
@@ -313,12 +314,15 @@ sl_status sources_resolve(tool *t, sl_id_kind kind, sl_slice typed, char (*out)[
     if (st == SL_OK && slice_eq(slice_of(part[0]), typed)) { /* an exact one wins alone, wherever it is */
       memcpy(out[0], part[0], sizeof *part);
       *count = 1;
+      more = false;
       break;
     }
+    more = more || (st == SL_E_AMBIGUOUS && found == max);
     for (size_t k = 0; st != SL_NOTFOUND && k < found; k++) {
       bool had = false;
       for (size_t n = 0; n < *count; n++)
         had = had || strcmp(out[n], part[k]) == 0;
+      more = more || (!had && *count == max);
       if (!had && *count < max)
         memcpy(out[(*count)++], part[k], sizeof *part);
     }
@@ -327,5 +331,5 @@ sl_status sources_resolve(tool *t, sl_id_kind kind, sl_slice typed, char (*out)[
   if (result != SL_OK)
     return result;
   qsort(out, *count, sizeof *out, compare_ids);
-  return *count == 0 ? SL_NOTFOUND : *count == 1 ? SL_OK : SL_E_AMBIGUOUS;
+  return *count == 0 ? SL_NOTFOUND : *count == 1 && !more ? SL_OK : SL_E_AMBIGUOUS;
 }

@@ -6,27 +6,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An event id in place of a correlation id: the story that the event is part of. 1: not found. */
+/* An event id in place of a correlation id: the story that the event is part of; of a prefix that fits several, the
+ * one that all of them are part of. */
 static int correlation_of_event(tool *t, const char *typed, char id[SL_ID_MAX]) {
-  char found[1][SL_ID_MAX];
+  enum { MOST = 10 };
+  char found[MOST + 1][SL_ID_MAX];
   size_t count = 0;
-  look *l = NULL;
-  int code = EXIT_NOTHING;
-  if (sources_resolve(t, SL_ID_EVENT, slice_of(typed), found, 1, &count) != SL_OK)
+  sl_status st = sources_resolve(t, SL_ID_EVENT, slice_of(typed), found, MOST + 1, &count);
+  if ((st != SL_OK && st != SL_E_AMBIGUOUS) || count > MOST)
     return EXIT_NOTHING;
-  sl_query query = {.event_id = slice_of(found[0]), .limit = 1};
-  const sl_record *r = look_first(t, &query, &l);
-  if (r && r->correlation_id.len) {
-    memcpy(id, r->correlation_id.data, r->correlation_id.len);
-    id[r->correlation_id.len] = 0;
-    code = EXIT_DONE;
+  for (size_t i = 0; i < count; i++) {
+    look *l = NULL;
+    sl_query query = {.event_id = slice_of(found[i]), .limit = 1};
+    const sl_record *r = look_first(t, &query, &l);
+    bool fine = r && r->correlation_id.len && (i == 0 || slice_eq(r->correlation_id, slice_of(id)));
+    if (fine && i == 0) {
+      memcpy(id, r->correlation_id.data, r->correlation_id.len);
+      id[r->correlation_id.len] = 0;
+    }
+    look_close(l);
+    if (!fine)
+      return EXIT_NOTHING;
   }
-  look_close(l);
-  return code;
+  return EXIT_DONE;
 }
 
-/* A seq in place of a correlation id, where that is none: as listings have it. */
-static int correlation_of_seq(tool *t, const char *typed, char id[SL_ID_MAX]) {
+/* A seq in place of a correlation id, where that is none: as listings have it. *lone: there is such an event, of no story. */
+static int correlation_of_seq(tool *t, const char *typed, char id[SL_ID_MAX], bool *lone) {
   uint64_t seq;
   look *l = NULL;
   int code = EXIT_NOTHING;
@@ -34,6 +40,7 @@ static int correlation_of_seq(tool *t, const char *typed, char id[SL_ID_MAX]) {
     return EXIT_NOTHING;
   sl_query query = {.first_seq = seq, .last_seq = seq};
   const sl_record *r = look_first(t, &query, &l);
+  *lone = r && !r->correlation_id.len;
   if (r && r->correlation_id.len) {
     memcpy(id, r->correlation_id.data, r->correlation_id.len);
     id[r->correlation_id.len] = 0;
@@ -43,17 +50,39 @@ static int correlation_of_seq(tool *t, const char *typed, char id[SL_ID_MAX]) {
   return code;
 }
 
+/* Nothing is called so: what is like it, of correlations and events, or of that kind which is more like it. */
+static int no_story(tool *t, const char *typed) {
+  text stories = {0}, events = {0};
+  size_t by_story = tool_near(t, SL_ID_CORRELATION, typed, &stories), by_event = tool_near(t, SL_ID_EVENT, typed, &events);
+  bool say_stories = by_story && by_story >= by_event, say_events = by_event && by_event >= by_story;
+  tool_fail(t, EXIT_NOTHING,
+            "no correlation id and no event id %s is %s, and no UUID begins with it (other ids need their whole text)%s%s%s%s%s",
+            sources_here(t), typed, say_stories || say_events ? "; close to it: " : "", say_stories ? text_str(&stories) : "",
+            say_stories && say_events ? "; " : "", say_events ? strchr(text_str(&events), ',') ? "the events " : "the event " : "",
+            say_events ? text_str(&events) : "");
+  text_free(&stories);
+  text_free(&events);
+  return EXIT_NOTHING;
+}
+
 int story_resolve(tool *t, const char *typed, char id[SL_ID_MAX]) {
   char found[1][SL_ID_MAX];
   size_t count = 0;
-  if (sources_resolve(t, SL_ID_CORRELATION, slice_of(typed), found, 1, &count) == SL_NOTFOUND) {
-    bool event = correlation_of_event(t, typed, id) == EXIT_DONE;
-    if (event || correlation_of_seq(t, typed, id) == EXIT_DONE) {
-      tool_note(t, "%s is %s; this is the story it is part of", typed, event ? "an event" : "a seq");
-      return EXIT_DONE;
-    }
+  if (sources_resolve(t, SL_ID_CORRELATION, slice_of(typed), found, 1, &count) != SL_NOTFOUND)
+    return tool_resolve(t, SL_ID_CORRELATION, typed, id);
+  bool lone = false, event = correlation_of_event(t, typed, id) == EXIT_DONE;
+  if (event || correlation_of_seq(t, typed, id, &lone) == EXIT_DONE) {
+    tool_note(t, "%s is %s; this is the story it is part of", typed, event ? "an event" : "a seq");
+    return EXIT_DONE;
   }
-  return tool_resolve(t, SL_ID_CORRELATION, typed, id);
+  switch (sources_resolve(t, SL_ID_EVENT, slice_of(typed), found, 1, &count)) {
+  case SL_E_AMBIGUOUS: return tool_resolve(t, SL_ID_EVENT, typed, id); /* says which */
+  case SL_NOTFOUND:
+    return lone ? tool_fail(t, EXIT_NOTHING, "event %s has no correlation id, so it is part of no story: sidelog show %s", typed, typed)
+                : no_story(t, typed);
+  default:
+    return tool_fail(t, EXIT_NOTHING, "event %s has no correlation id, so it is part of no story: sidelog show %s", found[0], found[0]);
+  }
 }
 
 int64_t appended_at(tool *t, size_t from, uint64_t seq) {

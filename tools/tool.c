@@ -223,8 +223,7 @@ bool tool_time(tool *t, option_id id, int64_t *out) {
   return false;
 }
 
-/* Ids that begin as the one that is not there: a slip of the hand, or a cut off line. */
-static void add_near(tool *t, sl_id_kind kind, const char *typed, text *words) {
+size_t tool_near(tool *t, sl_id_kind kind, const char *typed, text *words) {
   enum { MOST = 3 };
   static const size_t lengths[] = {35, 30, 23, 18, 13, 8, 6, 4};
   char found[MOST][SL_ID_MAX];
@@ -236,9 +235,10 @@ static void add_near(tool *t, sl_id_kind kind, const char *typed, text *words) {
     if (st != SL_OK && st != SL_E_AMBIGUOUS)
       continue;
     for (size_t k = 0; k < count; k++)
-      text_printf(words, "%s %s", k ? "," : "; close to it:", found[k]);
-    return;
+      text_printf(words, "%s%s", k ? ", " : "", found[k]);
+    return lengths[i];
   }
+  return 0;
 }
 
 int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX]) {
@@ -253,10 +253,10 @@ int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX
   }
   if (st == SL_NOTFOUND) {
     text near = {0};
-    add_near(t, kind, typed, &near);
+    size_t alike = tool_near(t, kind, typed, &near);
     tool_fail(t, EXIT_NOTHING,
-              "no %s id %s is %s, and no UUID begins with it (other ids need their whole text)%s", names[kind],
-              sources_here(t), typed, text_str(&near));
+              "no %s id %s is %s, and no UUID begins with it (other ids need their whole text)%s%s", names[kind],
+              sources_here(t), typed, alike ? "; close to it: " : "", text_str(&near));
     text_free(&near);
     return EXIT_NOTHING;
   }

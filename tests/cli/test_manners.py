@@ -61,7 +61,8 @@ class Usage(cli.Case):
         for command, codes in (("trace", (0,)), ("check", (0, 4)), ("bundle", (0,))):
             done = self.run_it("--store", store.path, command, "3", *(["--out", store.side / "x.html"] if command == "bundle" else []), expect=codes)
             self.assertIn("3 is a seq; this is the story it is part of", done.err)
-        self.assertIn("is 8, and", self.run_it("--store", store.path, "trace", "8", expect=(1,)).err)  # of no story
+        self.assertIn("event 8 has no correlation id, so it is part of no story: sidelog show 8",
+                      self.run_it("--store", store.path, "trace", "8", expect=(1,)).err)
         self.assertIn("has seq 9999 (kept are 1 to 8)", self.run_it("--store", store.path, "show", "9999", expect=(1,)).err)
         other = store.side / "other"
         self.run_it("--store", other, "append", "--topic", "t", "--correlation", "x", "{}")

@@ -238,6 +238,15 @@ class Answers(cli.Case):
         found = rig.run(store.argv("query", "--count", "--utc", "occurred_at<2026-03-01 10:00:01"), env=cli.environment(**there)).stdout
         self.assertEqual(found, b"2\n")
 
+    def test_a_prefix_of_several_events(self):
+        store = self.told()
+        # What fits several events is no one of them, unless all are of one story.
+        self.assertIn("is an event; this is the story", store.call("trace", cli.event_id(0)[:-1]).err)
+        store.call("append", "--topic", "t", "--event-id", cli.event_id(8), "--correlation", "another", "{}")
+        err = store.call("trace", cli.event_id(0)[:-1], expect=(2,)).err
+        self.assertIn("fits several event ids; give more of it", err)
+        self.assertIn(cli.event_id(8), err)
+
     def test_an_empty_answer_explains_itself(self):
         store = self.told()
         self.assertIn("no event was appended in these times (7 events kept", store.call("query", "--until", "-1h", expect=(1,)).err)
@@ -246,6 +255,11 @@ class Answers(cli.Case):
         self.assertIn("of 7 events, /payload/n>50 alone would find 0", err)
         near = cli.event_id(3)[:-1] + "f"
         self.assertRegex(store.call("query", "--event", near, expect=(1,)).err, f"close to it: {cli.event_id(0)[:-1]}")
+        # Of a story, an id of either kind is meant: what is more like it, and both when they are as much.
+        self.assertRegex(store.call("trace", near, expect=(1,)).err, f"no event id .* is {near}.*; close to it: the events {cli.event_id(0)[:-1]}")
+        cut = cli.CORRELATION[:-2] + "zz"
+        self.assertTrue(store.call("trace", cut, expect=(1,)).err.rstrip().endswith(f"; close to it: {cli.CORRELATION}"))
+        self.assertIn(f"close to it: {cli.CORRELATION}; the events ", store.call("check", "0190a6c2x", expect=(1,)).err)
         store.call("trim", "--max-events", "3")
         self.assertIn("4 events before seq 5 were trimmed", store.call("query", "source=onextree", expect=(1,)).err)
         self.assertIn("holds no events", self.empty().call("query", expect=(1,)).err)

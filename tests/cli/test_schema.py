@@ -133,13 +133,16 @@ class Schema(cli.Case):
         yield from (("sidelogd", "verdict", json.loads(line)) for line in checked.stdout.splitlines())
         said = rig.run([*argv, str(told.path), "--drain", "--timeout", "1", "--log-format", "json"], expect=(5,))
         yield from (("sidelogd", "logged", json.loads(line)) for line in said.err.splitlines())
+        status, = told.lines("status", expect=(0, 4))
+        yield "status", "status", status
+        yield "status", "agent_report", status["agent"]["report"]
 
     def commands(self):
         listed = rig.run([rig.sidelog(), "help"]).stdout.decode().split("\nEverywhere:")[0]
         return set(re.findall(r"(?m)^  ([a-z]+)  ", listed))
 
     def test_every_line_fits(self):
-        seen, commands = {"time", "header", "side", "copy", "clock", "bundle_store"}, set()
+        seen, commands = {"time", "us_or_null", "text_or_null", "header", "side", "copy", "clock", "bundle_store"}, set()
         for command, kind, line in self.outputs():
             seen.add(kind)
             commands.add(command)

@@ -4,7 +4,7 @@ import re
 
 import rig
 
-TYPES = {"string": str, "integer": int, "object": dict, "array": list, "null": type(None), "boolean": bool}
+TYPES = {"string": str, "integer": int, "number": (int, float), "object": dict, "array": list, "null": type(None), "boolean": bool}
 KNOWN = {"type", "properties", "required", "additionalProperties", "enum", "pattern", "minimum", "items", "anyOf", "$ref", "description"}
 SCHEMA = json.loads((rig.ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 
