@@ -3,6 +3,7 @@
 #include "conditions.h"
 #include "when.h"
 
+#include <sidelog/dead.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,8 @@ typedef struct chosen {
   letter_fn *fn;
   void *arg;
   uint64_t count;
+  tool *t;
+  const sl_record *record; /* whose letter is being asked for */
 } chosen;
 
 static void originals_only(void *arg, const sl_record *r) {
@@ -18,6 +21,27 @@ static void originals_only(void *arg, const sl_record *r) {
     return;
   c->count++;
   c->fn(c->arg, r);
+}
+
+static void with_letter(void *arg, const sl_dead_letter *l) {
+  chosen *c = arg;
+  sl_record r = *c->record;
+  r.attempts = l->attempts;
+  r.error_class = l->error_class;
+  r.error_code = l->error_code;
+  r.error_text = l->error_text;
+  r.error_number = l->error_number;
+  r.first_failure_us = l->first_failure_us;
+  r.last_failure_us = l->last_failure_us;
+  c->count++;
+  c->fn(c->arg, &r);
+}
+
+static void dead_once(void *arg, const sl_record *r) {
+  chosen *c = arg;
+  c->record = r;
+  if (!r->replay_of)
+    (void)sl_dead_letter_of(c->t->store, r->seq, with_letter, c);
 }
 
 /* ---------------------------------------------------------------- a reader's --- */
@@ -138,15 +162,15 @@ static int say_none(tool *t, const char *event, const char *reader) {
                : tool_fail(t, EXIT_NOTHING, "there are no dead letters%s%s in the store at %s", of, name, t->path);
 }
 
-int dlq_each(tool *t, const char *event, letter_fn *fn, void *arg) {
+static int each(tool *t, const char *event, bool once, letter_fn *fn, void *arg) {
   const char *reader = option_text(&t->given, OPT_READER);
   sl_query query = SL_QUERY_INIT;
   query_ids ids;
-  chosen c = {fn, arg, 0};
+  chosen c = {.fn = fn, .arg = arg, .t = t};
   int code = tool_query(t, &query, &ids);
   if (code != EXIT_DONE)
     return code;
-  query.states = SL_STATE_BIT(SL_DEAD);
+  query.states = SL_STATE_BIT(SL_DEAD) | (once ? SL_STATE_BIT(SL_SENT) | SL_STATE_BIT(SL_DROPPED) : 0);
   char id[SL_ID_MAX];
   if (event) {
     uint64_t seq;
@@ -158,8 +182,12 @@ int dlq_each(tool *t, const char *event, letter_fn *fn, void *arg) {
     }
   }
   if (code == EXIT_DONE)
-    code = reader ? each_of_reader(t, reader, &query, &c) : tool_each(t, &query, originals_only, &c, NULL);
+    code = reader ? each_of_reader(t, reader, &query, &c)
+                  : tool_each(t, &query, once ? dead_once : originals_only, &c, NULL);
   if (code != EXIT_DONE || c.count > 0)
     return code;
   return say_none(t, event, reader);
 }
+
+int dlq_each(tool *t, const char *event, letter_fn *fn, void *arg) { return each(t, event, false, fn, arg); }
+int dlq_one(tool *t, const char *event, letter_fn *fn, void *arg) { return each(t, event, true, fn, arg); }

@@ -259,7 +259,7 @@ void json_record_begin(json *j, const char *store, const sl_record *r, int parts
     json_bytes(j, "key", r->key);
   if (r->duplicate_of)
     json_u64(j, "duplicate_of", r->duplicate_of);
-  if (r->state == SL_DEAD || r->state == SL_DROPPED) {
+  if (r->state == SL_DEAD || r->state == SL_DROPPED || r->error_class.len) {
     json_text(j, "error_class", r->error_class);
     json_text(j, "error_code", r->error_code);
     json_text(j, "error_text", r->error_text);

@@ -30,6 +30,24 @@ SL_API sl_status sl_redact(sl_slice text, sl_redacted_fn *fn, void *arg);
 /* 1: the name of a member, a header or a variable says that its value is a secret. Any thread. */
 SL_API int sl_secret_name(sl_slice name);
 
+/* ------------------------------------------------------------------ why --- */
+
+/* How an event died. Slices are valid during the call. */
+typedef struct sl_dead_letter {
+  uint64_t seq;
+  uint32_t attempts;
+  sl_slice error_class, error_code, error_text;
+  int32_t error_number;          /* librdkafka's number of the code, or 0 */
+  int64_t first_failure_us, last_failure_us;
+  int64_t dropped_us;            /* 0: nobody dropped it */
+} sl_dead_letter;
+
+typedef void sl_dead_letter_fn(void *arg, const sl_dead_letter *letter);
+
+/* The letter of event `seq`, which stays when a replay has brought the event home and sl_record no longer tells. `fn` is
+ * called once, and may call other functions of this library. SL_NOTFOUND: it was never dead, or is trimmed. SL_E_IO. */
+SL_API sl_status sl_dead_letter_of(sl_store *store, uint64_t seq, sl_dead_letter_fn *fn, void *arg);
+
 /* ---------------------------------------------------------------- replay --- */
 
 #define SL_REPLAY_VERSION 1u

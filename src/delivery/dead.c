@@ -19,6 +19,31 @@ static sl_status not_dead(uint64_t seq, sl_state state) {
   return sl_fail(SL_E_INVALID, "event %" PRIu64 " is no dead letter: it is %s", seq, sl_state_text(state));
 }
 
+sl_status sl_dead_letter_of(sl_store *store, uint64_t seq, sl_dead_letter_fn *fn, void *arg) {
+  book_view *book;
+  sl_slice value;
+  sl_letter l;
+  sl_buf bytes = {0};
+  if (!fn) return sl_fail(SL_E_INVALID, "fn is NULL");
+  sl_status status = store_enter(store);
+  if (status == SL_OK) status = book_view_open(store, &book);
+  if (status != SL_OK) return status;
+  status = db_get(book->txn, BOOK_DEAD, db_u64(&seq), &value);
+  if (status == SL_OK) sl_buf_append(&bytes, value.data, value.len);
+  const uint64_t settled = book->cursor.attempt;
+  book_view_close(book);
+  if (bytes.failed) status = sl_fail(SL_E_NOMEM, "out of memory");
+  if (status == SL_OK) status = sl_letter_decode(sl_buf_slice(&bytes), &l);
+  /* Of an attempt whose outcome is not known it is no letter yet. */
+  if (status == SL_NOTFOUND || (status == SL_OK && l.attempt > settled))
+    status = sl_fail(SL_NOTFOUND, "event %" PRIu64 " has no dead letter", seq);
+  if (status == SL_OK)
+    fn(arg, &(sl_dead_letter){seq, l.attempts, l.error_class, l.error_code, l.error_text, l.code, l.first_failure_us,
+                              l.last_failure_us, l.dropped_us});
+  sl_buf_free(&bytes);
+  return status;
+}
+
 /* The dead event's record, whole. *seq moves to the original where it is a copy. */
 static sl_status find_dead(snapshot *snap, uint64_t *seq, sl_parts *parts) {
   book_fate fate;

@@ -74,6 +74,25 @@ class Dlq(cli.Case):
         self.assertNotIn("hunter2", json.dumps(shown))
         self.assertIn("t0ken2", store.call("dlq", "export", "3").stdout.decode(), "the store has the truth")
 
+    def test_show_tells_to_the_end(self):
+        """How it died, that it was replayed, and where it arrived; or who gave it up, and why."""
+        store = self.letters()
+        store.call("dlq", "replay", "1")
+        cli.settle(store, "sent 0 2\nsent 4 1729\n")
+        store.call("dlq", "drop", "3", "--reason", "password=s3same was in it")
+        words = store.call("dlq", "show", "1").stdout.decode()
+        story = ["appended", "failed first", "failed last, try 2", "replayed as 6, sent", "delivered to [4]@1729"]
+        self.assertEqual([line[37:].strip() for line in words.splitlines() if line[2:6].isdigit()], story)
+        self.assertIn("MSG_SIZE_TOO_LARGE", words)
+        (shown,) = store.lines("dlq", "show", "1")
+        self.assertEqual((shown["status"], shown["offset"], shown["error_code"], shown["attempts"], shown["replays"][0]["status"]),
+                         ("sent", 1729, "MSG_SIZE_TOO_LARGE", 2, "sent"))
+        words = store.call("dlq", "show", "3").stdout.decode()
+        self.assertRegex(words, r"\n  20.*  set aside\n  20.*  dropped by .*: password=\[redacted\] was in it\n")
+        self.assertNotIn("s3same", words + store.call("dlq", "show", "3", "--json").stdout.decode())
+        self.assertEqual(self.seqs(store, "list"), [4], "it is no letter any more")
+        self.assertEqual(store.call("dlq", "replay", "1", expect=(1,)).stdout, b"")
+
     def test_replay_sends_each_once(self):
         store = self.letters()
         before = store.stats()
