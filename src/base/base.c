@@ -47,6 +47,12 @@ static void SL_PRINTF(1, 0) set_detail(const char *format, va_list args, bool ke
 
 sl_status sl_fail(sl_status status, const char *format, ...) {
   va_list args;
+  const size_t len = strlen(format);
+  if (len < DETAIL_SIZE && !memchr(format, '%', len)) { /* as at the end of every iteration */
+    memcpy(last_detail, format, len + 1);
+    clean_detail(last_detail, false);
+    return status;
+  }
   va_start(args, format);
   set_detail(format, args, false);
   va_end(args);

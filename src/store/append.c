@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define RECORD_ROOM 512u /* beside its value, of most records */
 #define NAMES_MOST 1024u /* bytes that topic and type take at most where they stand in a record, and its header */
 
 /* ---------------------------------------------------------------- rules --- */
@@ -110,6 +111,7 @@ static sl_status check_size(const sl_event *e) {
 
 static sl_status frame(const sl_parts *parts, sl_buf *bytes) {
   const size_t at = bytes->len;
+  if (sl_buf_extend(bytes, parts->value.len + RECORD_ROOM)) bytes->len = at; /* room at once */
   sl_buf_extend(bytes, 4);
   sl_status status = sl_record_encode(parts, bytes);
   if (status == SL_OK) sl_put_u32(bytes->data + at, (uint32_t)(bytes->len - at - 4));

@@ -116,8 +116,9 @@ static sl_status fill(const waiter *w, slots *s, bool published, log_commit *c) 
     count = collect(w, s, NULL, units);
     if (count == 0) continue;
     const size_t before = c->count;
-    status = commit_add(c, units, count);
-    if (c->count > before || status == SL_OK) continue;
+    /* There are not more slots: another process writes where it must not. */
+    status = before + count > COMMIT_UNITS_MAX ? SL_E_FULL : commit_add(c, units, count);
+    if (c->count > before) continue;
     give_back(s, units, count);
     return SL_OK;
   }
