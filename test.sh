@@ -31,14 +31,16 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/sidelog-test-run.XXXXXX")
 tally=$work/tally
 : >"$tally"
 running=''
+declare -A building=() # NAME: the process group that builds it meanwhile
 cleanup() {
   trap - EXIT INT TERM HUP
-  if [[ -n $running ]]; then
-    kill -TERM -- "-$running" 2>/dev/null || true
+  local one
+  for one in $running "${building[@]}"; do kill -TERM -- "-$one" 2>/dev/null || true; done
+  for one in $running "${building[@]}"; do
     # brokers and agents end with the test program that started them
-    for _ in {1..50}; do kill -0 -- "-$running" 2>/dev/null || break; sleep 0.1; done
-    kill -KILL -- "-$running" 2>/dev/null || true
-  fi
+    for _ in {1..50}; do kill -0 -- "-$one" 2>/dev/null || break; sleep 0.1; done
+    kill -KILL -- "-$one" 2>/dev/null || true
+  done
   rm -rf "$work"
   # their watchdogs see that and end the brokers
   for _ in {1..50}; do pgrep -f -- "-Dsidelog.cluster=$work/" >/dev/null || break; sleep 0.1; done
@@ -64,11 +66,18 @@ say() { printf '%s\n' "$*"; }
 broken() { # NAME LOG: something that is no test failed; it counts as one
   say "FAIL $1"
   # of a build only what went wrong
-  { grep -E -A 12 '^FAILED:|: error: ' "$2" || tail -n 40 "$2"; } | grep -vE '^(cc|c\+\+|gcc|clang) ' | head -n 60 | sed 's/^/     /'
+  { grep -E -A 12 '^FAILED:|: error: ' "$2" || tail -n 40 "$2"; } | grep -vE '^(ccache )?(cc|c\+\+|gcc|clang) ' | head -n 60 | sed 's/^/     /'
   printf '0 1 0\n' >>"$tally"
 }
 
-if wanted kafka || wanted fault; then tests/setup.sh; else tests/setup.sh --no-broker; fi
+broker=''
+if wanted kafka || wanted fault; then
+  tests/setup.sh --packages
+  tests/setup.sh </dev/null & # the broker itself, while it builds
+  broker=$!
+else
+  tests/setup.sh --no-broker
+fi
 
 # While it builds: what is had by then is used.
 validators=''
@@ -79,15 +88,33 @@ fi
 
 if [[ -n ${SIDELOG_TEST_BUILD:-} ]]; then base=$SIDELOG_TEST_BUILD/build; else base=$PWD/build; fi
 
-build() { # NAME FOLDER OPTIONS...
+configure() { # NAME FOLDER OPTIONS...
   local name=$1 folder=$2 log=$work/build-$1.log
   shift 2
   if [[ -e $folder/build.ninja ]]; then
-    meson configure "$folder" -Dwerror="$werror" "$@" >"$log" 2>&1 || rm -rf "$folder"
+    meson configure "$folder" "$@" >"$log" 2>&1 || rm -rf "$folder"
   fi
-  [[ -e $folder/build.ninja ]] || meson setup "$folder" -Dwerror="$werror" "$@" >"$log" 2>&1 ||
+  [[ -e $folder/build.ninja ]] || meson setup "$folder" "$@" >"$log" 2>&1 ||
     { broken "configuring the $name build" "$log"; return 1; }
-  group ninja -C "$folder" >"$log" 2>&1 || { broken "the $name build" "$log"; return 1; }
+}
+
+# Of a build for a sanitizer only the tests and what they need, optimised as far as it costs no time: the compiler takes
+# many times as long otherwise, the tests do not. The plain build judges the warnings; with -Og, gcc has others.
+begin_sanitized() { # NAME SANITIZERS: in the background, with what the tests on the broker leave over
+  wanted "$1" && configure "$1" "$base-$1" -Db_sanitize="$2" -Doptimization=g -Dwerror=false || return 0
+  local target=meson-test-prereq
+  [[ -z $long ]] || target=all
+  set -m
+  setpriv --pdeathsig KILL -- nice -n 19 ninja -C "$base-$1" -j "$(nproc)" "$target" </dev/null >"$work/build-$1.log" 2>&1 &
+  building[$1]=$!
+  set +m
+}
+sanitized() { # NAME: whether it is there; waits for it
+  local code=0 group=${building[$1]:-}
+  [[ -n $group ]] || return 1
+  wait "$group" || code=$?
+  unset "building[$1]"
+  ((code == 0)) || { broken "the $1 build" "$work/build-$1.log"; return 1; }
 }
 
 unit() { # NAME FOLDER TIMES
@@ -122,7 +149,9 @@ export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=0:second_deadlock_stack=1:supp
 plain=''
 if wanted unit || wanted kafka || wanted fault; then
   say "building"
-  if build plain "$base"; then plain=1; fi
+  if configure plain "$base" -Dwerror="$werror"; then
+    if group ninja -C "$base" >"$work/build-plain.log" 2>&1; then plain=1; else broken "the plain build" "$work/build-plain.log"; fi
+  fi
 fi
 if [[ -n $plain ]] && wanted unit; then
   unit plain "$base" 2
@@ -131,10 +160,14 @@ if [[ -n $plain ]] && wanted unit; then
   say "structure and command line"
   python_tests "$base" 2 tests/structure/test_*.py tests/cli/test_*.py
 fi
+# It has said why, if it failed.
+[[ -z $broker ]] || wait "$broker" || exit
 if [[ -n $plain ]] && wanted fault; then
   say "killed producers, bad input"
   python_tests "$base" 2 tests/fault/test_*.py
 fi
+begin_sanitized asan address,undefined
+begin_sanitized tsan thread
 if [[ -n $plain ]] && wanted kafka; then
   say "real broker"
   # most of their time they wait for a fault to last or a probe to come: several at once, the longest first
@@ -142,14 +175,14 @@ if [[ -n $plain ]] && wanted kafka; then
   mapfile -t others < <(printf '%s\n' "${longest[@]}" tests/kafka/test_*.py | sort | uniq -u)
   python_tests "$base" 3 "${longest[@]}" "${others[@]}"
 fi
-if wanted asan && build asan "$base-asan" -Db_sanitize=address,undefined; then
+if sanitized asan; then
   unit asan "$base-asan" 5
   if [[ -n $long ]]; then
     say "real broker, agent and command line under AddressSanitizer"
     long='' python_tests "$base-asan" 2 tests/kafka/test_drain.py tests/fault/test_bad_input.py
   fi
 fi
-if wanted tsan && build tsan "$base-tsan" -Db_sanitize=thread; then unit tsan "$base-tsan" 10; fi
+if sanitized tsan; then unit tsan "$base-tsan" 10; fi
 
 skips=$(sed -n 's/^skip /skipped: /p' "$tally")
 [[ -z $skips ]] || say "$skips"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Makes sure that everything is there to build sidelog and to run its tests and demo; installs what is missing.
 #
-#   tests/setup.sh [--no-broker]
+#   tests/setup.sh [--no-broker | --packages]
 #   tests/setup.sh --validators
 #
 # Installs with apt-get, as root or through sudo, and says what. Where everything is there it prints nothing, so it
-# also serves on systems without apt. --no-broker leaves out what only the Kafka broker needs.
+# also serves on systems without apt. --no-broker leaves out what only the Kafka broker needs, --packages only Kafka itself.
 #
 # --validators: instead, programs and Python packages by which others judge what sidelog writes (Graphviz, a browser, the
 # CloudEvents SDK ...). The tests that use them are skipped without, so this says what cannot be had, and never fails.
@@ -14,6 +14,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 broker=1
 [[ ${1:-} != --no-broker ]] || broker=
+kafka=$broker
+[[ ${1:-} != --packages ]] || kafka=
 
 has() { command -v "$1" >/dev/null 2>&1; }
 lib() { has pkg-config && pkg-config --exists "$1"; }
@@ -122,7 +124,7 @@ if ((${#missing[@]})); then
   fi
 fi
 
-if [[ -n $broker ]]; then
+if [[ -n $kafka ]]; then
   version=${SIDELOG_KAFKA:-4.1.0}
   [[ -e ${XDG_CACHE_HOME:-$HOME/.cache}/sidelog/kafka-$version/complete ]] ||
     printf 'fetching Apache Kafka %s with Maven (about 50 MB, once)\n' "$version"
