@@ -1,9 +1,11 @@
-/* ktopic: deletes topics of a cluster that is known by its address only, waits until they are there, says who leads.
+/* ktopic: makes and deletes topics of a cluster that is known by its address only, waits until they are there, says who
+ * leads.
  *
+ *   ktopic -b HOST:PORT[,...] [-X KEY=VALUE ...] create TOPIC PARTITIONS [KEY=VALUE ...]   if it is not there; then as await
  *   ktopic -b HOST:PORT[,...] [-X KEY=VALUE ...] delete TOPIC...   those that are there; waits until they are gone
  *   ktopic -b HOST:PORT[,...] [-X KEY=VALUE ...] await TOPIC...    until each is there with a leader for each partition
  *   ktopic -b HOST:PORT[,...] [-X KEY=VALUE ...] leaders TOPIC     lines `PARTITION BROKER`
- * exit: 0 done, 2 usage, 3 not within 60 seconds
+ * exit: 0 done, 2 usage, 3 not within 60 seconds, 4 refused
  */
 #include <librdkafka/rdkafka.h>
 
@@ -68,6 +70,35 @@ static void delete(rd_kafka_t *rk, rd_kafka_queue_t *queue, char **topics, int n
 	free(gone);
 }
 
+static void create(rd_kafka_t *rk, rd_kafka_queue_t *queue, const char *topic, int partitions, char **settings, int n)
+{
+	char err[256];
+	rd_kafka_NewTopic_t *made = rd_kafka_NewTopic_new(topic, partitions, -1, err, sizeof err);
+	if (!made)
+		die(2, topic, err);
+	for (int i = 0; i < n; i++) {
+		char *equals = strchr(settings[i], '=');
+		if (!equals)
+			die(2, "a setting is KEY=VALUE", settings[i]);
+		*equals = 0;
+		rd_kafka_NewTopic_set_config(made, settings[i], equals + 1);
+	}
+	rd_kafka_CreateTopics(rk, &made, 1, NULL, queue);
+	rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 60000);
+	if (!event)
+		die(3, topic, "no answer within 60 seconds");
+	if (rd_kafka_event_error(event))
+		die(3, topic, rd_kafka_event_error_string(event));
+	size_t count;
+	const rd_kafka_topic_result_t **results =
+		rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
+	rd_kafka_resp_err_t error = rd_kafka_topic_result_error(results[0]);
+	if (error && error != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+		die(4, topic, rd_kafka_topic_result_error_string(results[0]));
+	rd_kafka_event_destroy(event);
+	rd_kafka_NewTopic_destroy(made);
+}
+
 int main(int argc, char **argv)
 {
 	char err[256];
@@ -89,8 +120,9 @@ int main(int argc, char **argv)
 	}
 	bool gone = at < argc && strcmp(argv[at], "delete") == 0;
 	bool leaders = at < argc && strcmp(argv[at], "leaders") == 0;
-	if (at + 1 >= argc || (!gone && !leaders && strcmp(argv[at], "await") != 0))
-		die(2, "usage", "ktopic -b HOST:PORT [-X KEY=VALUE] delete|await|leaders TOPIC...");
+	bool made = at + 2 < argc && strcmp(argv[at], "create") == 0;
+	if (at + 1 >= argc || (!gone && !leaders && !made && strcmp(argv[at], "await") != 0))
+		die(2, "usage", "ktopic -b HOST:PORT [-X KEY=VALUE] create|delete|await|leaders TOPIC...");
 	rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, err, sizeof err);
 	if (!rk)
 		die(2, "client", err);
@@ -98,7 +130,9 @@ int main(int argc, char **argv)
 		return tell_leaders(rk, argv[at + 1]);
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
 	char **topics = argv + at + 1;
-	int n = argc - at - 1, code = 3;
+	int n = made ? 1 : argc - at - 1, code = 3;
+	if (made)
+		create(rk, queue, topics[0], atoi(argv[at + 2]), argv + at + 3, argc - at - 3);
 	for (time_t end = time(NULL) + 60; code && time(NULL) < end;) {
 		if (gone)
 			delete (rk, queue, topics, n);
