@@ -73,7 +73,8 @@ broken() { # NAME LOG: something that is no test failed; it counts as one
 broker=''
 if wanted kafka || wanted fault; then
   tests/setup.sh --packages
-  tests/setup.sh </dev/null & # the broker itself, while it builds
+  # the broker itself, while it builds
+  { tests/setup.sh && { tests/kafka/broker.sh share >/dev/null 2>&1 || true; }; } </dev/null &
   broker=$!
 else
   tests/setup.sh --no-broker
