@@ -18,9 +18,12 @@ static alarm_topic *topic_of(alarms *a, const char *name, int64_t now_us) {
   const size_t at = place_of(a, name);
   if (at < a->count && strcmp(a->topics[at].name, name) == 0) return &a->topics[at];
   if (a->count >= ALARM_TOPICS_MAX) return NULL;
-  alarm_topic *more = realloc(a->topics, (a->count + 1) * sizeof *more);
-  if (!more) return NULL;
-  a->topics = more;
+  alarm_topic *more = a->topics;
+  if ((a->count & (a->count - 1)) == 0) { /* full at each power of two */
+    more = realloc(a->topics, (a->count ? 2 * a->count : 1) * sizeof *more);
+    if (!more) return NULL;
+    a->topics = more;
+  }
   char *copy = strdup(name);
   if (!copy) return NULL;
   memmove(&more[at + 1], &more[at], (a->count - at) * sizeof *more);
