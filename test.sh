@@ -174,7 +174,7 @@ if [[ -n $plain ]] && wanted kafka; then
   # most of their time they wait for a fault to last or a probe to come: several at once, the longest first
   longest=(tests/kafka/test_{reliability,faults,odd,rights,steps,letters,adopt,three}.py)
   mapfile -t others < <(printf '%s\n' "${longest[@]}" tests/kafka/test_*.py | sort | uniq -u)
-  python_tests "$base" 3 "${longest[@]}" "${others[@]}"
+  python_tests "$base" 4 "${longest[@]}" "${others[@]}"
 fi
 if sanitized asan; then
   unit asan "$base-asan" 5
