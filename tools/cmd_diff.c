@@ -245,14 +245,14 @@ static void to_people(tool *t, const side *a, const side *b, const row *rows, si
     out_puts(&t->out, k ? "B  " : "A  ");
     out_safe(&t->out, STYLE_BOLD, slice_of(s->id));
     text_clear(&words);
-    text_puts(&words, "  ");
     text_counted(&words, s->count, "event", "events");
     if (s->count) {
       text_puts(&words, ", ");
       text_span(&words, s->items[s->count - 1].at_us - s->items[0].at_us);
     }
     text_printf(&words, ", %zu only here\n", k ? only_b : only_a);
-    out_puts(&t->out, text_str(&words));
+    int whole = 5 + text_width(s->id) + (int)words.len - 1;
+    out_printf(&t->out, "%s%s", t->out.term.width && whole > t->out.term.width ? "\n   " : "  ", text_str(&words));
     for (size_t i = 1; i < t->source_count && s->skew; i++) {
       text_clear(&words);
       clocks_words(&words, t, s->skew, i);

@@ -41,7 +41,9 @@ static void name_others(trace *tr, const char *cause, id_set *named) {
       continue;
     text words = {0};
     place_words(&words, tr->tool, look_source(l), r->seq);
-    out_printf(o, "%s  led to %s of correlation ", named->count == 1 ? "\n" : "", text_str(&words));
+    int whole = text_width("  led to  of correlation ") + text_width(text_str(&words)) + (int)r->correlation_id.len;
+    out_printf(o, "%s  led to %s of %s", named->count == 1 ? "\n" : "", text_str(&words),
+               o->term.width && whole > o->term.width ? "" : "correlation ");
     out_safe(o, STYLE_BOLD, r->correlation_id);
     out_puts(o, "\n");
     text_free(&words);

@@ -48,6 +48,20 @@ class Widths(cli.Case):
                             if name not in ("dlq-show", "full"):  # values and sentences are whole
                                 self.assertLessEqual(columns_of(line), columns, line)
 
+    def test_whole_ids_fit(self):
+        """An id is never cut where it is what to ask for next; what stands around it gives way."""
+        with documents.clock(4):
+            store = self.told()
+            store.append_lines([told for _, told in documents.alerts()])
+            store.call("reindex")
+        for columns in (60, 66, 80):
+            traced = self.say(store, "trace", cli.CORRELATION, columns=columns)
+            differs = self.say(store, "diff", cli.CORRELATION, documents.ALERTS, columns=columns)
+            self.assertRegex(traced, f"led to seq 8 of (correlation )?{documents.ALERTS}\n")
+            self.assertIn(f"A  {cli.CORRELATION}", differs)
+            for line in (traced + differs).splitlines():
+                self.assertLessEqual(columns_of(line), columns, line)
+
 
 if __name__ == "__main__":
     unittest.main()
