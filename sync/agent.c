@@ -55,6 +55,7 @@ static void step_once(agent *a, core_event event) {
   core_actions actions;
   event.now_us = sl_clock_monotonic_us();
   event.wall_us = sl_clock_wall_us();
+  event.slept_us = suspended_us();
   event.closed_us = closed_us(a);
   core_step(a->core, &event, &actions);
 #ifndef NDEBUG
@@ -412,6 +413,7 @@ void agent_reload_if_due(agent *a) {
                login ? "; connecting anew with its credentials once nothing is in hand" : "",
                waiting ? "; the settings named above change at the next start" : "");
     monitor_reloaded(a->monitor, login);
+    if (taken) agent_event(a, (core_event){.kind = EVENT_RULES});
     if (taken && login) agent_event(a, (core_event){.kind = EVENT_LOGIN});
   }
   notify_ready();

@@ -3,6 +3,7 @@
 #include "core/history_pack.h"
 #include <stdlib.h>
 
+#define CLOCK_STEP_US 60000000
 #define FENCES_FORGOTTEN_US INT64_C(3600000000)
 
 static bool buf_set(sl_buf *buf, sl_slice bytes) {
@@ -467,8 +468,22 @@ static void handle_lost(core *c, core_actions *out, const fault *why) {
   if (c->op == OP_NONE && c->phase != PHASE_INTENT) core_destroy(c, out, PHASE_BACKOFF);
 }
 
+/* How old an event is must not depend on somebody's setting the clock. What is slewed is followed. */
+static void watch_clock(core *c, const core_event *e) {
+  const int64_t clock_us = e->wall_us - e->now_us - e->slept_us, step_us = clock_us - c->clock_us;
+  if (c->clock_known && step_us > CLOCK_STEP_US) {
+    c->clock_ahead_us += step_us;
+    c->clock_before_us = e->wall_us - step_us;
+  } else if (c->clock_known && step_us < -CLOCK_STEP_US) {
+    c->clock_ahead_us = c->clock_ahead_us > -step_us ? c->clock_ahead_us + step_us : 0;
+  }
+  c->clock_us = clock_us;
+  c->clock_known = true;
+}
+
 void core_take(core *c, const core_event *e, core_actions *out) {
   out->count = 0;
+  watch_clock(c, e);
   c->now_us = e->now_us;
   c->wall_us = e->wall_us;
   c->closed_us = e->closed_us;
@@ -523,6 +538,10 @@ void core_take(core *c, const core_event *e, core_actions *out) {
     c->recreate = true;
     if (c->phase == PHASE_IDLE) core_idle(c, out);
     else if (c->phase == PHASE_BACKOFF) core_destroy(c, out, PHASE_BACKOFF); /* nobody answered it, or only refused */
+    return;
+  case EVENT_RULES:
+    c->letters_anew = true;
+    if (c->phase == PHASE_IDLE) core_idle(c, out);
     return;
   case EVENT_LANES: c->lanes_full_to = e->lanes_full_to; return;
   case EVENT_STOP:

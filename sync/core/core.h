@@ -126,6 +126,7 @@ typedef enum core_event_kind {
   EVENT_BOOK,    /* the driver settled events itself, at rest (no operation under way): book */
   EVENT_RESUMED, /* the host slept: connections are dead, recreate the handle */
   EVENT_LOGIN,   /* other credentials: a new handle, as soon as nothing is in hand */
+  EVENT_RULES,   /* the rules of topics are others: letters that had nowhere to go may have now */
   EVENT_STOP,    /* finish what is in hand, then stop */
   EVENT_LANES    /* lanes_full_to */
 } core_event_kind;
@@ -148,6 +149,7 @@ typedef struct core_event {
   core_event_kind kind;
   int64_t now_us;               /* monotonic */
   int64_t wall_us;
+  int64_t slept_us;             /* how long the host has slept since it began: now_us stood still, wall_us did not */
   int64_t closed_us;            /* nothing shall be delivered for so long (time of day); 0: now is fine */
   /* EVENT_DONE */
   core_op op;

@@ -153,6 +153,7 @@ void history_step(history *h, const core *c, const core_event *e) {
   put_now(h, e->now_us);
   put_signed(h, e->wall_us - e->now_us - (h->base.wall_us));
   h->base.wall_us = e->wall_us - e->now_us;
+  put_signed(h, e->slept_us);
   put(h, (uint64_t)e->closed_us);
   put(h, (uint64_t)e->kind);
   put(h, (uint64_t)e->op);

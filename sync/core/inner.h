@@ -184,6 +184,10 @@ struct core {
   int64_t phase_us;
   core_op op;              /* under way; OP_NONE: none */
   int64_t now_us, wall_us, wake_at;
+  bool clock_known;
+  int64_t clock_us;        /* wall clock less monotonic time and sleep, at the last step */
+  int64_t clock_ahead_us;  /* by so much the wall clock was set forward, */
+  int64_t clock_before_us; /* from this time on */
   bool handle;             /* the driver has one */
   bool claimed, stopping, drained;
   bool drain_expired;
@@ -230,6 +234,7 @@ struct core {
   int64_t letters_us;      /* monotonic: when that was; 0: never */
   bool letters_put_off;    /* once since then, for the coordinator's sake (txn_settled) */
   int64_t along_us;        /* monotonic: before it no copy goes along with its verdict */
+  bool letters_anew;       /* all of them are to be looked at again */
 
   narrow narrow, letters_narrow; /* of the main reader, and of letters; lanes have their own */
 

@@ -7,8 +7,13 @@
 
 /* What waits in a lane waits no longer than its age, nor keeps more of the log than its share: but only what the cluster
  * itself refuses, again and again, counts; an outage sets nothing aside, nor does the first refusal after one. */
+static bool is_too_old(const core *c, const topic *tp, int64_t appended_us) {
+  const int64_t ahead_us = appended_us <= c->clock_before_us ? c->clock_ahead_us : 0;
+  return tp->max_age_us > 0 && c->wall_us - ahead_us - appended_us > tp->max_age_us;
+}
+
 static bool is_too_much(const core *c, const topic *tp, uint64_t seq, int64_t appended_us) {
-  return (tp->max_age_us > 0 && c->wall_us - appended_us > tp->max_age_us) || seq <= c->lanes_full_to;
+  return is_too_old(c, tp, appended_us) || seq <= c->lanes_full_to;
 }
 
 static void count_refusal(core *c, topic *tp) {
@@ -66,7 +71,7 @@ core_offer_result lane_offer_expired(core *c, const core_record *r, topic *tp) {
   }
   if (!txn_add_slot(t, r->seq, tp, SL_VERDICT_DEAD)) return txn_stop(t, true);
   fault why = tp->sick_of;
-  const bool old = tp->max_age_us > 0 && c->wall_us - r->appended_us > tp->max_age_us;
+  const bool old = is_too_old(c, tp, r->appended_us);
   snprintf(why.name, sizeof why.name, "%s", old ? "LANE_TOO_OLD" : "LANE_OVER_SHARE");
   text_of_time(tp->refused_wall_us, since, sizeof since);
   snprintf(why.text, sizeof why.text, "%s; refused since %s: %s: %.100s",

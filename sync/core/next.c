@@ -185,6 +185,8 @@ static topic *lane_due(core *c, int64_t *next_try) {
 /* Is there a dead letter that nobody has looked at, or is it time to look at all of them again? */
 static bool letters_due(core *c) {
   if (!c->config.letters || !c->letters_wait || c->letters_try_us > c->now_us) return false;
+  if (c->letters_anew) c->letters_from = 0;
+  c->letters_anew = false;
   if (c->letters_again_us > 0 && c->letters_again_us <= c->now_us) {
     c->letters_from = 0;
     c->letters_again_us = 0;

@@ -130,6 +130,7 @@ static bool call_step(replay *r, core_event *e) {
   e->now_us = get_now(in, &r->base);
   r->base.wall_us += get_signed(in);
   e->wall_us = e->now_us + r->base.wall_us;
+  e->slept_us = get_signed(in);
   e->closed_us = (int64_t)get(in);
   e->kind = (core_event_kind)get(in);
   e->op = (core_op)get(in);

@@ -2,6 +2,8 @@
 whatever is killed when; a dead-letter topic that cannot be written holds up nothing and is tried again."""
 import base64
 import json
+import os
+import signal
 import threading
 import unittest
 
@@ -62,8 +64,14 @@ class Letters(rig.Rig):
         dead = {topic: [e for e in store.query("--status", "dead") if e["topic"] == topic] for topic in topics}
         rig.wait_until("the copies", lambda: (self.letters_of(store) or {}).get("published") == 6, 30)
         self.assertEqual(self.letters_of(store)["waiting"], 2, "those of the topic that has no dead-letter topic stay")
+        # Until it has one. They were passed over, and waited for a restart.
+        rules = [rule for rule in CONFIG["topics"] if rule["match"] != "*.alone.v1"]
+        (store.side / "agent.yaml").write_text(rig.yaml({**CONFIG, "topics": rules}))
+        os.kill(agent.process.pid, signal.SIGHUP)
+        rig.wait_until("their copies", lambda: (self.letters_of(store) or {}).get("published") == 8, 30)
         self.assertEqual(agent.terminate(), 0, agent.log())
-        infra, bridge, archon, _ = topics
+        infra, bridge, archon, alone = topics
+        self.assert_copied_once(store, f"{alone}.dlq", [e["seq"] for e in dead[alone]])
         for dlq in (f"{infra}.dlq", f"{bridge}.dlq", f"{archon}.mine"):
             self.assertEqual(self.cluster.describe(dlq)["PartitionCount"], 1)
             self.assertEqual(self.cluster.describe(dlq)["Configs"]["retention.ms"], str(30 * 86400 * 1000))

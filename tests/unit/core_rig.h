@@ -13,7 +13,7 @@ typedef struct rig {
   sim_book *book;
   core *core;
   core_action act;  /* what the last step asked for; OP_NONE: nothing */
-  int64_t now;
+  int64_t now, wall_ahead_us, slept_us;
   uint64_t tags[2000];
   size_t tag_count; /* of the FILL */
   core_config config;
@@ -41,7 +41,9 @@ typedef struct rig {
 
 static inline void give(rig *r, core_event e) {
   core_actions out;
-  e.now_us = e.wall_us = r->s->now_us = r->now;
+  e.now_us = r->s->now_us = r->now;
+  e.wall_us = r->now + r->wall_ahead_us;
+  e.slept_us = r->slept_us;
   r->s->lane_max_age_us = r->lane_max_age_us;
   if (e.kind == EVENT_DONE) e.book = &r->book->state;
   core_step(r->core, &e, &out);
@@ -127,7 +129,7 @@ static inline void start(rig *r) {
 }
 
 static inline void append(rig *r, uint8_t topic, size_t n) {
-  for (size_t i = 0; i < n; i++) r->s->log[r->s->last++] = (sim_event){.topic = topic, .size = 100, .appended_us = r->now};
+  for (size_t i = 0; i < n; i++) r->s->log[r->s->last++] = (sim_event){.topic = topic, .size = 100, .appended_us = r->now + r->wall_ahead_us};
   r->s->indexed = r->s->last;
 }
 

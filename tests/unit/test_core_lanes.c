@@ -144,6 +144,35 @@ static void test_beyond_its_share_the_oldest_go(void **state) {
   rig_free(r);
 }
 
+/* A clock that was wrong is set: events that had waited for minutes looked a month old, and were set aside. */
+static void test_a_clock_that_is_set_makes_nobody_old(void **state) {
+  (void)state;
+  rig *r = with_a_lane(DAY);
+  for (int i = 0; i < 15; i++) refused_once(r);
+  r->wall_ahead_us = 30 * DAY;
+  for (int i = 0; i < 40; i++) refused_once(r);
+  r->wall_ahead_us = 0; /* and back, and again */
+  refused_once(r);
+  r->wall_ahead_us = 30 * DAY;
+  refused_once(r);
+  assert_int_equal(r->act.op, OP_NONE);
+  r->now += DAY; /* now they are old */
+  for (int i = 0; i < 40 && r->act.op == OP_NONE; i++) refused_once(r);
+  assert_int_equal(r->act.op, OP_FILL);
+  rig_free(r);
+}
+
+/* A host that slept for a month is a month older. */
+static void test_sleep_makes_old(void **state) {
+  (void)state;
+  rig *r = with_a_lane(DAY);
+  for (int i = 0; i < 15; i++) refused_once(r);
+  r->wall_ahead_us = r->slept_us = 30 * DAY;
+  for (int i = 0; i < 40 && r->act.op == OP_NONE; i++) refused_once(r);
+  assert_int_equal(r->act.op, OP_FILL);
+  rig_free(r);
+}
+
 /* A lane of thousands goes in steps, and the main reader has its turns between them. */
 static void test_many_go_in_steps(void **state) {
   (void)state;
@@ -305,6 +334,7 @@ static void test_a_mute_lane_beside_a_busy_main_is_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_too_old_is_set_aside_and_the_younger_wait),
+      cmocka_unit_test(test_a_clock_that_is_set_makes_nobody_old), cmocka_unit_test(test_sleep_makes_old),
       cmocka_unit_test(test_an_outage_sets_nothing_aside),
       cmocka_unit_test(test_never_means_never),
       cmocka_unit_test(test_beyond_its_share_the_oldest_go),
