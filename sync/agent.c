@@ -123,9 +123,11 @@ static void on_error(void *arg, const fault *why, bool transport) {
   }
 }
 
+static void on_reached(void *arg) { ((agent *)arg)->reached = true; }
+
 void agent_serve_kafka(agent *a) {
   static const size_t chunk = 10000;
-  const kafka_sink sink = {a, on_delivered, on_error};
+  const kafka_sink sink = {a, on_delivered, on_error, on_reached};
   for (size_t served = 1; a->kafka && served > 0;) a->served += served = kafka_poll(a->kafka, chunk, &sink);
   kafka_word errors[ERRORS_MAX];
   size_t count = a->error_count;
@@ -133,6 +135,10 @@ void agent_serve_kafka(agent *a) {
   a->error_count = 0;
   for (size_t i = 0; i < count; i++)
     agent_event(a, (core_event){.kind = EVENT_ERROR, .why = errors[i].why, .transport = errors[i].transport});
+  if (a->reached) {
+    a->reached = false;
+    agent_event(a, (core_event){.kind = EVENT_REACHED});
+  }
   if (a->marker_waiting) {
     a->marker_waiting = false;
     ops_perform(a, &a->flush_action);

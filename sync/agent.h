@@ -92,6 +92,7 @@ struct agent {
   ahead *ahead;            /* what is known before it is asked; NULL: nothing */
   kafka_word errors[ERRORS_MAX]; /* what the handle complained of while it was polled */
   size_t error_count;
+  bool reached;            /* it connected */
   core_event pending;      /* an operation that was done at once */
   bool has_pending, stepping;
   fill fill;

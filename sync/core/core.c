@@ -519,6 +519,9 @@ void core_take(core *c, const core_event *e, core_actions *out) {
     }
     if (e->why.fatal) handle_lost(c, out, &e->why);
     return;
+  case EVENT_REACHED:
+    core_reached(c);
+    return;
   case EVENT_BOOK:
     if (c->op == OP_NONE && e->book) book_load(c, e->book);
     return;

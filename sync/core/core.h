@@ -123,6 +123,7 @@ typedef enum core_event_kind {
   EVENT_LOG,     /* last_seq, indexed_seq */
   EVENT_DONE,    /* the operation `op` ended */
   EVENT_ERROR,   /* the handle's own error: why, transport */
+  EVENT_REACHED, /* a broker answers again */
   EVENT_BOOK,    /* the driver settled events itself, at rest (no operation under way): book */
   EVENT_RESUMED, /* the host slept: connections are dead, recreate the handle */
   EVENT_LOGIN,   /* other credentials: a new handle, as soon as nothing is in hand */

@@ -344,6 +344,7 @@ void core_intent(core *c, core_actions *out);
 void core_destroy(core *c, core_actions *out, core_phase after);
 void core_go_park(core *c, core_actions *out, core_park park);
 void core_back_off(core *c);
+void core_reached(core *c); /* a broker answers: the rest of the wait may be for nothing */
 void core_rest(core *c, core_actions *out, int status); /* the core has come to rest, for ever */
 int core_rest_status(const core *c);
 /* No transaction is in hand: begins the next, or waits until there is one. */

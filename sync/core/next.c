@@ -4,6 +4,7 @@
 #define FLOW_LOOK_US 60000000
 #define LETTERS_GATHER_US 500000
 #define FENCES_MOST 8
+#define REACHED_SPREAD_US 200000
 
 /* --- actions --- */
 
@@ -73,6 +74,14 @@ void core_back_off(core *c) {
   if (c->recreate) delay = 0; /* nothing is wrong with the broker */
   else if (c->failures < 16) c->failures++;
   c->wake_at = c->next_try_us = c->now_us + delay;
+}
+
+/* The client tries its connections apart from us, each agent's in a rhythm of its own, at least once a second: so who is told
+ * by them comes neither late nor with all the others. */
+void core_reached(core *c) {
+  if (c->phase != PHASE_BACKOFF || !c->handle || c->op != OP_NONE) return;
+  const int64_t at = c->now_us + retry_delay(&c->config.seed, (retry_rule){0, REACHED_SPREAD_US, REACHED_SPREAD_US}, 0);
+  if (at < c->wake_at) c->wake_at = c->next_try_us = at;
 }
 
 void core_go_park(core *c, core_actions *out, core_park park) {

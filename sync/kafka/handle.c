@@ -387,6 +387,10 @@ size_t kafka_poll(kafka *k, size_t max, const kafka_sink *sink) {
     sink->error(sink->arg, &f, true);
     served++;
   }
+  if (wire_take_made(k->wire) && sink->reached) {
+    sink->reached(sink->arg);
+    served++;
+  }
   while (served < max) {
     if (!k->batch) {
       rd_kafka_event_t *event = rd_kafka_queue_poll(k->queue, 0);

@@ -32,6 +32,7 @@ int wire_up(wire *w);
 void wire_one(wire *w, char *name, size_t cap); /* a broker that is connected; empty: none is */
 /* True once for each time connections were lost; `name` is the last of them. */
 bool wire_take_lost(wire *w, char *name, size_t cap);
+bool wire_take_made(wire *w); /* the same of connections that were made */
 /* From a request to its answer, the shortest; 0: there was none. */
 int64_t wire_round_trip_us(wire *w);
 /* EndTxn requests written to a socket whose answer never came, ever: such a copy may still reach the

@@ -40,6 +40,7 @@ typedef struct kafka_sink {
   /* The handle's own errors (brokers down, fatal). `transport`: a connection was lost or could not be made;
    * told for each one, also when the broker only closed it as idle. */
   void (*error)(void *arg, const fault *why, bool transport);
+  void (*reached)(void *arg); /* a broker answered a new connection; NULL: nobody wants to know */
 } kafka_sink;
 /* Serves at most `max` items; returns how many. Call until 0. */
 size_t kafka_poll(kafka *k, size_t max, const kafka_sink *sink);

@@ -23,6 +23,7 @@ struct wire {
   connection connections[CONNECTIONS];
   bool lost;
   char lost_name[160];
+  bool made; /* a connection to a broker was */
   bool attached;
   int64_t round_trip_us; /* the shortest; 0: none */
   unsigned end_txn_unanswered;
@@ -57,21 +58,23 @@ static connection *connection_find(wire *w, const char *name, int port) {
 static rd_kafka_resp_err_t on_state(rd_kafka_t *rk, int32_t id, const char *protocol, const char *name,
                                     int port, const char *state, void *arg) {
   wire *w = arg;
-  bool up = strcmp(state, "UP") == 0 || strcmp(state, "UPDATE") == 0, lost = false;
+  bool up = strcmp(state, "UP") == 0 || strcmp(state, "UPDATE") == 0, lost = false, made = false;
   (void)rk, (void)id, (void)protocol;
   pthread_mutex_lock(&w->lock);
   connection *c = connection_find(w, name, port);
   if (c) {
     lost = c->up && !up;
+    made = up && !c->up && port != 0;
     c->up = up;
   }
   if (lost) {
     w->lost = true;
     snprintf(w->lost_name, sizeof w->lost_name, port ? "%s:%d" : "%s", name, port);
   }
+  w->made = w->made || made;
   pthread_mutex_unlock(&w->lock);
   /* Full pipe: the reader is awake anyway. */
-  if (lost && write(w->wake_fd, "1", 1) < 0) return RD_KAFKA_RESP_ERR_NO_ERROR;
+  if ((lost || made) && write(w->wake_fd, "1", 1) < 0) return RD_KAFKA_RESP_ERR_NO_ERROR;
   return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
@@ -146,6 +149,14 @@ bool wire_take_lost(wire *w, char *name, size_t cap) {
   if (lost) snprintf(name, cap, "%s", w->lost_name);
   pthread_mutex_unlock(&w->lock);
   return lost;
+}
+
+bool wire_take_made(wire *w) {
+  pthread_mutex_lock(&w->lock);
+  const bool made = w->made;
+  w->made = false;
+  pthread_mutex_unlock(&w->lock);
+  return made;
 }
 
 unsigned wire_end_txn_unanswered(wire *w) {

@@ -27,7 +27,7 @@ static void error(void *arg, const fault *why, bool transport) {
 }
 
 void serve(host *h) {
-  const kafka_sink sink = {h, delivered, error};
+  const kafka_sink sink = {h, delivered, error, NULL};
   while (kafka_poll(h->k, 1000, &sink) > 0) continue;
 }
 

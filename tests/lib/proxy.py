@@ -66,7 +66,8 @@ class Proxy:
             threading.Thread(target=self.deliver, args=(pair, sink, upwards, under_way, self.delay), daemon=True).start()
         try:
             while True:
-                if not select.select([source], [], [], 0.5)[0]:
+                queued = bool(select.select([source], [], [], 0)[0])
+                if not queued and not select.select([source], [], [], 0.5)[0]:
                     if pair not in self.pairs:
                         return
                     continue
@@ -79,7 +80,7 @@ class Proxy:
                 while (self.hold_requests if upwards else self.hold_answers) and pair in self.pairs:
                     time.sleep(0.005)
                 if upwards and self.rate:
-                    self.spend(len(data))
+                    self.spend(len(data), queued)
                 with self.lock:
                     self.carried[0 if upwards else 1] += len(data)
                 if under_way:
@@ -110,9 +111,11 @@ class Proxy:
     def forward(self, pair, sink, data, upwards):
         sink.sendall(data)
 
-    def spend(self, size):
+    def spend(self, size, queued):
+        """A link does not carry less because we are scheduled late: what was waiting goes right behind what went before."""
         with self.lock:
-            begin = max(time.monotonic(), self.budget_at)
+            now = time.monotonic()
+            begin = self.budget_at if queued and now - self.budget_at < 0.5 else max(now, self.budget_at)
             self.budget_at = begin + size / self.rate
         time.sleep(max(0.0, self.budget_at - time.monotonic()))
 

@@ -152,6 +152,7 @@ static void random_trouble(sim *s, sim_agent *a) {
     if (sim_below(s, 2)) agent_give(s, a, (core_event){.kind = EVENT_RESUMED});
     break;
   case 7:
+    if (a->handle.exists && sim_below(s, 2)) agent_give(s, a, (core_event){.kind = EVENT_REACHED});
     if (a->handle.exists)
       agent_give(s, a, (core_event){.kind = EVENT_ERROR, .transport = true,
                                     .why = sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "_TRANSPORT")});

@@ -64,6 +64,35 @@ static size_t footprint(const core *c) {
 
 /* Three days without a broker while events are appended: nothing is set aside, what the core keeps does not grow with the
  * outage, and all of it drains in order once the broker is back. */
+/* Up to 2 s of a wait were left when the broker was back, beside the client's own second and the steps of a new session. */
+static void test_a_broker_that_answers_ends_the_wait(void **state) {
+  (void)state;
+  int64_t sum = 0;
+  for (int round = 0; round < 100; round++) {
+    rig *r = rig_new(true);
+    r->config.seed = (uint64_t)round;
+    start(r);
+    for (int i = 0; i < 8; i++) {
+      bad(r, OP_CONNECT, outage());
+      if (i < 7) wake(r);
+    }
+    const int64_t before = core_wake_at(r->core);
+    give(r, (core_event){.kind = EVENT_REACHED});
+    assert_int_equal(r->act.op, OP_NONE);
+    const int64_t at = core_wake_at(r->core);
+    assert_true(at > r->now && at <= before && at <= r->now + SECOND / 5);
+    sum += at - r->now;
+    wake(r);
+    assert_int_equal(r->act.op, OP_CONNECT);
+    const core_action under_way = r->act;
+    give(r, (core_event){.kind = EVENT_REACHED}); /* nobody waits */
+    assert_int_equal(r->act.op, OP_NONE);
+    r->act = under_way;
+    rig_free(r);
+  }
+  assert_in_range(sum / 100, SECOND / 20, SECOND / 5); /* spread: not all agents in the same instant */
+}
+
 static void test_an_outage_of_days(void **state) {
   (void)state;
   rig *r = rig_new(true);
@@ -163,7 +192,8 @@ static void test_sleep_in_every_phase(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_herd), cmocka_unit_test(test_an_outage_of_days),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_herd), cmocka_unit_test(test_a_broker_that_answers_ends_the_wait),
+                                     cmocka_unit_test(test_an_outage_of_days),
                                      cmocka_unit_test(test_sleep_in_every_phase)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,7 +47,7 @@ static void on_error(void *arg, const fault *why, bool transport) {
 }
 
 static size_t serve(world *w) {
-  const kafka_sink sink = {w, on_delivered, on_error};
+  const kafka_sink sink = {w, on_delivered, on_error, NULL};
   size_t all = 0, some;
   while ((some = kafka_poll(w->k, 7, &sink)) > 0) all += some;
   return all;
