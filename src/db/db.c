@@ -1,6 +1,5 @@
 #include "db/db_inner.h"
 
-#include "base/clock.h"
 #include "db/db_file.h"
 
 #include <errno.h>
@@ -13,14 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Each kept read transaction holds a slot of the shared reader table, so only a few are kept. */
-#define CACHED_READS_MAX 8u
-/* How long a begin waits for this process's other transactions before it gives up on a reopen. */
-#define REOPEN_WAIT_US 500000
 /* A file that grows at each look by more than its map. */
 #define MAP_GROWS_TRIES 100
-/* How often writers look for readers that were killed, and whether their file is still there. */
-#define LOOK_AROUND_US 5000000
 /* An EIO on a disk with less room than this is a full disk (LMDB reports a short write as EIO). */
 #define FULL_BELOW_BYTES (4u << 20)
 
@@ -290,7 +283,7 @@ static bool is_ours(const db_env *env, const struct stat *st) {
   return (uint64_t)st->st_dev == env->dev && (uint64_t)st->st_ino == env->ino;
 }
 
-static sl_status was_removed(const db_env *env) {
+sl_status db_was_removed(const db_env *env) {
   return sl_fail(SL_E_MISMATCH, "%s/data.mdb was removed or replaced while this process had it open, and nobody would find "
                  "what it writes there: close the store and open it anew", env->dir);
 }
@@ -312,14 +305,11 @@ void db_env_renew(db_env *env) {
   pthread_mutex_unlock(&env->lock);
 }
 
-/* -------------------------------------------------------- coming and going --- */
-
-/* With the lock held and no transaction open. */
-static sl_status recover(db_env *env) {
+sl_status db_recover(db_env *env) {
   if (env->poisoned) {
     struct stat st;
     /* What is there may be another store's by now. */
-    if (!file_at_path(env, &st) || (!is_ours(env, &st) && !env->options.disposable)) return was_removed(env);
+    if (!file_at_path(env, &st) || (!is_ours(env, &st) && !env->options.disposable)) return db_was_removed(env);
     if (env->lmdb) close_lmdb(env);
     sl_status status = open_lmdb(env, false);
     if (status != SL_OK)
@@ -336,79 +326,18 @@ static sl_status recover(db_env *env) {
   return SL_OK;
 }
 
-/* With the lock held. False: it is past `until` of the monotonic clock; the wall clock may jump. */
-static bool wait_idle(db_env *env, int64_t until) {
-#if defined(__APPLE__)
-  const int64_t left = until - sl_clock_monotonic_us();
-  if (left <= 0) return false;
-  const struct timespec at = {.tv_sec = (time_t)(left / 1000000), .tv_nsec = (long)(left % 1000000) * 1000};
-  return pthread_cond_timedwait_relative_np(&env->idle, &env->lock, &at) != ETIMEDOUT;
-#else
-  const struct timespec at = {.tv_sec = (time_t)(until / 1000000), .tv_nsec = (long)(until % 1000000) * 1000};
-  return pthread_cond_timedwait(&env->idle, &env->lock, &at) != ETIMEDOUT;
-#endif
-}
-
-static db_txn *take_cached(db_env *env) {
-  db_txn *txn = env->cached;
-  if (txn) {
-    env->cached = txn->next;
-    env->cached_count--;
-  }
-  return txn;
-}
-
-/* rested (may be NULL): a read transaction at rest, if there is one. */
-static sl_status enter(db_env *env, db_txn **rested) {
-  if (!sl_life_goes_on(&env->life))
-    return sl_fail(SL_E_FORKED, "%s was opened by the parent process: open the store anew in the child",
-                   env->dir);
-  sl_status status = SL_OK;
-  int64_t until = 0;
-  pthread_mutex_lock(&env->lock);
-  while (status == SL_OK && (env->poisoned || env->outgrown)) {
-    if (env->active == 0) {
-      status = recover(env);
-      continue;
-    }
-    if (until == 0) until = sl_clock_monotonic_us() + REOPEN_WAIT_US;
-    if (!wait_idle(env, until) && env->active > 0)
-      status = sl_fail(SL_E_IO, "%s must be reopened after %s, but %u transactions of this process are still "
-                       "open: end them and try again", env->dir,
-                       env->renewed ? "another process made it anew" : env->poisoned ? "a failed write"
-                       : "another process made it larger", env->active);
-  }
-  if (status == SL_OK) env->active++;
-  if (status == SL_OK && rested) *rested = take_cached(env);
-  pthread_mutex_unlock(&env->lock);
-  return status;
-}
-
-/* With the lock held. */
-static void depart(db_env *env) {
-  if (--env->active == 0 && (env->poisoned || env->outgrown)) pthread_cond_broadcast(&env->idle);
-}
-
-static void leave(db_env *env, bool poisoned, bool outgrown) {
-  pthread_mutex_lock(&env->lock);
-  env->poisoned |= poisoned;
-  env->outgrown |= outgrown;
-  depart(env);
-  pthread_mutex_unlock(&env->lock);
-}
-
 sl_status db_env_sync(db_env *env) {
-  sl_status status = enter(env, NULL);
+  sl_status status = db_enter(env, NULL);
   if (status != SL_OK) return status;
   int fd;
   int rc = mdb_env_get_fd(env->lmdb, &fd);
   if (rc == 0 && db_file_flush(fd) != 0) rc = errno;
-  leave(env, false, false);
+  db_leave(env, false, false);
   return rc == 0 ? SL_OK : db_fail(env, rc, "flushing");
 }
 
 sl_status db_env_copy(db_env *env, const char *path) {
-  sl_status status = enter(env, NULL);
+  sl_status status = db_enter(env, NULL);
   if (status != SL_OK) return status;
   const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, (mode_t)env->options.mode);
   int rc = fd < 0 ? errno : mdb_env_copyfd2(env->lmdb, fd, MDB_CP_COMPACT);
@@ -416,16 +345,16 @@ sl_status db_env_copy(db_env *env, const char *path) {
   if (fd >= 0) close(fd);
   status = rc == 0 ? SL_OK : db_fail(env, rc, "copying");
   if (rc != 0 && fd >= 0) (void)unlink(path);
-  leave(env, false, false);
+  db_leave(env, false, false);
   return status;
 }
 
 sl_status db_env_check_readers(db_env *env) {
-  sl_status status = enter(env, NULL);
+  sl_status status = db_enter(env, NULL);
   if (status != SL_OK) return status;
   int dead;
   int rc = mdb_reader_check(env->lmdb, &dead);
-  leave(env, false, false);
+  db_leave(env, false, false);
   return rc == 0 ? SL_OK : db_fail(env, rc, "checking readers");
 }
 
@@ -449,7 +378,7 @@ uint64_t db_oldest_reader(db_env *env) {
 }
 
 sl_status db_env_info_get(db_env *env, db_env_info *info) {
-  sl_status status = enter(env, NULL);
+  sl_status status = db_enter(env, NULL);
   if (status != SL_OK) return status;
   MDB_envinfo e;
   MDB_stat stat;
@@ -457,199 +386,9 @@ sl_status db_env_info_get(db_env *env, db_env_info *info) {
   mdb_env_info(env->lmdb, &e);
   mdb_env_stat(env->lmdb, &stat);
   mdb_reader_list(env->lmdb, tally_reader, &tally);
-  leave(env, false, false);
+  db_leave(env, false, false);
   *info = (db_env_info){.page_size = stat.ms_psize, .map_size = e.me_mapsize, .last_page = e.me_last_pgno,
                         .last_txn = e.me_last_txnid, .readers = tally.readers};
   if (tally.oldest && tally.oldest < e.me_last_txnid) info->reader_lag = e.me_last_txnid - tally.oldest;
   return SL_OK;
 }
-
-/* ---------------------------------------------------------- transactions --- */
-
-/* With the lock held. False: enough are kept. */
-static bool keep_cached(db_txn *txn) {
-  db_env *env = txn->env;
-  if (env->cached_count >= CACHED_READS_MAX) return false;
-  txn->next = env->cached;
-  env->cached = txn;
-  env->cached_count++;
-  return true;
-}
-
-/* counted: it is one of the environment's active ones. */
-static void rest(db_txn *txn, bool counted) {
-  db_env *env = txn->env;
-  mdb_txn_reset(txn->lmdb);
-  pthread_mutex_lock(&env->lock);
-  const bool kept = keep_cached(txn);
-  if (kept && counted) depart(env);
-  pthread_mutex_unlock(&env->lock);
-  if (kept) return;
-  mdb_txn_abort(txn->lmdb);
-  free(txn);
-  if (counted) leave(env, false, false);
-}
-
-void db_rest(db_txn *txn) { rest(txn, false); }
-
-/* txn: one at rest, or NULL. */
-static int begin_once(db_env *env, bool write, db_txn *txn, db_txn **out) {
-  int rc;
-  if (txn) {
-    rc = mdb_txn_renew(txn->lmdb);
-    if (rc != 0) mdb_txn_abort(txn->lmdb);
-  } else {
-    txn = calloc(1, sizeof *txn);
-    if (!txn) return ENOMEM;
-    txn->env = env;
-    txn->write = write;
-    rc = mdb_txn_begin(env->lmdb, NULL, write ? 0 : MDB_RDONLY, &txn->lmdb);
-  }
-  if (rc != 0) {
-    free(txn);
-    return rc;
-  }
-  txn->status = SL_OK;
-  *out = txn;
-  return 0;
-}
-
-int db_begin_once(db_env *env, bool write, db_txn **out) {
-  db_txn *rested = NULL;
-  if (!write) {
-    pthread_mutex_lock(&env->lock);
-    rested = take_cached(env);
-    pthread_mutex_unlock(&env->lock);
-  }
-  return begin_once(env, write, rested, out);
-}
-
-/* A reader that was killed inside a transaction keeps every page that was in use then, and the file grows with
- * each commit, until somebody looks for the dead. And what is written into a file that was removed is lost. */
-static void look_around(db_env *env) {
-  const int64_t now = sl_clock_monotonic_us();
-  int64_t due = atomic_load_explicit(&env->look_due_us, memory_order_relaxed);
-  int dead;
-  if (now < due || !atomic_compare_exchange_strong(&env->look_due_us, &due, now + LOOK_AROUND_US)) return;
-  (void)mdb_reader_check(env->lmdb, &dead);
-  if (!env->options.disposable && db_env_is_removed(env)) atomic_store(&env->removed, true);
-}
-
-static sl_status begin(db_env *env, bool write, db_txn **out) {
-  for (int tries = 0;; tries++) {
-    db_txn *rested = NULL;
-    sl_status status = enter(env, write ? NULL : &rested);
-    if (status != SL_OK) return status;
-    if (write) look_around(env);
-    if (write && atomic_load_explicit(&env->removed, memory_order_relaxed)) {
-      leave(env, false, false);
-      return was_removed(env);
-    }
-    int rc = begin_once(env, write, rested, out);
-    if (rc == 0 && write && db_gather(env, (*out)->lmdb) != 0) { /* no memory, no disk: it goes without */
-      mdb_txn_abort((*out)->lmdb);
-      free(*out);
-      rc = db_begin_once(env, true, out);
-    }
-    if (rc == 0) return SL_OK;
-    if (rc == MDB_READERS_FULL) {
-      int dead;
-      (void)mdb_reader_check(env->lmdb, &dead); /* killed processes leave their slots taken */
-    }
-    leave(env, rc == MDB_PANIC, rc == MDB_MAP_RESIZED);
-    if (tries >= 3 || (rc != MDB_READERS_FULL && rc != MDB_PANIC && rc != MDB_MAP_RESIZED))
-      return db_fail(env, rc, write ? "beginning a write" : "beginning a read");
-  }
-}
-
-sl_status db_begin_read(db_env *env, db_txn **txn) { return begin(env, false, txn); }
-
-sl_status db_begin_write(db_env *env, bool relaxed, db_txn **txn) {
-  sl_status status = begin(env, true, txn);
-  if (status == SL_OK) (*txn)->relaxed = relaxed;
-  return status;
-}
-
-void db_set_relaxed(db_txn *txn, bool relaxed) { txn->relaxed = relaxed; }
-uint64_t db_txn_id(const db_txn *txn) { return mdb_txn_id(txn->lmdb); }
-
-/* Its number, if what it sees is for sure what others of that number see; 0: not known. LMDB reads the newest number, and
- * then the head of the tree from that one's meta page, which the second commit behind it overwrites: who is stopped in
- * between sees a later tree than its number says. */
-static uint64_t snapshot_of(const db_txn *txn) {
-  MDB_envinfo info;
-  atomic_thread_fence(memory_order_acquire);
-  mdb_env_info(txn->env->lmdb, &info);
-  const uint64_t id = mdb_txn_id(txn->lmdb);
-  return info.me_last_txnid == id ? id : 0;
-}
-
-sl_status db_begin_kept(db_env *env, db_kept *kept, bool *same, db_txn **txn) {
-  sl_status status = db_begin_read(env, txn);
-  if (status != SL_OK) return status;
-  const db_kept now = {snapshot_of(*txn), env->opening};
-  *same = now.snapshot != 0 && now.snapshot == kept->snapshot && now.opening == kept->opening;
-  *kept = now;
-  return SL_OK;
-}
-
-sl_status db_txn_status(const db_txn *txn) { return txn->status; }
-
-sl_status db_txn_fail(db_txn *txn, sl_status status) {
-  if (txn->status == SL_OK) txn->status = status;
-  return txn->status;
-}
-
-void db_abort(db_txn *txn) {
-  if (!txn) return;
-  db_env *env = txn->env;
-  if (!txn->write) {
-    rest(txn, true);
-    return;
-  }
-  mdb_txn_abort(txn->lmdb);
-  free(txn);
-  leave(env, false, false);
-}
-
-/* Which step of a commit failed LMDB does not say. If it was the meta page, its environment takes no transaction any
- * more (MDB_PANIC). */
-static bool is_poisoned(db_env *env) {
-  MDB_txn *txn;
-  const int rc = mdb_txn_begin(env->lmdb, NULL, MDB_RDONLY, &txn);
-  if (rc == 0) mdb_txn_abort(txn);
-  return rc != 0;
-}
-
-sl_status db_commit_certain(db_txn *txn, bool *uncertain) {
-  db_env *env = txn->env;
-  sl_status status = txn->status;
-  *uncertain = false;
-  if (!txn->write || status != SL_OK) {
-    db_abort(txn);
-    return status;
-  }
-  /* LMDB 0.9 takes no sync flags for a transaction (master does), only for the environment, and reads them
-   * in the commit. The writer lock is ours until the commit is over, so nobody else's commit sees this. */
-  mdb_env_set_flags(env->lmdb, MDB_NOMETASYNC, txn->relaxed);
-  int rc = mdb_txn_commit(txn->lmdb);
-  if (rc != 0) *uncertain = is_poisoned(env);
-#if defined(F_FULLFSYNC)
-  /* LMDB 0.9 flushes with fsync, which on Apple's systems stops at the drive's cache. */
-  int fd;
-  if (rc == 0 && !txn->relaxed && mdb_env_get_fd(env->lmdb, &fd) == 0 && db_file_flush(fd) != 0) {
-    rc = errno;
-    *uncertain = true;
-  }
-#endif
-  free(txn);
-  if (rc != 0) status = db_fail(env, rc, "committing");
-  leave(env, rc == MDB_PANIC, false); /* a poisoned one is reopened by the next begin */
-  return status;
-}
-
-sl_status db_commit(db_txn *txn) {
-  bool uncertain;
-  return db_commit_certain(txn, &uncertain);
-}
-

@@ -76,7 +76,7 @@ void db_set_relaxed(db_txn *txn, bool relaxed); /* of a write transaction, up to
 uint64_t db_txn_id(const db_txn *txn);
 sl_status db_txn_status(const db_txn *txn);     /* the sticky error, SL_OK if none */
 sl_status db_txn_fail(db_txn *txn, sl_status status); /* sets it (first one stays); returns it */
-/* Ends it in every case. A failed meta write poisons LMDB's environment: db.c then reopens it before the
+/* Ends it in every case. A failed meta write poisons LMDB's environment: db_txn.c then reopens it before the
  * next transaction. SL_E_FULL for ENOSPC, EDQUOT, MDB_MAP_FULL, and EIO where the disk is full. */
 sl_status db_commit(db_txn *txn);
 /* The same; after a failure *uncertain tells whether it may have happened all the same: the meta page, which names the

@@ -49,6 +49,13 @@ struct db_cur {
 
 /* The one mapper from LMDB's codes (and errno) to ours; `doing` names the step. */
 sl_status db_fail(const db_env *env, int rc, const char *doing);
+sl_status db_was_removed(const db_env *env); /* SL_E_MISMATCH, with its detail */
+/* Opens it again, or makes its map anew, where that is due. With its lock held and no transaction open. */
+sl_status db_recover(db_env *env);
+/* Around each use of LMDB's environment. SL_E_FORKED; SL_E_IO: it is to be opened again and others stay in it. rested (may
+ * be NULL): a read transaction at rest, if there is one. */
+sl_status db_enter(db_env *env, db_txn **rested);
+void db_leave(db_env *env, bool poisoned, bool outgrown); /* it takes no transaction any more; it is larger than our map */
 /* A transaction that is not counted among the environment's: from db_begin_*, or for a look beside one. */
 int db_begin_once(db_env *env, bool write, db_txn **txn);
 void db_rest(db_txn *txn); /* ends a read transaction of db_begin_once; LMDB's is kept for the next */
