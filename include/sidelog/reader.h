@@ -102,7 +102,7 @@ typedef struct sl_reader_options {
  * ends it, before sl_close of its store. An sl_reader may be used by any number of threads at once. `options`
  * may be NULL: every topic and type from the oldest event on. Errors: SL_E_BUSY (it is open: the detail names
  * the process), SL_NOTFOUND (with SL_READER_EXISTING), SL_E_MISMATCH (it stands beyond the log's end: a part of
- * the store was replaced), SL_E_FULL. */
+ * the store was replaced), SL_E_VERSION (readers/ was written by a newer sidelog), SL_E_FULL. */
 SL_API sl_status sl_reader_open(sl_store *store, const char *name, const sl_reader_options *options,
                                 sl_reader **reader);
 
@@ -207,7 +207,7 @@ SL_API sl_status sl_reader_info_get(sl_store *store, const char *name, sl_reader
 SL_API sl_status sl_readers_each(sl_store *store, sl_reader_info_fn *fn, void *arg);
 
 /* Forgets reader `name`, its place and its dead letters; the audit trail stays. Also one whose state is damaged.
- * SL_NOTFOUND; SL_E_BUSY: it is open. */
+ * SL_NOTFOUND; SL_E_BUSY: it is open; SL_E_FULL, SL_E_IO. */
 SL_API sl_status sl_reader_delete(sl_store *store, const char *name);
 
 /* ----------------------------------------------------------- dead letters --- */

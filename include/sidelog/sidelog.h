@@ -259,7 +259,8 @@ SL_API sl_status sl_event_check(const sl_store *store, const sl_event *event);
  * event id before the append. Thread safe. SL_E_IO when the system has no random bytes. */
 SL_API sl_status sl_event_id_new(char out[37]);
 
-/* Flushes what relaxed appends of any process left unflushed. SL_E_IO, SL_E_FORKED. */
+/* Flushes what relaxed appends of any process left unflushed. SL_E_FULL (the disk had promised more than it has),
+ * SL_E_IO, SL_E_FORKED. */
 SL_API sl_status sl_sync(sl_store *store);
 
 /* ------------------------------------------------------ records and state --- */
@@ -424,10 +425,10 @@ SL_API sl_status sl_wait(sl_store *store, uint64_t after, int timeout_ms, uint64
 SL_API sl_status sl_cursor_get(sl_store *store, const char *name, uint64_t *seq);
 
 /* Sets it, durably; creates it if need be. It may move back (to read again), never beyond the log's
- * newest seq (SL_E_INVALID). */
+ * newest seq (SL_E_INVALID). SL_E_FULL, SL_E_IO. */
 SL_API sl_status sl_cursor_set(sl_store *store, const char *name, uint64_t seq);
 
-/* Forgets it. SL_NOTFOUND if there was none. */
+/* Forgets it. SL_NOTFOUND if there was none. SL_E_FULL, SL_E_IO. */
 SL_API sl_status sl_cursor_delete(sl_store *store, const char *name);
 
 /* ------------------------------------------------------------ statistics --- */
@@ -562,7 +563,8 @@ typedef struct sl_trim_result {
 
 /* Removes settled events by policy (NULL: none, only what an earlier trim left is tidied up): never one that is
  * pending, in an unfinished delivery, not yet indexed, held by a reader that asked for it, or the newest. Works in small transactions so that
- * producers hardly wait. `result` may be NULL. SL_E_INVALID, SL_E_FULL, SL_E_IO, SL_E_FORKED. */
+ * producers hardly wait. `result` may be NULL. SL_E_INVALID, SL_E_FULL, SL_E_IO, SL_E_VERSION (readers/ is of a newer
+ * sidelog: what its readers hold cannot be told), SL_E_FORKED. */
 SL_API sl_status sl_trim(sl_store *store, const sl_trim_policy *policy, sl_trim_result *result);
 
 #define SL_COMPACT_VERSION 1u

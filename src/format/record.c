@@ -101,6 +101,9 @@ static void encode_attributes(const sl_parts *parts, const sl_slice ids[3], unsi
   }
 }
 
+/* A length for a sum that must not wrap: what is larger is refused in any case. */
+static uint64_t at_most(size_t len) { return len > SL_MAX_ATTRIBUTES ? SL_MAX_ATTRIBUTES + 1u : len; }
+
 sl_status sl_record_encode(const sl_parts *parts, sl_buf *out) {
   const bool lost = !parts->key.data && !parts->header_count && !parts->tenant.len && !parts->source.len &&
                     !parts->value.len && parts->dropped_us > 0;
@@ -111,7 +114,7 @@ sl_status sl_record_encode(const sl_parts *parts, sl_buf *out) {
   /* Refused before it is packed: the headers could be larger than memory. */
   uint64_t about = (uint64_t)parts->key.len + parts->tenant.len + parts->source.len;
   for (size_t i = 0; i < parts->header_count && about <= SL_MAX_ATTRIBUTES; i++)
-    about += (uint64_t)parts->headers[i].name.len + parts->headers[i].value.len + 2;
+    about += at_most(parts->headers[i].name.len) + at_most(parts->headers[i].value.len) + 2;
   const sl_slice ids[3] = {parts->event_id, parts->correlation_id, parts->causation_id};
   for (int i = 0; i < 3; i++) about += ids[i].len > 36 ? ids[i].len : 0;
   if (parts->topic_id == SL_NAME_INLINE) about += parts->topic.len;
