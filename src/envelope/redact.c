@@ -5,6 +5,7 @@
 #include "redact_shapes.h"
 
 #include <ctype.h>
+#include <setjmp.h>
 #include <sidelog/dead.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,6 +115,7 @@ static size_t read_string(scan *s) {
       i += 2;
     }
   }
+  if (s->plain.failed) s->out->failed = true; /* now: the next reset forgets it */
   return i + 1 - s->at;
 }
 
@@ -141,6 +143,7 @@ static void string_value(scan *s, bool secret) {
     put_string(s->out, SL_STR(REDACTED));
     s->at += len;
   } else if (mask_text(sl_buf_slice(&s->plain), &s->masked)) {
+    if (s->masked.failed) s->out->failed = true;
     put_string(s->out, sl_buf_slice(&s->masked));
     s->at += len;
   } else {
@@ -224,22 +227,59 @@ static bool ends_whole(sl_slice text) {
   return depth == 0;
 }
 
-static bool is_json(sl_slice text) {
-  if (text.len == 0) return false;
-  yajl_handle y = yajl_alloc(NULL, NULL, NULL);
-  if (!y) return false;
-  const bool ok = yajl_parse(y, text.data, text.len) == yajl_status_ok && yajl_complete_parse(y) == yajl_status_ok;
-  yajl_free(y);
-  return ok && ends_whole(text);
+/* yajl's memory, which it does not look at before it writes there: without any its call does not return. */
+typedef struct chunk { struct chunk *next; size_t size; } chunk;
+typedef struct chunks { chunk *all; jmp_buf none; } chunks;
+
+static void *lend(void *ctx, size_t size) {
+  chunks *c = ctx;
+  chunk *one = malloc(sizeof *one + size);
+  if (!one) longjmp(c->none, 1);
+  *one = (chunk){c->all, size};
+  c->all = one;
+  return one + 1;
+}
+
+static void *lend_more(void *ctx, void *old, size_t size) {
+  const size_t had = old ? ((chunk *)old)[-1].size : 0;
+  if (old && size <= had) return old;
+  void *more = lend(ctx, size);
+  if (had) memcpy(more, old, had);
+  return more;
+}
+
+static void keep(void *ctx, void *old) { /* until the end */
+  (void)ctx;
+  (void)old;
+}
+
+typedef enum shape_of { NO_MEMORY, IS_TEXT, IS_JSON } shape_of;
+
+static shape_of parse(chunks *c, sl_slice text) {
+  yajl_alloc_funcs memory = {lend, lend_more, keep, c};
+  if (setjmp(c->none)) return NO_MEMORY;
+  yajl_handle y = yajl_alloc(NULL, &memory, NULL);
+  return yajl_parse(y, text.data, text.len) == yajl_status_ok && yajl_complete_parse(y) == yajl_status_ok ? IS_JSON : IS_TEXT;
+}
+
+static shape_of look_at(sl_slice text) {
+  chunks c = {.all = NULL};
+  const shape_of shape = text.len ? parse(&c, text) : IS_TEXT;
+  for (chunk *one = c.all, *next; one; one = next) {
+    next = one->next;
+    free(one);
+  }
+  return shape == IS_JSON && !ends_whole(text) ? IS_TEXT : shape;
 }
 
 bool redact(sl_slice text, sl_buf *out, bool *json) {
-  const bool is = is_json(text);
+  const shape_of shape = look_at(text);
+  const bool is = shape == IS_JSON;
+  if (shape == NO_MEMORY) return false; /* as text some of its secrets would pass */
   if (json) *json = is;
   if (is) {
     scan s = {.p = text.data, .len = text.len, .out = out};
     walk(&s);
-    if (s.plain.failed || s.masked.failed) out->failed = true;
     sl_buf_free(&s.plain);
     sl_buf_free(&s.masked);
   } else {

@@ -1,6 +1,7 @@
 /* Every allocation of the library fails once: an error, nothing lost, and the next call works. */
 #include "unit.h"
 
+#include <sidelog/dead.h>
 #include <sidelog/envelope.h>
 
 #include "format/record.h"
@@ -91,7 +92,48 @@ static void records(void **state) {
   }
 }
 
+static void keep_text(void *arg, sl_slice text, int is_json) {
+  assert_true(is_json);
+  sl_buf_append(arg, text.data, text.len);
+}
+
+/* Never half of it, nor as plain text, in which this secret would pass. */
+static void secrets(void **state) {
+  (void)state;
+  static char json[70000] = "{\"token\":{\"a\":\"s3same\"},\"deep\":";
+  char *p = json + strlen(json);
+  for (int i = 0; i < 300; i++) *p++ = '[';
+  for (int i = 0; i < 300; i++) *p++ = ']';
+  p += sprintf(p, ",\"long\":\"");
+  for (int i = 0; i < 8000; i++) p += sprintf(p, "\\u0041");
+  p += sprintf(p, "\",\"url\":\"http://me:s3same@x\"}");
+  for (long n = 0;; n++) {
+    sl_buf out = {0}, whole = {0};
+    sl_buf_append(&out, "", 1);
+    sl_buf_append(&whole, "", 1);
+    countdown = -1;
+    assert_ok(sl_redact(SL_BYTES(json, p - json), keep_text, &whole));
+    countdown = n;
+    const sl_status status = sl_redact(SL_BYTES(json, p - json), keep_text, &out);
+    const bool swept = countdown >= 0 || out.failed;
+    countdown = -1;
+    if (status) {
+      assert_int_equal(status, SL_E_NOMEM);
+      assert_int_equal(out.len, 1);
+    } else if (!out.failed) {
+      assert_int_equal(out.len, whole.len);
+      assert_memory_equal(out.data, whole.data, whole.len);
+    }
+    assert_null(memmem(whole.data, whole.len, "s3same", 6));
+    sl_buf_free(&out);
+    sl_buf_free(&whole);
+    if (!swept) continue;
+    assert_in_range(n, 10, 1000);
+    break;
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(envelopes), cmocka_unit_test(records)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(envelopes), cmocka_unit_test(records), cmocka_unit_test(secrets)};
   return cmocka_run_group_tests_name("out of memory", tests, NULL, NULL);
 }
