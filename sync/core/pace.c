@@ -75,7 +75,7 @@ static int32_t partitions_of(const txn *t) {
  * Not too small: librdkafka 2.0.2 lets an idempotent producer have one batch under way to each partition, and the link is
  * idle until its answer. With one partition the best is sqrt(2 x what crosses in a gap x what crosses in a round trip). */
 static void break_up(core *c) {
-  if (c->cuts < CUTS) return;
+  if (c->cuts < CUTS || c->now_us - c->cut_us > CUT_SOON_US) return; /* what is over is no reason for a new handle */
   const double gap_us = (double)(c->cut_us - c->first_cut_us) / (c->cuts - 1);
   const double a_gap = c->bytes_per_s * gap_us / 1e6, a_round_trip = c->bytes_per_s * (double)(c->fixed_us / ROUND_TRIPS) / 1e6;
   double piece = a_gap / PIECES_A_GAP;

@@ -259,6 +259,51 @@ static void a_link_that_breaks(void **state) {
   }
 }
 
+/* Three cuts, and then never again: with batches as before, the cuts of long ago asked for small ones once more, and these
+ * were forgotten with the new handle, so each transaction had one of its own. */
+static void a_link_that_broke_long_ago(void **state) {
+  (void)state;
+  for (int exactly_once = 0; exactly_once < 2; exactly_once++) {
+    rig *r = rig_new(exactly_once);
+    start(r);
+    ready(r);
+    unsigned handles = 0;
+    for (int n = 0; n < 40; n++) {
+      if (n == 20) { /* an hour later, a new handle for another reason */
+        const core_action under_way = r->act;
+        r->now += 3600 * SECOND;
+        give(r, (core_event){.kind = EVENT_LOGIN});
+        if (r->act.op == OP_NONE) r->act = under_way;
+      }
+      append(r, 0, 5);
+      tell_log(r);
+      while (r->act.op != OP_FILL && r->act.op != OP_TOPIC) {
+        handles += r->act.op == OP_CONNECT && n >= 20;
+        if (r->act.op == OP_NONE) wake(r);
+        else if (r->act.op == OP_CONNECT) ready(r);
+        else ok(r, r->act.op);
+      }
+      fill_sized(r, 50000);
+      for (int cut = 0; cut < 3 && n == 0; cut++) {
+        const core_action under_way = r->act;
+        r->now += 3 * SECOND;
+        give(r, (core_event){.kind = EVENT_ERROR, .transport = true, .why = outage()});
+        r->act = under_way;
+      }
+      r->now += 6 * SECOND; /* slow all the while, which is no reason for a shorter timeout */
+      all_delivered(r);
+      if (exactly_once) {
+        commit(r);
+      } else {
+        ok(r, OP_FLUSH);
+        ok(r, OP_INTENT);
+      }
+    }
+    assert_int_equal(handles, 1);
+    rig_free(r);
+  }
+}
+
 static int connects(rig *r, int64_t round_trip_us) { /* how many handles it took */
   int handles = 0;
   do {
@@ -346,6 +391,7 @@ int main(void) {
       cmocka_unit_test(round_trips_that_take_seconds), cmocka_unit_test(round_trips_where_none_may_take_longer),
       cmocka_unit_test(single_event_that_cannot_cross_in_time), cmocka_unit_test(far_away_is_seen_while_connecting),
       cmocka_unit_test(size_learned_on_another_link), cmocka_unit_test(back_from_far_away), cmocka_unit_test(a_link_that_breaks),
+      cmocka_unit_test(a_link_that_broke_long_ago),
       cmocka_unit_test(long_transactions_that_are_quick), cmocka_unit_test(none_longer_than_the_setting)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
