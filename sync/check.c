@@ -268,13 +268,24 @@ static fault read_marker(check *c, int32_t partition, kafka_marker *marker) {
                            from, MARKER_TIMEOUT_MS, marker);
 }
 
-/* Asked before anything is written there: with our probe in it the partition would be long enough to be believed. */
+static void tell_unread(check *c, const fault *f) {
+  const bool gone = strcmp(f->name, "OFFSET_OUT_OF_RANGE") == 0 || strcmp(f->name, "_UNKNOWN_PARTITION") == 0;
+  tell(c, MISSING, "marker", c->settings->marker_topic, gone ? "see `sidelogd --adopt`" : "allow the agent's user Read on the topic",
+       "%s: %s", f->name, f->text);
+}
+
+/* Asked before anything is written there: with our probe in it the partition would be long enough to be believed. Nor may it
+ * be written where that cannot be read: it would grow with each look. */
 static bool is_behind(check *c, int32_t partition) {
   const delivery_state *book = delivery_state_get(c->book);
   kafka_marker marker = {0};
   if (c->agent_alive || !book->has_intent) return false;
   const fault f = read_marker(c, partition, &marker);
-  const bool behind = fault_is_ok(&f) && ops_marker_lags(book, &marker);
+  if (!fault_is_ok(&f)) {
+    tell_unread(c, &f);
+    return true;
+  }
+  const bool behind = ops_marker_lags(book, &marker);
   if (behind)
     tell(c, MISSING, "marker", c->settings->marker_topic, "bring back the broker that has it, or see `sidelogd --adopt`",
          "partition %d ends at offset %" PRId64 ", but a marker was acknowledged at %" PRIu64 ": the agent would wait "
@@ -289,9 +300,7 @@ static void compare_marker(check *c, int32_t partition) {
   kafka_marker marker = {0};
   const fault f = read_marker(c, partition, &marker);
   if (!fault_is_ok(&f)) {
-    const bool gone = strcmp(f.name, "OFFSET_OUT_OF_RANGE") == 0 || strcmp(f.name, "_UNKNOWN_PARTITION") == 0;
-    tell(c, MISSING, "marker", topic, gone ? "see `sidelogd --adopt`" : "allow the agent's user Read on the topic", "%s: %s",
-         f.name, f.text);
+    tell_unread(c, &f);
     return;
   }
   if (marker.end_offset == 0 && book->marker_bytes.len == 0) {

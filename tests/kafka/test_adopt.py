@@ -193,6 +193,8 @@ class Adopt(rig.Rig):
         *_, before, lost = self.cluster.read(progress)
         self.cluster.call("topics", "--delete", "--topic", progress)
         self.cluster.topic(progress, 1, cleanup_policy="compact")
+        argv = [rig.sidelogd(), "--store", str(store.path), "--brokers", self.cluster.brokers, "--check", *args]
+        self.assertIn("OFFSET_OUT_OF_RANGE", rig.run(argv, expect=(4,)).stdout.decode())  # and writes nothing there itself
         # A progress topic is a topic: other stores' records, and that marker, up to right before the place of the lost one.
         forger = self.store()
         others = [forger.put(progress, b"", key=b"another") for _ in range(lost["offset"] - 2)]
@@ -200,8 +202,7 @@ class Adopt(rig.Rig):
         forger.put_all([*others, marker])
         self.assertEqual(self.agent(forger).drain(), 0)
         self.assertEqual(self.cluster.read(progress)[-1]["value"], before["value"])
-        argv = [rig.sidelogd(), "--store", str(store.path), "--brokers", self.cluster.brokers, "--check", *args]
-        self.assertIn("MARKER_BEHIND", rig.run(argv, expect=(4,)).stdout.decode())  # and writes nothing there itself
+        self.assertIn("MARKER_BEHIND", rig.run(argv, expect=(4,)).stdout.decode())  # nor here
         agent.start()
         rig.wait_until("the agent to see it", lambda: "MARKER_BEHIND" in agent.log() or store.stats()["pending"] == 0, 60)
         self.assertEqual(agent.terminate(), 0, agent.log())
