@@ -4,7 +4,8 @@
 #include <stdlib.h>
 
 #define CLOCK_STEP_US 60000000
-#define FENCES_FORGOTTEN_US INT64_C(3600000000)
+#define FENCES_FORGOTTEN_US 120000000 /* who fights for an id is back within seconds */
+#define SHARED_ID_LOOK_US INT64_C(3600000000)
 
 static bool buf_set(sl_buf *buf, sl_slice bytes) {
   sl_buf_reset(buf);
@@ -65,11 +66,11 @@ void core_enter(core *c, core_phase phase) {
   c->phase = phase;
 }
 
-/* A copy of this store fences once: what it claimed is then found at READ_MARKER. Who goes on fencing has a marker of his own,
- * or none. The coordinator, too, fences who was too slow. */
+/* A copy of this store fences once at each of its starts: what it claimed is then found at READ_MARKER, or it parks. Who goes
+ * on fencing has a marker of his own, or none. The coordinator, too, fences who was too slow, or slept. */
 static void note_fence(core *c) {
   const txn *t = &c->txn;
-  if (!c->claimed || c->fenced_handle == c->handles) return;
+  if (!c->claimed || c->stale || c->fenced_handle == c->handles) return;
   if (t->open && t->begun_us && c->now_us - t->begun_us > c->timeout_us / 2) return;
   if (c->fences > 0 && c->now_us - c->fenced_us > FENCES_FORGOTTEN_US) c->fences = 0;
   c->fences++;
@@ -182,8 +183,24 @@ static bool place_is_gone(const fault *why) {
   return strcmp(why->name, "OFFSET_OUT_OF_RANGE") == 0 || strcmp(why->name, "_UNKNOWN_PARTITION") == 0;
 }
 
+static void done_marker_topic(core *c, const core_event *e, core_actions *out) {
+  if (!fault_is_ok(&e->why)) {
+    setback(c, out, &e->why);
+    return;
+  }
+  /* Parked for its marker it only looks: were it to fence at each look, whoever delivers under this id would suffer for it. */
+  c->only_looks = c->park == PARK_MARKER_AHEAD || c->park == PARK_MARKER_MISSING;
+  if (c->only_looks) core_act(c, out, PHASE_READ_MARKER, OP_READ_MARKER);
+  else core_act(c, out, PHASE_INIT_TXN, OP_INIT_TXN);
+}
+
 static void done_read_marker(core *c, const core_event *e, core_actions *out) {
-  if (fault_is_ok(&e->why)) {
+  const bool only_looked = c->only_looks;
+  c->only_looks = false;
+  if (only_looked && fault_is_ok(&e->why) &&
+      core_judge_marker(e->marker, sl_buf_slice(&c->marker_bytes), sl_buf_slice(&c->intent_bytes)) == PARK_NONE) {
+    core_act(c, out, PHASE_INIT_TXN, OP_INIT_TXN); /* and is read once more behind it */
+  } else if (fault_is_ok(&e->why)) {
     reconcile(c, e->marker, out);
   } else if (!c->config.exactly_once &&
              (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_CLUSTER || strcmp(e->why.name, "MARKER_BEHIND") == 0)) {
@@ -395,7 +412,8 @@ static void done_destroy(core *c, core_actions *out) {
     }
     core_enter(c, PHASE_PARKED);
     c->op = OP_NONE;
-    c->wake_at = c->next_try_us = c->park_probes ? c->now_us + c->config.probe_us : 0;
+    const int64_t pause_us = c->park == PARK_SHARED_ID ? SHARED_ID_LOOK_US : c->config.probe_us;
+    c->wake_at = c->next_try_us = c->park_probes ? c->now_us + pause_us : 0;
   } else if (c->after_destroy == PHASE_STOPPED) {
     core_rest(c, out, core_rest_status(c));
   } else {
@@ -414,10 +432,7 @@ static void done(core *c, const core_event *e, core_actions *out) {
   }
   switch (e->op) {
   case OP_CONNECT: done_connect(c, e, out); break;
-  case OP_MARKER_TOPIC:
-    if (fault_is_ok(&e->why)) core_act(c, out, PHASE_INIT_TXN, OP_INIT_TXN);
-    else setback(c, out, &e->why);
-    break;
+  case OP_MARKER_TOPIC: done_marker_topic(c, e, out); break;
   case OP_INIT_TXN:
     if (fault_is_ok(&e->why)) {
       core_act(c, out, PHASE_READ_MARKER, OP_READ_MARKER);

@@ -269,6 +269,7 @@ struct core {
   uint32_t refusals;       /* attempts in a row that the book refused as they stood */
   core_park park;
   bool park_probes;        /* it may mend itself */
+  bool only_looks;         /* the marker is read before INIT_TXN */
   uint32_t fences;         /* how often another producer took our transactional id from us, after we had claimed */
   uint64_t fenced_handle;  /* the number of the last handle that it befell */
   int64_t fenced_us;       /* and when */

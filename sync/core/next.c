@@ -54,7 +54,7 @@ void core_destroy(core *c, core_actions *out, core_phase after) {
   if (c->fences >= FENCES_MOST && after == PHASE_BACKOFF && c->fenced_handle == c->handles) {
     c->fences = 0;
     c->park = PARK_SHARED_ID;
-    c->park_probes = false; /* each look would fence the other one, which is to go on */
+    c->park_probes = true; /* seldom: each look fences the other one, which is to go on */
     after = PHASE_PARKED;
   }
   c->after_destroy = after;
