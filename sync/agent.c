@@ -170,7 +170,8 @@ static void watch_log(agent *a) {
 
 static void on_pause_over(uv_timer_t *timer) {
   agent *a = timer->data;
-  watch_log(a); /* before the look, which sees what came without it */
+  watch_log(a); /* before the look, which sees what came without it; */
+  a->looks = LOOKS; /* but for a commit that is published only now: see on_log_change */
   index_more(a);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define FAR_US 50000  /* a round trip */
+#define OLD_US 30000000 /* closed hours, or the link's share, may lie between the two */
 #define WINDOW 4096   /* of the events that wait; as many as the core looks at */
 
 struct ahead {
@@ -69,7 +70,7 @@ void ahead_end(agent *a) {
 bool ahead_take(agent *a, size_t count, int64_t *age_us) {
   ahead *h = a->ahead;
   size_t known = 0;
-  if (!h || !fault_is_ok(&h->why)) {
+  if (!h || !fault_is_ok(&h->why) || sl_clock_monotonic_us() - h->begun_us > OLD_US) {
     ahead_forget(a);
     return false;
   }

@@ -81,7 +81,7 @@ typedef enum core_park {
   PARK_FOREIGN_CLUSTER, /* another cluster id than before */
   PARK_MARKER_AHEAD,    /* the cluster's progress is not one of ours: restored or copied store, second agent */
   PARK_MARKER_MISSING,  /* events were delivered, but the marker is gone: marker topic or cluster recreated. Looked for again:
-                           who leads the topic may only be behind. No look fences anybody (READ_MARKER before INIT_TXN) */
+                           who leads the topic may only be behind; but before INIT_TXN, so that no look fences anybody */
   PARK_REFUSED,         /* credentials or cluster rights: probed again by itself */
   PARK_SHARED_ID        /* somebody who does not touch our marker fences us, again and again: another store with this
                            transactional id, say. Tried again after an hour */
