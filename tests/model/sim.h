@@ -143,6 +143,8 @@ typedef struct sim_agent {
   char topics[CORE_TOPICS_MAX][24];
   size_t topic_count;
   core_topic_result topic_results[CORE_TOPICS_MAX];
+  int64_t ahead_us;     /* topics were looked up while the marker was read; 0: they were not, or have been told */
+  sim_topic ahead[SIM_TOPICS + SIM_DLQS];
   sim_marker marker;
   uint64_t fill_at;
   bool fill_waiting;
@@ -184,6 +186,7 @@ typedef struct sim {
   uint64_t expired;           /* verdicts of lanes' ages */
   uint64_t steps, kills, commits, aborts, parks, doubts, replayed; /* replayed: calls of the core */
   uint64_t along;             /* copies produced with their verdict */
+  uint64_t cut;               /* links that broke, and batches are smaller for it */
   const char *broken;
   char broken_text[256];
   bool tracing;

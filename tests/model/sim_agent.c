@@ -259,13 +259,18 @@ static void purge(sim *s, sim_handle *h) {
   for (size_t i = 0; i < h->wire_count; i++) handle_report(h, &h->wires[i], -1, &why);
 }
 
-static void look_up(sim *s, sim_agent *a) {
+/* Its answers may have been had while the marker was read: *age_us, since when they are true. */
+static void look_up(sim *s, sim_agent *a, int64_t *age_us) {
   if (a->topic_count == 0) sim_break(s, "a look-up of nothing");
+  const bool ahead = a->ahead_us > 0 && s->now_us - a->ahead_us < 30000000;
+  const sim_topic *topics = ahead ? a->ahead : s->broker.topics;
+  *age_us = ahead ? s->now_us - a->ahead_us : 0;
+  a->ahead_us = 0;
   for (size_t n = 0; n < a->topic_count; n++) {
     const sim_topic *t = NULL;
     for (size_t i = 0; i < SIM_TOPICS + SIM_DLQS; i++)
       if ((i < s->broker.topic_count || i >= SIM_TOPICS) && strcmp(s->broker.topics[i].name, a->topics[n]) == 0)
-        t = &s->broker.topics[i];
+        t = topics[i].rights == RIGHTS_NO_LOOKUP ? &s->broker.topics[i] : &topics[i];
     if (!t) {
       sim_break(s, "a topic that nobody asked for");
       return;
@@ -315,6 +320,8 @@ static core_event result_of(sim *s, sim_agent *a) {
   case OP_READ_MARKER: {
     bool undecided;
     const sim_marker *m = broker_marker(s, &undecided);
+    a->ahead_us = sim_below(s, 2) ? s->now_us : 0;
+    memcpy(a->ahead, b->topics, sizeof a->ahead);
     if (undecided) s->now_us += 5000000;
     if (b->down || trouble || undecided) e.why = connection("_TIMED_OUT");
     else if (m) e.marker = (sl_slice){m->bytes, m->len};
@@ -322,7 +329,7 @@ static core_event result_of(sim *s, sim_agent *a) {
   }
   case OP_TOPIC: {
     if (b->down || trouble) e.why = connection("_TRANSPORT");
-    else look_up(s, a);
+    else look_up(s, a, &e.age_us);
     e.topics = a->topic_results;
     break;
   }
@@ -366,7 +373,10 @@ static core_event result_of(sim *s, sim_agent *a) {
     purge(s, h);
     e.why = end_txn(s, a, false, &e.answered);
     break;
-  case OP_DESTROY: handle_drop(s, h); break;
+  case OP_DESTROY:
+    a->ahead_us = 0;
+    handle_drop(s, h);
+    break;
   case OP_FILL:
   case OP_EXIT:
   case OP_NONE: break;
@@ -411,6 +421,14 @@ bool agent_progress(sim *s, sim_agent *a) {
   if (!a->exists || a->exited) return false;
   if (h->report_count && sim_below(s, 2)) {
     deliver(s, a);
+    return true;
+  }
+  if (h->wire_count && sim_fault(s, 4)) { /* a link that breaks again and again; what was on its way goes again */
+    for (int i = 0; i < 3; i++) {
+      s->now_us += 400000;
+      agent_give(s, a, (core_event){.kind = EVENT_ERROR, .why = connection("_TRANSPORT"), .transport = true});
+    }
+    s->cut += core_batch_bytes(a->core) > 0;
     return true;
   }
   if (h->wire_count && sim_below(s, 2)) {
