@@ -165,6 +165,7 @@ typedef struct sim_options {
   bool record;                /* every core is recorded, and each history must replay equal */
   bool instant;               /* operations take no time: shows cycles that never wait */
   unsigned appends, faults;   /* how many at most */
+  bool lone;                  /* events come one by one, and many are poison */
   unsigned storm_steps;       /* of the schedule, before the faults stop */
 } sim_options;
 

@@ -555,6 +555,7 @@ void agent_start(sim *s, sim_agent *a, bool drain) {
   a->exited = false;
   a->action = (core_action){0};
   a->still_actions = 0;
+  a->ahead_us = 0;
   sim_trace(s, "agent %d: starts%s%s at cursor %llu%s", a->id, a->exactly_once ? "" : " (at-least-once)",
             drain ? " (drain)" : "", (unsigned long long)a->book.state.cursor.seq,
             a->book.state.has_intent ? " with an intent" : "");

@@ -107,7 +107,7 @@ void sim_free(sim *s) {
 /* --- what happens --- */
 
 static void append(sim *s) {
-  for (uint64_t n = 1 + sim_below(s, 8); n > 0 && s->appended < s->options.appends && s->last < SIM_LOG_MAX; n--) {
+  for (uint64_t n = s->options.lone ? 1 : 1 + sim_below(s, 8); n > 0 && s->appended < s->options.appends && s->last < SIM_LOG_MAX; n--) {
     sim_event e = {.topic = (uint8_t)sim_below(s, s->broker.topic_count), .key = (uint8_t)sim_below(s, SIM_KEYS)};
     e.size = 100 + (uint32_t)sim_below(s, 400);
     if (sim_below(s, 100) < 3) e.size = 6000;
@@ -117,7 +117,7 @@ static void append(sim *s) {
       if (s->log[first - 1].duplicate_of) first = s->log[first - 1].duplicate_of;
       e.topic = s->log[first - 1].topic;
       e.duplicate_of = first;
-    } else if (sim_below(s, 100) < 2) {
+    } else if (sim_below(s, 100) < (s->options.lone ? 40 : 2)) {
       e.poison = (sim_poison)(1 + sim_below(s, 3));
     }
     e.appended_us = s->now_us;

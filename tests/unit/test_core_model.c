@@ -48,6 +48,7 @@ static sim_options options_of(uint64_t base, uint64_t run) {
   o.appends = sim_below(&s, 3) == 0 ? 20 : 50 + (unsigned)sim_below(&s, 250);
   o.faults = sim_below(&s, 4) == 0 ? 0 : 1 + (unsigned)sim_below(&s, 60);
   o.storm_steps = 200 + (unsigned)sim_below(&s, 4000);
+  o.lone = sim_below(&s, 8) == 0;
   return o;
 }
 
