@@ -36,8 +36,8 @@ static park_text text_of_park(core_park park) {
     return (park_text){"shared-id",
                        "another producer uses this agent's transactional id, and the two fenced each other again and again: does "
                        "another store have the same `transactions.id`?",
-                       "give each store one of its own (without the setting it has one), and start the agent anew; no event was "
-                       "lost or sent twice"};
+                       "give each store one of its own (without the setting it has one), and start the agent anew; it tries again "
+                       "after an hour; no event was lost or sent twice"};
   case PARK_REFUSED:
     return (park_text){"refused", "the cluster refuses this agent",
                        "see the error, and `sidelogd --check` for what is missing: credentials, ACLs, the progress topic, "

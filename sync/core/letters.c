@@ -19,7 +19,7 @@ static bool may_go_along(const core *c, int64_t now_us) {
   const txn *t = &c->txn;
   if (!t->open || c->phase != PHASE_FILL || t->copies || t->lane || t->failed || t->broken || t->count == 0) return false;
   if (!c->config.exactly_once || !c->config.letters || c->along_us > now_us) return false;
-  if (c->letters_wait && c->letters_from <= c->last_letter) return false;
+  if (c->letters_wait && (c->letters_anew || c->letters_from <= c->last_letter)) return false;
   const size_t last = t->count - 1;
   return t->verdicts[last].verdict == SL_VERDICT_DEAD && !t->slots[last].along && t->letter_count == t->along + 1 &&
          t->produced == t->along && t->to - t->looked_to <= ALONG_NEAR;

@@ -291,6 +291,8 @@ void core_idle(core *c, core_actions *out) {
   }
   core_earlier(&c->wake_at, lane_at);
   if (!c->config.letters || !c->letters_wait) return;
-  core_earlier(&c->wake_at, c->letters_again_us);
-  if (c->letters_from <= c->last_letter) core_earlier(&c->wake_at, c->letters_try_us);
+  /* None is looked at before letters_try_us: woken earlier the core would wake for nothing, again and again. */
+  const bool some = c->letters_from <= c->last_letter || c->letters_anew;
+  const int64_t at = some ? c->letters_try_us : c->letters_again_us;
+  core_earlier(&c->wake_at, at > 0 && at < c->letters_try_us ? c->letters_try_us : at);
 }

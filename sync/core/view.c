@@ -70,6 +70,7 @@ const char *core_check(const core *c) {
        c->phase == PHASE_STOPPED) && c->op != OP_NONE)
     return "at rest no operation is under way";
   if (t->outstanding > t->produced || t->produced > t->count) return "outstanding <= produced <= records";
+  if (t->along > 0 && (t->produced != t->along || t->lane || t->copies)) return "a copy goes along with verdicts alone";
   if (c->phase == PHASE_COMMIT && !c->has_intent) return "the intent is written before the commit";
   if (c->phase == PHASE_COMMIT && (t->outstanding || t->failed)) return "a commit follows complete delivery";
   if ((c->phase == PHASE_FILL || c->phase == PHASE_FLUSH) && c->has_intent)

@@ -143,6 +143,7 @@ typedef struct sim_agent {
   char topics[CORE_TOPICS_MAX][24];
   size_t topic_count;
   core_topic_result topic_results[CORE_TOPICS_MAX];
+  unsigned vain_wakes;  /* in a row, each due again at once */
   int64_t ahead_us;     /* topics were looked up while the marker was read; 0: they were not, or have been told */
   sim_topic ahead[SIM_TOPICS + SIM_DLQS];
   sim_marker marker;

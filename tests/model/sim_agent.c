@@ -536,6 +536,9 @@ bool agent_wake(sim *s, sim_agent *a) {
   if (at == 0) return false;
   if (s->now_us < at) s->now_us = at;
   agent_give(s, a, (core_event){.kind = EVENT_TIMER});
+  at = core_wake_at(a->core);
+  a->vain_wakes = at > 0 && at <= s->now_us ? a->vain_wakes + 1 : 0;
+  if (a->vain_wakes > 5) sim_break(s, "it wakes for nothing, again and again, in %s", core_phase_text(core_phase_of(a->core)));
   return true;
 }
 
