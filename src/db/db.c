@@ -339,7 +339,8 @@ sl_status db_env_sync(db_env *env) {
 sl_status db_env_copy(db_env *env, const char *path) {
   sl_status status = db_enter(env, NULL);
   if (status != SL_OK) return status;
-  const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, (mode_t)env->options.mode);
+  (void)unlink(path); /* a link in its place is replaced, not followed */
+  const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)env->options.mode);
   int rc = fd < 0 ? errno : mdb_env_copyfd2(env->lmdb, fd, MDB_CP_COMPACT);
   if (rc == 0 && db_file_flush(fd) != 0) rc = errno;
   if (fd >= 0) close(fd);

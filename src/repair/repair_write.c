@@ -329,7 +329,7 @@ static sl_status open_new(repair *r, sl_store **store, bool create) {
     options.group = group;
   }
   /* Repaired by root it is still its owner's: the store is of whoever its folder is of. */
-  if (known && create && geteuid() == 0 && mkdir(r->building, 0700) == 0 && chown(r->building, st.st_uid, (gid_t)-1) != 0)
+  if (known && create && geteuid() == 0 && mkdir(r->building, 0700) == 0 && lchown(r->building, st.st_uid, (gid_t)-1) != 0)
     errno = 0;
   return sl_open(r->building, &options, store);
 }

@@ -9,9 +9,11 @@
  */
 #include "db/db_file.h"
 #include "store/log_inner.h"
+#include "store/store_fs.h"
 #include "store/store_lock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -44,11 +46,21 @@ static sl_status check_format(db_env *env, const char *root) {
   return status;
 }
 
-/* The copy gets who may use the original. */
+/* The copy gets who may use the original. The folder's owner may have put another file there since. */
 static sl_status dress(const char *path, const struct stat *like) {
+  struct stat st;
   const uid_t uid = geteuid() == 0 ? like->st_uid : (uid_t)-1; /* only root may give files to others */
-  if ((chown(path, uid, like->st_gid) == 0 || chown(path, (uid_t)-1, like->st_gid) == 0) && chmod(path, like->st_mode & 07777) == 0) return SL_OK;
-  return sl_fail(sl_status_of_errno(errno), "%s: %s", path, strerror(errno));
+  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  bool done = fd >= 0 && fstat(fd, &st) == 0;
+  if (done && !store_fs_is_ours(&st)) {
+    errno = EPERM;
+    done = false;
+  }
+  done = done && (fchown(fd, uid, like->st_gid) == 0 || fchown(fd, (uid_t)-1, like->st_gid) == 0) &&
+         fchmod(fd, like->st_mode & 07777) == 0;
+  const sl_status status = done ? SL_OK : sl_fail(sl_status_of_errno(errno), "%s: %s", path, strerror(errno));
+  if (fd >= 0) close(fd);
+  return status;
 }
 
 static sl_status compact_env(const char *root, const char *name, sl_compact_result *sum) {

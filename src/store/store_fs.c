@@ -177,9 +177,14 @@ void store_fs_owner_old(sl_store *store) {
   free(log);
 }
 
+/* In another user's folder a name may lead, as a link, to any file of root's, which must not be given away. */
+bool store_fs_is_ours(const struct stat *st) {
+  return st->st_uid == geteuid() && (S_ISDIR(st->st_mode) || (S_ISREG(st->st_mode) && st->st_nlink == 1));
+}
+
 static sl_status give(const sl_store *store, const char *path) {
   struct stat st;
-  if (lstat(path, &st) != 0 || st.st_uid != geteuid()) return SL_OK;
+  if (lstat(path, &st) != 0 || !store_fs_is_ours(&st)) return SL_OK;
   /* Best effort: the root of a user namespace cannot name every owner. */
   if (store->uid >= 0 && lchown(path, (uid_t)store->uid, (gid_t)-1) != 0) errno = 0;
   if (store->gid < 0 || (int64_t)st.st_gid == store->gid || lchown(path, (uid_t)-1, (gid_t)store->gid) == 0) return SL_OK;
@@ -213,10 +218,10 @@ sl_status store_fs_own_files(const sl_store *store) {
 }
 
 int store_fs_open_file(const sl_store *store, const char *path, int flags) {
-  const int fd = open(path, flags | O_CREAT | O_CLOEXEC, (mode_t)store->file_mode);
+  const int fd = open(path, flags | O_CREAT | O_CLOEXEC | O_NOFOLLOW, (mode_t)store->file_mode);
   if (fd < 0) return -1;
   struct stat st;
-  if (fstat(fd, &st) == 0 && st.st_uid == geteuid()) { /* the umask may have cut the mode */
+  if (fstat(fd, &st) == 0 && store_fs_is_ours(&st)) { /* the umask may have cut the mode */
     if ((st.st_mode & 0777) != store->file_mode && fchmod(fd, (mode_t)store->file_mode) != 0) errno = 0;
     if (store->gid >= 0 && st.st_gid != (gid_t)store->gid && fchown(fd, (uid_t)-1, (gid_t)store->gid) != 0)
       errno = 0;

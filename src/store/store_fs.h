@@ -3,6 +3,8 @@
 #define SL_STORE_STORE_FS_H
 #include "store/store.h"
 
+#include <sys/stat.h>
+
 /* SL_E_UNSUPPORTED if `path`, or the nearest folder above it that exists, is on a network or FUSE file
  * system: LMDB needs a coherent shared map and locks that work. */
 sl_status store_fs_check(const char *path);
@@ -23,7 +25,9 @@ void store_fs_owner_old(sl_store *store);
 sl_status store_fs_own_root(const sl_store *store);
 /* Gives folders and files below it the group, and the owner, where they are ours to give. */
 sl_status store_fs_own_files(const sl_store *store);
+/* Is it this user's alone to give away: a folder or a file, and no second name of another file? */
+bool store_fs_is_ours(const struct stat *st);
 /* Opens a file of the store, made if it is not there; a new one gets the store's mode, group and owner whatever the umask.
- * -1 with errno. */
+ * -1 with errno: ELOOP for a symbolic link. */
 int store_fs_open_file(const sl_store *store, const char *path, int flags);
 #endif

@@ -122,10 +122,11 @@ sl_status store_lock_exclusive(const char *root, int *out) {
   if ((size_t)snprintf(path, sizeof path, "%s/" LOCK_FILE, root) >= sizeof path)
     return sl_fail(SL_E_INVALID, "%s: the path is too long", root);
   /* 0600: whoever opens the store next and owns the file gives it the store's mode. */
-  const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return sl_fail(errno == ENOENT ? SL_E_NO_STORE : sl_status_of_errno(errno), "%s: %s", path, strerror(errno));
-  struct stat folder;
-  if (geteuid() == 0 && stat(root, &folder) == 0 && fchown(fd, folder.st_uid, (gid_t)-1) != 0) errno = 0;
+  struct stat folder, st;
+  if (geteuid() == 0 && stat(root, &folder) == 0 && fstat(fd, &st) == 0 && store_fs_is_ours(&st) &&
+      fchown(fd, folder.st_uid, (gid_t)-1) != 0) errno = 0;
   if (try_lock(fd, LOCK_EX, &error)) {
     const int gate = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const bool opening = gate >= 0 && !try_lock(gate, LOCK_EX, &error) && error == EWOULDBLOCK;

@@ -491,6 +491,42 @@ static void check_nobody_can_go_on(const char *path) {
   if (!WIFEXITED(code) || WEXITSTATUS(code) != UNREACHED) assert_int_equal(code, 0);
 }
 
+/* A service that was broken into must not get root's files from who works on its store with sudo. */
+static void test_root_gives_no_file_away_that_a_link_leads_to(void **state) {
+  kit *k = *state;
+  char victim[4400];
+  struct stat st;
+  static const char *const names[] = {"store.lock", "log/compact.tmp", "delivery/agent.lock", "index/turn.lock", "ballast.new"};
+  if (geteuid() != 0) skip();
+  kit_append(k, "t", "v");
+  sl_close(k->store);
+  k->store = NULL;
+  assert_int_equal(nftw(k->dir, give_away, 16, FTW_PHYS), 0);
+  snprintf(victim, sizeof victim, "%s/roots", k->dir);
+  const int fd = open(victim, O_RDWR | O_CREAT, 0640);
+  assert_int_equal(write(fd, "secret", 6), 6);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    for (int hard = 0; hard < 2; hard++) {
+      const char *name = kit_file(k, names[i]);
+      (void)remove(name);
+      assert_int_equal(ftruncate(fd, 6), 0);
+      assert_int_equal(hard ? link(victim, name) : symlink(victim, name), 0);
+      sl_store *store;
+      sl_delivery *delivery;
+      (void)sl_compact(k->path, NULL, NULL);
+      if (sl_open(k->path, NULL, &store) == SL_OK) {
+        if (delivery_open(store, &delivery) == SL_OK) delivery_close(delivery);
+        sl_close(store);
+      }
+      (void)remove(name);
+      assert_int_equal(fstat(fd, &st), 0);
+      assert_int_equal(st.st_uid, 0);
+      assert_int_equal(st.st_mode & 07777, 0640);
+      if (!hard) assert_int_equal(st.st_size, 6); /* a hard link to root's files the system itself refuses */
+    }
+  close(fd);
+}
+
 static void test_root_leaves_another_users_store_usable(void **state) {
   kit *k = *state;
   char repaired[4400];
@@ -543,6 +579,7 @@ int main(void) {
     TEST(test_a_folder_that_cannot_be_written),
     TEST(test_a_part_that_cannot_be_reached_is_not_passed_over_by_compact),
     TEST(test_root_leaves_another_users_store_usable),
+    TEST(test_root_gives_no_file_away_that_a_link_leads_to),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
