@@ -226,7 +226,8 @@ static void done_reconcile(core *c, const core_event *e, core_actions *out) {
 
 static void done_topic(core *c, const core_event *e, core_actions *out) {
   const fault *why = fault_is_ok(&e->why) ? NULL : &e->why;
-  if (e->age_us > c->now_us - c->asked_us) { /* the driver knew them already */
+  if (e->age_us > c->now_us - c->asked_us) { /* known by the driver already, who asked for no event's sake */
+    for (size_t i = 0; i < c->wanted_count; i++) c->wanted[i]->asked_for = 0;
     c->asked_wall_us -= e->age_us - (c->now_us - c->asked_us);
     c->asked_us = c->now_us - e->age_us;
   }

@@ -121,6 +121,42 @@ static void test_a_limit_that_was_raised_condemns_nobody(void **state) {
   rig_free(w.r);
 }
 
+/* Until it is asked what its topic is like, for the sake of the last event. */
+static void to_look_up(world *w) {
+  rig *r = w->r;
+  for (int i = 0; i < 100 && r->act.op != OP_FILL; i++) step(w);
+  uint64_t tag;
+  core_record record = {.seq = r->s->last, .topic = SL_STR("topic-0"), .size = 6000, .weighed = true, .least = 6000, .exact = true,
+                        .appended_us = r->s->log[r->s->last - 1].appended_us};
+  (void)core_offer(r->core, &record, r->now, &tag);
+  done_with(r, (core_event){.fill_end = FILL_STOPPED});
+  assert_int_equal(r->act.op, OP_TOPIC);
+}
+
+/* While it was being asked for, the connection was lost; with the next handle the driver knew it already, from before the raise. */
+static void test_what_was_looked_up_ahead_condemns_nobody(void **state) {
+  (void)state;
+  world w = world_new(5000);
+  append_sized(w.r, 40, 10, 6000);
+  settle(&w);
+  assert_int_equal(w.r->book->state.dead, 4);
+  append_sized(w.r, 9, 0, 0);
+  settle(&w);
+  append_sized(w.r, 1, 1, 6000);
+  tell_log(w.r);
+  to_look_up(&w);
+  bad(w.r, OP_TOPIC, outage());
+  w.takes = w.r->max_bytes = 100000;
+  w.r->now += 20 * SECOND;
+  to_look_up(&w);
+  const core_topic_result before = {.partitions = 3, .max_message_bytes = 5000};
+  done_with(w.r, (core_event){.topics = &before, .age_us = 19 * SECOND});
+  settle(&w);
+  assert_int_equal(w.r->book->state.dead, 4);
+  assert_int_equal(w.refused, 1);
+  rig_free(w.r);
+}
+
 static void test_settings_are_read_anew_and_not_for_each(void **state) {
   (void)state;
   world w = world_new(5000);
@@ -316,6 +352,7 @@ int main(void) {
       cmocka_unit_test(test_the_first_costs_a_transaction_the_rest_nothing),
       cmocka_unit_test(test_a_record_without_a_key_for_a_compacted_topic),
       cmocka_unit_test(test_a_limit_that_was_raised_condemns_nobody),
+      cmocka_unit_test(test_what_was_looked_up_ahead_condemns_nobody),
       cmocka_unit_test(test_settings_are_read_anew_and_not_for_each),
       cmocka_unit_test(test_an_event_from_the_future_is_judged_too),
       cmocka_unit_test(test_what_nobody_can_weigh_is_asked_of_the_broker),
