@@ -167,7 +167,7 @@ static void random_trouble(sim *s, sim_agent *a) {
     break;
   case 9: b->refuses = sim_below(s, 2); break;
   case 10: broker_bump(s); break; /* the coordinator ends the transaction: its timeout, or another producer */
-  case 11: agent_give(s, a, (core_event){.kind = EVENT_LOGIN}); break;
+  case 11: agent_give(s, a, (core_event){.kind = sim_below(s, 2) ? EVENT_LOGIN : EVENT_RULES}); break; /* SIGHUP */
   case 12: { /* a topic's limit changes under way */
     sim_topic *t = &b->topics[sim_below(s, b->topic_count)];
     if (t->max_bytes == 5000) t->raised_us = s->now_us;
