@@ -58,12 +58,13 @@ sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64
   sl_status status = db_high_water(txn, &pages, &size);
   if (status != SL_OK) return status;
   const uint64_t all = granted + want + COMMIT_PAGES; /* of a count that knows nothing of what was granted */
-  if (granted == 0) want = all;
   uint64_t id = db_txn_id(txn), limit = (quota - quota_reserve(quota)) / size;
   const bool tight = meta->flags & LOG_TIGHT;
   db_env_allow_slack(store->log->env, tight ? 0 : quota / size / SLACK_OF_QUOTA);
   if (tight && pages < limit + TIGHT_PAGES) limit = pages > TIGHT_PAGES ? pages - TIGHT_PAGES : 0;
   if (!tight && pages + all <= limit) return SL_OK;
+  /* So was what was granted, unless the count was asked for it already. */
+  if (granted == 0 || (!tight && pages + granted + COMMIT_PAGES <= limit)) want = all;
 
   pthread_mutex_lock(&q->lock);
   for (int look = 0; status == SL_OK; look++) {

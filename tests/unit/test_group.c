@@ -244,6 +244,26 @@ static void where_all_do_not_fit_together_some_do(void **state) {
   assert_true(stored > 20);
 }
 
+/* What a commit was granted for its first producers counts for those that join it, also where only they need a look at
+ * the free list, and that was counted a while ago. */
+static void who_joins_a_commit_finds_what_it_was_granted(void **state) {
+  kit *k = *state;
+  db_txn *txn;
+  log_meta meta;
+  uint64_t pages, size;
+  k->options.quota_bytes = 4u << 20;
+  kit_reopen(k);
+  assert_ok(db_begin_write(k->store->log->env, false, &txn));
+  assert_ok(log_meta_read(txn, &meta));
+  assert_ok(db_high_water(txn, &pages, &size));
+  const uint64_t limit = (meta.quota - quota_reserve(meta.quota)) / size, granted = limit - pages - 100;
+  assert_int_equal(quota_check(k->store, txn, &meta, 0, limit * 2), SL_E_FULL); /* this one counts */
+  assert_ok(quota_check(k->store, txn, &meta, 0, granted));
+  assert_ok(quota_check(k->store, txn, &meta, granted, 50));
+  assert_int_equal(quota_check(k->store, txn, &meta, granted + 50, 200), SL_E_FULL);
+  db_abort(txn);
+}
+
 /* ------------------------------------------------------------------- deaths --- */
 
 static void *append_one(void *arg) {
@@ -448,6 +468,7 @@ int main(void) {
     TEST(without_shared_memory_threads_still_share_commits),
     TEST(a_neighbours_damaged_records_are_refused_and_harm_nobody),
     TEST(where_all_do_not_fit_together_some_do),
+    TEST(who_joins_a_commit_finds_what_it_was_granted),
     TEST(a_dead_leaders_slots_are_decided_by_the_log),
     TEST(the_slots_of_the_dead_are_freed),
     TEST(who_does_not_come_for_its_turn_holds_nobody_up),
