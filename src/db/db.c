@@ -301,15 +301,20 @@ void db_env_renew(db_env *env) {
   struct stat st;
   if (!db_env_is_removed(env) || !file_at_path(env, &st)) return;
   pthread_mutex_lock(&env->lock);
-  if (!is_ours(env, &st)) env->poisoned = env->renewed = true;
+  if (!is_ours(env, &st) && !env->poisoned) env->poisoned = env->renewed = true;
   pthread_mutex_unlock(&env->lock);
 }
 
 sl_status db_recover(db_env *env) {
   if (env->poisoned) {
     struct stat st;
+    const bool there = file_at_path(env, &st);
+    if (!there && env->renewed && env->lmdb) { /* the new one has gone, too, and nothing is wrong with the old one */
+      env->poisoned = env->renewed = false;
+      return SL_OK;
+    }
     /* What is there may be another store's by now. */
-    if (!file_at_path(env, &st) || (!is_ours(env, &st) && !env->options.disposable)) return db_was_removed(env);
+    if (!there || (!is_ours(env, &st) && !env->options.disposable)) return db_was_removed(env);
     if (env->lmdb) close_lmdb(env);
     sl_status status = open_lmdb(env, false);
     if (status != SL_OK)
