@@ -309,7 +309,7 @@ sl_status db_recover(db_env *env) {
   if (env->poisoned) {
     struct stat st;
     const bool there = file_at_path(env, &st);
-    if (!there && env->renewed && env->lmdb) { /* the new one has gone, too, and nothing is wrong with the old one */
+    if (!there && env->renewed && env->lmdb) { /* it has gone, too, and nothing is wrong with the old one */
       env->poisoned = env->renewed = false;
       return SL_OK;
     }

@@ -24,6 +24,8 @@
  *     too, the others look for their tickets first; who has none is told SL_E_UNCERTAIN.
  *   - All together do not fit into the quota. Then the leader commits its own, and each other one meets the quota as
  *     leader.
+ *   - The leader's log was removed, and another process has opened one that was put in its place. Then it commits for
+ *     nobody else: their events would not be where they look for them.
  *   - The owner of a slot is killed. A leader frees the slot, or commits it if it was READY and the death unseen: an
  *     append that never returned.
  */
@@ -48,6 +50,7 @@ typedef struct waiter {
   const group_batch *batch;
   int slot;        /* -1: none */
   bool alone;      /* was REJECTED: commits without others */
+  bool looked, removed; /* is the log a file that others have no more? */
   bool doubt;      /* its records may be in the log: their leader died, or their commit failed halfway */
   uint64_t first_seq;
 } waiter;
@@ -61,9 +64,19 @@ static commit_unit unit_of_slot(slots *s, unsigned i) {
                                  .relaxed = at->relaxed, .renumber = at->renumber}};
 }
 
+/* Was the log's file removed or replaced? Who opened the store since has another one, and shares the slots. Looked at
+ * once. */
+static bool is_removed(waiter *w, slots *s) {
+  if (!w->looked) w->removed = slots_shared(s) && db_env_is_removed(w->store->log->env);
+  w->looked = true;
+  return w->removed;
+}
+
 /* S2: decides the slots that a dead leader left. */
-static sl_status settle_left(slots *s, db_txn *txn, unsigned *decided) {
-  for (uint64_t left = slots_left(s); left; left &= left - 1) {
+static sl_status settle_left(waiter *w, slots *s, db_txn *txn, unsigned *decided) {
+  uint64_t left = slots_left(s);
+  if (left && is_removed(w, s)) return SL_OK; /* each finds its own ticket in its own log */
+  for (; left; left &= left - 1) {
     const unsigned i = (unsigned)__builtin_ctzll(left);
     bool found;
     uint64_t first_seq = 0;
@@ -81,17 +94,16 @@ static bool is_published(const waiter *w, slots *s) {
 }
 
 /* The slots that are READY, and before them `own`, the leader's unit, unless it is NULL. */
-static size_t collect(const waiter *w, slots *s, const commit_unit *own, commit_unit *units) {
+static size_t collect(waiter *w, slots *s, const commit_unit *own, commit_unit *units) {
+  const uint64_t mine = own && own->slot >= 0 ? UINT64_C(1) << own->slot : 0;
   size_t count = 0;
-  uint64_t mask = w->alone ? 0 : slots_ready(s), taken = mask;
-  if (own) {
-    units[count++] = *own;
-    if (own->slot >= 0) {
-      mask &= ~(UINT64_C(1) << own->slot);
-      taken |= UINT64_C(1) << own->slot;
-    }
+  uint64_t mask = w->alone ? 0 : slots_ready(s) & ~mine;
+  if (mask && is_removed(w, s)) {
+    w->alone = true;
+    mask = 0;
   }
-  if (taken) slots_take(s, taken);
+  if (own) units[count++] = *own;
+  if (mask | mine) slots_take(s, mask | mine);
   for (; mask; mask &= mask - 1) units[count++] = unit_of_slot(s, (unsigned)__builtin_ctzll(mask));
   return count;
 }
@@ -101,7 +113,7 @@ static void give_back(slots *s, const commit_unit *units, size_t count) {
 }
 
 /* Adds w's own unit and what is READY, and while it waits a moment for those who were here last time, what comes. */
-static sl_status fill(const waiter *w, slots *s, bool published, log_commit *c) {
+static sl_status fill(waiter *w, slots *s, bool published, log_commit *c) {
   commit_unit units[COMMIT_UNITS_MAX];
   const commit_unit own =
       published ? unit_of_slot(s, (unsigned)w->slot) : (commit_unit){.batch = *w->batch, .slot = -1};
@@ -168,7 +180,7 @@ static sl_status lead_once(waiter *w, slots *s, bool published, unsigned *served
   if (own && atomic_load(&own->state) == SLOT_TAKEN) w->doubt = true;
   sl_status status = db_begin_write(w->store->log->env, false, &txn);
   if (status != SL_OK) return undecided(w, s, status);
-  status = settle_left(s, txn, served);
+  status = settle_left(w, s, txn, served);
   if (status == SL_OK && own) status = commit_find_ticket(txn, (unsigned)w->slot, own->ticket, &done, &w->first_seq);
   if (status != SL_OK || done) {
     db_abort(txn);

@@ -264,6 +264,22 @@ static void who_joins_a_commit_finds_what_it_was_granted(void **state) {
   db_abort(txn);
 }
 
+/* Who opened the store behind that has another log: its events would be called stored, and never be found. */
+static void a_leader_whose_log_was_replaced_commits_for_nobody(void **state) {
+  kit *k = *state;
+  slots *s = k->store->log->slots;
+  char copy[4400];
+  if (!slots_shared(s)) skip();
+  kit_append(k, "t", "v");
+  snprintf(copy, sizeof copy, "%s/copy", k->dir);
+  assert_ok(db_env_copy(k->store->log->env, copy));
+  assert_int_equal(rename(copy, kit_file(k, "log/data.mdb")), 0);
+  const unsigned i = publish(s, "", 0, 0);
+  (void)sl_append(k->store, &(sl_event){.topic = SL_STR("t")}, NULL);
+  assert_int_equal(slots_at(s, i)->state, SLOT_READY);
+  slots_release(s, i);
+}
+
 /* ------------------------------------------------------------------- deaths --- */
 
 static void *append_one(void *arg) {
@@ -469,6 +485,7 @@ int main(void) {
     TEST(a_neighbours_damaged_records_are_refused_and_harm_nobody),
     TEST(where_all_do_not_fit_together_some_do),
     TEST(who_joins_a_commit_finds_what_it_was_granted),
+    TEST(a_leader_whose_log_was_replaced_commits_for_nobody),
     TEST(a_dead_leaders_slots_are_decided_by_the_log),
     TEST(the_slots_of_the_dead_are_freed),
     TEST(who_does_not_come_for_its_turn_holds_nobody_up),

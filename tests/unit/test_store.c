@@ -496,7 +496,8 @@ static void test_root_gives_no_file_away_that_a_link_leads_to(void **state) {
   kit *k = *state;
   char victim[4400];
   struct stat st;
-  static const char *const names[] = {"store.lock", "log/compact.tmp", "delivery/agent.lock", "index/turn.lock", "ballast.new"};
+  static const char *const names[] = {"store.lock", "log/compact.tmp", "delivery/agent.lock", "index/turn.lock",
+                                      "ballast.new"};
   if (geteuid() != 0) skip();
   kit_append(k, "t", "v");
   sl_close(k->store);
