@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #define CLOCK_STEP_US 60000000
-#define FENCES_FORGOTTEN_US 120000000 /* who fights for an id is back within seconds */
+#define FENCES_FORGOTTEN_US 30000000 /* who fights for an id is back within seconds */
 #define SHARED_ID_LOOK_US INT64_C(3600000000)
 
 static bool buf_set(sl_buf *buf, sl_slice bytes) {
@@ -66,8 +66,8 @@ void core_enter(core *c, core_phase phase) {
   c->phase = phase;
 }
 
-/* A copy of this store fences once at each of its starts: what it claimed is then found at READ_MARKER, or it parks. Who goes
- * on fencing has a marker of his own, or none. The coordinator, too, fences who was too slow, or slept. */
+/* A copy of this store fences a few times at each of its starts: what it claimed is then found at READ_MARKER, or it parks.
+ * Who goes on fencing has a marker of his own, or none. The coordinator, too, fences who was too slow, or slept. */
 static void note_fence(core *c) {
   const txn *t = &c->txn;
   if (!c->claimed || c->stale || c->fenced_handle == c->handles) return;

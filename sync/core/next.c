@@ -3,7 +3,7 @@
 
 #define FLOW_LOOK_US 60000000
 #define LETTERS_GATHER_US 500000
-#define FENCES_MOST 8
+#define FENCES_MOST 40
 #define REACHED_SPREAD_US 200000
 
 /* --- actions --- */

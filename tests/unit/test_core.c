@@ -173,7 +173,7 @@ static void stores_that_share_an_id(void **state) {
   rig *r = rig_new(true);
   start(r);
   int times = 0;
-  while (parked(r) == PARK_NONE && times < 20) {
+  while (parked(r) == PARK_NONE && times < 100) {
     times++;
     claim(r); /* each time its own marker is there */
     is_fenced(r);
@@ -184,7 +184,7 @@ static void stores_that_share_an_id(void **state) {
   wake(r); /* which has gone */
   claim(r);
   assert_int_equal(phase(r), PHASE_IDLE);
-  assert_in_range(times, 5, 10); /* a second agent of this store is fenced a few times before it is told by the marker */
+  assert_in_range(times, 30, 50); /* a copy of this store, started a few times, fences some ten times (tests/kafka/test_odd.py) */
   /* Now and then it is nothing: a copy of this store whose agent is started every five minutes, and parks each time. */
   start(r);
   for (int i = 0; i < 20; i++) {
