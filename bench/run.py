@@ -394,4 +394,5 @@ def main():
         put_into(pathlib.Path(options.docs), texts)
 
 
-main()
+if __name__ == "__main__":
+    main()
