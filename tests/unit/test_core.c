@@ -4,21 +4,27 @@
 
 /* --- the rule of doubt --- */
 
+/* Ten events are sent, their intent is written, and the commit is next. */
+static rig *committing(void) {
+  rig *r = rig_new(true);
+  start(r);
+  ready(r);
+  append(r, 0, 10);
+  tell_log(r);
+  assert_int_equal(fill(r), 10);
+  all_delivered(r);
+  ok(r, OP_FLUSH);
+  ok(r, OP_INTENT);
+  assert_int_equal(r->act.op, OP_COMMIT);
+  return r;
+}
+
 /* librdkafka sends EndTxn again under the same epoch: the held copy aborted the NEXT transaction, whose commit then
  * returned ok: marker read, 0 of 10 events. */
 static void held_end_txn(void **state) {
   (void)state;
   for (int how = 0; how < 4; how++) {
-    rig *r = rig_new(true);
-    start(r);
-    ready(r);
-    append(r, 0, 10);
-    tell_log(r);
-    assert_int_equal(fill(r), 10);
-    all_delivered(r);
-    ok(r, OP_FLUSH);
-    ok(r, OP_INTENT);
-    assert_int_equal(r->act.op, OP_COMMIT);
+    rig *r = committing();
     if (how == 0) r->now += r->config.doubt_us + 1;
     if (how == 1) give(r, (core_event){.kind = EVENT_ERROR, .transport = true, .why = outage()});
     if (how == 3) give(r, (core_event){.kind = EVENT_RESUMED});
@@ -42,15 +48,7 @@ static void held_end_txn(void **state) {
 static void another_connection_is_lost_during_a_commit(void **state) {
   (void)state;
   for (int answered = 0; answered < 2; answered++) {
-    rig *r = rig_new(true);
-    start(r);
-    ready(r);
-    append(r, 0, 10);
-    tell_log(r);
-    assert_int_equal(fill(r), 10);
-    all_delivered(r);
-    ok(r, OP_FLUSH);
-    ok(r, OP_INTENT);
+    rig *r = committing();
     give(r, (core_event){.kind = EVENT_ERROR, .transport = true, .why = outage()});
     r->act.op = OP_COMMIT;
     done_with(r, (core_event){.answered = answered});
