@@ -469,7 +469,9 @@ static int open_store(agent *a) {
   sl_status st = sl_open(a->settings.store, &options, &a->store);
   if (st == SL_OK) st = delivery_open(a->store, &a->delivery);
   if (st == SL_OK) return 0;
-  log_line(LEVEL_ERROR, st == SL_E_BUSY ? "store-taken" : "store-unusable", "%s", sl_last_detail());
+  log_line(LEVEL_ERROR, st == SL_E_BUSY ? "store-taken" : "store-unusable", "%s%s", sl_last_detail(),
+           st == SL_E_ACCESS ? "; an agent runs as the store's owner, or in the group that the store was made for; --store "
+                               "(in the file store) names another" : "");
   return 3;
 }
 

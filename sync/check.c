@@ -137,8 +137,8 @@ static bool look_at_store(check *c) {
   int64_t pid = 0;
   c->agent_alive = sl_agent_alive(c->store, &pid, NULL) == SL_OK;
   snprintf(c->sender, sizeof c->sender, "%s", delivery_state_get(c->book)->sender);
-  tell(c, OK, "store", NULL, NULL, "%s, %s%" PRIu64 " events wait%s", c->settings->store, c->topics.all ? "" : "more than ",
-       c->topics.looked, c->agent_alive ? ", an agent runs" : "");
+  tell(c, OK, "store", NULL, NULL, "%s, %s%" PRIu64 " event%s%s", c->settings->store, c->topics.all ? "" : "more than ",
+       c->topics.looked, c->topics.looked == 1 ? " waits" : "s wait", c->agent_alive ? ", an agent runs" : "");
   return true;
 }
 
@@ -351,7 +351,9 @@ static void look_at_marker(check *c) {
   else if (!seen.compacted || seen.deletes)
     tell(c, MISSING, "progress topic", topic, "set cleanup.policy=compact", "cleanup.policy is not compact alone: the progress of "
          "an idle store would be deleted in time");
-  else tell(c, OK, "progress topic", topic, NULL, "%d partitions, compacted", (int)seen.partitions);
+  else
+    tell(c, OK, "progress topic", topic, NULL, "%d partition%s, compacted", (int)seen.partitions,
+         seen.partitions == 1 ? "" : "s");
   int32_t partition = book ? book->marker_partition : -1;
   if (book && (partition < 0 || bare)) partition = ops_marker_partition(book->sender, seen.partitions);
   if (book && !bare && is_behind(c, partition)) return;
@@ -402,7 +404,7 @@ static void look_at_topic(check *c, const check_topic *t) {
   if (seen.leaderless)
     tell(c, WARNING, "topic", t->name, "bring its brokers back", "%d of %d partitions have no leader: the topic waits",
          (int)seen.leaderless, (int)seen.partitions);
-  else tell(c, OK, "topic", t->name, NULL, "%d partitions", (int)seen.partitions);
+  else tell(c, OK, "topic", t->name, NULL, "%d partition%s", (int)seen.partitions, seen.partitions == 1 ? "" : "s");
   look_at_size(c, t, &seen);
   if (seen.leaderless) return;
   f = try_write(c, t->name, -1);

@@ -139,8 +139,8 @@ static void work_topics(op_request *r) {
     r->agent->topics[i].stamp_max_age_us = ask->info.stamp_max_age_ms * 1000;
     if (!fault_is_ok(&ask->why) || !ask->info.created) continue;
     created++;
-    log_line(count > 4 ? LEVEL_DEBUG : LEVEL_INFO, "topic-created", "%s with %d partitions", ask->topic,
-             (int)ask->info.partitions);
+    log_line(count > 4 ? LEVEL_DEBUG : LEVEL_INFO, "topic-created", "%s with %d partition%s", ask->topic,
+             (int)ask->info.partitions, ask->info.partitions == 1 ? "" : "s");
   }
   if (created > 0 && count > 4) log_line(LEVEL_INFO, "topics-created", "%zu topics", created);
   if (fault_is_ok(&r->done.why)) places_look(r->agent, r->kafka, count, within(r->agent, TOPIC_TIMEOUT_MS));

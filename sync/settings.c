@@ -249,7 +249,7 @@ static void read_file(settings *out, problems *p, const char *path) {
   setting_place place = {.file = path};
   FILE *file = fopen(path, "re");
   if (!file) {
-    problem(p, place, "%s", strerror(errno));
+    problem(p, place, "cannot be read: %s", strerror(errno));
     return;
   }
   char *data = malloc(FILE_MAX + 1);

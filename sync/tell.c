@@ -23,19 +23,19 @@ static park_text text_of_park(core_park park) {
                        "point the agent back to that cluster, or stop it and run `sidelogd --adopt`"};
   case PARK_MARKER_AHEAD:
     return (park_text){"marker-ahead",
-                       "the cluster's progress for this store is not the one noted here: was the store restored from "
-                       "a backup or copied, or does a second agent drain a copy of it?",
+                       "the cluster's progress for this store is not the one noted here: the store was restored from a "
+                       "backup or copied, or a second agent drains a copy of it",
                        "stop both agents and run `sidelogd --adopt`: it says what can be done; nothing was sent"};
   case PARK_MARKER_MISSING:
     return (park_text){"marker-missing",
-                       "this store has delivered events, but its progress is not on the cluster: was the marker topic "
-                       "deleted or the cluster recreated?",
+                       "this store has delivered events, but its progress is not on the cluster: the progress topic was "
+                       "deleted, or the cluster recreated",
                        "it is looked for again now and then, should a broker only be behind; else stop the agent and run "
                        "`sidelogd --adopt`: it says what can be done; nothing was sent"};
   case PARK_SHARED_ID:
     return (park_text){"shared-id",
-                       "another producer uses this agent's transactional id, and the two fenced each other again and again: does "
-                       "another store have the same `transactions.id`?",
+                       "another producer uses this agent's transactional id, and the two fenced each other again and again: "
+                       "most likely another store has the same `transactions.id`",
                        "give each store one of its own (without the setting it has one), and start the agent anew; it tries again "
                        "after an hour; no event was lost or sent twice"};
   case PARK_REFUSED:

@@ -36,8 +36,8 @@ void usage_print(tool *t) {
   option_lines(t, OPTIONS(COMMON_OPTIONS, OPT_VERSION));
   out_puts(o, "\nThe store is --store, else $SIDELOG_STORE, else $XDG_STATE_HOME/sidelog/default\n"
               "(~/.local/state/sidelog/default). `sidelog help COMMAND` explains a command.\n"
-              "Exit status: 0 found or done, 1 nothing found, 2 usage, 3 store, 4 something is wrong,\n"
-              "5 timeout, 6 some input rejected.\n");
+              "Exit status: 0 found or done, 1 nothing found, 2 usage, 3 store, 4 something is\n"
+              "wrong, 5 timeout, 6 some input rejected.\n");
 }
 
 void command_help(tool *t, const command *c) {

@@ -50,16 +50,15 @@ static void to_json(tool *t, const sl_stats *s) {
   json_free(j);
 }
 
-enum { LABEL = 14 };
+enum { LABEL = 14, COUNT = 15 };
 
 static void row(tool *t, const char *name, uint64_t n, const char *more) {
   text words = {0};
   text_count(&words, n);
   out_cell(&t->out, STYLE_DIM, name, LABEL, false);
-  out_cell(&t->out, STYLE_PLAIN, text_str(&words), 15, true);
-  if (*more)
-    out_printf(&t->out, "   %s", more);
-  out_puts(&t->out, "\n");
+  out_cell(&t->out, STYLE_PLAIN, text_str(&words), COUNT, true);
+  out_puts(&t->out, *more ? "   " : "");
+  out_wrapped(&t->out, more, LABEL + COUNT + 3, true);
   text_free(&words);
 }
 
@@ -77,16 +76,22 @@ static void to_people(tool *t, const sl_stats *s) {
   row(t, "dropped", s->dropped, text_str(&words));
   text_clear(&words);
   if (s->oldest_pending_us) {
-    text_puts(&words, "the oldest appended ");
+    text_puts(&words, "oldest appended ");
     text_ago(&words, t->now_us - s->oldest_pending_us);
   }
   row(t, "pending", s->pending, text_str(&words));
   text_clear(&words);
   out_cell(&t->out, STYLE_DIM, "law", LABEL, false);
   law_words(&words, s);
-  out_puts(&t->out, text_str(&words));
-  out_puts(&t->out, "  ");
-  out_styled(&t->out, s->balanced ? STYLE_GREEN : STYLE_RED, s->balanced ? "holds" : "DOES NOT HOLD");
+  const char *verdict = s->balanced ? "holds" : "DOES NOT HOLD";
+  const int wide = LABEL + text_width(text_str(&words)) + 2 + text_width(verdict);
+  if (t->out.term.width && wide > t->out.term.width) {
+    out_wrapped(&t->out, text_str(&words), LABEL, true);
+    out_blanks(&t->out, LABEL);
+  } else {
+    out_printf(&t->out, "%s  ", text_str(&words));
+  }
+  out_styled(&t->out, s->balanced ? STYLE_GREEN : STYLE_RED, verdict);
   out_puts(&t->out, "\n\n");
   text_clear(&words);
   if (s->kept)
@@ -113,7 +118,7 @@ static void to_people(tool *t, const sl_stats *s) {
   text_puts(&words, " used, ");
   text_bytes(&words, s->bytes_on_disk);
   text_puts(&words, " on disk");
-  out_printf(&t->out, "%s\n", text_str(&words));
+  out_wrapped(&t->out, text_str(&words), LABEL, true);
   out_cell(&t->out, STYLE_DIM, "space", LABEL, false);
   text_clear(&words);
   text_bytes(&words, s->bytes_free);
@@ -126,7 +131,7 @@ static void to_people(tool *t, const sl_stats *s) {
     text_puts(&words, "/s of late, ");
     text_full_in(&words, s->full_in_us);
   }
-  out_printf(&t->out, "%s\n", text_str(&words));
+  out_wrapped(&t->out, text_str(&words), LABEL, true);
   text_free(&words);
 }
 

@@ -152,11 +152,11 @@ const command command_table[] = {
    OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_BY, OPT_ALL, OPT_DRY_RUN, OPT_REASON, OPT_MOST, OPT_READER), 0, ANY_NUMBER, NEED_STORE, run_dlq},
   {"readers", "[forget] [NAME]", "local readers: where they are, and what they left",
    "Readers are programs on this host that process the events (sidelog/reader.h). Of\n"
-   "each: the process that has it open, how many events lie ahead of it, how many are\n"
-   "in hand or wait for another try, its dead letters, and how many events were\n"
-   "trimmed before it came to them. Its law, seen = acked + dead + dropped + missed +\n"
-   "open, holds at every commit; the exit status is 4 when one does not. Of one that\n"
-   "is named also what is to be tried again, and when.\n"
+   "each: the process that has it open, how many events lie ahead of it, how many\n"
+   "are in hand or wait for another try, its dead letters, and how many events were\n"
+   "trimmed before it came to them. Its law, seen = acked + dead + dropped + missed\n"
+   "+ open, holds at every commit; the exit status is 4 when one does not. Of one\n"
+   "that is named also what is to be tried again, and when.\n"
    "\n"
    "forget NAME removes a reader that is not open, with its place and dead letters.",
    "sidelog readers\n"
@@ -184,9 +184,9 @@ const command command_table[] = {
   {"bundle", "CORRELATION", "a story as a web page, for somebody else",
    "Writes one correlation as a page that needs nothing else: what caused what and\n"
    "when, what became of each event, and every field and value. It opens without a\n"
-   "network, loads nothing and runs no script. Beside it go the events as JSON lines,\n"
-   "as `sidelog export` writes them. Secrets of well-known shapes are masked in both\n"
-   "unless --no-redact. Only you can read the files.",
+   "network, loads nothing and runs no script. Beside it go the events as JSON\n"
+   "lines, as `sidelog export` writes them. Secrets of well-known shapes are masked\n"
+   "in both unless --no-redact. Only you can read the files.",
    "sidelog bundle 0190a6c2-7c1e\n"
    "sidelog bundle 0190a6c2-7c1e --out incident.html",
    OPTIONS(OPT_OUT, OPT_NO_REDACT, OPT_NO_SKEW), 1, 1, NEED_STORES, run_bundle},

@@ -79,7 +79,10 @@ void health_agent(text *out, const look *l) {
       text_puts(out, ", last seen ");
       text_ago(out, l->now_us - l->word.written_us);
     }
-    text_puts(out, l->stats.pending ? "; start sidelogd to deliver what is pending" : "; nothing is pending");
+    if (*l->word.parked_text)
+      text_puts(out, "; it was parked when it ended");
+    else
+      text_puts(out, l->stats.pending ? "; start sidelogd to deliver what is pending" : "; nothing is pending");
     return;
   }
   text_printf(out, "running, pid %" PRId64 ", up ", l->pid);
@@ -123,16 +126,22 @@ static void add_unreachable(text *out, const look *l, bool unicode) {
   }
 }
 
+static void add_parked(text *out, const agent_word *w, bool unicode) {
+  text_puts(out, "parked: ");
+  add_safe(out, *w->parked_text ? w->parked_text : w->error_text, unicode);
+  text_puts(out, *w->parked_remedy ? "; " : "");
+  add_safe(out, w->parked_remedy, unicode);
+}
+
 void health_broker(text *out, const look *l, bool unicode) {
   const agent_word *w = &l->word;
-  if (!fresh(l)) {
+  if (!l->alive && *w->parked_text) {
+    add_parked(out, w, unicode); /* starting it again would change nothing */
+  } else if (!fresh(l)) {
     text_puts(out, l->alive ? "not known yet" : "not known without an agent");
     add_last_commit(out, l);
   } else if (w->state == AGENT_PARKED) {
-    text_puts(out, "parked: ");
-    add_safe(out, *w->parked_text ? w->parked_text : w->error_text, unicode);
-    text_puts(out, *w->parked_remedy ? "; " : "");
-    add_safe(out, w->parked_remedy, unicode);
+    add_parked(out, w, unicode);
   } else if (unreachable(l)) {
     add_unreachable(out, l, unicode);
   } else if (w->state == AGENT_RUNNING || w->state == AGENT_DRAINING) {

@@ -56,8 +56,8 @@ static int no_story(tool *t, const char *typed) {
   size_t by_story = tool_near(t, SL_ID_CORRELATION, typed, &stories), by_event = tool_near(t, SL_ID_EVENT, typed, &events);
   bool say_stories = by_story && by_story >= by_event, say_events = by_event && by_event >= by_story;
   tool_fail(t, EXIT_NOTHING,
-            "no correlation id and no event id %s is %s, and no UUID begins with it (other ids need their whole text)%s%s%s%s%s",
-            sources_here(t), typed, say_stories || say_events ? "; close to it: " : "", say_stories ? text_str(&stories) : "",
+            "no correlation id and no event id %s is %s%s%s%s%s%s%s",
+            sources_here(t), typed, tool_not_found_why(typed), say_stories || say_events ? "; close to it: " : "", say_stories ? text_str(&stories) : "",
             say_stories && say_events ? "; " : "", say_events ? strchr(text_str(&events), ',') ? "the events " : "the event " : "",
             say_events ? text_str(&events) : "");
   text_free(&stories);

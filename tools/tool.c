@@ -103,6 +103,8 @@ static const char *remedy(sl_status status, const char *detail) {
   case SL_E_ACCESS:
     if (strstr(detail, strerror(EROFS)))
       return "copy it to a place that can be written, and read the copy";
+    if (strstr(detail, " cannot be created: "))
+      return "--store DIR or SIDELOG_STORE names another place";
     return "a store is for its owner, or for the group it was made for (append --group)";
   case SL_E_CORRUPT: return "`sidelog verify` says what is damaged";
   default: return NULL; /* of a full store or disk the detail says it */
@@ -210,7 +212,11 @@ bool tool_number(tool *t, option_id id, uint64_t *out) {
   const char *typed = option_text(&t->given, id);
   if (!typed || number_parse(typed, out))
     return true;
-  tool_note(t, "--%s %s is no number", option_table[id].name, typed);
+  const option_spec *o = &option_table[id];
+  if (o->letter)
+    tool_note(t, "-%c %s is no number", o->letter, typed);
+  else
+    tool_note(t, "--%s %s is no number", o->name, typed);
   return false;
 }
 
@@ -241,6 +247,18 @@ size_t tool_near(tool *t, sl_id_kind kind, const char *typed, text *words) {
   return 0;
 }
 
+const char *tool_not_found_why(const char *typed) {
+  enum { LEAST_DIGITS = 4 };
+  size_t digits = 0, others = 0;
+  for (const char *p = typed; *p; p++) {
+    digits += strchr("0123456789abcdef", *p) != NULL;
+    others += !strchr("0123456789abcdef-", *p);
+  }
+  return !others && digits < LEAST_DIGITS
+             ? "; the beginning of a UUID is looked for from 4 digits on (other ids need their whole text)"
+             : ", and no UUID begins with it (other ids need their whole text)";
+}
+
 int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX]) {
   enum { CANDIDATES = 10 };
   static const char *const names[] = {"event", "correlation", "causation"};
@@ -254,9 +272,8 @@ int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX
   if (st == SL_NOTFOUND) {
     text near = {0};
     size_t alike = tool_near(t, kind, typed, &near);
-    tool_fail(t, EXIT_NOTHING,
-              "no %s id %s is %s, and no UUID begins with it (other ids need their whole text)%s%s", names[kind],
-              sources_here(t), typed, alike ? "; close to it: " : "", text_str(&near));
+    tool_fail(t, EXIT_NOTHING, "no %s id %s is %s%s%s%s", names[kind], sources_here(t), typed,
+              tool_not_found_why(typed), alike ? "; close to it: " : "", text_str(&near));
     text_free(&near);
     return EXIT_NOTHING;
   }

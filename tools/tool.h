@@ -107,6 +107,8 @@ bool tool_time(tool *t, option_id id, int64_t *out);
 /* A whole id for what a person typed: itself, or the one id that begins with it. 0: `out` has it. Else an
  * exit status after saying why, with the candidates when there are several. */
 int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX]);
+/* What follows "there is no id TYPED" where that is all that is known. */
+const char *tool_not_found_why(const char *typed);
 /* Adds ids that begin as the one that is not there (a slip of the hand, a line cut off), with commas. How many of its
  * characters they begin with; 0: there are none. */
 size_t tool_near(tool *t, sl_id_kind kind, const char *typed, text *words);

@@ -80,6 +80,13 @@ class Usage(cli.Case):
             self.assertIn("Examples:", text)
             for line in text.splitlines():
                 self.assertLessEqual(len(line), 100, line)
+            for line in text.partition("\nExamples:")[0].splitlines()[1:]:
+                self.assertLessEqual(len(line), 80, line)
+        for line in self.run_it("help").stdout.decode().splitlines():
+            self.assertLessEqual(len(line), 80, line)
+
+    def test_a_wrong_number_is_told_by_the_name_that_people_type(self):
+        self.assertIn("-n x is no number", self.told().call("query", "-n", "x", expect=(2,)).err)
 
     def test_help_of_a_search_says_nothing_of_appending(self):
         for command in ("query", "tail", "export", "dlq"):
@@ -87,7 +94,7 @@ class Usage(cli.Case):
                 text = text.stdout.decode().replace("\\-", "-")
                 self.assertNotIn("--jsonl", text)
                 self.assertIn("the topic, or a glob", text)
-        self.assertIn("the Kafka key, the unit of order; with --jsonl for every line", self.run_it("help", "append").stdout.decode())
+        self.assertIn("the Kafka key, the unit of order; of every line", self.run_it("help", "append").stdout.decode())
 
     def test_version(self):
         for option in ("--version", "-V"):

@@ -247,6 +247,12 @@ class Answers(cli.Case):
         self.assertIn("fits several event ids; give more of it", err)
         self.assertIn(cli.event_id(8), err)
 
+    def test_too_short_a_beginning_is_told_from_a_wrong_one(self):
+        store = self.told()
+        for args in (("trace", "019"), ("query", "--event", "0")):
+            self.assertIn("is looked for from 4 digits on", store.call(*args, expect=(1,)).err)
+        self.assertIn("no UUID begins with it", store.call("trace", "ffff", expect=(1,)).err)
+
     def test_an_empty_answer_explains_itself(self):
         store = self.told()
         self.assertIn("no event was appended in these times (7 events kept", store.call("query", "--until", "-1h", expect=(1,)).err)

@@ -25,6 +25,7 @@ VIEWS = {
     "readers": ("readers",),
     "reader": ("readers", "billing"),
     "status": ("status",),
+    "stats": ("stats",),
     "top": ("top",),
     "full": ("full",),
 }

@@ -108,6 +108,15 @@ static void an_agent_that_is_parked_or_silent(void **state) {
   l = well();
   l.word.written_us = NOW - 11 * SECOND;
   assert_int_equal(health_judge(&l), 1 << TROUBLE_SILENT);
+  /* One that ended so (--drain does) would only be parked again. */
+  l = well();
+  l.alive = false;
+  l.word.state = AGENT_STOPPED;
+  l.stats.pending = 1;
+  snprintf(l.word.parked_text, sizeof l.word.parked_text, "the marker is ahead");
+  snprintf(l.word.parked_remedy, sizeof l.word.parked_remedy, "run --adopt");
+  check(health_agent, &l, "not running, last seen 1.0 s ago; it was parked when it ended");
+  check(broker, &l, "parked: the marker is ahead; run --adopt");
   /* The word of an agent before this one says nothing about it. */
   l = well();
   l.since_us = NOW - SECOND / 2;
