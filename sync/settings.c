@@ -256,7 +256,7 @@ static void read_file(settings *out, problems *p, const char *path) {
   errno = 0;
   size_t len = data ? fread(data, 1, FILE_MAX + 1, file) : 0;
   if (!data) problem(p, place, "does not fit into memory");
-  else if (ferror(file)) problem(p, place, "%s", strerror(errno));
+  else if (ferror(file)) problem(p, place, "cannot be read: %s", strerror(errno));
   else if (len > FILE_MAX) problem(p, place, "is larger than 1 MiB: is it a configuration?");
   else {
     settings_read_yaml(out, p, path, data, len);

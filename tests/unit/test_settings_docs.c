@@ -151,7 +151,7 @@ static void the_unit_starts_what_there_is(void **state) {
   assert_non_null(at);
   assert_int_equal(sscanf(at, "\nExecStart=/usr/bin/sidelogd %199[^\n]", line), 1);
   parsed p = parse(NULL, line, NULL);
-  assert_string_equal(p.said, "/etc/sidelog/sidelogd.yaml: No such file or directory\n");
+  assert_string_equal(p.said, "/etc/sidelog/sidelogd.yaml: cannot be read: No such file or directory\n");
   parsed_free(&p);
 
   int stop = 0;

@@ -158,8 +158,8 @@ static const golden cases[] = {
    "sidelogd: -X: kafka.acks cannot be set: an event counts as delivered only when all in-sync replicas have "
    "it\n"},
   {NULL, "--brokers b --set kafka.linger.ms=abc", "sidelogd: --set: kafka.linger.ms: 'abc' is no number\n"},
-  {NULL, "--config nowhere.yaml", "nowhere.yaml: No such file or directory\n"},
-  {NULL, "--config /", "/: Is a directory\n"},
+  {NULL, "--config nowhere.yaml", "nowhere.yaml: cannot be read: No such file or directory\n"},
+  {NULL, "--config /", "/: cannot be read: Is a directory\n"},
 };
 
 static void messages(void **state) {
