@@ -14,6 +14,7 @@
 
 /* A file that grows at each look by more than its map. */
 #define MAP_GROWS_TRIES 100
+#define ADRIFT_LOOKS 100
 /* An EIO on a disk with less room than this is a full disk (LMDB reports a short write as EIO). */
 #define FULL_BELOW_BYTES (4u << 20)
 
@@ -115,6 +116,29 @@ static sl_status reserve_lock_file(const db_env *env) {
   return db_file_reserve(path, (env->options.max_readers - 1) * UINT64_C(64) + 192, env->options.mode);
 }
 
+static void open_dir(db_env *env) {
+  if (env->dir_fd >= 0) close(env->dir_fd);
+  env->dir_fd = open(env->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Only the writer lock shows a file that is ahead of the number from a commit under way. 0, MDB_BAD_TXN: it is adrift. */
+static int look_adrift(db_env *env) {
+  int rc = 0;
+  for (int write = 0; rc == 0 && write < 2; write++) {
+    MDB_envinfo info;
+    MDB_txn *txn;
+    rc = mdb_txn_begin(env->lmdb, NULL, write ? 0 : MDB_RDONLY, &txn);
+    if (rc != 0) return rc == MDB_MAP_RESIZED ? 0 : rc;
+    const uint64_t newest = mdb_txn_id(txn) - (uint64_t)write;
+    const bool adrift = db_is_adrift(env->lmdb, newest, write);
+    mdb_env_info(env->lmdb, &info);
+    mdb_txn_abort(txn);
+    if (adrift) rc = MDB_BAD_TXN;
+    if (info.me_last_txnid == newest) break;
+  }
+  return rc;
+}
+
 /* Opens LMDB's environment and all tables. The data file has been checked. */
 static sl_status open_lmdb(db_env *env, bool create) {
   uint64_t map = env->options.map_size;
@@ -143,7 +167,12 @@ static sl_status open_lmdb(db_env *env, bool create) {
   if (mdb_env_get_fd(env->lmdb, &fd) == 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
   if (mdb_env_get_fd(env->lmdb, &fd) == 0 && fstat(fd, &st) == 0)
     env->dev = (uint64_t)st.st_dev, env->ino = (uint64_t)st.st_ino;
+  open_dir(env);
   mdb_reader_check(env->lmdb, &dead);
+  if (!env->options.disposable && look_adrift(env) == MDB_BAD_TXN) {
+    close_lmdb(env);
+    return db_is_shared(env);
+  }
   rc = open_tables(env, MDB_RDONLY, 0);
   /* LMDB maps at least what the file holds, but another process may have made it hold more since. */
   for (int tries = 0; rc == MDB_MAP_RESIZED && tries < MAP_GROWS_TRIES; tries++) {
@@ -162,6 +191,7 @@ static void free_env(db_env *env) {
   free(env->defs);
   free(env->dbis);
   free(env->dir);
+  if (env->dir_fd >= 0) close(env->dir_fd);
   if (sl_life_goes_on(&env->life)) { /* in a child, who sleeps on them does not exist, and destroying would wait */
     pthread_mutex_destroy(&env->lock);
     pthread_cond_destroy(&env->idle);
@@ -173,6 +203,7 @@ static db_env *new_env(const char *dir, const db_table_def *defs, unsigned count
                        const db_env_options *options) {
   db_env *env = calloc(1, sizeof *env);
   if (!env) return NULL;
+  env->dir_fd = -1;
   env->dir = strdup(dir);
   env->defs = calloc(count, sizeof *defs);
   env->dbis = calloc(count, sizeof *env->dbis);
@@ -288,13 +319,39 @@ sl_status db_was_removed(const db_env *env) {
                  "what it writes there: close the store and open it anew", env->dir);
 }
 
-bool db_env_is_removed(db_env *env) {
-  struct stat st;
+sl_status db_is_shared(const db_env *env) {
+  return sl_fail(SL_E_MISMATCH, "%s/data.mdb was replaced while a process had the old one open, and has it still: stop "
+                 "everything that has this store open, then start again", env->dir);
+}
+
+bool db_is_removed(const db_env *env) {
+  struct stat ours, there;
   int fd;
+  if (mdb_env_get_fd(env->lmdb, &fd) != 0) return false;
+  if (env->dir_fd < 0) return fstat(fd, &ours) == 0 && ours.st_nlink == 0;
+  if (fstatat(env->dir_fd, "data.mdb", &there, 0) != 0) return errno == ENOENT;
+  if (is_ours(env, &there)) return false;
+  /* Are the numbers of an open file sure to stay? */
+  return fstat(fd, &ours) == 0 && (ours.st_dev != there.st_dev || ours.st_ino != there.st_ino);
+}
+
+bool db_env_is_removed(db_env *env) {
   pthread_mutex_lock(&env->lock);
-  const bool removed = env->lmdb && mdb_env_get_fd(env->lmdb, &fd) == 0 && fstat(fd, &st) == 0 && st.st_nlink == 0;
+  const bool removed = env->lmdb && db_is_removed(env);
   pthread_mutex_unlock(&env->lock);
   return removed;
+}
+
+bool db_is_adrift(MDB_env *lmdb, uint64_t newest, bool write) {
+  MDB_envinfo info;
+  /* A meta page comes before its number, and may be seen a moment after it. Whose meta page could not be written, nor be
+   * put back, left a file ahead by one, and the next commit writes over it. */
+  for (int tries = 0; tries < ADRIFT_LOOKS; tries++) {
+    atomic_thread_fence(memory_order_seq_cst);
+    mdb_env_info(lmdb, &info);
+    if (newest <= info.me_last_txnid && (!write || info.me_last_txnid <= newest + 1)) return false;
+  }
+  return true;
 }
 
 void db_env_renew(db_env *env) {

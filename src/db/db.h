@@ -47,8 +47,9 @@ void db_env_allow_slack(db_env *env, uint64_t pages);
 sl_status db_env_check_readers(db_env *env);    /* frees slots of dead processes */
 
 /* A data file that is removed or replaced under an open environment takes commits that nobody will ever see. So writes
- * fail with SL_E_MISMATCH then (looked at every few seconds), and an environment that has to be reopened after a failed
- * write is not reopened with another file. One that is `disposable` goes on with its old file, until: */
+ * fail with SL_E_MISMATCH then, and within seconds reads, which would be of the past; an environment that has to be reopened
+ * after a failed write is not reopened with another file; and where data.mdb alone was replaced, so that its reader table is
+ * shared with those who have the old one, it is not opened. One that is `disposable` goes on with its old file, until: */
 bool db_env_is_removed(db_env *env);
 /* Where another file stands in the place of the one that was removed, the next transaction begins on that one. No
  * transaction of the calling thread may be open, and the new file must be complete. */

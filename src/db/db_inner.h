@@ -17,10 +17,12 @@ struct db_env {
   unsigned count;
   db_env_options options;
   sl_life life;         /* of the process that opened it */
-  _Atomic int64_t look_due_us; /* when writers look around */
+  _Atomic int64_t look_due_us; /* when writers look for the dead */
+  _Atomic int64_t file_due_us; /* when readers look whether the file is still there */
   _Atomic uint64_t slack_below;   /* pages; db_env_allow_slack */
-  _Atomic bool removed;           /* seen by a writer: no more is written */
+  _Atomic bool removed;           /* as last seen: nothing is read any more */
   uint64_t dev, ino;              /* of the data file */
+  int dir_fd;                     /* of its folder, whatever name that has by now; -1: it cannot be had */
 
   pthread_mutex_t lock; /* guards what follows, and lmdb itself against use during a reopen */
   pthread_cond_t idle;
@@ -50,6 +52,12 @@ struct db_cur {
 /* The one mapper from LMDB's codes (and errno) to ours; `doing` names the step. */
 sl_status db_fail(const db_env *env, int rc, const char *doing);
 sl_status db_was_removed(const db_env *env); /* SL_E_MISMATCH, with its detail */
+bool db_is_removed(const db_env *env);       /* as db_env_is_removed, for who is inside (db_enter) */
+/* LMDB keeps the number of the newest transaction in lock.mdb, and believes it. Where data.mdb alone was put in another
+ * one's place under processes that have the old one open, they and who opens the new one share that number: it is of the one
+ * file, and false of the other. Is `newest`, as the transaction that has just begun read it, false of our file? */
+bool db_is_adrift(MDB_env *lmdb, uint64_t newest, bool write);
+sl_status db_is_shared(const db_env *env);   /* SL_E_MISMATCH, with what to do about that */
 /* Opens it again, or makes its map anew, where that is due. With its lock held and no transaction open. */
 sl_status db_recover(db_env *env);
 /* Around each use of LMDB's environment. SL_E_FORKED; SL_E_IO: it is to be opened again and others stay in it. rested (may

@@ -12,7 +12,7 @@
 #define CACHED_READS_MAX 8u
 /* How long a begin waits for this process's other transactions before it gives up on a reopen. */
 #define REOPEN_WAIT_US 500000
-/* How often writers look for readers that were killed, and whether their file is still there. */
+/* How often writers look for readers that were killed, and readers whether their file is still there. */
 #define LOOK_AROUND_US 5000000
 
 /* -------------------------------------------------------- coming and going --- */
@@ -137,34 +137,47 @@ int db_begin_once(db_env *env, bool write, db_txn **out) {
   return begin_once(env, write, rested, out);
 }
 
-/* A reader that was killed inside a transaction keeps every page that was in use then, and the file grows with
- * each commit, until somebody looks for the dead. And what is written into a file that was removed is lost. */
-static void look_around(db_env *env) {
+static bool is_due(_Atomic int64_t *due_us) {
   const int64_t now = sl_clock_monotonic_us();
-  int64_t due = atomic_load_explicit(&env->look_due_us, memory_order_relaxed);
+  int64_t due = atomic_load_explicit(due_us, memory_order_relaxed);
+  return now >= due && atomic_compare_exchange_strong(due_us, &due, now + LOOK_AROUND_US);
+}
+
+/* A reader that was killed inside a transaction keeps every page that was in use then, and the file grows with
+ * each commit, until somebody looks for the dead. */
+static void look_for_dead(db_env *env) {
   int dead;
-  if (now < due || !atomic_compare_exchange_strong(&env->look_due_us, &due, now + LOOK_AROUND_US)) return;
-  (void)mdb_reader_check(env->lmdb, &dead);
-  if (!env->options.disposable && db_env_is_removed(env)) atomic_store(&env->removed, true);
+  if (is_due(&env->look_due_us)) (void)mdb_reader_check(env->lmdb, &dead);
+}
+
+/* Of a transaction that has just begun: what is written into a file that was removed is lost, and what is read there is the
+ * past. Writers look each time: within the writer lock, for which they may have waited long. */
+static sl_status check_file(db_env *env, const db_txn *txn) {
+  if (env->options.disposable) return SL_OK;
+  const bool adrift = db_is_adrift(env->lmdb, mdb_txn_id(txn->lmdb) - txn->write, txn->write);
+  if (adrift || txn->write || is_due(&env->file_due_us)) atomic_store(&env->removed, db_is_removed(env));
+  if (atomic_load_explicit(&env->removed, memory_order_relaxed)) return db_was_removed(env);
+  return adrift ? db_is_shared(env) : SL_OK;
 }
 
 static sl_status begin(db_env *env, bool write, db_txn **out) {
   for (int tries = 0;; tries++) {
-    db_txn *rested = NULL;
+    db_txn *rested = NULL, *txn;
     sl_status status = db_enter(env, write ? NULL : &rested);
     if (status != SL_OK) return status;
-    if (write) look_around(env);
-    if (write && atomic_load_explicit(&env->removed, memory_order_relaxed)) {
-      db_leave(env, false, false);
-      return db_was_removed(env);
+    if (write) look_for_dead(env);
+    int rc = begin_once(env, write, rested, &txn);
+    if (rc == 0 && write && db_gather(env, txn->lmdb) != 0) { /* no memory, no disk: it goes without */
+      mdb_txn_abort(txn->lmdb);
+      free(txn);
+      rc = db_begin_once(env, true, &txn);
     }
-    int rc = begin_once(env, write, rested, out);
-    if (rc == 0 && write && db_gather(env, (*out)->lmdb) != 0) { /* no memory, no disk: it goes without */
-      mdb_txn_abort((*out)->lmdb);
-      free(*out);
-      rc = db_begin_once(env, true, out);
+    if (rc == 0) {
+      status = check_file(env, txn);
+      if (status == SL_OK) *out = txn;
+      else db_abort(txn);
+      return status;
     }
-    if (rc == 0) return SL_OK;
     if (rc == MDB_READERS_FULL) {
       int dead;
       (void)mdb_reader_check(env->lmdb, &dead); /* killed processes leave their slots taken */

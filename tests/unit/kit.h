@@ -10,6 +10,7 @@
 
 #include <ftw.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 typedef struct kit {
@@ -104,6 +105,16 @@ static inline void kit_deliver(kit *k, uint64_t seq) {
     free(verdicts);
   }
   delivery_close(delivery);
+}
+
+/* What `work` returns in a process of its own, which must end by itself. It inherits k->store, and may not use it. */
+static inline int kit_in_child(int (*work)(kit *k), kit *k) {
+  int code;
+  const pid_t pid = fork();
+  if (pid == 0) _exit(work(k));
+  assert_int_equal(waitpid(pid, &code, 0), pid);
+  assert_true(WIFEXITED(code));
+  return WEXITSTATUS(code);
 }
 
 static inline log_head kit_head(kit *k) {

@@ -4,8 +4,6 @@
 #include <sidelog/reader.h>
 
 #include "base/clock.h"
-#include "db/db_inner.h"
-#include "index/index_impl.h"
 #include "store/append.h"
 #include "store/log_inner.h"
 
@@ -254,15 +252,6 @@ static void test_forks_among_threads_that_append_together(void **state) {
   assert_int_equal(report.problems, 0);
 }
 
-static int in_a_child(int (*work)(kit *k), kit *k) {
-  int code;
-  const pid_t pid = fork();
-  if (pid == 0) _exit(work(k));
-  assert_int_equal(waitpid(pid, &code, 0), pid);
-  assert_true(WIFEXITED(code));
-  return WEXITSTATUS(code);
-}
-
 static int compact(kit *k) { return sl_compact(k->path, NULL, NULL); }
 
 /* One that no fork() made, so that no handler of pthread_atfork ran: its parent's store is not its own, and what it gives
@@ -280,7 +269,7 @@ static void test_a_child_made_by_a_bare_system_call(void **state) {
   int code;
   assert_int_equal(waitpid(pid, &code, 0), pid);
   assert_int_equal(code, 0);
-  assert_int_equal(in_a_child(compact, k), SL_E_BUSY); /* it is still open */
+  assert_int_equal(kit_in_child(compact, k), SL_E_BUSY); /* it is still open */
   kit_append(k, "t", "v");
   kit_reopen(k);
   assert_int_equal(kit_head(k).kept, 2);
@@ -321,103 +310,6 @@ static void test_a_child_closes_a_reader_on_which_its_parent_sleeps(void **state
   sl_reader_close(reader);
 }
 
-/* ------------------------------------------------------- files that are taken away --- */
-
-/* What another process does that finds the index damaged. */
-static int make_index_anew(kit *k) {
-  sl_store *store;
-  if (unlink(kit_file(k, "index/lock.mdb")) != 0 || unlink(kit_file(k, "index/data.mdb")) != 0) return 1;
-  if (sl_open(k->path, NULL, &store) != SL_OK || sl_index_advance(store, 0, NULL) != SL_OK) return 2;
-  sl_close(store);
-  return 0;
-}
-
-static int count_indexed(kit *k) {
-  sl_store *store;
-  sl_stats s;
-  if (sl_open(k->path, NULL, &store) != SL_OK || sl_stats_get(store, &s) != SL_OK) return 255;
-  sl_close(store);
-  return (int)s.indexed_seq;
-}
-
-static void test_an_index_made_anew_by_another_process_is_worked_on_by_all(void **state) {
-  kit *k = *state;
-  sl_verify_report report;
-  for (int i = 0; i < 3; i++) kit_append(k, "t", "v");
-  assert_ok(sl_index_advance(k->store, 0, NULL));
-  assert_int_equal(in_a_child(make_index_anew, k), 0);
-  for (int i = 0; i < 2; i++) kit_append(k, "t", "v");
-  assert_ok(sl_index_advance(k->store, 0, NULL));
-  assert_int_equal(in_a_child(count_indexed, k), 5); /* not into a file without a name */
-  assert_int_equal(count_since(k, 0, 0), 5);
-  assert_ok(sl_verify(k->store, NULL, NULL, &report));
-  assert_int_equal(report.problems, 0);
-  assert_int_equal(report.index_entries, 5 * 2); /* event and type */
-}
-
-/* Removed once more before it was gone over to: the file at hand is as good as before. */
-static void test_a_new_index_that_is_removed_at_once_is_not_missed(void **state) {
-  kit *k = *state;
-  for (int i = 0; i < 3; i++) kit_append(k, "t", "v");
-  assert_ok(sl_index_advance(k->store, 0, NULL));
-  assert_int_equal(in_a_child(make_index_anew, k), 0);
-  db_env_renew(k->store->index->env); /* as at the begin of a turn */
-  assert_int_equal(unlink(kit_file(k, "index/lock.mdb")), 0);
-  assert_int_equal(unlink(kit_file(k, "index/data.mdb")), 0);
-  assert_int_equal(count_since(k, 0, 0), 3);
-  kit_append(k, "t", "v");
-  assert_ok(sl_index_advance(k->store, 0, NULL));
-  assert_int_equal(in_a_child(count_indexed, k), 0);
-  kit_append(k, "t", "v");
-  assert_ok(sl_index_advance(k->store, 0, NULL));
-  assert_int_equal(in_a_child(count_indexed, k), 5);
-}
-
-static void test_nothing_is_acknowledged_into_a_file_that_was_removed(void **state) {
-  kit *k = *state;
-  const sl_event e = {.topic = SL_STR("t")};
-  kit_append(k, "t", "v");
-  nftw(k->path, kit_remove_one, 16, FTW_DEPTH | FTW_PHYS);
-  atomic_fetch_add(&monotonic_moved, 10 * INT64_C(1000000));
-  assert_fails(sl_append(k->store, &e, NULL), SL_E_MISMATCH, "log/data.mdb was removed");
-  assert_fails(sl_append(k->store, &e, NULL), SL_E_MISMATCH, "open it anew");
-  assert_int_equal(sl_trim(k->store, NULL, NULL), SL_OK); /* nothing was to be written */
-  sl_close(k->store);
-  k->store = NULL;
-  kit_open(k);
-  assert_int_equal(kit_append(k, "t", "v"), 1);
-}
-
-static int make_another(kit *k) {
-  sl_store *store;
-  if (sl_open(k->path, &(sl_options){.preallocate = SL_NONE}, &store) != SL_OK) return 1;
-  sl_close(store);
-  return 0;
-}
-
-/* The folder was moved, another store was made in its place, and then a write fails: LMDB has to be opened anew, by a path
- * that leads elsewhere now. */
-static void test_a_reopened_log_is_the_same_log(void **state) {
-  kit *k = *state;
-  char moved[sizeof k->path];
-  const sl_event e = {.topic = SL_STR("t")};
-  kit_append(k, "t", "v");
-  snprintf(moved, sizeof moved, "%s/moved", k->dir);
-  assert_int_equal(rename(k->path, moved), 0);
-  kit_append(k, "t", "it only has another name");
-  assert_int_equal(in_a_child(make_another, k), 0);
-  k->store->log->env->poisoned = true; /* as after a meta page that could not be written */
-  assert_fails(sl_append(k->store, &e, NULL), SL_E_MISMATCH, "open it anew");
-  sl_close(k->store);
-  k->store = NULL;
-  kit_open(k);
-  assert_int_equal(kit_head(k).last_seq, 0);
-  sl_close(k->store);
-  memcpy(k->path, moved, sizeof moved);
-  kit_open(k);
-  assert_int_equal(kit_head(k).last_seq, 2);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
 
 int main(void) {
@@ -430,10 +322,6 @@ int main(void) {
     TEST(test_forks_among_threads_that_append_together),
     TEST(test_a_child_made_by_a_bare_system_call),
     TEST(test_a_child_closes_a_reader_on_which_its_parent_sleeps),
-    TEST(test_an_index_made_anew_by_another_process_is_worked_on_by_all),
-    TEST(test_a_new_index_that_is_removed_at_once_is_not_missed),
-    TEST(test_nothing_is_acknowledged_into_a_file_that_was_removed),
-    TEST(test_a_reopened_log_is_the_same_log),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,274 @@
+/* Files that are removed, replaced or renamed under processes that have the store open. */
+#include "kit.h"
+
+#include "base/clock.h"
+#include "db/db_inner.h"
+#include "index/index_impl.h"
+#include "store/log_inner.h"
+
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+static _Atomic int64_t monotonic_moved;
+
+/* In place of the C library's, for the whole program. */
+int clock_gettime(clockid_t id, struct timespec *now) {
+  const int rc = (int)syscall(SYS_clock_gettime, id, now);
+  if (id != CLOCK_REALTIME) now->tv_sec += (time_t)atomic_load(&monotonic_moved) / 1000000;
+  return rc;
+}
+
+static void ten_seconds_pass(void) { atomic_fetch_add(&monotonic_moved, 10 * INT64_C(1000000)); }
+
+/* ----------------------------------------------------------------- the index --- */
+
+static uint64_t count_all(kit *k) {
+  const sl_query all = {0};
+  sl_iter *iter;
+  const sl_record *r;
+  uint64_t count = 0;
+  assert_ok(sl_iter_start(k->store, &all, &iter));
+  while (sl_iter_next(iter, &r) == SL_OK) count++;
+  sl_iter_close(iter);
+  return count;
+}
+
+/* What another process does that finds the index damaged. */
+static int make_index_anew(kit *k) {
+  sl_store *store;
+  if (unlink(kit_file(k, "index/lock.mdb")) != 0 || unlink(kit_file(k, "index/data.mdb")) != 0) return 1;
+  if (sl_open(k->path, NULL, &store) != SL_OK || sl_index_advance(store, 0, NULL) != SL_OK) return 2;
+  sl_close(store);
+  return 0;
+}
+
+static int count_indexed(kit *k) {
+  sl_store *store;
+  sl_stats s;
+  if (sl_open(k->path, NULL, &store) != SL_OK || sl_stats_get(store, &s) != SL_OK) return 255;
+  sl_close(store);
+  return (int)s.indexed_seq;
+}
+
+static void test_an_index_made_anew_by_another_process_is_worked_on_by_all(void **state) {
+  kit *k = *state;
+  sl_verify_report report;
+  for (int i = 0; i < 3; i++) kit_append(k, "t", "v");
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  assert_int_equal(kit_in_child(make_index_anew, k), 0);
+  for (int i = 0; i < 2; i++) kit_append(k, "t", "v");
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  assert_int_equal(kit_in_child(count_indexed, k), 5); /* not into a file without a name */
+  assert_int_equal(count_all(k), 5);
+  assert_ok(sl_verify(k->store, NULL, NULL, &report));
+  assert_int_equal(report.problems, 0);
+  assert_int_equal(report.index_entries, 5 * 2); /* event and type */
+}
+
+/* Removed once more before it was gone over to: the file at hand is as good as before. */
+static void test_a_new_index_that_is_removed_at_once_is_not_missed(void **state) {
+  kit *k = *state;
+  for (int i = 0; i < 3; i++) kit_append(k, "t", "v");
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  assert_int_equal(kit_in_child(make_index_anew, k), 0);
+  db_env_renew(k->store->index->env); /* as at the begin of a turn */
+  assert_int_equal(unlink(kit_file(k, "index/lock.mdb")), 0);
+  assert_int_equal(unlink(kit_file(k, "index/data.mdb")), 0);
+  assert_int_equal(count_all(k), 3);
+  kit_append(k, "t", "v");
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  assert_int_equal(kit_in_child(count_indexed, k), 0);
+  kit_append(k, "t", "v");
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  assert_int_equal(kit_in_child(count_indexed, k), 5);
+}
+
+/* ------------------------------------------------------------------- the log --- */
+
+static const sl_event event = {.topic = {"t", 1}};
+
+static void assert_gone(sl_status status) { assert_fails(status, SL_E_MISMATCH, "open it anew"); }
+
+static void reopen_by_all(kit *k) {
+  sl_close(k->store);
+  k->store = NULL;
+  kit_open(k);
+}
+
+static void test_nothing_is_acknowledged_into_a_file_that_was_removed(void **state) {
+  kit *k = *state;
+  kit_append(k, "t", "v");
+  nftw(k->path, kit_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  assert_fails(sl_append(k->store, &event, NULL), SL_E_MISMATCH, "log/data.mdb was removed");
+  assert_gone(sl_append(k->store, &event, NULL));
+  assert_gone(sl_trim(k->store, NULL, NULL));
+  reopen_by_all(k);
+  assert_int_equal(kit_append(k, "t", "v"), 1);
+}
+
+/* A reader that looks on would never hear of what comes. */
+static void test_who_only_reads_learns_that_the_store_is_gone(void **state) {
+  kit *k = *state;
+  sl_stats stats;
+  sl_iter *iter;
+  const sl_record *r;
+  sl_verify_report report;
+  kit_append(k, "t", "v");
+  ten_seconds_pass();
+  assert_ok(sl_stats_get(k->store, &stats));
+  nftw(k->path, kit_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  ten_seconds_pass();
+  assert_gone(sl_stats_get(k->store, &stats));
+  assert_gone(sl_wait(k->store, 1, -1, NULL));
+  sl_status status = sl_iter_start(k->store, &(sl_query){0}, &iter);
+  if (status == SL_OK) {
+    status = sl_iter_next(iter, &r);
+    sl_iter_close(iter);
+  }
+  assert_gone(status);
+  assert_gone(sl_verify(k->store, NULL, NULL, &report));
+}
+
+static void copy_log(kit *k, const char *to) {
+  char from[4400], command[9000];
+  snprintf(from, sizeof from, "%s", kit_file(k, "log/data.mdb"));
+  snprintf(command, sizeof command, "cp '%s' '%s/%s'", from, k->dir, to);
+  assert_int_equal(system(command), 0);
+}
+
+static void put_log(kit *k, const char *copy) {
+  char from[4400];
+  snprintf(from, sizeof from, "%s/%s", k->dir, copy);
+  assert_int_equal(rename(from, kit_file(k, "log/data.mdb")), 0);
+}
+
+/* Whoever made a backup by a hard link keeps the old file. */
+static void test_a_log_with_a_second_name_can_be_replaced_too(void **state) {
+  kit *k = *state;
+  char backup[4400];
+  kit_append(k, "t", "v");
+  copy_log(k, "copy");
+  snprintf(backup, sizeof backup, "%s/backup", k->dir);
+  assert_int_equal(link(kit_file(k, "log/data.mdb"), backup), 0);
+  put_log(k, "copy");
+  assert_gone(sl_append(k->store, &event, NULL));
+}
+
+static void test_a_log_that_is_put_back_is_the_same_log(void **state) {
+  kit *k = *state;
+  char away[4400];
+  kit_append(k, "t", "v");
+  snprintf(away, sizeof away, "%s/away", k->dir);
+  assert_int_equal(rename(kit_file(k, "log/data.mdb"), away), 0);
+  assert_gone(sl_append(k->store, &event, NULL));
+  assert_int_equal(rename(away, kit_file(k, "log/data.mdb")), 0);
+  assert_int_equal(kit_append(k, "t", "v"), 2);
+}
+
+/* As long as one has the old file open, LMDB's reader table is of that one: whoever opened the new one would read and write
+ * by the number of the other's newest transaction, over the newest of its own. */
+static int open_it(kit *k) {
+  sl_store *store;
+  const sl_status status = sl_open(k->path, NULL, &store);
+  if (status == SL_E_MISMATCH && !strstr(sl_last_detail(), "stop everything")) return 254;
+  if (status == SL_OK) sl_close(store);
+  return (int)status;
+}
+
+static void test_an_older_log_alone_is_not_opened_beside_the_other(void **state) {
+  kit *k = *state;
+  for (int i = 0; i < 5; i++) kit_append(k, "t", "v");
+  copy_log(k, "older");
+  for (int i = 0; i < 5; i++) kit_append(k, "t", "v");
+  put_log(k, "older");
+  assert_int_equal(kit_in_child(open_it, k), SL_E_MISMATCH);
+  assert_gone(sl_append(k->store, &event, NULL));
+  reopen_by_all(k);
+  assert_int_equal(kit_append(k, "t", "v"), 6);
+}
+
+static int append_twenty(kit *k) {
+  kit_open(k);
+  for (int i = 0; i < 20; i++) kit_append(k, "t", "theirs");
+  sl_close(k->store);
+  return 0;
+}
+
+static void test_a_newer_log_alone_is_not_opened_beside_the_other(void **state) {
+  kit *k = *state;
+  kit_append(k, "t", "v");
+  copy_log(k, "older");
+  sl_close(k->store);
+  k->store = NULL;
+  assert_int_equal(kit_in_child(append_twenty, k), 0);
+  copy_log(k, "newer");
+  put_log(k, "older");
+  kit_open(k);
+  put_log(k, "newer");
+  assert_int_equal(kit_in_child(open_it, k), SL_E_MISMATCH);
+  assert_gone(sl_append(k->store, &event, NULL));
+  reopen_by_all(k);
+  assert_int_equal(kit_append(k, "t", "v"), 22);
+}
+
+/* Its newest transaction has the same number by chance. What the others commit there is not read by it in the old file. */
+static void test_a_log_of_the_same_age_takes_over_at_once(void **state) {
+  kit *k = *state;
+  sl_stats stats;
+  kit_append(k, "t", "v");
+  copy_log(k, "same");
+  ten_seconds_pass();
+  assert_ok(sl_stats_get(k->store, &stats));
+  put_log(k, "same");
+  assert_int_equal(kit_in_child(append_twenty, k), 0);
+  assert_gone(sl_stats_get(k->store, &stats));
+  assert_gone(sl_append(k->store, &event, NULL));
+  reopen_by_all(k);
+  assert_int_equal(kit_append(k, "t", "v"), 22);
+}
+
+static int make_another(kit *k) {
+  sl_store *store;
+  if (sl_open(k->path, &(sl_options){.preallocate = SL_NONE}, &store) != SL_OK) return 1;
+  sl_close(store);
+  return 0;
+}
+
+/* The folder was moved, another store was made in its place, and then a write fails: LMDB has to be opened anew, by a path
+ * that leads elsewhere now. */
+static void test_a_reopened_log_is_the_same_log(void **state) {
+  kit *k = *state;
+  char moved[sizeof k->path];
+  kit_append(k, "t", "v");
+  snprintf(moved, sizeof moved, "%s/moved", k->dir);
+  assert_int_equal(rename(k->path, moved), 0);
+  kit_append(k, "t", "it only has another name");
+  assert_int_equal(kit_in_child(make_another, k), 0);
+  k->store->log->env->poisoned = true; /* as after a meta page that could not be written */
+  assert_fails(sl_append(k->store, &event, NULL), SL_E_MISMATCH, "open it anew");
+  reopen_by_all(k);
+  assert_int_equal(kit_head(k).last_seq, 0);
+  sl_close(k->store);
+  memcpy(k->path, moved, sizeof moved);
+  kit_open(k);
+  assert_int_equal(kit_head(k).last_seq, 2);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    TEST(test_an_index_made_anew_by_another_process_is_worked_on_by_all),
+    TEST(test_a_new_index_that_is_removed_at_once_is_not_missed),
+    TEST(test_nothing_is_acknowledged_into_a_file_that_was_removed),
+    TEST(test_who_only_reads_learns_that_the_store_is_gone),
+    TEST(test_a_log_with_a_second_name_can_be_replaced_too),
+    TEST(test_a_log_that_is_put_back_is_the_same_log),
+    TEST(test_an_older_log_alone_is_not_opened_beside_the_other),
+    TEST(test_a_newer_log_alone_is_not_opened_beside_the_other),
+    TEST(test_a_log_of_the_same_age_takes_over_at_once),
+    TEST(test_a_reopened_log_is_the_same_log),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
