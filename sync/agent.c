@@ -201,6 +201,10 @@ static void index_after(uv_work_t *request, int status) {
   agent *a = request->data;
   a->index_busy = false;
   if (status != 0) return;
+  if (a->index_status == SL_E_MISMATCH) { /* who starts it anew gives it the files that are there now */
+    log_line(LEVEL_ERROR, "store-gone", "%s", a->index_detail);
+    _exit(3);
+  }
   if (a->index_status != SL_OK) {
     log_line(LEVEL_ERROR, "index-failed", "%s: %s", sl_status_text(a->index_status), a->index_detail);
     a->index_again = false;

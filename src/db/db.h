@@ -47,7 +47,7 @@ void db_env_allow_slack(db_env *env, uint64_t pages);
 sl_status db_env_check_readers(db_env *env);    /* frees slots of dead processes */
 
 /* A data file that is removed or replaced under an open environment takes commits that nobody will ever see. So writes
- * fail with SL_E_MISMATCH then, and within seconds reads, which would be of the past; an environment that has to be reopened
+ * fail with SL_E_MISMATCH then, and within a second reads, which would be of the past; an environment that has to be reopened
  * after a failed write is not reopened with another file; and where data.mdb alone was replaced, so that its reader table is
  * shared with those who have the old one, it is not opened. One that is `disposable` goes on with its old file, until: */
 bool db_env_is_removed(db_env *env);

@@ -12,8 +12,10 @@
 #define CACHED_READS_MAX 8u
 /* How long a begin waits for this process's other transactions before it gives up on a reopen. */
 #define REOPEN_WAIT_US 500000
-/* How often writers look for readers that were killed, and readers whether their file is still there. */
-#define LOOK_AROUND_US 5000000
+/* How often writers look for readers that were killed, */
+#define LOOK_FOR_DEAD_US 5000000
+/* and readers whether their file is still there: it costs half a microsecond. */
+#define LOOK_FOR_FILE_US 1000000
 
 /* -------------------------------------------------------- coming and going --- */
 
@@ -137,17 +139,17 @@ int db_begin_once(db_env *env, bool write, db_txn **out) {
   return begin_once(env, write, rested, out);
 }
 
-static bool is_due(_Atomic int64_t *due_us) {
+static bool is_due(_Atomic int64_t *due_us, int64_t every_us) {
   const int64_t now = sl_clock_monotonic_us();
   int64_t due = atomic_load_explicit(due_us, memory_order_relaxed);
-  return now >= due && atomic_compare_exchange_strong(due_us, &due, now + LOOK_AROUND_US);
+  return now >= due && atomic_compare_exchange_strong(due_us, &due, now + every_us);
 }
 
 /* A reader that was killed inside a transaction keeps every page that was in use then, and the file grows with
  * each commit, until somebody looks for the dead. */
 static void look_for_dead(db_env *env) {
   int dead;
-  if (is_due(&env->look_due_us)) (void)mdb_reader_check(env->lmdb, &dead);
+  if (is_due(&env->look_due_us, LOOK_FOR_DEAD_US)) (void)mdb_reader_check(env->lmdb, &dead);
 }
 
 /* Of a transaction that has just begun: what is written into a file that was removed is lost, and what is read there is the
@@ -155,7 +157,7 @@ static void look_for_dead(db_env *env) {
 static sl_status check_file(db_env *env, const db_txn *txn) {
   if (env->options.disposable) return SL_OK;
   const bool adrift = db_is_adrift(env->lmdb, mdb_txn_id(txn->lmdb) - txn->write, txn->write);
-  if (adrift || txn->write || is_due(&env->file_due_us)) atomic_store(&env->removed, db_is_removed(env));
+  if (adrift || txn->write || is_due(&env->file_due_us, LOOK_FOR_FILE_US)) atomic_store(&env->removed, db_is_removed(env));
   if (atomic_load_explicit(&env->removed, memory_order_relaxed)) return db_was_removed(env);
   return adrift ? db_is_shared(env) : SL_OK;
 }

@@ -2,6 +2,7 @@
 nothing half-done. Runs as root too: what must be refused to others is tried as nobody."""
 import json
 import os
+import shutil
 import subprocess
 import unittest
 
@@ -210,6 +211,17 @@ class Surroundings(rig.Rig):
         self.assertEqual((store.path / "log" / "data.mdb").read_bytes(), before, "nothing may be touched")
         done = rig.run([rig.sidelogd(), "--store", str(store.path), "--brokers", "127.0.0.1:9"], expect=(3,), seconds=20)
         self.assertIn("format", done.err)
+
+    def test_a_store_taken_away_from_its_agent(self):
+        """It ends, so that whoever starts it again gives it what is there now."""
+        store = self.filled()
+        agent = self.agent(store, brokers="127.0.0.1:9").start()
+        rig.wait_until("the agent to start", lambda: "started" in agent.log(), 20)
+        store.path.rename(store.side / "elsewhere")
+        store.append("evt.a.v1", b"of another one")
+        shutil.rmtree(store.side / "elsewhere")
+        self.assertEqual(agent.wait(20), 3, agent.log())
+        self.assertIn("store-gone", agent.log())
 
     def test_a_full_store(self):
         store = self.store()
