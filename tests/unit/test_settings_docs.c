@@ -147,9 +147,9 @@ static void examples_in_the_documents_are_fine(void **state) {
 static void the_unit_starts_what_there_is(void **state) {
   (void)state;
   char *unit = slurp(DOCS_DIR "/sidelogd.service"), line[200];
-  char *at = strstr(unit, "\nExecStart=/usr/bin/sidelogd ");
+  char *at = strstr(unit, "\nExecStart=/usr/local/bin/sidelogd ");
   assert_non_null(at);
-  assert_int_equal(sscanf(at, "\nExecStart=/usr/bin/sidelogd %199[^\n]", line), 1);
+  assert_int_equal(sscanf(at, "\nExecStart=/usr/local/bin/sidelogd %199[^\n]", line), 1);
   parsed p = parse(NULL, line, NULL);
   assert_string_equal(p.said, "/etc/sidelog/sidelogd.yaml: cannot be read: No such file or directory\n");
   parsed_free(&p);
