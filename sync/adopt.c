@@ -5,6 +5,7 @@
 #include "adopt_cover.h"
 #include "agent.h"
 #include "log.h"
+#include "witness.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ typedef struct adopt {
   char cluster_id[64];
   core_park park;
   kafka_marker marker;
+  fault doubt;             /* why it is not to be believed */
   int32_t partition;       /* where it was looked for; -1: the topic is not there */
   cover cover;             /* what trust-cluster would take as delivered */
 } adopt;
@@ -55,7 +57,8 @@ static fault read_marker(adopt *a) {
   /* Another cluster's topic has other partitions, and a recreated one may. */
   if (a->partition < 0 || a->partition >= look.partitions || a->park == PARK_FOREIGN_CLUSTER)
     a->partition = ops_marker_partition(book->sender, look.partitions);
-  return kafka_read_marker(a->kafka, a->settings->marker_topic, a->partition, sl_slice_of(book->sender), -1,
+  const kafka_sought sought = witness_sought(book);
+  return kafka_read_marker(a->kafka, a->settings->marker_topic, a->partition, sl_slice_of(book->sender), -1, &sought,
                            MARKER_TIMEOUT_MS, &a->marker);
 }
 
@@ -78,9 +81,11 @@ static int look_at_cluster(adopt *a) {
     return EXIT_SILENT;
   }
   const sl_slice there = SL_BYTES(a->marker.value, a->marker.found ? a->marker.len : 0);
-  if (a->park == PARK_NONE && a->settings->mode == MODE_EXACTLY_ONCE)
-    a->park = ops_marker_lags(book, &a->marker) ? PARK_MARKER_MISSING
-                                                : core_judge_marker(there, book->marker_bytes, book->intent_bytes);
+  if (a->park == PARK_NONE && a->settings->mode == MODE_EXACTLY_ONCE) {
+    a->doubt = witness_of_marker(a->store, book, &options, a->settings->marker_topic, &a->marker);
+    a->park = !fault_is_ok(&a->doubt) ? PARK_MARKER_MISSING
+                                      : core_judge_marker(there, book->marker_bytes, book->intent_bytes);
+  }
   if (a->park != PARK_MARKER_AHEAD) return EXIT_FINE;
   return cover_find(&a->cover, a->store, book, there, a->marker.timestamp_ms) == SL_OK ? EXIT_FINE : store_failed();
 }
@@ -207,6 +212,7 @@ static void tell_found(const adopt *a) {
     tell_time(out, a->marker.timestamp_ms);
   }
   fputc('\n', out);
+  if (!fault_is_ok(&a->doubt)) fprintf(out, "         %s: %s\n", a->doubt.name, a->doubt.text);
 }
 
 static int tell_situation(const adopt *a) {
@@ -219,7 +225,7 @@ static int tell_situation(const adopt *a) {
       "restored from a backup, or copied, or a second agent drains a copy of it. While another agent\n"
       "delivers under this identity, stop it first, or choose as-new.",
     [PARK_MARKER_MISSING] = "marker-missing: this store has delivered events, but its progress is not on the cluster: the\n"
-      "topic was deleted or emptied, `progress.topic` was changed, or the cluster was created anew."};
+      "topic was deleted or emptied, or lost records, `progress.topic` was changed, or the cluster was created anew."};
   fprintf(out, "\n%s\n", texts[a->park]);
   if (a->park == PARK_NONE) return EXIT_FINE;
   fputs("\nNothing was changed. The choices:\n", out);

@@ -170,9 +170,6 @@ void ops_done(agent *a, core_event done);
 #define NOTE_TXN_TIMEOUT "txn-timeout" /* and how long it may take, in us */
 /* Of a progress topic with so many: spreads the stores by their ids. */
 int32_t ops_marker_partition(const char *sender, int32_t partitions);
-/* The partition ends before the place where the intent's marker was acknowledged: who leads it is behind the others, or
- * lost its newest records. The marker found there tells nothing of the intent. */
-bool ops_marker_lags(const delivery_state *book, const kafka_marker *marker);
 
 /* fill.c */
 void fill_start(agent *a, const core_action *action);

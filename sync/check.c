@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "check_store.h"
 #include "log.h"
+#include "witness.h"
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -259,13 +260,15 @@ static fault try_create(check *c, const char *topic, bool marker) {
 }
 
 static fault read_marker(check *c, int32_t partition, kafka_marker *marker) {
+  const delivery_state *book = delivery_state_get(c->book);
+  const kafka_sought sought = witness_sought(book);
   int64_t from = -1;
   size_t len = 0;
   if (delivery_note_get(c->book, DELIVERY_NOTE_MARKER, &from, sizeof from, &len) != SL_OK || len != sizeof from) from = -1;
   const fault f = ready(c);
   if (!fault_is_ok(&f)) return f;
-  return kafka_read_marker(c->kafka, c->settings->marker_topic, partition, sl_slice_of(delivery_state_get(c->book)->sender),
-                           from, MARKER_TIMEOUT_MS, marker);
+  return kafka_read_marker(c->kafka, c->settings->marker_topic, partition, sl_slice_of(book->sender), from, &sought,
+                           MARKER_TIMEOUT_MS, marker);
 }
 
 static void tell_unread(check *c, const fault *f) {
@@ -276,22 +279,25 @@ static void tell_unread(check *c, const fault *f) {
 
 /* Asked before anything is written there: with our probe in it the partition would be long enough to be believed. Nor may it
  * be written where that cannot be read: it would grow with each look. */
-static bool is_behind(check *c, int32_t partition) {
+static bool is_doubtful(check *c, int32_t partition) {
   const delivery_state *book = delivery_state_get(c->book);
+  const char *topic = c->settings->marker_topic;
+  const kafka_options options = {.brokers = c->settings->brokers, .properties = c->settings->kafka,
+                                 .property_count = c->settings->kafka_count};
   kafka_marker marker = {0};
   if (c->agent_alive || !book->has_intent) return false;
-  const fault f = read_marker(c, partition, &marker);
+  fault f = read_marker(c, partition, &marker);
   if (!fault_is_ok(&f)) {
     tell_unread(c, &f);
     return true;
   }
-  const bool behind = ops_marker_lags(book, &marker);
-  if (behind)
-    tell(c, MISSING, "marker", c->settings->marker_topic, "bring back the broker that has it, or see `sidelogd --adopt`",
-         "partition %d ends at offset %" PRId64 ", but a marker was acknowledged at %" PRIu64 ": the agent would wait "
-         "(MARKER_BEHIND)", (int)partition, marker.end_offset, book->intent_marker_end - 1);
+  f = witness_of_marker(c->store, book, &options, topic, &marker);
+  if (!fault_is_ok(&f))
+    tell(c, MISSING, "marker", topic, f.scope == SCOPE_CONNECTION ? "bring back the broker that has it, or see `sidelogd --adopt`"
+                                                                  : "see `sidelogd --adopt`",
+         "the agent would %s (%s): %s", f.scope == SCOPE_CONNECTION ? "wait" : "park", f.name, f.text);
   free(marker.value);
-  return behind;
+  return !fault_is_ok(&f);
 }
 
 static void compare_marker(check *c, int32_t partition) {
@@ -356,7 +362,7 @@ static void look_at_marker(check *c) {
          seen.partitions == 1 ? "" : "s");
   int32_t partition = book ? book->marker_partition : -1;
   if (book && (partition < 0 || bare)) partition = ops_marker_partition(book->sender, seen.partitions);
-  if (book && !bare && is_behind(c, partition)) return;
+  if (book && !bare && is_doubtful(c, partition)) return;
   f = try_write(c, topic, partition); /* which also leaves something to read there */
   if (!fault_is_ok(&f)) tell_fault(c, "write", topic, &f);
   else tell(c, OK, "write", topic, NULL, "may be written");

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "log.h"
 #include "places.h"
+#include "witness.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,8 +77,9 @@ static void work_connect(op_request *r) {
   }
 }
 
-bool ops_marker_lags(const delivery_state *book, const kafka_marker *marker) {
-  return book->has_intent && marker->found && marker->end_offset < (int64_t)book->intent_marker_end;
+static kafka_options plain_options(const agent *a) {
+  return (kafka_options){.brokers = a->settings.brokers, .properties = a->settings.kafka,
+                         .property_count = a->settings.kafka_count};
 }
 
 static void work_read_marker(op_request *r) {
@@ -87,20 +89,15 @@ static void work_read_marker(op_request *r) {
   if (delivery_note_get(a->delivery, DELIVERY_NOTE_MARKER, &from, sizeof from, &len) != SL_OK || len != sizeof from)
     from = -1;
   ahead_start(a, r->kafka, within(a, AHEAD_TIMEOUT_MS));
-  r->done.why = kafka_read_marker(r->kafka, a->settings.marker_topic,
-                                  delivery_state_get(a->delivery)->marker_partition, sl_slice_of(a->store_id),
-                                  from, within(a, MARKER_TIMEOUT_MS), &r->marker);
-  ahead_end(a);
-  if (!fault_is_ok(&r->done.why)) return;
   const delivery_state *book = delivery_state_get(a->delivery);
-  if (ops_marker_lags(book, &r->marker)) {
-    r->done.why = (fault){.scope = SCOPE_CONNECTION, .class_ = CLASS_RETRYABLE_TRANSIENT, .name = "MARKER_BEHIND"};
-    snprintf(r->done.why.text, sizeof r->done.why.text,
-             "%.60s [%d] ends at offset %lld, but a marker was acknowledged at %llu: this broker is behind, or lost it; if that "
-             "lasts, see `sidelogd --adopt`", a->settings.marker_topic, (int)book->marker_partition,
-             (long long)r->marker.end_offset, (unsigned long long)book->intent_marker_end - 1);
-    return;
-  }
+  const kafka_sought sought = witness_sought(book);
+  r->done.why = kafka_read_marker(r->kafka, a->settings.marker_topic, book->marker_partition, sl_slice_of(a->store_id),
+                                  from, &sought, within(a, MARKER_TIMEOUT_MS), &r->marker);
+  ahead_end(a);
+  const kafka_options options = plain_options(a);
+  if (fault_is_ok(&r->done.why))
+    r->done.why = witness_of_marker(a->store, book, &options, a->settings.marker_topic, &r->marker);
+  if (!fault_is_ok(&r->done.why)) return;
   if (!r->marker.found) return;
   r->done.marker = SL_BYTES(r->marker.value, r->marker.len);
   r->done.marker_offset = r->marker.offset;
@@ -239,14 +236,11 @@ static void kafka_ready(uv_poll_t *poll, int status, int events) {
 static void free_handle(uv_handle_t *handle) { free(handle); }
 
 static bool open_handle(agent *a, fault *why) {
-  kafka_options options = {
-      .brokers = a->settings.brokers,
-      .transactional_id = a->settings.mode == MODE_EXACTLY_ONCE ? a->transactional_id : NULL,
-      .txn_timeout_ms = (int32_t)(core_txn_timeout_us(a->core) / 1000),
-      .queue_bytes = core_queue_bytes(a->core, a->settings.queue_bytes),
-      .batch_bytes = core_batch_bytes(a->core),
-      .properties = a->settings.kafka,
-      .property_count = a->settings.kafka_count};
+  kafka_options options = plain_options(a);
+  options.transactional_id = a->settings.mode == MODE_EXACTLY_ONCE ? a->transactional_id : NULL;
+  options.txn_timeout_ms = (int32_t)(core_txn_timeout_us(a->core) / 1000);
+  options.queue_bytes = core_queue_bytes(a->core, a->settings.queue_bytes);
+  options.batch_bytes = core_batch_bytes(a->core);
   if (!kafka_new(&options, &a->kafka, why)) return false;
   a->kafka_poll = calloc(1, sizeof *a->kafka_poll);
   if (!a->kafka_poll || uv_poll_init(&a->loop, a->kafka_poll, kafka_fd(a->kafka)) != 0) {

@@ -177,9 +177,10 @@ void tell_report(agent *a) {
   core_view v;
   core_view_get(a->core, &v);
   int64_t now = sl_clock_monotonic_us(), wall = sl_clock_wall_us();
-  bool down = v.last_fault.scope == SCOPE_CONNECTION && !is_running(v.phase);
+  const int64_t alone_us = a->kafka && is_running(v.phase) ? kafka_alone_since_us(a->kafka) : 0; /* noticed while it rests */
+  const bool down = alone_us > 0 || (v.last_fault.scope == SCOPE_CONNECTION && !is_running(v.phase));
   if (!down) a->unreachable_wall_us = 0;
-  else if (a->unreachable_wall_us == 0) a->unreachable_wall_us = wall;
+  else if (a->unreachable_wall_us == 0) a->unreachable_wall_us = alone_us > 0 ? wall - (now - alone_us) : wall;
   park_text park = text_of_park(v.park);
   report_lane lanes[64] = {0};
   size_t n = 0;

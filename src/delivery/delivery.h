@@ -27,7 +27,7 @@
  *       the attempt that wrote it.
  *
  * Threads: one thread at a time may use an sl_delivery (it need not always be the same one). delivery_letters,
- * delivery_letters_count and delivery_report_set alone may be called beside it.
+ * delivery_letters_count and delivery_report_set alone may be called beside it, and what takes the store.
  */
 #ifndef SL_STORE_DELIVERY_H
 #define SL_STORE_DELIVERY_H
@@ -135,6 +135,10 @@ sl_status delivery_record(sl_delivery *delivery, const delivery_attempt *attempt
 /* Gives the tombstones at the cursor (and duplicates among them) their receipts, without a broker: up to 4,000 events.
  * *settled: how far the cursor moved; 0: there is none, or an intent of unknown outcome. */
 sl_status delivery_settle_tombstones(sl_delivery *delivery, sl_store *store, uint64_t *settled);
+
+typedef struct delivery_place { uint64_t seq; int32_t partition; int64_t offset; } delivery_place;
+/* Where events of the intent were acknowledged: at most `max` of them, from all over it. None without an intent. */
+sl_status delivery_intent_places(sl_store *store, delivery_place *out, size_t max, size_t *count);
 
 /* The intent's transaction certainly did not commit. */
 sl_status delivery_abandon(sl_delivery *delivery);

@@ -178,9 +178,10 @@ static void reconcile(core *c, sl_slice there, core_actions *out) {
   }
 }
 
-/* What kafka_read_marker says where the marker's place is not there: the topic was created again. */
+/* What is said where the marker's place is not there, or has something else: the topic was created again, or lost records. */
 static bool place_is_gone(const fault *why) {
-  return strcmp(why->name, "OFFSET_OUT_OF_RANGE") == 0 || strcmp(why->name, "_UNKNOWN_PARTITION") == 0;
+  return strcmp(why->name, "OFFSET_OUT_OF_RANGE") == 0 || strcmp(why->name, "_UNKNOWN_PARTITION") == 0 ||
+         strcmp(why->name, "MARKER_LOST") == 0;
 }
 
 static void done_marker_topic(core *c, const core_event *e, core_actions *out) {
@@ -203,7 +204,7 @@ static void done_read_marker(core *c, const core_event *e, core_actions *out) {
   } else if (fault_is_ok(&e->why)) {
     reconcile(c, e->marker, out);
   } else if (!c->config.exactly_once &&
-             (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_CLUSTER || strcmp(e->why.name, "MARKER_BEHIND") == 0)) {
+             (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_CLUSTER || strncmp(e->why.name, "MARKER_", 7) == 0)) {
     core_fault(c, &e->why);
     core_act(c, out, PHASE_RECONCILE, OP_ABANDON);
   } else if (place_is_gone(&e->why)) {

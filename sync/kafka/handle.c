@@ -187,6 +187,8 @@ void kafka_brokers(const kafka *k, int *up, int *known) {
   *up = live < *known ? live : *known;
 }
 
+int64_t kafka_alone_since_us(const kafka *k) { return wire_alone_since_us(k->wire); }
+
 int64_t kafka_round_trip_us(const kafka *k) { return wire_round_trip_us(k->wire); }
 
 void kafka_a_broker(const kafka *k, char *name, size_t cap) { wire_one(k->wire, name, cap); }

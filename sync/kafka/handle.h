@@ -29,6 +29,7 @@ void wire_attach(wire *w, rd_kafka_conf_t *conf);
 bool wire_attached(const wire *w);
 /* Distinct addresses with a live connection. */
 int wire_up(wire *w);
+int64_t wire_alone_since_us(wire *w); /* see kafka_alone_since_us */
 void wire_one(wire *w, char *name, size_t cap); /* a broker that is connected; empty: none is */
 /* True once for each time connections were lost; `name` is the last of them. */
 bool wire_take_lost(wire *w, char *name, size_t cap);

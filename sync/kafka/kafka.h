@@ -48,6 +48,9 @@ size_t kafka_poll(kafka *k, size_t max, const kafka_sink *sink);
 /* Brokers known and connected now, for the report. Connections are made where they are needed: fewer up than
  * known is normal, none is an outage or an idle handle. */
 void kafka_brokers(const kafka *k, int *up, int *known);
+/* Since when it has no connection at all (the coordinator's is not counted there, but here), where a try to make one has
+ * failed since; 0: it has one, or needs none. Monotonic. */
+int64_t kafka_alone_since_us(const kafka *k);
 void kafka_a_broker(const kafka *k, char *name, size_t cap); /* one that is connected; empty: none is */
 
 /* [worker] Reaches the cluster: its id (NUL-terminated; "" where the broker gives none). Refused credentials
@@ -134,11 +137,22 @@ void kafka_give_up(kafka *k);
 /* Bytes that the records in the handle take, by the measure of queue_bytes; 0: none is left unreported. */
 size_t kafka_waiting(const kafka *k);
 
+typedef struct kafka_sought { /* a record with the key that the broker acknowledged once, committed or not */
+  int64_t offset;
+  sl_slice value;
+} kafka_sought;
+typedef enum kafka_sight { /* what lies there now */
+  SIGHT_UNKNOWN = 0,               /* nobody asked, or it was not read as far back */
+  SIGHT_SAME,
+  SIGHT_OTHER,                     /* another record */
+  SIGHT_NOTHING                    /* no record: compaction took it, or it is the end of somebody's transaction */
+} kafka_sight;
 typedef struct kafka_marker {
   bool found;                      /* the newest committed record with our key */
   int64_t offset;
   int64_t timestamp_ms;            /* of the record: when its producer wrote it */
   int64_t end_offset;              /* high watermark of the partition when it was read */
+  kafka_sight sought;
   uint8_t *value;                  /* free() it */
   size_t len;
 } kafka_marker;
@@ -149,10 +163,10 @@ typedef struct kafka_marker {
  * "OFFSET_OUT_OF_RANGE" (the topic was deleted or this is another cluster); a partition that is not there:
  * SCOPE_CLUSTER, "_UNKNOWN_PARTITION". Where a stranger's transaction does hold back a record of ours:
  * "_TIMED_OUT" with a text that says so; it ends by that transaction's timeout. A topic deleted and created
- * again that has grown past from_offset is not recognised here: compare the value.
- * Consumer handles of its own, no group, no commits. *out is written on success only. */
+ * again that has grown past from_offset is not recognised here: compare the value, and see what became of `sought`
+ * (NULL: of nothing). Consumer handles of its own, no group, no commits. *out is written on success only. */
 fault kafka_read_marker(kafka *k, const char *topic, int32_t partition, sl_slice key, int64_t from_offset,
-                        int timeout_ms, kafka_marker *out);
+                        const kafka_sought *sought, int timeout_ms, kafka_marker *out);
 
 /* --- what has come to topics, whoever writes them: a handle of its own, used by one worker at a time --- */
 

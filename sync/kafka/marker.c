@@ -1,4 +1,5 @@
 #include "handle.h"
+#include "base/base.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,10 +97,14 @@ static fault watermarks(reader *r, int64_t deadline, int64_t *low, int64_t *high
 typedef struct sighting {
   int64_t first, last; /* of records with our key; -1: none */
   kafka_marker *keep;  /* NULL: only look */
+  const kafka_sought *sought;
+  kafka_sight sight;   /* of that */
 } sighting;
 
 static bool see(sighting *s, const rd_kafka_message_t *m, sl_slice key, int64_t end) {
   bool ours = m->key_len == key.len && (key.len == 0 || memcmp(m->key, key.data, key.len) == 0);
+  if (s->sought && m->offset == s->sought->offset)
+    s->sight = ours && sl_slice_eq(SL_BYTES(m->payload, m->len), s->sought->value) ? SIGHT_SAME : SIGHT_OTHER;
   if (m->offset >= end || !ours) return true;
   if (s->first < 0) s->first = m->offset;
   s->last = m->offset;
@@ -163,6 +168,7 @@ static fault find_any(kafka *k, const char *topic, int32_t partition, sl_slice k
   if (fault_is_ok(&f) && from > high) f = gone(topic, partition, from, high);
   if (from < low) from = low;
   if (fault_is_ok(&f) && from < high) {
+    if (s->sought && s->sought->offset >= from && s->sought->offset < high) s->sight = SIGHT_NOTHING;
     f = reader_start(&r, from);
     if (fault_is_ok(&f)) f = scan(&r, key, high, deadline, s);
   }
@@ -172,14 +178,14 @@ static fault find_any(kafka *k, const char *topic, int32_t partition, sl_slice k
 }
 
 fault kafka_read_marker(kafka *k, const char *topic, int32_t partition, sl_slice key, int64_t from_offset,
-                        int timeout_ms, kafka_marker *out) {
+                        const kafka_sought *sought, int timeout_ms, kafka_marker *out) {
   int64_t deadline = now_ms() + timeout_ms, end = 0;
-  sighting any = {-1, -1, NULL};
+  sighting any = {.first = -1, .last = -1, .sought = sought};
   kafka_marker marker = {0};
   fault f = find_any(k, topic, partition, key, from_offset, deadline, &end, &any);
   if (fault_is_ok(&f) && any.last >= 0) {
     reader r;
-    sighting committed = {-1, -1, &marker};
+    sighting committed = {.first = -1, .last = -1, .keep = &marker};
     f = reader_open(k, &r, ROLE_READER_COMMITTED, topic, partition, left_ms(deadline, 60000));
     if (fault_is_ok(&f)) f = reader_start(&r, any.first);
     if (fault_is_ok(&f)) f = scan(&r, key, any.last + 1, deadline, &committed);
@@ -190,6 +196,7 @@ fault kafka_read_marker(kafka *k, const char *topic, int32_t partition, sl_slice
     return f;
   }
   marker.end_offset = end;
+  marker.sought = any.sight;
   *out = marker;
   return f;
 }

@@ -3,6 +3,7 @@
  * every request written, so the counts are exact. They run on librdkafka's threads under its locks: nothing
  * here may call librdkafka, and our lock is a leaf. */
 #include "handle.h"
+#include "base/clock.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@ enum { API_PRODUCE = 0, API_END_TXN = 26, CONNECTIONS = 256 };
 typedef struct connection {
   char name[128];
   int port;
-  bool up;
+  bool up, trying;
 } connection;
 
 struct wire {
@@ -24,6 +25,8 @@ struct wire {
   bool lost;
   char lost_name[160];
   bool made; /* a connection to a broker was */
+  int64_t alone_us; /* since when there is none; 0: there is one, or never was */
+  bool tried_in_vain; /* since then */
   bool attached;
   int64_t round_trip_us; /* the shortest; 0: none */
   unsigned end_txn_unanswered;
@@ -55,6 +58,30 @@ static connection *connection_find(wire *w, const char *name, int port) {
   return c;
 }
 
+/* librdkafka's inner "broker", always up, is nobody. */
+static bool any_up(const wire *w) {
+  for (size_t i = 0; i < w->count; i++) {
+    const connection *c = &w->connections[i];
+    const bool inner = c->port == 0 && (!c->name[0] || strcmp(c->name, "internal") == 0);
+    if (c->up && !inner) return true;
+  }
+  return false;
+}
+
+/* A connection that the broker closed as idle is not missed until it is needed: only who tries in vain is alone. */
+static void note_alone(wire *w, connection *c, const char *state, bool lost) {
+  const bool rests = strcmp(state, "INIT") == 0 || strcmp(state, "TRY_CONNECT") == 0, down = strcmp(state, "DOWN") == 0;
+  if (any_up(w)) {
+    w->alone_us = 0;
+    w->tried_in_vain = false;
+  } else if (lost && w->alone_us == 0) {
+    w->alone_us = sl_clock_monotonic_us();
+  } else if (down && c->trying && w->alone_us) {
+    w->tried_in_vain = true;
+  }
+  c->trying = !rests && !down && !c->up;
+}
+
 static rd_kafka_resp_err_t on_state(rd_kafka_t *rk, int32_t id, const char *protocol, const char *name,
                                     int port, const char *state, void *arg) {
   wire *w = arg;
@@ -66,6 +93,7 @@ static rd_kafka_resp_err_t on_state(rd_kafka_t *rk, int32_t id, const char *prot
     lost = c->up && !up;
     made = up && !c->up && port != 0;
     c->up = up;
+    note_alone(w, c, state, lost);
   }
   if (lost) {
     w->lost = true;
@@ -130,6 +158,13 @@ int wire_up(wire *w) {
   for (size_t i = 0; i < w->count; i++) up += w->connections[i].up && w->connections[i].port != 0;
   pthread_mutex_unlock(&w->lock);
   return up;
+}
+
+int64_t wire_alone_since_us(wire *w) {
+  pthread_mutex_lock(&w->lock);
+  const int64_t since = w->tried_in_vain ? w->alone_us : 0;
+  pthread_mutex_unlock(&w->lock);
+  return since;
 }
 
 void wire_one(wire *w, char *name, size_t cap) {

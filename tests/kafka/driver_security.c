@@ -74,13 +74,13 @@ void security(void) {
   CHECK(f.class_ == CLASS_NON_RETRYABLE_SECURITY && f.scope == SCOPE_TOPIC, "%s %s", f.name, f.text);
   f = call(h, do_abort, 5000);
   printf("abort %s (fatal %d)\n", f.scope ? f.name : "ok", f.fatal);
-  f = kafka_read_marker(h->k, m, 0, SL_STR("k"), -1, 5000, &marker);
+  f = kafka_read_marker(h->k, m, 0, SL_STR("k"), -1, NULL, 5000, &marker);
   CHECK(f.scope == SCOPE_TOPIC && f.class_ == CLASS_NON_RETRYABLE_SECURITY, "%s %s", f.name, f.text);
   printf("  no right to the marker topic: %s\n", f.text);
   snprintf(rights, sizeof rights, "--operation Describe --operation Write --topic %s", m);
   allow(rights);
   double start = now();
-  f = kafka_read_marker(h->k, m, 0, SL_STR("k"), -1, 5000, &marker);
+  f = kafka_read_marker(h->k, m, 0, SL_STR("k"), -1, NULL, 5000, &marker);
   printf("  may not read it, empty: %s (%.1f s)\n", f.scope ? f.text : "ok", now() - start);
   host_free(h);
   h = user(id, "agent", "agent");
@@ -93,7 +93,7 @@ void security(void) {
   f = call(h, do_commit, 5000);
   OK(f);
   start = now();
-  f = kafka_read_marker(h->k, m, 0, SL_STR("k"), -1, 5000, &marker);
+  f = kafka_read_marker(h->k, m, 0, SL_STR("k"), -1, NULL, 5000, &marker);
   CHECK(f.scope == SCOPE_TOPIC && f.class_ == CLASS_NON_RETRYABLE_SECURITY && now() - start < 3,
         "%s %s %.1f s", f.name,
         f.text, now() - start);

@@ -37,7 +37,7 @@ void outage(void) {
   CHECK(f.scope == SCOPE_CONNECTION && last_seconds < 12, "%s %.1f s", f.name, last_seconds);
   kafka_marker marker;
   double start = now();
-  f = kafka_read_marker(h->k, t, 0, SL_STR("k"), -1, 2000, &marker);
+  f = kafka_read_marker(h->k, t, 0, SL_STR("k"), -1, NULL, 2000, &marker);
   CHECK(f.scope == SCOPE_CONNECTION && now() - start < 4, "%s %s %.1f s", f.name, f.text, now() - start);
   double destroy_new = host_free(h);
   CHECK(destroy_new < 6, "destroy took %.1f s", destroy_new);

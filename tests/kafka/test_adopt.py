@@ -176,44 +176,88 @@ class Adopt(rig.Rig):
         self.assertEqual(agent.drain(), 0, agent.log())
         check.assert_exact(self, store, self.cluster)
 
-    def test_a_broker_that_lacks_the_newest_marker(self):
-        # A commit in doubt had happened, and who leads the progress topic now knows only the marker before it: cut off while
-        # the others went on, or it lost its last records. The agent took that for an abort, and sent all again.
-        store, topic, progress = self.store(), self.topic(), self.topic("progress")
+    def in_doubt(self, step):
+        """A store whose agent ended at that step of its third transaction, and what its progress topic had been given by then."""
+        store, topic, progress = self.store(), self.topic(), f"t{self.random.randrange(1 << 32):08x}.progress"
         self.cluster.topic(progress, 1, cleanup_policy="compact")
-        args = ("--set", f"progress.topic={progress}")
+        args = ("--set", f"progress.topic={progress}", "--set", "transactions.timeout=60s")  # nothing ends by itself
         self.deliver(store, topic, 20, args=args)
         self.deliver(store, topic, 10, 20, args=args)
         store.append_lines(rig.numbered(10, 30, rnd=self.random), topic=topic)
         agent = self.agent(store, *args)
-        agent.env = {**os.environ, "LD_PRELOAD": rig.tool("tests/kafka/libkiller.so"), "SIDELOG_KILL": "event:committed"}
+        agent.env = {**os.environ, "LD_PRELOAD": rig.tool("tests/kafka/libkiller.so"), "SIDELOG_KILL": step}
         agent.start()
-        rig.wait_until("the agent to end behind its commit", lambda: not agent.running(), 30)
+        rig.wait_until("the agent to end", lambda: not agent.running(), 30)
         agent.env = None
-        *_, before, lost = self.cluster.read(progress)
+        *_, before, lost = self.cluster.read(progress, committed=False)
+        return store, agent, progress, before, lost["offset"]
+
+    def lose_the_newest(self, progress, before, behind):
+        """The topic has the marker before the newest where it was, and `behind` records more. Who can fill it on."""
         self.cluster.call("topics", "--delete", "--topic", progress)
         self.cluster.topic(progress, 1, cleanup_policy="compact")
-        argv = [rig.sidelogd(), "--store", str(store.path), "--brokers", self.cluster.brokers, "--check", *args]
-        self.assertIn("OFFSET_OUT_OF_RANGE", rig.run(argv, expect=(4,)).stdout.decode())  # and writes nothing there itself
-        # A progress topic is a topic: other stores' records, and that marker, up to right before the place of the lost one.
+        # A progress topic is a topic: other stores' records, and that marker, and the end of their transaction.
         forger = self.store()
-        others = [forger.put(progress, b"", key=b"another") for _ in range(lost["offset"] - 2)]
+        other = lambda: forger.put(progress, b"", key=b"another")
         marker = forger.put(progress, base64.b64decode(before["value"]), key=before["key"].encode())
-        forger.put_all([*others, marker])
+        forger.put_all([*(other() for _ in range(before["offset"])), marker, *(other() for _ in range(behind))])
         self.assertEqual(self.agent(forger).drain(), 0)
-        self.assertEqual(self.cluster.read(progress)[-1]["value"], before["value"])
-        self.assertIn("MARKER_BEHIND", rig.run(argv, expect=(4,)).stdout.decode())  # nor here
-        agent.start()
-        rig.wait_until("the agent to see it", lambda: "MARKER_BEHIND" in agent.log() or store.stats()["pending"] == 0, 60)
-        self.assertEqual(agent.terminate(), 0, agent.log())
-        self.assertEqual(len(self.cluster.read(topic)), 40, "each once")
-        self.assertEqual(store.stats()["pending"], 10)
+        self.assertIn((before["offset"], before["value"]), [(r["offset"], r["value"]) for r in self.cluster.read(progress)])
+        return forger
+
+    def checked(self, store, args):
+        argv = [rig.sidelogd(), "--store", str(store.path), "--brokers", self.cluster.brokers, "--check", *args]
+        return rig.run(argv, expect=(4,)).stdout.decode()
+
+    def follows(self, store, agent, args):
         words = self.adopt(store, status=4, args=args)
         self.assertIn("marker-missing", words)
         self.assertIn("Sent twice: up to 10 events", words)
         self.adopt(store, "trust-store", args=args)
         self.assertEqual(agent.drain(), 0, agent.log())
         store.verify()
+
+    def test_a_broker_that_lacks_the_newest_marker(self):
+        # A commit in doubt had happened, and who leads the progress topic now knows only the marker before it: cut off while
+        # the others went on, or it lost its last records. The agent took that for an abort, and sent all again.
+        store, agent, progress, before, lost = self.in_doubt("event:committed")
+        args = ("--set", f"progress.topic={progress}")
+        forger = self.lose_the_newest(progress, before, 0)
+        self.assertEqual(lost, before["offset"] + 2)
+        self.assertIn("MARKER_BEHIND", self.checked(store, args))  # which writes nothing there itself
+        agent.start()
+        rig.wait_until("the agent to see it", lambda: "MARKER_BEHIND" in agent.log() or store.stats()["pending"] == 0, 60)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        self.assertEqual(len(self.cluster.read(self.topic())), 40, "each once")
+        self.assertEqual(store.stats()["pending"], 10)
+        # Other stores go on there: a record of theirs has its place. That was believed.
+        forger.put_all([forger.put(progress, b"", key=b"another")])
+        self.assertEqual(self.agent(forger).drain(), 0)
+        self.assertIn("MARKER_LOST", self.checked(store, args))
+        self.assertEqual(agent.drain(), 4, agent.log())
+        self.assertIn("marker-missing", agent.log())
+        self.assertIn(f"MARKER_LOST: {progress} [0] lost records", self.adopt(store, status=4, args=args))
+        self.assertEqual(len(self.cluster.read(self.topic())), 40, "each once")
+        self.follows(store, agent, args)
+
+    def test_no_record_where_the_newest_marker_was(self):
+        # The end of another's transaction has its place, which readers do not see. Compaction leaves the same behind of one that
+        # was aborted, long ago; so the events tell which it was.
+        for step, arrived in (("event:committed", True), ("event:intended", False)):
+            with self.subTest(step):
+                store, agent, progress, before, lost = self.in_doubt(step)
+                args = ("--set", f"progress.topic={progress}")
+                self.lose_the_newest(progress, before, lost - before["offset"] - 1)
+                if arrived:
+                    self.assertIn("MARKER_LOST", self.checked(store, args))
+                    self.assertEqual(agent.drain(), 4, agent.log())
+                    self.assertIn("has arrived", self.adopt(store, status=4, args=args))
+                    self.assertEqual(len(self.cluster.read(self.topic())), 40, "each once")
+                    self.follows(store, agent, args)
+                else:
+                    self.assertEqual(agent.drain(), 0, agent.log())
+                    check.assert_exact(self, store, self.cluster)
+                self.prefix = f"t{self.random.randrange(1 << 32):08x}."
 
     def test_another_cluster(self):
         store, topic = self.store(), self.topic()

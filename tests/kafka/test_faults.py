@@ -141,6 +141,10 @@ class BrokerFaults(rig.Rig):
         stats = store.wait_settled(60, agent)
         self.assertEqual((stats["dead"], stats["delivered"]), (0, 2000))
         check.assert_exact(self, store, cluster)
+        self.assertEqual(store.status()[0], 0)
+        cluster.kill()  # with nothing to send: all was said to be well, until there was
+        rig.wait_until("the agent to report this one too", lambda: self.unreachable(store), 20, 0.1)
+        self.assertIn(b"unreachable for", store.call("status", expect=(4,)).stdout)
 
     def unreachable(self, store):
         code, status = store.status()

@@ -47,12 +47,18 @@ class Login(rig.Rig):
         return agent
 
     def change_password(self, broker):
-        """The agent's, until the end of the test; the broker is started anew."""
+        """The agent's, until the end of the test; the broker is started anew. What changes it back before."""
         properties = pathlib.Path(self.cluster.dir, f"broker-{broker}", "server.properties")
         old = properties.read_text()
-        self.addCleanup(lambda: (properties.write_text(old), self.cluster.restart(broker)))
+
+        def back():
+            if properties.read_text() != old:
+                properties.write_text(old)
+                self.cluster.restart(broker)
+        self.addCleanup(back)
         properties.write_text(old.replace('user_agent="agent"', 'user_agent="changed"'))
         self.cluster.restart(broker)
+        return back
 
     def connections(self, agent):
         return agent.log().count(" delivering: ")
@@ -110,8 +116,7 @@ class Passwords(Login):
         agent.start()
         store.append_lines(rig.numbered(8000, rnd=self.random), topic=topic)
         self.delivered(store, agent, 200)
-        for number in range(1, self.cluster.size + 1):
-            self.change_password(number)
+        changed = [self.change_password(number) for number in range(1, self.cluster.size + 1)]
 
         def refused():  # three brokers take so long to start anew that everything may have been delivered meanwhile
             if store.stats()["pending"] == 0:
@@ -122,6 +127,14 @@ class Passwords(Login):
         self.reload(store, agent, sasl_password="changed")
         stats = store.wait_settled(90, agent)
         self.assertEqual(stats["dead"], 0)
+        # Once more, with nothing to send: all was said to be well, until there was.
+        self.assertEqual(store.status()[0], 0)
+        for back in changed:
+            back()
+        told = lambda: store.call("status", expect=(0, 4))
+        rig.wait_until("status to tell it", lambda: b"uthentication" in told().stdout and told().returncode == 4, 30, 0.1)
+        self.reload(store, agent, sasl_password="agent")
+        rig.wait_until("all to be well again", lambda: store.status()[0] == 0, 30, 0.1)
         self.assertEqual(agent.terminate(), 0, agent.log())
         check.assert_exact(self, store, self.cluster)
 

@@ -106,8 +106,8 @@ static void larger_marker(void **state) {
  * and ACLs. It tried for ever, and nobody was sent to --adopt. */
 static void progress_topic_created_again(void **state) {
   (void)state;
-  static const char *const names[] = {"OFFSET_OUT_OF_RANGE", "_UNKNOWN_PARTITION"};
-  for (int how = 0; how < 2; how++) {
+  static const char *const names[] = {"OFFSET_OUT_OF_RANGE", "_UNKNOWN_PARTITION", "MARKER_LOST"};
+  for (size_t how = 0; how < sizeof names / sizeof *names; how++) {
     rig *r = rig_new(true);
     start(r);
     ready(r);
@@ -256,7 +256,8 @@ static void foreign_cluster(void **state) {
 /* A switch to at-least-once while a commit was in doubt: it could neither begin nor say why. */
 static void intent_left_to_at_least_once(void **state) {
   (void)state;
-  enum { NOT_COMMITTED, COMMITTED, LOST }; /* lost: the broker's partition ends before the intent's marker, and may do so for ever */
+  /* The broker's partition ends before the intent's marker, and may do so for ever; or has something else in its place. */
+  enum { NOT_COMMITTED, COMMITTED, BEHIND, LOST };
   for (int outcome = 0; outcome <= LOST; outcome++) {
     const int committed = outcome == COMMITTED;
     rig *r = rig_new(true);
@@ -272,7 +273,10 @@ static void intent_left_to_at_least_once(void **state) {
     start(r);
     ok(r, OP_CONNECT);
     assert_int_equal(r->act.op, OP_READ_MARKER);
-    if (outcome == LOST) bad(r, OP_READ_MARKER, sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "MARKER_BEHIND"));
+    if (outcome == BEHIND)
+      bad(r, OP_READ_MARKER, sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "MARKER_BEHIND"));
+    else if (outcome == LOST)
+      bad(r, OP_READ_MARKER, sim_fault_of(SCOPE_CLUSTER, CLASS_NON_RETRYABLE_POLICY, "MARKER_LOST"));
     else reads(r, committed ? r->book->state.intent_bytes : r->book->state.marker_bytes);
     ok(r, committed ? OP_SETTLE : OP_ABANDON);
     assert_int_equal(r->book->state.cursor.seq, committed ? 3 : 0);

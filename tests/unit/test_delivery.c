@@ -467,6 +467,49 @@ static void test_the_place_of_a_marker(void **state) {
   delivery_close(d);
 }
 
+static void assert_places(kit *k, const uint64_t *seqs, size_t count, size_t max) {
+  delivery_place places[8];
+  size_t found = 99;
+  assert_ok(delivery_intent_places(k->store, places, max, &found));
+  assert_int_equal(found, count);
+  for (size_t i = 0; i < count; i++) {
+    assert_int_equal(places[i].seq, seqs[i]);
+    assert_int_equal(places[i].partition, 1);
+    assert_int_equal(places[i].offset, seqs[i] * 10);
+  }
+}
+
+/* Where the events of an intent were acknowledged can be asked as long as its outcome is not known; of no earlier ones, and of
+ * lanes, too. */
+static void test_the_places_of_an_intent(void **state) {
+  kit *k = *state;
+  sl_delivery *d = open_filled(k, 90);
+  assert_places(k, NULL, 0, 8);
+  delivery_verdict v[80];
+  for (uint64_t i = 0; i < 80; i++)
+    v[i] = i < 70 ? (delivery_verdict){.seq = i + 1, .verdict = SL_VERDICT_DEAD, .letter = &too_large}
+                  : sent(i + 1, (int64_t)(i + 1) * 10);
+  v[79] = (delivery_verdict){.seq = 80, .verdict = SL_VERDICT_LANE}; /* of topic b */
+  sl_lane lane = {SL_STR("b"), 79};
+  delivery_attempt a = attempt_to(d, 80, v, 80);
+  a.progress.lanes = &lane;
+  a.progress.lane_count = 1;
+  assert_ok(delivery_intent(d, &a));
+  assert_places(k, (uint64_t[]){71, 72, 73}, 3, 3); /* most were set aside: it looked further */
+  assert_ok(delivery_settle(d));
+  assert_places(k, NULL, 0, 8);
+  a = attempt_to(d, 80, NULL, 0);
+  const delivery_verdict later = sent(80, 800);
+  a.progress.lane_count = 0;
+  a.lane_verdicts = &later;
+  a.lane_count = 1;
+  assert_ok(delivery_intent(d, &a));
+  assert_places(k, (uint64_t[]){80}, 1, 8);
+  assert_ok(delivery_abandon(d));
+  assert_places(k, NULL, 0, 8);
+  delivery_close(d);
+}
+
 typedef struct reporter { sl_delivery *d; atomic_bool stop; unsigned reports, failed; } reporter;
 
 static void *report_again_and_again(void *arg) {
@@ -569,6 +612,7 @@ int main(void) {
       WITH_STORE(test_report),
       WITH_STORE(test_a_report_beside_each_write),
       WITH_STORE(test_the_place_of_a_marker),
+      WITH_STORE(test_the_places_of_an_intent),
       WITH_STORE(test_a_book_that_is_ahead_of_the_log),
       WITH_STORE(test_a_book_that_is_gone),
       WITH_STORE(test_cursors),

@@ -376,12 +376,35 @@ static void nobody_there(void **state) {
   f = await(w, prepare_events, 700);
   assert_int_equal(f.scope, SCOPE_CONNECTION);
   kafka_marker marker;
-  f = kafka_read_marker(w->k, "events", 0, SL_STR("k"), -1, 700, &marker);
+  f = kafka_read_marker(w->k, "events", 0, SL_STR("k"), -1, NULL, 700, &marker);
   assert_int_equal(f.scope, SCOPE_CONNECTION);
   int up, known;
   kafka_brokers(w->k, &up, &known);
   assert_int_equal(up, 0);
   kafka_destroy(NULL);
+}
+
+static void until_alone(world *w, bool alone) {
+  struct pollfd p = {kafka_fd(w->k), POLLIN, 0};
+  for (int looks = 0; (kafka_alone_since_us(w->k) > 0) != alone; looks++) {
+    assert_true(looks < 500);
+    serve(w);
+    poll(&p, 1, 20);
+  }
+}
+
+/* An idle agent whose brokers had gone said that all was well until it had something to send. */
+static void brokers_that_go_while_nothing_is_sent(void **state) {
+  world *w = *state;
+  start(w, "mock");
+  assert_ok(await(w, kafka_init_transactions, 5000));
+  assert_int_equal(kafka_alone_since_us(w->k), 0);
+  for (int turn = 0; turn < 2; turn++) {
+    rd_kafka_mock_broker_set_down(w->cluster, 1);
+    until_alone(w, true);
+    rd_kafka_mock_broker_set_up(w->cluster, 1);
+    until_alone(w, false);
+  }
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -394,6 +417,7 @@ int main(void) {
     TEST(fenced),                 TEST(commit_answered_once),    TEST(commit_whose_answer_was_lost),
     TEST(lost_connections_are_told_each_time), TEST(gap_ends_the_handle),
     TEST(destroy_with_records_waiting),        TEST(nobody_there),
+    TEST(brokers_that_go_while_nothing_is_sent),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
