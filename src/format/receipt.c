@@ -111,6 +111,7 @@ sl_status sl_receipt_at(const sl_receipt_block *block, uint64_t seq, sl_receipt 
 
 #define LETTER_HEAD 8u
 #define LETTER_KEYS 10u
+#define LETTER_DROPPED 3u /* keys more, which a letter has that a person dropped: all of them, or none */
 #define ERROR_TEXT_MAX 1024u
 
 sl_status sl_letter_encode(const sl_letter *letter, sl_buf *out) {
@@ -131,7 +132,7 @@ sl_status sl_letter_encode(const sl_letter *letter, sl_buf *out) {
   if (head) memset(head, 0, LETTER_HEAD);
   msgpack_packer pk;
   pack_init(&pk, out);
-  msgpack_pack_map(&pk, letter->dropped_us ? LETTER_KEYS + 3 : LETTER_KEYS);
+  msgpack_pack_map(&pk, letter->dropped_us ? LETTER_KEYS + LETTER_DROPPED : LETTER_KEYS);
   pack_uint(&pk, 1);
   pack_uint(&pk, letter->seq);
   pack_uint(&pk, 2);
@@ -211,9 +212,10 @@ sl_status sl_letter_decode(sl_slice bytes, sl_letter *letter) {
       default: ok = unpack_skip(&in); break;
     }
     if (!ok) return bad_letter("a field is not of its kind");
-    if (key <= LETTER_KEYS) seen++;
+    if (key <= LETTER_KEYS + LETTER_DROPPED) seen |= 1u << key;
   }
-  if (seen != LETTER_KEYS) return bad_letter("a field is missing");
+  const unsigned keys = l.dropped_us ? LETTER_KEYS + LETTER_DROPPED : LETTER_KEYS;
+  if (seen != (2u << keys) - 2) return bad_letter("a field is missing, or stands there without its like");
   if (unpack_left(&in) > 0) return bad_letter("bytes are left behind it");
   *letter = l;
   return SL_OK;

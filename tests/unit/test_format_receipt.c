@@ -142,6 +142,28 @@ static void every_bit_of_a_letter_counts(void **state) {
     assert_int_equal(sl_letter_decode(SL_BYTES(buf.data, len), &back), SL_E_CORRUPT);
 }
 
+/* Who dropped a letter, when and why stand together or not at all. */
+static void a_letter_that_is_half_dropped_is_refused(void **state) {
+  (void)state;
+  sl_letter letter = sample, back;
+  letter.dropped_us = 5;
+  sl_buf_reset(&buf);
+  assert_ok(sl_letter_encode(&letter, &buf));
+  const size_t len = buf.len;
+  const size_t pairs = 8, when = len - 5; /* the map's head; the value of key 11, then 12 "" and 13 "" */
+  assert_int_equal(buf.data[pairs], 0x8d);
+  assert_int_equal(buf.data[when], 5);
+  for (unsigned gone = 0; gone <= 2; gone++) {
+    buf.data[pairs] = (uint8_t)(0x8d - gone);
+    frame_seal(buf.data, len - 2 * gone, buf.data[0]);
+    assert_int_equal(sl_letter_decode(SL_BYTES(buf.data, len - 2 * gone), &back), gone ? SL_E_CORRUPT : SL_OK);
+  }
+  buf.data[pairs] = 0x8d;
+  buf.data[when] = 0;
+  frame_seal(buf.data, len, buf.data[0]);
+  assert_int_equal(sl_letter_decode(SL_BYTES(buf.data, len), &back), SL_E_CORRUPT);
+}
+
 static void a_long_error_text_is_cut_between_characters(void **state) {
   (void)state;
   char text[4002];
@@ -199,6 +221,7 @@ int main(void) {
     cmocka_unit_test(every_bit_of_a_block_counts),
     cmocka_unit_test(every_bit_of_a_letter_counts),
     cmocka_unit_test(every_bit_of_a_recreation_counts),
+    cmocka_unit_test(a_letter_that_is_half_dropped_is_refused),
     cmocka_unit_test(a_long_error_text_is_cut_between_characters)};
   return cmocka_run_group_tests_name("receipts and letters", tests, NULL, tear_down);
 }
