@@ -37,6 +37,9 @@
  * The law        seen = acked + dead + dropped + missed + open, at every commit, each event once
  *                (sl_reader_info).
  *
+ * Failure        Each function may also return what any function of sidelog.h may; SL_E_VERSION also where
+ *                readers/ was written by a newer sidelog, SL_E_ACCESS where a lock file cannot be opened.
+ *
  * An event that was appended twice is handed out twice (record->duplicate_of tells, where the index knows); the
  * copy of an event that sl_replay made for Kafka is not handed out.
  */

@@ -20,8 +20,11 @@
  *             the store (of an append see SL_E_UNCERTAIN, too). sl_last_detail() then says what
  *             happened, to which thing, and what to do.
  *             Each function lists what is worth a branch of its own. Any of them may also return
- *             SL_E_INVALID (an object or an output is NULL), SL_E_NOMEM, SL_E_IO, SL_E_CORRUPT,
- *             SL_E_MISMATCH, SL_E_BUSY (all reader slots of the store are taken) and SL_E_FORKED.
+ *             SL_E_INVALID (an object or an output is NULL; a version or flag that this library does
+ *             not know; a rule that stands beside the argument), SL_E_NOMEM, SL_E_IO, SL_E_CORRUPT,
+ *             SL_E_MISMATCH, SL_E_VERSION (what is to be read was written by a newer sidelog),
+ *             SL_E_ACCESS (the rights to a file were taken away), SL_E_BUSY (all reader slots of the
+ *             store are taken) and SL_E_FORKED.
  * Threads     An sl_store may be used by any number of threads at once. An sl_iter belongs to one
  *             thread at a time. The library starts no thread, but for the one of sl_append_async,
  *             and one in sl_compact that ends with it. No thread may be ended inside a call, nor leave a
@@ -212,16 +215,16 @@ typedef struct sl_event {
 /* A text form of an id: up to 255 bytes and a NUL. */
 #define SL_ID_MAX 256
 
-/* Appends one event. When it returns SL_OK the event is as durable as the store's durability, or the event's
- * own, promises. Appends of several threads and processes at once share a commit, and its flush (group commit):
- * who finds another one committing waits for that commit and the next one at most. Alone it commits at once.
- * *seq (may be NULL) is its sequence number: dense, ascending, never reused.
+/* Appends one event. When it returns SL_OK the event is as durable as the store's durability, or the event's own,
+ * promises. Appends of several threads and processes at once share a commit, and its flush (group commit): who
+ * finds another one committing waits for that commit and the next one at most. Alone it commits at once. *seq (may
+ * be NULL) is its sequence number: dense, ascending, never reused.
  * Errors: SL_E_INVALID (which field and rule: sl_last_detail), SL_E_TOO_LARGE, SL_E_FULL, SL_E_IO, SL_E_NOMEM,
- * SL_E_FORKED, SL_E_MISMATCH (the store's files were removed: nothing is acknowledged into them): the event is not in
- * the store. SL_E_UNCERTAIN: it may be, since the disk failed in the middle of the
- * commit and when the log was asked afterwards, or the process that committed for others was killed and the log
- * cannot be asked. Append the event again under the same event id (give it one of its own, sl_event_id_new): if it
- * was there, the second one becomes a duplicate and is not delivered. */
+ * SL_E_FORKED, SL_E_MISMATCH (the store's files were removed: nothing is acknowledged into them): the event is not
+ * in the store. SL_E_UNCERTAIN: it may be, since the disk failed in the middle of the commit and when the log was
+ * asked afterwards, or the process that committed for others was killed and the log cannot be asked. Append the
+ * event again under the same event id (give it one of its own, sl_event_id_new): if it was there, the second one
+ * becomes a duplicate and is not delivered. */
 SL_API sl_status sl_append(sl_store *store, const sl_event *event, uint64_t *seq);
 
 /* Appends `count` events (1..65,536, together at most 256 MiB) in order, in one commit: all or none. *first_seq
@@ -283,7 +286,7 @@ SL_API const char *sl_state_text(sl_state state);
 /* An event as it stands in the store. All slices belong to the iterator that returned it. */
 typedef struct sl_record {
   uint64_t seq;
-  int64_t appended_at_us; /* wall clock of the append, as it was read (of the commit, where that came a minute later) */
+  int64_t appended_at_us; /* wall clock of the append (of the commit, where that came a minute later) */
   int64_t occurred_at_us; /* 0: unknown */
   sl_slice topic, type;
   sl_slice event_id, correlation_id, causation_id; /* text; empty: none */
@@ -306,10 +309,10 @@ typedef struct sl_record {
   sl_slice error_text;     /* for people; else empty */
   int32_t error_number;    /* SL_DEAD: librdkafka's number of the code, or 0 */
   int64_t first_failure_us, last_failure_us; /* SL_DEAD; else 0 */
-  uint64_t replay_of;      /* this is a copy of that dead event, to be delivered in its place (sl_replay); 0: it is not */
+  uint64_t replay_of;      /* a copy of that dead event, delivered in its place (sl_replay); 0: it is none */
   sl_slice dropped_by, drop_reason; /* SL_DROPPED by a person (sl_dead_drop); else empty */
-  int topic_recreated;     /* 1: SL_SENT, to a topic of this name that was deleted and created again since: what lies
-                              at its partition and offset now, if anything, is another record */
+  int topic_recreated;     /* 1: SL_SENT, to a topic of this name that was deleted and created again since: what
+                              lies at its partition and offset now, if anything, is another record */
 } sl_record;
 
 /* ----------------------------------------------------------------- query --- */
@@ -350,12 +353,12 @@ typedef struct sl_query {
 #define SL_QUERY_INIT {0}
 #endif
 
-/* Starts a query. Results come in ascending seq, each once. It answers from the index up to its
- * watermark and scans the log beyond it, so it is complete with or without an agent; events appended
- * after sl_iter_start may or may not be seen (with FOLLOW: they are, in turn). query NULL: every event.
- * Every event that it returns has been checked by its checksum. One that a condition on type, topic, state or time
- * passes over has not, because that would read its value: where a damaged header no longer meets the condition, the
- * event is passed over without a word. sl_verify reads everything.
+/* Starts a query. Results come in ascending seq, each once. It answers from the index up to its watermark and
+ * scans the log beyond it, so it is complete with or without an agent; events appended after sl_iter_start may or
+ * may not be seen (with FOLLOW: they are, in turn). query NULL: every event. Every event that it returns has been
+ * checked by its checksum. One that a condition on type, topic, state or time passes over has not, because that
+ * would read its value: where a damaged header no longer meets the condition, the event is passed over without a
+ * word. sl_verify reads everything.
  * sl_iter_close ends it.
  * Errors: SL_E_INVALID, SL_E_NOMEM, SL_E_CORRUPT, SL_E_IO, SL_E_FORKED. */
 SL_API sl_status sl_iter_start(sl_store *store, const sl_query *query, sl_iter **iter);
@@ -366,25 +369,25 @@ SL_API sl_status sl_iter_start(sl_store *store, const sl_query *query, sl_iter *
  * kept open for days without holding disk space. */
 SL_API sl_status sl_iter_next(sl_iter *iter, const sl_record **record);
 
-/* What a condition of the caller's own looks at: what it may read of the record it is given. Without any: seq, times,
- * topic, type and ids, and then a scan reads nothing else. */
+/* What a condition of the caller's own looks at: what it may read of the record it is given. Without any: seq,
+ * times, topic, type and ids, and then a scan reads nothing else. */
 enum {
-  SL_FILTER_WHOLE = 1u << 0,     /* key, tenant, source, headers and value too */
-  SL_FILTER_FATE = 1u << 1,      /* what became of it: state and all behind it; implies SL_FILTER_WHOLE */
-  SL_FILTER_ATTRIBUTES = 1u << 2, /* key, tenant, source and headers, but not the value: much quicker than the whole */
-  SL_FILTER_NO_IDS = 1u << 3     /* it looks at none of the three ids, which may then be empty: a scan need not write them out */
+  SL_FILTER_WHOLE = 1u << 0,      /* key, tenant, source, headers and value too */
+  SL_FILTER_FATE = 1u << 1,       /* what became of it: state and all behind it; implies SL_FILTER_WHOLE */
+  SL_FILTER_ATTRIBUTES = 1u << 2, /* key, tenant, source and headers, but not the value: much quicker */
+  SL_FILTER_NO_IDS = 1u << 3      /* none of the three ids, which may then be empty: a scan leaves them out */
 };
 #define SL_FILTERS_MAX 6u
 
-/* A condition of the caller's own: 0: the event does not meet it. It is called inside a read transaction: it must be
- * quick and call nothing of this library on this store. The record and its slices are valid during the call alone; what
- * was not asked for is empty. */
+/* A condition of the caller's own: 0: the event does not meet it. It is called inside a read transaction: it must
+ * be quick and call nothing of this library on this store. The record and its slices are valid during the call
+ * alone; what was not asked for is empty. */
 typedef int sl_filter_fn(void *arg, const sl_record *record);
 
-/* Adds a condition to an iterator on which sl_iter_next was not called yet. It is called after the query's conditions
- * on ids, names and times have held, and (with SL_FILTER_*) those on state, key, tenant and source; conditions that need
- * less come first, else in the order in which they were added. At most SL_FILTERS_MAX. `arg` must live as long as the
- * iterator. SL_E_INVALID. */
+/* Adds a condition to an iterator. It is called after the query's conditions on ids, names and times have held,
+ * and (with SL_FILTER_*) those on state, key, tenant and source; conditions that need less come first, else in the
+ * order in which they were added. `arg` must live as long as the iterator. SL_E_INVALID: sl_iter_next was called
+ * already, or there are SL_FILTERS_MAX. */
 SL_API sl_status sl_iter_filter(sl_iter *iter, uint32_t needs, sl_filter_fn *fn, void *arg);
 
 /* Does a text fit a glob, as in sl_query? 1 or 0. Any thread. */
@@ -392,10 +395,12 @@ SL_API int sl_glob_fits(sl_slice glob, sl_slice text);
 
 /* How many events this iteration has looked at in the log so far (matched or not). */
 SL_API uint64_t sl_iter_scanned(const sl_iter *iter);
-/* How many events, from the query's first_seq (0: from what was there at the first look) on, were trimmed before this
- * iteration came to them. Not with SL_QUERY_NEWEST. */
+
+/* How many events, from the query's first_seq (0: from what was there at the first look) on, were trimmed before
+ * this iteration came to them. Not with SL_QUERY_NEWEST. */
 SL_API uint64_t sl_iter_trimmed(const sl_iter *iter);
 
+/* Ends an iteration, and the record that it returned last. Before sl_close of its store. NULL is fine. */
 SL_API void sl_iter_close(sl_iter *iter);
 
 typedef enum sl_id_kind { SL_ID_EVENT = 0, SL_ID_CORRELATION = 1, SL_ID_CAUSATION = 2 } sl_id_kind;
@@ -417,9 +422,9 @@ SL_API sl_status sl_wait(sl_store *store, uint64_t after, int timeout_ms, uint64
 
 /* --------------------------------------------------------- named cursors --- */
 
-/* A named cursor is the durable place of who looks on (`sidelog tail --cursor`): the last seq it has dealt with. It
- * does not hold trim back. Names are 1..128 of [a-zA-Z0-9._-]. Programs that process events, with retries and dead
- * letters, have sidelog/reader.h. */
+/* A named cursor is the durable place of who looks on (`sidelog tail --cursor`): the last seq it has dealt with.
+ * It does not hold trim back. Names are 1..128 of [a-zA-Z0-9._-]. Programs that process events, with retries and
+ * dead letters, have sidelog/reader.h. */
 
 /* The place of cursor `name`. SL_NOTFOUND: there is no such cursor. */
 SL_API sl_status sl_cursor_get(sl_store *store, const char *name, uint64_t *seq);
@@ -459,10 +464,10 @@ typedef struct sl_stats {
   uint64_t bytes_free;         /* bytes of log/'s file that hold nothing and are used again before it grows */
   uint64_t bytes_reserved;     /* kept from appends: the quota's reserve for trim, and the ballast file */
   uint64_t bytes_per_s;        /* appended a second, over the last ten minutes (or since the first event, where
-                                  the store is younger); 0: unknown, nothing was or for less than 10 s */
+                                  the store is younger); 0: unknown: nothing was appended, or for less than 10 s */
   uint64_t dropped_full;       /* events that a full store gave up undelivered, ever (sl_full_policy) */
-  int64_t full_in_us;          /* until appends would meet a full quota, or the end of the disk where that is nearer,
-                                  at that rate if nothing were trimmed; -1: not foreseeable, the rate is unknown */
+  int64_t full_in_us;          /* until appends would meet a full quota, or the end of the disk where that is
+                                  nearer, at that rate if nothing were trimmed; -1: the rate is unknown */
 } sl_stats;
 
 /* A consistent look, also while producers, agent and trim run. SL_E_CORRUPT, SL_E_IO, SL_E_FORKED. */
@@ -493,19 +498,23 @@ enum {
 typedef struct sl_full_policy {
   uint32_t version;
   uint32_t flags;          /* SL_FULL_*; 0: refuse */
-  sl_slice drop_oldest;    /* topics, as globs separated by commas ("metrics.*,debug.v1"). Where removing settled events
-                              is not enough, UNDELIVERED events of these go, oldest first: each is counted
-                              (sl_stats.dropped_full), and stays as a record in state SL_DROPPED without its value, key,
-                              headers, tenant and source. Never one that is being sent. Implies SL_FULL_DROP_DELIVERED.
-                              Empty: what is undelivered never goes. A store that ever had such a policy is of format 2,
-                              which a sidelog from before it refuses */
+  sl_slice drop_oldest;    /* topics, as globs separated by commas ("metrics.*,debug.v1"). Where removing settled
+                              events is not enough, UNDELIVERED events of these go, oldest first: each is counted
+                              (sl_stats.dropped_full), and stays as a record in state SL_DROPPED without its value,
+                              key, headers, tenant and source. Never one that is being sent. Implies
+                              SL_FULL_DROP_DELIVERED. Empty: what is undelivered never goes. A store that ever had
+                              such a policy is of format 2, which a sidelog from before it refuses */
   uint64_t ballast_bytes;  /* a file that keeps room on the disk and is given up when the disk is full, so that
                               trim and the agent can write; 0: 1 MiB; SL_NONE: no such file; at most 1 GiB */
 } sl_full_policy;
 
-/* SL_E_INVALID, SL_E_FULL, SL_E_IO, SL_E_FORKED. */
+/* Sets the policy, durably, for all processes from their next append on. SL_E_INVALID: a glob is empty or can fit
+ * no topic, drop_oldest has more than SL_FULL_TOPICS_MAX bytes, or the ballast is above its bound. SL_E_FULL,
+ * SL_E_IO. */
 SL_API sl_status sl_full_policy_set(sl_store *store, const sl_full_policy *policy);
-/* `topics` is where drop_oldest points to afterwards. ballast_bytes is never 0. SL_E_IO, SL_E_FORKED. */
+
+/* The policy that is in force. `topics` is where drop_oldest points to afterwards. ballast_bytes is never 0
+ * (SL_NONE: no such file). */
 SL_API sl_status sl_full_policy_get(sl_store *store, sl_full_policy *policy, char topics[SL_FULL_TOPICS_MAX]);
 
 /* ------------------------------------------------- index, trim and verify --- */
@@ -556,15 +565,16 @@ typedef struct sl_trim_policy {
 
 typedef struct sl_trim_result {
   uint64_t removed;             /* events */
-  uint64_t held;                /* 1: stopped at an event that is pending or not yet indexed, or that a reader holds
+  uint64_t held;                /* 1: stopped at an event that is pending, not yet indexed, or held by a reader
                                    (SL_READER_HOLD_TRIM) */
   uint64_t first_seq;           /* oldest event kept afterwards; 0: none */
 } sl_trim_result;
 
 /* Removes settled events by policy (NULL: none, only what an earlier trim left is tidied up): never one that is
- * pending, in an unfinished delivery, not yet indexed, held by a reader that asked for it, or the newest. Works in small transactions so that
- * producers hardly wait. `result` may be NULL. SL_E_INVALID, SL_E_FULL, SL_E_IO, SL_E_VERSION (readers/ is of a newer
- * sidelog: what its readers hold cannot be told), SL_E_FORKED. */
+ * pending, in an unfinished delivery, not yet indexed, held by a reader that asked for it, or the newest. Works in
+ * small transactions so that producers hardly wait. `result` may be NULL. SL_E_INVALID (a negative age, a topic
+ * without a name), SL_E_FULL, SL_E_IO, SL_E_VERSION (readers/ is of a newer sidelog: what its readers hold cannot
+ * be told), SL_E_FORKED. */
 SL_API sl_status sl_trim(sl_store *store, const sl_trim_policy *policy, sl_trim_result *result);
 
 #define SL_COMPACT_VERSION 1u
@@ -649,7 +659,7 @@ typedef struct sl_repair_report {
   uint64_t receipts_lost;
   uint64_t findings;     /* calls of fn */
   int delivery_kept;     /* 1: cursor, receipts, letters and totals were taken over */
-  int end_unknown;       /* 1: the newest count of events is lost: some may have followed last_seq, nobody can tell */
+  int end_unknown;       /* 1: the newest count of events is lost: some may have followed last_seq */
 } sl_repair_report;
 
 /* One finding: of events first_seq to last_seq, or of none (both 0). */
@@ -658,13 +668,13 @@ typedef void sl_repair_fn(void *arg, sl_repair_kind kind, uint64_t first_seq, ui
 
 /* Copies what can be read of the damaged store in folder `source` into a new store at `target`, which must not
  * exist, and says what was lost. The source is only ever read, page by page, and needs no more than its
- * log/data.mdb; of its index only the store's id and how far it went (the new one is built). Nobody may have the source open. The new
- * store has the old one's id, seqs, times, ids and values; it is made beside `target` and moved there when it
- * is whole and has been verified. `options`, `fn` and `report` may be NULL. SL_E_NO_STORE: no log/data.mdb.
- * SL_E_BUSY: a process has the source open. SL_E_INVALID: the target exists. SL_E_MISMATCH: the delivery state
- * cannot be trusted, or is another store's; the detail says why (see SL_REPAIR_NO_DELIVERY). SL_E_AMBIGUOUS: a
- * topic or type stands there in two forms (see names). SL_E_CORRUPT: nothing can be found in the file at all.
- * SL_E_VERSION, SL_E_FULL. */
+ * log/data.mdb; of its index only the store's id and how far it went (the new one is built). Nobody may have the
+ * source open. The new store has the old one's id, seqs, times, ids and values; it is made beside `target` and
+ * moved there when it is whole and has been verified. `options`, `fn` and `report` may be NULL. SL_E_NO_STORE: no
+ * log/data.mdb. SL_E_BUSY: a process has the source open. SL_E_INVALID: the target exists. SL_E_MISMATCH: the
+ * delivery state cannot be trusted, or is another store's; the detail says why (see SL_REPAIR_NO_DELIVERY).
+ * SL_E_AMBIGUOUS: a topic or type stands there in two forms (see names). SL_E_CORRUPT: nothing can be found in the
+ * file at all. SL_E_VERSION, SL_E_FULL; SL_E_ACCESS, SL_E_UNSUPPORTED: of the target, as in sl_open. */
 SL_API sl_status sl_repair(const char *source, const char *target, const sl_repair_options *options,
                            sl_repair_fn *fn, void *arg, sl_repair_report *report);
 
