@@ -63,13 +63,3 @@ void log_with(log_level level, const char *event, const log_field *fields, const
   emit(level, event, fields, message_format, args);
   va_end(args);
 }
-
-void log_stream(log_level level, const char *event, FILE *file) {
-  char *line = NULL;
-  size_t cap = 0;
-  for (ssize_t n; (n = getline(&line, &cap, file)) > 0;) {
-    if (line[n - 1] == '\n') line[n - 1] = 0;
-    log_line(level, event, "%s", line);
-  }
-  free(line);
-}

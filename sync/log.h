@@ -40,7 +40,4 @@ static inline log_field log_number(const char *name, int64_t n) {
  * `fields` may be NULL. */
 void log_with(log_level level, const char *event, const log_field *fields, const char *message_format, ...)
     __attribute__((format(printf, 4, 5)));
-
-/* Reads lines from `file` (what settings_parse or settings_reload wrote) and logs each under `event`. */
-void log_stream(log_level level, const char *event, FILE *file);
 #endif

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -52,16 +51,5 @@ bool notify_reloading(void) {
   clock_gettime(CLOCK_MONOTONIC, &now);
   snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
            (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
-  return notify_send(text);
-}
-
-bool notify_status(const char *format, ...) {
-  char text[512] = "STATUS=";
-  va_list args;
-  va_start(args, format);
-  vsnprintf(text + 7, sizeof text - 7, format, args);
-  va_end(args);
-  for (char *p = text; *p; p++)
-    if ((unsigned char)*p < 0x20) *p = ' ';
   return notify_send(text);
 }

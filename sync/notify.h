@@ -9,8 +9,6 @@
 bool notify_ready(void);     /* READY=1: the store is open; also after a reload. Not: the broker answers. */
 bool notify_reloading(void); /* RELOADING=1 and MONOTONIC_USEC; notify_ready ends it */
 bool notify_stopping(void);  /* STOPPING=1 */
-/* STATUS=, the line that `systemctl status` shows; line breaks become blanks. */
-bool notify_status(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 bool notify_send(const char *assignments); /* NAME=VALUE, one a line; true: handed over */
 #endif

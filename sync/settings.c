@@ -313,10 +313,6 @@ int settings_parse_checked(settings *out, settings_action *action, int argc, cha
   return p.errors ? 2 : 0;
 }
 
-int settings_parse(settings *out, settings_action *action, int argc, char **argv, FILE *errors) {
-  return settings_parse_checked(out, action, argc, argv, NULL, errors);
-}
-
 int settings_reload(const settings *now, settings *next, int argc, char **argv, FILE *errors) {
   settings_action action;
   int status = settings_parse_checked(next, &action, argc, argv, now->kafka_check, errors);

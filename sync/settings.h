@@ -122,8 +122,6 @@ typedef enum settings_action {
  * with "warning:" after the place. `check` may be NULL. *out is valid either way; settings_free ends it. */
 int settings_parse_checked(settings *out, settings_action *action, int argc, char **argv,
                            kafka_property_check *check, FILE *errors);
-/* The same without a check of the Kafka properties. */
-int settings_parse(settings *out, settings_action *action, int argc, char **argv, FILE *errors);
 /* Reads the file and command line again for SIGHUP, with the check that *now was read with. 0: *next is
  * good; ask settings_needs_restart what of it can be taken. 2: problems written, *next is empty, nothing
  * changed. */

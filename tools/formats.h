@@ -35,9 +35,4 @@ void format_names(text *out);
 
 extern const format format_jsonl, format_csv, format_cloudevents, format_otlp, format_jaeger, format_dot,
   format_mermaid;
-
-/* The ids of OpenTelemetry: of a trace the correlation's UUID, or a hash of other text; of a span a hash of the event id.
- * Hexadecimal. */
-void trace_id_of(const sl_record *r, char out[33]);
-void span_id_of(sl_slice event_id, char out[17]);
 #endif

@@ -36,13 +36,15 @@ static bool uuid_digits(sl_slice id, char out[33]) {
   return strspn(out, "0") < 32;
 }
 
-void trace_id_of(const sl_record *r, char out[33]) {
+/* The ids of OpenTelemetry, in hexadecimal: of a trace the correlation's UUID, or a hash of other text; of a span a hash
+ * of the event id. */
+static void trace_id_of(const sl_record *r, char out[33]) {
   sl_slice id = r->correlation_id.len ? r->correlation_id : r->event_id;
   if (!uuid_digits(id, out))
     snprintf(out, 33, "%016" PRIx64 "%016" PRIx64, hash(id, 1), hash(id, 2));
 }
 
-void span_id_of(sl_slice event_id, char out[17]) { snprintf(out, 17, "%016" PRIx64, hash(event_id, 3)); }
+static void span_id_of(sl_slice event_id, char out[17]) { snprintf(out, 17, "%016" PRIx64, hash(event_id, 3)); }
 
 /* Has it a cause of its own story's kind? To name itself or the correlation is to have none. */
 static bool has_cause(const sl_record *r) {

@@ -57,13 +57,7 @@ void book_fate_of_tombstone(const sl_parts *parts, book_fate *fate);
 /* Below every seq that trim must keep: min(cursor, lanes, and - with an intent - the cursor before it). */
 uint64_t book_view_trim_limit(const book_view *view);
 
-/* Events skipped to a lane and not settled by it, counted from receipts. */
-sl_status book_view_lane_pending(book_view *view, uint64_t *count);
-
 /* Removes receipts, letters and drops of seqs below first_seq (after trim). */
 sl_status book_forget_below(sl_store *store, uint64_t first_seq);
 
-/* For verify: every receipt block and letter, CRC checked. */
-typedef sl_status book_receipt_fn(void *arg, uint64_t seq, const sl_receipt *receipt);
-sl_status book_view_each(book_view *view, book_receipt_fn *fn, void *arg);
 #endif

@@ -78,8 +78,9 @@ sl_status book_receipt_find(book_view *view, uint64_t seq, sl_receipt *receipt, 
 typedef sl_status book_lane_fn(void *arg, uint64_t seq, size_t lane);
 sl_status book_lane_each(book_view *view, uint64_t last, book_lane_fn *fn, void *arg);
 
-/* As book_view_each, resumable: from the first receipt at or above *from, about `max` of them (whole blocks),
- * CRC checked; *from is then where to go on, UINT64_MAX when all were seen. A damaged block or letter is
+typedef sl_status book_receipt_fn(void *arg, uint64_t seq, const sl_receipt *receipt);
+/* For verify: from the first receipt at or above *from, about `max` of them (whole blocks), and their letters, CRC
+ * checked; *from is then where to go on, UINT64_MAX when all were seen. A damaged block or letter is
  * counted in *damaged (with its detail set) and passed over. */
 sl_status book_scan(book_view *view, uint64_t *from, uint64_t max, book_receipt_fn *fn, void *arg,
                     uint64_t *damaged);

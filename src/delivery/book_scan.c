@@ -66,19 +66,6 @@ sl_status book_lane_each(book_view *view, uint64_t last, book_lane_fn *fn, void 
   return status == SL_NOTFOUND ? said : status; /* the callback's may be the same one: an event that was dropped */
 }
 
-static sl_status count_one(void *arg, uint64_t seq, size_t lane) {
-  (void)seq, (void)lane;
-  ++*(uint64_t *)arg;
-  return SL_OK;
-}
-
-sl_status book_view_lane_pending(book_view *view, uint64_t *count) {
-  uint64_t found = 0;
-  sl_status status = book_lane_each(view, view->cursor.seq, count_one, &found);
-  if (status == SL_OK) *count = found;
-  return status;
-}
-
 /* Receipts of a block above the cursor belong to an attempt of unknown outcome: they are no receipts yet. */
 static sl_status scan_block(book_view *view, sl_slice value, bool sparse, book_receipt_fn *fn, void *arg,
                             uint64_t *seen, uint64_t *end, bool *damaged) {
@@ -149,14 +136,6 @@ sl_status book_scan(book_view *view, uint64_t *from, uint64_t max, book_receipt_
   if (status != SL_OK && status != SL_NOTFOUND) return status;
   *from = limit;
   return SL_OK;
-}
-
-sl_status book_view_each(book_view *view, book_receipt_fn *fn, void *arg) {
-  uint64_t from = 0, damaged = 0;
-  sl_status status = SL_OK;
-  while (status == SL_OK && from != UINT64_MAX && damaged == 0)
-    status = book_scan(view, &from, 100000, fn, arg, &damaged);
-  return status == SL_OK && damaged ? SL_E_CORRUPT : status;
 }
 
 /* ---------------------------------------------------------------- forget --- */

@@ -67,9 +67,6 @@ void index_help_query(sl_store *store, uint64_t watermark, uint64_t last_seq);
 /* Drops generations that lie wholly below the log's first seq. */
 sl_status index_drop_trimmed(sl_store *store);
 
-/* For verify: every entry of every generation; attr is INDEX_SECONDARY_ATTR for all secondary ones. */
-typedef sl_status index_entry_fn(void *arg, index_attr attr, const uint8_t key[16], uint64_t seq);
-sl_status index_view_each(index_view *view, index_entry_fn *fn, void *arg);
 /* For verify: is (attr, key, seq) there? SL_OK or SL_NOTFOUND. */
 sl_status index_view_has(index_view *view, index_attr attr, const uint8_t key[16], uint64_t seq);
 #endif

@@ -209,7 +209,9 @@ void index_turn_take(sl_index *index);
 bool index_turn_try(sl_index *index);
 void index_turn_end(sl_index *index);
 
-/* index_view_each in steps: about `max` entries behind *pos (zeroed: from the start), over views of different
+/* attr is INDEX_SECONDARY_ATTR for all secondary ones. */
+typedef sl_status index_entry_fn(void *arg, index_attr attr, const uint8_t key[16], uint64_t seq);
+/* For verify: about `max` entries of all generations behind *pos (zeroed: from the start), over views of different
  * snapshots. *done when there are no more. What was merged in between may in part be seen again. */
 typedef struct index_pos {
   uint64_t from;   /* all entries of seqs below have been seen */

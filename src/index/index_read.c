@@ -246,11 +246,3 @@ sl_status index_scan(index_view *view, index_pos *pos, uint64_t max, index_entry
   *done = true;
   return SL_OK;
 }
-
-sl_status index_view_each(index_view *view, index_entry_fn *fn, void *arg) {
-  index_pos pos = {0};
-  bool done = false;
-  sl_status status = SL_OK;
-  while (status == SL_OK && !done) status = index_scan(view, &pos, UINT64_MAX, fn, arg, &done);
-  return status;
-}

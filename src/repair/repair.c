@@ -263,7 +263,7 @@ static sl_status decide_delivery(repair *r) {
   return settle_id(r);
 }
 
-void repair_free(repair *r) {
+static void repair_free(repair *r) {
   pages_close(r->log.file);
   pages_close(r->book.file);
   repair_free_pairs(&r->log.meta);

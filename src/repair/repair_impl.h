@@ -130,7 +130,6 @@ typedef struct repair_written {
 } repair_written;
 /* repair_settle.c: the delivery state of the new store, whose log is there. */
 sl_status repair_write_book(repair *r, sl_store *store, const repair_written *w);
-void repair_free(repair *r);
 /* repair_readers.c: readers/ of the new store, which has its id and its log. */
 sl_status repair_write_readers(repair *r, sl_store *store, uint64_t last_seq);
 void repair_free_pairs(repair_pairs *pairs);

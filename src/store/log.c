@@ -166,7 +166,6 @@ void log_close(sl_log *log) {
 }
 
 sl_status log_env_info(sl_store *store, db_env_info *info) { return db_env_info_get(store->log->env, info); }
-sl_status log_check_readers(sl_store *store) { return db_env_check_readers(store->log->env); }
 
 /* The flag is read anew each time: another process may have begun to append relaxed a moment ago. */
 sl_status log_flush_for(sl_store *store) {

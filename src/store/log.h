@@ -91,7 +91,6 @@ sl_status log_view_rate(log_view *view, int64_t now_us, uint64_t *bytes_per_s);
 
 /* Environment facts for statistics. */
 sl_status log_env_info(sl_store *store, db_env_info *info);
-sl_status log_check_readers(sl_store *store);
 
 /* Before anyone passes a seq for good: flush what relaxed appends left (no-op if no process ever appended
  * relaxed to this store). */

@@ -181,23 +181,6 @@ static void threads_do_not_mix(void **state) {
   free(text);
 }
 
-static void stream(void) {
-  char text[] = "a.yaml:1:2: wrong\nand more\nlast";
-  FILE *file = fmemopen(text, strlen(text), "r");
-  log_setup(LEVEL_INFO, FORMAT_TEXT);
-  log_stream(LEVEL_ERROR, "reload-refused", file);
-  fclose(file);
-}
-
-static void streams_become_lines(void **state) {
-  (void)state;
-  char *text = caught(stream);
-  assert_int_equal(lines_with(text, " error reload-refused: "), 3);
-  assert_non_null(strstr(text, ": a.yaml:1:2: wrong\n"));
-  assert_non_null(strstr(text, ": last\n"));
-  free(text);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(text_lines),
@@ -206,7 +189,6 @@ int main(void) {
     cmocka_unit_test(floods_are_held_back),
     cmocka_unit_test(levels_and_formats),
     cmocka_unit_test(threads_do_not_mix),
-    cmocka_unit_test(streams_become_lines),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

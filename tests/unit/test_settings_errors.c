@@ -215,7 +215,7 @@ static void a_readable_password_is_named(void **state) {
   write_file(YAML_FILE, yaml, strlen(yaml));
   chmod(YAML_FILE, 0644);
   FILE *errors = open_memstream(&said, &len);
-  assert_int_equal(settings_parse(&s, &action, 3, (char **)(uintptr_t)argv, errors), 0);
+  assert_int_equal(settings_parse_checked(&s, &action, 3, (char **)(uintptr_t)argv, NULL, errors), 0);
   fclose(errors);
   assert_string_equal(said, YAML_FILE ": warning: holds sasl.password and every user can read it: chmod "
       "o-r\n");
