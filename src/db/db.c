@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -116,6 +117,12 @@ static sl_status reserve_lock_file(const db_env *env) {
   return db_file_reserve(path, (env->options.max_readers - 1) * UINT64_C(64) + 192, env->options.mode);
 }
 
+static void note_map(db_env *env) {
+  MDB_envinfo info;
+  mdb_env_info(env->lmdb, &info);
+  atomic_store(&env->map_size, info.me_mapsize);
+}
+
 static void open_dir(db_env *env) {
   if (env->dir_fd >= 0) close(env->dir_fd);
   env->dir_fd = open(env->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -180,6 +187,7 @@ static sl_status open_lmdb(db_env *env, bool create) {
     if (rc == 0) rc = open_tables(env, MDB_RDONLY, 0);
   }
   if (rc == MDB_NOTFOUND && create) rc = open_tables(env, 0, MDB_CREATE);
+  note_map(env);
   if (rc == 0) return SL_OK;
   close_lmdb(env);
   if (rc == MDB_NOTFOUND) return sl_fail(SL_E_NO_STORE, "%s holds no complete store", env->dir);
@@ -382,10 +390,36 @@ sl_status db_recover(db_env *env) {
       env->poisoned = true; /* LMDB has unmapped it already */
       return db_fail(env, rc, "growing the map");
     }
+    note_map(env);
   }
   env->poisoned = env->renewed = env->outgrown = false;
   env->opening++;
   return SL_OK;
+}
+
+uint64_t db_env_map_size(db_env *env) { return atomic_load_explicit(&env->map_size, memory_order_relaxed); }
+
+void db_env_wish_map(db_env *env, uint64_t bytes) {
+  if (bytes <= db_env_map_size(env)) return;
+  pthread_mutex_lock(&env->lock);
+  if (bytes > env->options.map_size) {
+    env->options.map_size = bytes;
+    env->map_wished = true;
+  }
+  pthread_mutex_unlock(&env->lock);
+}
+
+void db_grow_map(db_env *env) {
+  const size_t more = env->options.map_size - db_env_map_size(env);
+  env->map_wished = false;
+  /* LMDB gives its old map up before it asks for the new one. */
+  void *room = mmap(NULL, more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED) return;
+  munmap(room, more);
+  env->poisoned = mdb_env_set_mapsize(env->lmdb, env->options.map_size) != 0;
+  if (env->poisoned) return;
+  note_map(env);
+  env->opening++;
 }
 
 sl_status db_env_sync(db_env *env) {

@@ -20,6 +20,7 @@ struct db_env {
   _Atomic int64_t look_due_us; /* when writers look for the dead */
   _Atomic int64_t file_due_us; /* when readers look whether the file is still there */
   _Atomic uint64_t slack_below;   /* pages; db_env_allow_slack */
+  _Atomic uint64_t map_size;      /* as it is; options.map_size is what was wished */
   _Atomic bool removed;           /* as last seen: nothing is read any more */
   uint64_t dev, ino;              /* of the data file */
   int dir_fd;                     /* of its folder, whatever name that has by now; -1: it cannot be had */
@@ -28,6 +29,7 @@ struct db_env {
   pthread_cond_t idle;
   unsigned active;      /* transactions of this process */
   uint64_t opening;     /* how often it was opened again, or its map made anew */
+  bool map_wished;      /* db_env_wish_map, and it has not been tried */
   bool poisoned;        /* LMDB refuses everything until it is closed and opened again */
   bool renewed;         /* poisoned because another file is there now */
   bool outgrown;        /* another process uses more of the file than our map covers */
@@ -58,8 +60,10 @@ bool db_is_removed(const db_env *env);       /* as db_env_is_removed, for who is
  * file, and false of the other. Is `newest`, as the transaction that has just begun read it, false of our file? */
 bool db_is_adrift(MDB_env *lmdb, uint64_t newest, bool write);
 sl_status db_is_shared(const db_env *env);   /* SL_E_MISMATCH, with what to do about that */
-/* Opens it again, or makes its map anew, where that is due. With its lock held and no transaction open. */
+/* Both with its lock held and no transaction open. Opens it again, or makes its map anew, where that is due. */
 sl_status db_recover(db_env *env);
+/* Does what db_env_wish_map asked for. After a failure that took the old map away it is to be opened again. */
+void db_grow_map(db_env *env);
 /* Around each use of LMDB's environment. SL_E_FORKED; SL_E_IO: it is to be opened again and others stay in it. rested (may
  * be NULL): a read transaction at rest, if there is one. */
 sl_status db_enter(db_env *env, db_txn **rested);

@@ -48,6 +48,7 @@ sl_status db_enter(db_env *env, db_txn **rested) {
   sl_status status = SL_OK;
   int64_t until = 0;
   pthread_mutex_lock(&env->lock);
+  if (env->map_wished && env->active == 0 && !env->poisoned) db_grow_map(env);
   while (status == SL_OK && (env->poisoned || env->outgrown)) {
     if (env->active == 0) {
       status = db_recover(env);

@@ -185,19 +185,22 @@ static unsigned bits_apart(const uint8_t *a, const uint8_t *b) {
 }
 
 /* The index knows the id, too: a third witness where the two others differ by a few bits. And how far the log went. */
-static void read_index(repair *r) {
+static sl_status read_index(repair *r) {
   char path[4096];
   pages *file;
   repair_pairs meta = {0};
-  if ((size_t)snprintf(path, sizeof path, "%s/index/data.mdb", r->source) >= sizeof path) return;
-  if (pages_open(path, &file) != SL_OK) return;
-  const sl_buf *value = repair_read_pairs(file, "meta", &meta) == SL_OK ? repair_value(&meta, "store") : NULL;
+  if ((size_t)snprintf(path, sizeof path, "%s/index/data.mdb", r->source) >= sizeof path) return SL_OK;
+  sl_status status = pages_open(path, &file);
+  if (status != SL_OK) return status == SL_E_NOMEM ? status : SL_OK;
+  status = repair_read_pairs(file, "meta", &meta);
+  const sl_buf *value = status == SL_OK ? repair_value(&meta, "store") : NULL;
   r->index.has_id = value && value->len == 16;
   if (r->index.has_id) memcpy(r->index.id, value->data, 16);
   value = repair_value(&meta, INDEX_STATE_NAME);
   if (r->index.has_id && value && index_state_sound(sl_buf_slice(value))) r->index.watermark = sl_get_u64(value->data);
   repair_free_pairs(&meta);
   pages_close(file);
+  return status == SL_E_NOMEM ? status : SL_OK;
 }
 
 static sl_status new_id(repair *r) {
@@ -304,7 +307,7 @@ sl_status sl_repair(const char *source, const char *target, const sl_repair_opti
   r->arg = arg;
   int lock = -1;
   sl_status status = lock_source(r, &lock);
-  if (status == SL_OK) read_index(r);
+  if (status == SL_OK) status = read_index(r);
   if (status == SL_OK) status = repair_read_book(r);
   if (status == SL_OK && (r->flags & SL_REPAIR_NO_DELIVERY) && !r->book.wrong) r->book.wrong = "it is left behind, as asked for";
   if (status == SL_OK) status = repair_read_log(r);

@@ -241,7 +241,9 @@ const sl_lane *repair_waits_in(repair *r, uint64_t seq) {
   sl_buf bytes = {0};
   sl_receipt_block block;
   sl_receipt receipt = {0};
-  const bool found = at && repair_bytes(r->book.file, at, &bytes) == SL_OK &&
+  const sl_status read = at ? repair_bytes(r->book.file, at, &bytes) : SL_NOTFOUND;
+  r->starved |= read == SL_E_NOMEM;
+  const bool found = read == SL_OK &&
                      sl_receipt_block_decode(sl_buf_slice(&bytes), &block) == SL_OK &&
                      sl_receipt_at(&block, seq, &receipt) == SL_OK && receipt.verdict == SL_VERDICT_LANE;
   sl_buf_free(&bytes);

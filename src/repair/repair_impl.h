@@ -91,6 +91,7 @@ struct repair {
   struct { bool has_id; uint8_t id[16]; uint64_t watermark; } index; /* watermark 0: not known */
   uint8_t id[16];
   bool keep;                 /* the delivery state */
+  bool starved;              /* something could not be asked for want of memory */
   book_totals totals;        /* of the new store */
 };
 

@@ -39,6 +39,7 @@ typedef struct events_read {
   uint64_t found;
   int64_t appended_us;       /* of the record looked at last */
   bool open_end;             /* events may have followed the tree's last one */
+  bool starved;              /* no memory to read a record: that is no damage */
 } events_read;
 
 /* The length of the sound record at an entry; 0: there is none. LMDB's own length may be what is damaged. */
@@ -56,6 +57,7 @@ static uint64_t sound_record(events_read *er, const pages_entry *e) {
   if (e->data) return sl_record_decode((sl_slice){e->data, (size_t)len}, &parts) == SL_OK ? len : 0;
   sl_buf_reset(buf);
   uint8_t *to = sl_buf_extend(buf, (size_t)len);
+  er->starved |= !to;
   if (!to || !pages_read(file, e->at, to, (size_t)len)) return 0;
   return sl_record_decode(sl_buf_slice(buf), &parts) == SL_OK ? len : 0;
 }
@@ -64,6 +66,7 @@ static sl_status take_event(void *arg, const pages_entry *e) {
   events_read *er = arg;
   repair_log *log = &er->r->log;
   const uint64_t seq = sl_get_u64(e->key.data), len = sound_record(er, e);
+  if (er->starved) return sl_fail(SL_E_NOMEM, "out of memory");
   er->found++;
   if (seq > er->highest) er->highest = seq;
   if (len == 0) {
@@ -85,6 +88,7 @@ static sl_status search_event(void *arg, const pages_entry *e, uint64_t *used) {
   const uint64_t seq = sl_get_u64(e->key.data);
   if (seq == 0 || e->room < RECORD_HEAD) return SL_NOTFOUND;
   const uint64_t len = sound_record(er, e);
+  if (er->starved) return sl_fail(SL_E_NOMEM, "out of memory");
   if (len == 0) return SL_NOTFOUND;
   *used = len;
   const bool gap = repair_why(&log->damage, seq) != NULL;
@@ -316,7 +320,8 @@ static sl_status read_names(repair *r) {
     if (status == SL_OK) status = pages_walk(r->log.file, &tree, i == 0, take_name, ignore_damage, nr);
     if (status == SL_NOTFOUND) status = SL_OK;
   }
-  if (status == SL_OK) (void)decide_names(nr, &doubt);
+  if (status == SL_OK) status = decide_names(nr, &doubt);
+  if (status == SL_E_AMBIGUOUS) status = SL_OK; /* it is asked for more, since there is doubt */
   if (status == SL_OK && doubt) {
     nr->again = true;
     pages_forget(r->log.file);

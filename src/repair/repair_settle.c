@@ -181,7 +181,7 @@ static sl_status check_event(settler *s, book_view *book, uint64_t seq, sl_slice
 
 /* The events that are settled, or wait in a lane, one by one. */
 static sl_status check_events(settler *s) {
-  log_view *log;
+  log_view *log = NULL;
   book_view *book;
   sl_status status = book_view_open(s->store, &book);
   if (status != SL_OK) return status;
@@ -248,13 +248,13 @@ static sl_status count_one(void *arg, uint64_t seq, const sl_receipt *receipt) {
 }
 
 static sl_status recount(settler *s, const repair_written *w) {
-  book_view *book;
+  book_view *book = NULL;
   tally t = {0};
   uint64_t from = 0, damaged = 0;
   if (w->kept != w->last_seq || s->r->totals.copies || w->pending_copies) return SL_OK;
   sl_status status = book_view_open(s->store, &book);
   while (status == SL_OK && from != UINT64_MAX) status = book_scan(book, &from, 100000, count_one, &t, &damaged);
-  if (status == SL_OK) book_view_close(book);
+  book_view_close(book);
   if (status == SL_OK && damaged == 0)
     s->r->totals = (book_totals){.drops = s->r->totals.drops, .delivered = t.verdicts[SL_VERDICT_SENT], .duplicates = t.verdicts[SL_VERDICT_DUPLICATE],
                                  .dead = t.verdicts[SL_VERDICT_DEAD], .dropped = t.verdicts[SL_VERDICT_DROPPED]};

@@ -226,6 +226,7 @@ static sl_status write_events(writer *w) {
   if (status == SL_OK && r->log.last_seq > w->last) status = put_tombstone(w, r->log.last_seq, (sl_slice){0});
   end_run(w);
   w->out.last_seq = w->last;
+  if (status == SL_OK && (r->starved || w->eras.failed)) status = sl_fail(SL_E_NOMEM, "out of memory");
   return status == SL_OK ? flush(w) : status;
 }
 

@@ -105,9 +105,10 @@ static sl_status load_identity(sl_store *store, db_env *env) {
 
 /* ------------------------------------------------------------------ open --- */
 
+uint64_t log_map_for(uint64_t quota) { return quota > MAP_LEAST ? quota * 2 + (UINT64_C(1) << 30) : MAP_LEAST * 2; }
+
 static sl_status open_env(sl_store *store, const char *dir, uint64_t quota, bool create, db_env **env) {
-  uint64_t wish = quota > MAP_LEAST ? quota * 2 + (UINT64_C(1) << 30) : MAP_LEAST * 2;
-  db_env_options options = {.map_size = wish, .map_floor = MAP_FLOOR, .max_readers = MAX_READERS,
+  db_env_options options = {.map_size = log_map_for(quota), .map_floor = MAP_FLOOR, .max_readers = MAX_READERS,
                             .mode = store->file_mode, .create = create};
   return db_env_open(dir, log_tables, LOG_TABLES, &options, env);
 }
@@ -116,7 +117,6 @@ sl_status log_open(sl_store *store) {
   char *dir = store_path(store, "log");
   sl_log *log = calloc(1, sizeof *log);
   uint64_t quota = 0;
-  db_env_info info;
   if (log) {
     pthread_mutex_init(&log->quota.lock, NULL);
     pthread_mutex_init(&log->memo.lock, NULL);
@@ -142,13 +142,11 @@ sl_status log_open(sl_store *store) {
   if (status == SL_OK && !store->existed) status = log_create(store, log->env, dir);
   if (status == SL_OK) status = load_identity(store, log->env);
   if (status == SL_OK) status = keep_options(store, log->env);
-  if (status == SL_OK) status = db_env_info_get(log->env, &info);
   free(dir);
   if (status != SL_OK) {
     log_close(log);
     return status;
   }
-  log->map_size = info.map_size;
   store->log = log;
   return SL_OK;
 }

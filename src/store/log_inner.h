@@ -54,7 +54,6 @@ typedef struct trim_memo {
 struct sl_log {
   db_env *env;
   sl_dict *dict;
-  uint64_t map_size;
   sl_quota quota;
   trim_memo memo;
   space_memo drops;
@@ -102,6 +101,8 @@ sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64
 uint64_t quota_pages_of(size_t len);
 /* Of a quota, what appends leave to trim: it writes before it frees. */
 uint64_t quota_reserve(uint64_t quota);
+/* The map that a log of this quota gets: address space, not memory. */
+uint64_t log_map_for(uint64_t quota);
 /* The store's quota, or what this process's map allows where that is less. */
 uint64_t quota_limit(const sl_log *log, uint64_t quota);
 void quota_forget(sl_log *log); /* space was freed: count again */

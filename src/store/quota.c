@@ -36,7 +36,7 @@ void quota_forget(sl_log *log) {
 
 uint64_t quota_limit(const sl_log *log, uint64_t quota) {
   /* Where address space was short the map is what limits; a part of it stays for trim. */
-  uint64_t most = log->map_size - log->map_size / 8;
+  const uint64_t map = db_env_map_size(log->env), most = map - map / 8;
   return quota < most ? quota : most;
 }
 
@@ -55,6 +55,7 @@ static sl_status full(const sl_store *store, uint64_t used, uint64_t quota) {
 sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t granted, uint64_t want) {
   sl_quota *q = &store->log->quota;
   uint64_t pages, size, quota = quota_limit(store->log, meta->quota);
+  if (quota < meta->quota) db_env_wish_map(store->log->env, log_map_for(meta->quota)); /* another process raised it */
   sl_status status = db_high_water(txn, &pages, &size);
   if (status != SL_OK) return status;
   const uint64_t all = granted + want + COMMIT_PAGES; /* of a count that knows nothing of what was granted */

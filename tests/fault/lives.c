@@ -96,7 +96,7 @@ void lives_run(const life_plan *plan, const fault_kind *kinds, size_t count, con
   for (size_t i = 0; i < count; i++) {
     long lives = 1;
     kind = kinds[i];
-    nth = 1;
+    nth = only && strchr(only, ':') ? atol(strchr(only, ':') + 1) : 1;
     if (!fault_possible(kind) || (only && atoi(only) != (int)kind)) continue;
     for (; one(plan); lives++) nth += lives_long() || !plan->dense || nth < plan->dense ? 1 : nth / plan->part;
     printf("%s: %ld lives, sound\n", fault_names[kind], lives);

@@ -1,60 +1,11 @@
-/* The door to LMDB: tables, sticky errors, kept readers, damaged files. */
-#include "unit.h"
-
-#include "db/db.h"
+/* The door to LMDB: tables, sticky errors, kept readers, pages kept together. */
+#include "db_kit.h"
 
 #include <fcntl.h>
-#include <ftw.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 #if defined(__GLIBC__)
 # include <malloc.h>
 #endif
-
-enum { NUMBERS, NAMES, PAIRS, TABLES };
-static const db_table_def tables[TABLES] = {
-  {"numbers", DB_INTKEY | DB_TAIL}, {"names", 0}, {"pairs", DB_DUPFIXED | DB_DUPINT}};
-
-typedef struct room {
-  char dir[4096], data[4200];
-  db_env_options options;
-  db_env *env;
-} room;
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
-  (void)st, (void)flag, (void)ftw;
-  return remove(path);
-}
-
-static int setup(void **state) {
-  room *r = calloc(1, sizeof *r);
-  const char *tmp = getenv("TMPDIR");
-  snprintf(r->dir, sizeof r->dir, "%s/sidelog-db.XXXXXX", tmp ? tmp : "/tmp");
-  if (!mkdtemp(r->dir)) return -1;
-  snprintf(r->data, sizeof r->data, "%s/data.mdb", r->dir);
-  r->options = (db_env_options){.map_size = 64u << 20, .map_floor = 1u << 20, .max_readers = 64, .mode = 0600,
-                                .create = true};
-  *state = r;
-  return db_env_open(r->dir, tables, TABLES, &r->options, &r->env) == SL_OK ? 0 : -1;
-}
-
-static int teardown(void **state) {
-  room *r = *state;
-  db_env_close(r->env);
-  nftw(r->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-  free(r);
-  return 0;
-}
-
-static void put_number(room *r, uint64_t key, const char *value) {
-  db_txn *txn;
-  assert_ok(db_begin_write(r->env, false, &txn));
-  db_put(txn, NUMBERS, db_u64(&key), sl_slice_of(value));
-  assert_ok(db_commit(txn));
-}
 
 static void test_what_is_committed_is_read(void **state) {
   room *r = *state;
@@ -184,168 +135,6 @@ static void test_an_emptied_table_is_empty_and_usable(void **state) {
   db_abort(txn);
 }
 
-static void fill(room *r, unsigned commits) {
-  char value[3000];
-  memset(value, 'x', sizeof value);
-  for (uint64_t i = 1; i <= commits; i++) {
-    db_txn *txn;
-    assert_ok(db_begin_write(r->env, false, &txn));
-    assert_ok(db_append(txn, NUMBERS, db_u64(&i), SL_BYTES(value, sizeof value)));
-    assert_ok(db_commit(txn));
-  }
-}
-
-static void test_a_file_cut_off_is_refused(void **state) {
-  room *r = *state;
-  struct stat st;
-  fill(r, 50);
-  db_env_close(r->env);
-  r->env = NULL;
-  assert_int_equal(stat(r->data, &st), 0);
-  /* Every page boundary, and the middle of a page: whatever is refused must not be a crash. */
-  for (off_t size = st.st_size - 4096; size >= 0; size -= 2048) {
-    assert_int_equal(truncate(r->data, size), 0);
-    r->options.create = size % 4096 == 0;
-    sl_status status = db_env_open(r->dir, tables, TABLES, &r->options, &r->env);
-    if (status == SL_OK) { /* only pages that the free list holds were cut, or all was: an empty file is new */
-      db_env_close(r->env);
-      r->env = NULL;
-      if (size == 0) break;
-      assert_true(size > st.st_size - 5 * 4096);
-    } else if (size >= 8192 + 4096) {
-      assert_int_equal(status, SL_E_CORRUPT);
-      assert_non_null(strstr(sl_last_detail(), "data.mdb is"));
-      assert_non_null(strstr(sl_last_detail(), "pages"));
-    } else {
-      assert_true(status == SL_E_CORRUPT || status == SL_E_NO_STORE);
-    }
-  }
-}
-
-/* Pages taken and given back in one transaction are never written: the file is shorter than its meta page
- * says, and sound. */
-static void test_a_file_that_ends_in_free_pages_opens(void **state) {
-  room *r = *state;
-  db_txn *txn;
-  uint64_t key = 1;
-  char big[200000];
-  memset(big, 'b', sizeof big);
-  put_number(r, 2, "stays");
-  put_number(r, 2, "stays on"); /* now there is a free list */
-  put_number(r, 2, "stays");
-  assert_ok(db_begin_write(r->env, false, &txn));
-  assert_ok(db_put(txn, NAMES, SL_STR("touched"), SL_STR("x")));
-  assert_ok(db_put(txn, NUMBERS, db_u64(&key), SL_BYTES(big, sizeof big)));
-  assert_ok(db_del(txn, NUMBERS, db_u64(&key)));
-  assert_ok(db_commit(txn));
-  db_env_info info;
-  assert_ok(db_env_info_get(r->env, &info));
-  db_env_close(r->env);
-  r->env = NULL;
-  struct stat st;
-  assert_int_equal(stat(r->data, &st), 0);
-  assert_true((uint64_t)st.st_size < (info.last_page + 1) * info.page_size); /* else this tests nothing */
-  r->options.create = false;
-  assert_ok(db_env_open(r->dir, tables, TABLES, &r->options, &r->env));
-  put_number(r, 3, "and goes on");
-}
-
-static void test_a_foreign_file_is_refused_and_left_alone(void **state) {
-  room *r = *state;
-  db_env_close(r->env);
-  r->env = NULL;
-  char text[9000];
-  memset(text, 'n', sizeof text);
-  int fd = open(r->data, O_WRONLY | O_TRUNC);
-  assert_int_equal(write(fd, text, sizeof text), sizeof text);
-  close(fd);
-  assert_fails(db_env_open(r->dir, tables, TABLES, &r->options, &r->env), SL_E_CORRUPT, "not a data file");
-  struct stat st;
-  assert_int_equal(stat(r->data, &st), 0);
-  assert_int_equal(st.st_size, sizeof text);
-}
-
-static void test_zeros_of_an_interrupted_creation_are_replaced(void **state) {
-  room *r = *state;
-  db_env_close(r->env);
-  r->env = NULL;
-  assert_int_equal(truncate(r->data, 0), 0);
-  assert_int_equal(truncate(r->data, 8192), 0);
-  assert_ok(db_env_open(r->dir, tables, TABLES, &r->options, &r->env));
-  put_number(r, 1, "works");
-}
-
-/* Of the first commit the page with the tables' names may be on the disk, and none of the meta pages. */
-static void test_a_page_without_meta_pages_of_an_interrupted_creation_is_replaced(void **state) {
-  room *r = *state;
-  uint8_t pages[3 * 4096] = {0};
-  db_env_close(r->env);
-  r->env = NULL;
-  memset(pages + 2 * 4096, 7, 512);
-  for (int more = 0; more < 2; more++) { /* a page more, and there may be something in it */
-    assert_int_equal(truncate(r->data, 0), 0);
-    int fd = open(r->data, O_WRONLY);
-    assert_int_equal(write(fd, pages, sizeof pages), sizeof pages);
-    close(fd);
-    if (more) assert_int_equal(truncate(r->data, 4 * 4096), 0);
-    const sl_status status = db_env_open(r->dir, tables, TABLES, &r->options, &r->env);
-    assert_int_equal(status, more ? SL_E_CORRUPT : SL_OK);
-    if (more) continue;
-    put_number(r, 1, "works");
-    db_env_close(r->env);
-    r->env = NULL;
-  }
-}
-
-/* LMDB's first write makes two meta pages. A power cut before the first flush may leave either of them. */
-static void test_one_meta_page_of_an_interrupted_creation_is_replaced(void **state) {
-  room *r = *state;
-  uint8_t pages[2 * 4096] = {0};
-  db_env_close(r->env);
-  r->env = NULL;
-  int fd = open(r->data, O_RDONLY);
-  assert_int_equal(read(fd, pages, sizeof pages), sizeof pages);
-  close(fd);
-  for (int lost = 0; lost < 2; lost++)
-    for (uint8_t txn = 0; txn < 2; txn++) { /* one that was committed is no creation: it is damage */
-      uint8_t torn[sizeof pages];
-      memcpy(torn, pages, sizeof pages);
-      memset(torn + lost * 4096, 0, 4096);
-      torn[(1 - lost) * 4096 + 16 + 128] = txn;
-      fd = open(r->data, O_WRONLY | O_TRUNC);
-      assert_int_equal(write(fd, torn, sizeof torn), sizeof torn);
-      close(fd);
-      sl_status status = db_env_open(r->dir, tables, TABLES, &r->options, &r->env);
-      assert_int_equal(status, txn ? SL_E_CORRUPT : SL_OK);
-      if (status == SL_OK) put_number(r, 1, "works");
-      db_env_close(r->env);
-      r->env = NULL;
-    }
-}
-
-static void test_a_small_map_is_full_and_recovers(void **state) {
-  room *r = *state;
-  db_env_close(r->env);
-  r->options.map_size = 1u << 20;
-  assert_ok(db_env_open(r->dir, tables, TABLES, &r->options, &r->env));
-  char value[3000];
-  memset(value, 'x', sizeof value);
-  uint64_t key = 0, count;
-  sl_status status = SL_OK;
-  db_txn *txn;
-  while (status == SL_OK && key < 1000) {
-    key++;
-    assert_ok(db_begin_write(r->env, false, &txn));
-    db_append(txn, NUMBERS, db_u64(&key), SL_BYTES(value, sizeof value));
-    status = db_commit(txn);
-  }
-  assert_int_equal(status, SL_E_FULL);
-  assert_ok(db_begin_read(r->env, &txn));
-  assert_ok(db_count(txn, NUMBERS, &count));
-  assert_int_equal(count, key - 1); /* all that was acknowledged, nothing of the one that was not */
-  db_abort(txn);
-}
-
 static void test_more_readers_than_slots(void **state) {
   room *r = *state;
   db_txn *held[100];
@@ -403,101 +192,6 @@ static void test_a_child_is_told_so(void **state) {
   put_number(r, 2, "parent goes on");
   assert_ok(db_begin_read(r->env, &txn));
   db_abort(txn);
-}
-
-static time_t wall_moved;
-
-/* In place of the C library's, for the whole program. */
-int clock_gettime(clockid_t id, struct timespec *now) {
-  int rc = (int)syscall(SYS_clock_gettime, id, now);
-  if (id == CLOCK_REALTIME) now->tv_sec += wall_moved;
-  return rc;
-}
-
-/* Another process needs more of the file than our map covers. */
-static void outgrow(room *r, db_txn **reader) {
-  db_env_close(r->env);
-  r->options.map_size = 1u << 20;
-  assert_ok(db_env_open(r->dir, tables, TABLES, &r->options, &r->env));
-  if (reader) assert_ok(db_begin_read(r->env, reader));
-  pid_t pid = fork();
-  if (pid == 0) {
-    room child = *r;
-    child.options.map_size = 64u << 20;
-    if (db_env_open(child.dir, tables, TABLES, &child.options, &child.env) != SL_OK) _exit(1);
-    char value[3000];
-    memset(value, 'x', sizeof value);
-    db_txn *txn;
-    if (db_begin_write(child.env, false, &txn) != SL_OK) _exit(2);
-    for (uint64_t i = 1; i <= 1000; i++) db_append(txn, NUMBERS, db_u64(&i), SL_BYTES(value, sizeof value));
-    _exit(db_commit(txn) == SL_OK ? 0 : 3);
-  }
-  int code;
-  waitpid(pid, &code, 0);
-  assert_int_equal(code, 0);
-}
-
-static void test_a_map_that_another_process_outgrew(void **state) {
-  room *r = *state;
-  outgrow(r, NULL);
-  put_number(r, 5000, "beyond the old map");
-}
-
-/* Who must wait until this process has no other transaction waits half a second, whatever the wall clock does. */
-static void test_a_clock_that_jumps_while_a_map_must_grow(void **state) {
-  room *r = *state;
-  db_txn *reader, *writer;
-  struct timespec before, after;
-  outgrow(r, &reader);
-  wall_moved = -86400;
-  clock_gettime(CLOCK_MONOTONIC, &before);
-  assert_fails(db_begin_write(r->env, false, &writer), SL_E_IO, "are still open: end them and try again");
-  clock_gettime(CLOCK_MONOTONIC, &after);
-  wall_moved = 0;
-  const double waited = (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) / 1e9;
-  assert_true(waited > 0.45 && waited < 30);
-  db_abort(reader);
-  put_number(r, 5000, "beyond the old map");
-}
-
-static void test_a_wish_for_too_much_address_space_is_halved(void **state) {
-  room *r = *state;
-  db_env_close(r->env);
-  r->options.map_size = UINT64_C(1) << 50;
-  assert_ok(db_env_open(r->dir, tables, TABLES, &r->options, &r->env));
-  db_env_info info;
-  assert_ok(db_env_info_get(r->env, &info));
-  assert_true(info.map_size < r->options.map_size);
-  put_number(r, 1, "works");
-}
-
-static void test_files_have_the_mode_asked_for_whatever_umask_says(void **state) {
-  room *r = *state;
-  char dir[4300], file[4400];
-  struct stat st;
-  db_env *env;
-  snprintf(dir, sizeof dir, "%s/inner", r->dir);
-  r->options.mode = 0660;
-  mode_t old = umask(0777);
-  sl_status status = db_env_open(dir, tables, TABLES, &r->options, &env);
-  umask(old);
-  /* With such a umask LMDB cannot open what it made (unless root); with an ordinary one it must work. */
-  if (status != SL_OK) {
-    assert_int_equal(chmod(dir, 0700), 0);
-    old = umask(077);
-    status = db_env_open(dir, tables, TABLES, &r->options, &env);
-    umask(old);
-  }
-  assert_ok(status);
-  db_env_close(env);
-  static const char *const names[] = {"data.mdb", "lock.mdb"};
-  for (int i = 0; i < 2; i++) {
-    snprintf(file, sizeof file, "%s/%s", dir, names[i]);
-    assert_int_equal(stat(file, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0660);
-  }
-  assert_int_equal(stat(dir, &st), 0);
-  assert_int_equal(st.st_mode & 0777, 0770);
 }
 
 /* Write calls of this process so far; 0: the system does not say. */
@@ -660,7 +354,7 @@ static void test_behind_an_old_reader_nothing_is_gathered(void **state) {
   assert_true(pages[1] <= pages[0] + 64 * 6);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, room_setup, room_teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {
@@ -670,26 +364,15 @@ int main(void) {
     TEST(test_the_first_error_stays_and_nothing_is_stored),
     TEST(test_cursors_walk_both_ways_and_through_values),
     TEST(test_an_emptied_table_is_empty_and_usable),
-    TEST(test_a_file_cut_off_is_refused),
-    TEST(test_a_file_that_ends_in_free_pages_opens),
-    TEST(test_a_foreign_file_is_refused_and_left_alone),
-    TEST(test_zeros_of_an_interrupted_creation_are_replaced),
-    TEST(test_a_page_without_meta_pages_of_an_interrupted_creation_is_replaced),
-    TEST(test_one_meta_page_of_an_interrupted_creation_is_replaced),
-    TEST(test_a_small_map_is_full_and_recovers),
     TEST(test_more_readers_than_slots),
     TEST(test_slots_of_dead_readers_are_taken_back),
     TEST(test_a_child_is_told_so),
-    TEST(test_a_map_that_another_process_outgrew),
-    TEST(test_a_clock_that_jumps_while_a_map_must_grow),
-    TEST(test_a_wish_for_too_much_address_space_is_halved),
     TEST(test_commits_write_few_runs_however_long_a_store_lives),
     TEST(test_commits_of_one_record_write_hardly_more_than_one_run),
     TEST(test_free_pages_are_kept_together_only_within_the_slack_allowed),
     TEST(test_pages_kept_together_are_on_the_disk),
     TEST(test_what_lay_in_memory_does_not_get_into_the_file),
     TEST(test_behind_an_old_reader_nothing_is_gathered),
-    TEST(test_files_have_the_mode_asked_for_whatever_umask_says),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -438,8 +438,28 @@ static void test_one_process_makes_the_ballast_at_a_time(void **state) {
   assert_int_equal(size_of(k, "ballast"), 1 << 20);
 }
 
+static int raise_quota(kit *k) {
+  const sl_options o = {.quota_bytes = UINT64_C(1) << 40};
+  if (sl_open(k->path, &o, &k->store) != SL_OK) return 1;
+  sl_close(k->store);
+  return 0;
+}
+
+/* The map of a store with a small quota has 128 GiB. */
+static void test_a_quota_that_another_process_raised_beyond_our_map(void **state) {
+  kit *k = *state;
+  assert_ok(append(k, "t", NULL));
+  assert_int_equal(kit_in_child(raise_quota, k), 0);
+  assert_ok(append(k, "t", NULL)); /* sees it, */
+  assert_ok(append(k, "t", NULL)); /* and goes by it */
+  assert_int_equal(stats(k).bytes_quota, UINT64_C(1) << 40);
+  assert_true(db_env_map_size(k->store->log->env) > UINT64_C(1) << 40);
+  assert_int_equal(stats(k).kept, 3);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(test_a_quota_that_another_process_raised_beyond_our_map, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_the_policy_is_kept_with_the_store, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_refuse_stores_nothing_and_recovers, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_drop_delivered_takes_the_oldest_settled, setup, kit_teardown),
