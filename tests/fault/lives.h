@@ -25,8 +25,8 @@ typedef struct life_plan {
   long dense, part; /* without SIDELOG_LONG=1: from the dense-th fault on N grows by a part of itself; 0: never */
 } life_plan;
 
-/* Every kind in turn; `only` chooses one by its number (NULL: all), and where to begin: "7:2000". Ends the program where something does not
- * hold. */
+/* Every kind in turn; `only` chooses one by its number (NULL: all), and where to begin: "7:2000". Ends the program where
+ * something does not hold. */
 void lives_run(const life_plan *plan, const fault_kind *kinds, size_t count, const char *only);
 /* All of them. */
 void lives_run_all(const life_plan *plan, const char *only);

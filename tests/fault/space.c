@@ -1,22 +1,19 @@
 /*
  * A full store's life while the Nth write, flush or allocation fails or kills: appends that make room by dropping what is
  * delivered and then the oldest undelivered events of one topic; a named cursor, reindex, trim, another policy and a new
- * ballast; a compaction, and at its end a repair into another place. After each the parent judges: every acknowledged
- * event is there, whole, or is one that may have been dropped, and says so; what was sent counts as sent; the law holds,
- * and sl_verify finds nothing.
+ * ballast; and a compaction. After each the parent judges: every acknowledged event is there, whole, or is one that may
+ * have been dropped, and says so; what was sent counts as sent; the law holds, and sl_verify finds nothing.
  *
- *   space_sweep [KIND]      SIDELOG_LONG=1: every N; else the later ones in growing steps
+ *   space_sweep [KIND[:FROM]]      SIDELOG_LONG=1: every N; else the later ones in growing steps
  */
 #include "lives.h"
 #include "must.h"
-#include "tree.h"
 
 #include "delivery/delivery.h"
 #include "store/space.h"
 
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { SIZE = 1000, OLD = 600, SENT = 40, BATCHES = 12, BATCH = 20, SEQS = 4000 };
 
@@ -59,19 +56,8 @@ static void send_up_to(sl_store *store, uint64_t to) {
   delivery_close(d);
 }
 
-static char repaired[sizeof path + 16];
-
-static void remove_repaired(void) {
-  char unfinished[sizeof repaired + 16];
-  snprintf(unfinished, sizeof unfinished, "%s.unfinished", repaired);
-  remove_tree(unfinished); /* of a repair that was killed */
-  remove_tree(repaired);
-}
-
 static void make(void) {
   sl_store *store;
-  snprintf(repaired, sizeof repaired, "%s.repaired", path);
-  remove_repaired();
   const sl_options o = {.preallocate = SL_NONE, .quota_bytes = 1u << 20};
   MUST(sl_open(path, &o, &store) == SL_OK, "cannot make a store");
   for (uint64_t n = 1; n < OLD; n += BATCH) MUST(append_batch(store, "m", n, NULL) == SL_OK, "cannot fill it");
@@ -105,8 +91,6 @@ static void live(void) {
   TRY(sl_open(path, NULL, &store));
   TRY(sl_index_advance(store, 0, NULL));
   sl_close(store);
-  TRY(sl_repair(path, repaired, NULL, NULL, NULL, NULL));
-  life_say("repaired", 0, 0);
 }
 
 static void problem(void *arg, const char *text) {
@@ -140,19 +124,6 @@ static void check(sl_store *store, uint64_t last, uint64_t most) {
   MUST(last < OLD + BATCHES * BATCH || (s.dropped > 0 && s.trimmed > 0), "nothing had to go: this tests nothing");
 }
 
-/* What stands at the target is whole, also if the life ended in the moment after. */
-static void judge_repaired(const char *said, uint64_t last) {
-  sl_store *store;
-  sl_verify_report report;
-  const bool there = access(repaired, F_OK) == 0;
-  MUST(there || !strstr(said, "repaired"), "the repaired store is not there");
-  if (!there) return;
-  MUST(sl_open(repaired, &(sl_options){.flags = SL_OPEN_EXISTING}, &store) == SL_OK, "the repaired store does not open");
-  check(store, last, last);
-  MUST(sl_verify(store, problem, NULL, &report) == SL_OK && report.problems == 0, "the repaired store is not sound");
-  sl_close(store);
-}
-
 static void judge(const char *said, bool killed) {
   sl_store *store;
   uint64_t last = OLD, seq, n;
@@ -165,7 +136,6 @@ static void judge(const char *said, bool killed) {
   sl_verify_report report;
   MUST(sl_index_advance(store, 0, NULL) == SL_OK, "no index");
   MUST(sl_verify(store, problem, NULL, &report) == SL_OK && report.problems == 0, "not sound");
-  judge_repaired(said, last);
   sl_stats s;
   MUST(sl_stats_get(store, &s) == SL_OK, "no statistics");
   send_up_to(store, s.last_seq);
@@ -180,6 +150,5 @@ int main(int argc, char **argv) {
   if (!lives_begin("space")) return 2;
   fault_plain_writes = true;
   lives_run_all(&plan, argc > 1 ? argv[1] : NULL);
-  remove_repaired();
   return lives_end();
 }

@@ -9,7 +9,7 @@
  *
  * The child itself must come through any single fault: what failed must work when it is tried again.
  *
- *   sweep [KIND]      SIDELOG_LONG=1: every N; else the later ones in growing steps
+ *   sweep [KIND[:FROM]]      SIDELOG_LONG=1: every N; else the later ones in growing steps
  */
 #include "lives.h"
 #include "must.h"

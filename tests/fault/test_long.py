@@ -27,6 +27,12 @@ class AtLength(unittest.TestCase):
     def test_every_write_flush_allocation_and_map(self):
         self.whole("sweep")
 
+    def test_a_full_store_at_every_write_flush_and_allocation(self):
+        self.whole("space_sweep")
+
+    def test_a_repair_at_every_write_flush_and_allocation(self):
+        self.whole("repair_sweep")
+
     def test_a_reader_at_every_write_flush_and_allocation(self):
         self.whole("reader_sweep")
 
