@@ -42,6 +42,7 @@ static void blame_record(core *c, const fault *why) {
   while (at < t->count && !t->slots[at].produced) at++;
   if (at == t->count) return;
   if (t->copies) {
+    letter_note_refused(c, &t->slots[at], why);
     letter_blame(c, t->slots[at].topic, t->verdicts[at].seq, why);
     return;
   }
@@ -57,7 +58,7 @@ static void blame_record(core *c, const fault *why) {
     topic_sicken(c, tp, why);
     return;
   }
-  suspect_note(c, tp, (suspicion)t->slots[at].suspect, t->slots[at].most, why);
+  suspect_note(c, tp, &t->slots[at], why);
   tr->condemned = tr->attempts > rule.retry.budget;
   if (tr->condemned) return;
   int64_t again = c->now_us + retry_delay(&c->config.seed, rule.retry, tr->attempts - 1);
@@ -147,7 +148,9 @@ fault_scope txn_blame(core *c, const fault *why) {
   core_fault(c, f);
   if (t->lane && f->scope != SCOPE_TOPIC) t->lane->lane_try_us = c->now_us;
   if (t->along > 0 && (f->scope == SCOPE_RECORD || f->scope == SCOPE_TOPIC || f->scope == SCOPE_PRODUCER)) {
-    c->along_us = c->now_us + c->config.probe_us; /* no event is to blame: a transaction of copies finds out who is */
+    const bool known = t->along == 1 && t->named && letter_note_refused(c, &t->slots[t->why_slot], f);
+    /* No event is to blame: a transaction of copies finds out who is. */
+    if (!known) c->along_us = c->now_us + c->config.probe_us;
     return f->scope;
   }
   switch (f->scope) {

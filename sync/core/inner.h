@@ -84,6 +84,9 @@ typedef struct topic {
   uint64_t back_seq;       /* from this seq on */
   bool expire;             /* the oldest events of its lane are to be set aside now */
   trial letter_trial;      /* of a dead letter's copy, where this is a dead-letter topic; seq: its number */
+  size_t letter_refused;   /* the size of the smallest that was refused for it, where nobody tells the limit; 0: none */
+  int64_t letter_refused_us; /* monotonic: when that was */
+  bool keyless_refused;    /* nobody tells whether it is compacted, and a record without a key was refused */
   /* Lane as the transaction in hand would leave it. */
   bool next_has_lane;
   uint64_t next_lane_seq;
@@ -130,10 +133,12 @@ typedef struct slot { /* one record of the transaction: its verdict and what is 
   bool reported;
   bool failed;
   uint8_t suspect;         /* suspicion */
-  size_t size;             /* as core_record has it */
-  size_t most;             /* suspect_most */
-  uint32_t letter;         /* index + 1 into letters */
+  bool keyless;
+  bool whole;              /* of a letter's copy: with its value */
   bool along;              /* it is dead, and what was produced is the letter's copy */
+  uint32_t letter;         /* index + 1 into letters */
+  size_t size;             /* as core_record has it */
+  size_t most;             /* suspect_most; along: the index of the copy's topic */
 } slot;
 
 /* A fault as a dead letter wants it, with text of its own. */
@@ -321,12 +326,14 @@ bool suspect_was_seen(const topic *tp, const core_record *r, int64_t now_us);
 fault suspect_fault(const topic *tp, const core_record *r, suspicion s);
 /* How many bytes it takes at most, once compressed; 0: who knows. */
 size_t suspect_most(const core_record *r);
-/* The broker refused a record, alone in its transaction; `s` was it suspected of. */
-void suspect_note(core *c, topic *tp, suspicion s, size_t most, const fault *why);
-/* Another one of its topic was refused for its size, and none as large was taken. */
+/* The broker refused a record, alone in its transaction. */
+void suspect_note(core *c, topic *tp, const slot *s, const fault *why);
+/* Is it a refusal for the size? */
+bool suspect_is_of_size(const fault *why);
+/* Another one of its topic was refused for its size, and none as large was taken; or without a key, as it is. */
 bool suspect_is_doubtful(const topic *tp, const core_record *r);
-/* It took one that was suspected: it has other rules than we know. */
-void suspect_refuted(topic *tp, suspicion s);
+/* The topic took the record: what is suspected of others may not be so, or it has other rules than we know. */
+void suspect_taken(topic *tp, const slot *s);
 /* The topic was looked up. */
 void suspect_settings(core *c, topic *tp, const core_topic_result *r);
 
@@ -406,6 +413,9 @@ bool lanes_load(core *c, const sl_lane *lanes, size_t count);
 
 /* A copy was refused for itself: again, without the value. Refused like that, too, its topic takes no letters for now. */
 void letter_blame(core *c, topic *tp, uint64_t number, const fault *why);
+/* The broker refused this copy, alone: those as large go without their value. False: that tells nothing of others. */
+bool letter_note_refused(core *c, const slot *s, const fault *why);
+void letter_note_taken(core *c, const slot *s);
 bool letters_seal(core *c); /* the transaction's copies, for the attempt. False: no memory */
 /* A copy that would have gone along was refused before it was sent. True: again, without the value. */
 bool along_refused(core *c, const fault *why);

@@ -5,6 +5,38 @@
 #include <stdlib.h>
 
 #define ALONG_NEAR 64 /* with more behind it, its transaction shall take events instead */
+#define LARGE_ANEW_US INT64_C(3600000000)
+
+/* --- too large for a topic whose limit nobody tells --- */
+
+/* Larger than one that was refused. */
+static bool is_large(const topic *dlq, size_t size) {
+  return dlq->max_message_bytes <= 0 && dlq->letter_refused > 0 && size >= dlq->letter_refused;
+}
+
+/* Its limit may be another one by now: the next large one tells, where no verdict waits for it. */
+static bool is_to_be_tried(const core *c, const topic *dlq) {
+  return c->now_us - dlq->letter_refused_us >= LARGE_ANEW_US;
+}
+
+static bool goes_slim(const topic *dlq, size_t size) {
+  return dlq->max_message_bytes > 0 && size > (uint64_t)dlq->max_message_bytes;
+}
+
+static topic *topic_of(const core *c, const slot *s) { return s->along ? c->topics.list[s->most] : s->topic; }
+
+bool letter_note_refused(core *c, const slot *s, const fault *why) {
+  topic *dlq = topic_of(c, s);
+  if (!s->whole || dlq->max_message_bytes > 0 || !suspect_is_of_size(why)) return false;
+  if (dlq->letter_refused == 0 || s->size < dlq->letter_refused) dlq->letter_refused = s->size;
+  dlq->letter_refused_us = c->now_us;
+  return true;
+}
+
+void letter_note_taken(core *c, const slot *s) {
+  topic *dlq = topic_of(c, s);
+  if (s->whole && is_large(dlq, s->size)) dlq->letter_refused = 0;
+}
 
 /* --- along --- */
 
@@ -36,10 +68,14 @@ const sl_letter *core_dead(core *c, uint64_t seq, int64_t now_us) {
 static core_offer_result offer_along(core *c, const topic *dlq, size_t size, int64_t now_us, bool *slim, uint64_t *tag) {
   txn *t = &c->txn;
   if ((t->along > 0 && t->bytes + size > c->target_bytes) || !flow_has_room(c, size)) return OFFER_SETTLED;
-  *slim = t->along_slim || (dlq->max_message_bytes > 0 && size > (uint64_t)dlq->max_message_bytes);
+  const bool large = is_large(dlq, size);
+  if (large && is_to_be_tried(c, dlq)) return OFFER_SETTLED;
+  *slim = t->along_slim || large || goes_slim(dlq, size);
   slot *s = &t->slots[t->count - 1];
   s->produced = s->along = true;
+  s->whole = !*slim;
   s->size = size;
+  s->most = dlq->index;
   t->along++;
   t->produced++;
   t->outstanding++;
@@ -96,13 +132,17 @@ core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size
   const bool tried = tp->letter_trial.seq == number;
   const size_t most = c->letters_narrow.events ? c->letters_narrow.events : (size_t)c->config.txn_max_events;
   const bool full = t->bytes + size > c->target_bytes || !flow_has_room(c, size);
-  const bool alone = tried && !tp->letter_trial.condemned; /* the broker refused it once: no other shall suffer */
+  const bool large = is_large(tp, size), to_be_tried = large && !tried && is_to_be_tried(c, tp);
+  /* The broker refused it once, or another as large, long ago: no other shall suffer. */
+  const bool alone = (tried && !tp->letter_trial.condemned) || to_be_tried;
   if (t->produced > 0 && (alone || t->produced >= most || c->book_failures || full)) return txn_stop(t, true);
   slot *s = txn_add_slot(t, number, tp, SL_VERDICT_SENT);
   if (!s) return txn_stop(t, true);
-  *slim = tried || (tp->max_message_bytes > 0 && size > (uint64_t)tp->max_message_bytes);
+  *slim = tried || (large && !to_be_tried) || goes_slim(tp, size);
   if (t->begun_us == 0) t->begun_us = now_us;
   s->produced = true;
+  s->whole = !*slim;
+  s->size = size;
   t->produced++;
   t->outstanding++;
   t->bytes += size;

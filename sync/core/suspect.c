@@ -22,14 +22,18 @@ static bool is_refusal_for(suspicion s, const char *name) {
 
 bool suspect_by_refusal(const topic *tp, suspicion s) { return s == SUSPECT_SIZE && tp->max_message_bytes <= 0; }
 
+static bool may_be_too_large(const topic *tp, const core_record *r) {
+  return tp->max_message_bytes <= 0 && tp->too_big.there && r->size > tp->taken;
+}
+
 bool suspect_unweighed(const topic *tp, const core_record *r) {
   if (r->weighed) return false;
-  if (tp->max_message_bytes <= 0) return suspect_is_doubtful(tp, r);
+  if (tp->max_message_bytes <= 0) return may_be_too_large(tp, r);
   return (uint64_t)r->size + NEAR > (uint64_t)tp->max_message_bytes;
 }
 
 bool suspect_is_doubtful(const topic *tp, const core_record *r) {
-  return tp->max_message_bytes <= 0 && tp->too_big.there && r->size > tp->taken;
+  return may_be_too_large(tp, r) || (tp->max_message_bytes <= 0 && tp->keyless_refused && r->keyless);
 }
 
 static bool is_too_large(const topic *tp, const core_record *r) {
@@ -97,17 +101,24 @@ static void note_size(core *c, topic *tp, size_t most) {
   b->wall_us = c->wall_us;
 }
 
-void suspect_note(core *c, topic *tp, suspicion s, size_t most, const fault *why) {
+bool suspect_is_of_size(const fault *why) { return is_of_size(why->name); }
+
+void suspect_note(core *c, topic *tp, const slot *of, const fault *why) {
+  suspicion s = (suspicion)of->suspect;
   if (is_of_size(why->name)) {
-    note_size(c, tp, most);
+    note_size(c, tp, of->most);
     if (tp->too_big.least > 0) s = SUSPECT_SIZE;
   }
+  if (of->keyless && is_refusal_for(SUSPECT_KEY, why->name)) tp->keyless_refused = true;
   if (s == SUSPECT_NOTHING || !is_refusal_for(s, why->name)) return;
   tp->proofs[s] = (proof){.there = true, .class_ = why->class_, .code = why->code};
   memcpy(tp->proofs[s].name, why->name, sizeof why->name);
 }
 
-void suspect_refuted(topic *tp, suspicion s) {
+void suspect_taken(topic *tp, const slot *of) {
+  const suspicion s = (suspicion)of->suspect;
+  if (of->keyless) tp->keyless_refused = false;
+  if (of->size > tp->taken) tp->taken = of->size;
   if (s == SUSPECT_NOTHING) return;
   tp->proofs[s] = (proof){.refuted = !suspect_by_refusal(tp, s)};
   if (s == SUSPECT_SIZE) tp->too_big = (too_big){0};

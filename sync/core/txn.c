@@ -169,6 +169,7 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
   if (t->produced == 0 && t->begun_us == 0) t->begun_us = now_us;
   s->produced = true;
   s->suspect = (uint8_t)suspect;
+  s->keyless = r->keyless;
   s->size = size;
   s->most = suspect_most(r);
   t->produced++;
@@ -381,8 +382,9 @@ void txn_settled(core *c) {
   if (t->lane && t->lane->health == TOPIC_READY) t->lane->lane_try_us = c->now_us; /* it goes well: on */
   for (size_t i = 0; i < t->count; i++) {
     const slot *s = &t->slots[i];
-    if (s->suspect) suspect_refuted(s->topic, (suspicion)s->suspect);
-    if (s->produced && !s->along && s->size > s->topic->taken) s->topic->taken = s->size;
+    if (!s->produced) continue;
+    if (t->copies || s->along) letter_note_taken(c, s);
+    else suspect_taken(s->topic, s);
   }
   for (size_t i = 0; i < t->count; i++) /* written: what was refused before no longer counts */
     if (t->slots[i].produced && !t->slots[i].along && t->slots[i].topic->refusals) {

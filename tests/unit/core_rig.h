@@ -37,6 +37,7 @@ typedef struct rig {
   uint64_t along[8];        /* tags */
   size_t along_count;
   bool slim;                /* the last one went without its value */
+  size_t letter_size;
 } rig;
 
 static inline void give(rig *r, core_event e) {
@@ -109,6 +110,7 @@ static inline rig *rig_new(bool exactly_once) {
   r->book = &r->s->agents[0].book;
   r->now = 100 * SECOND;
   r->max_bytes = -1;
+  r->letter_size = 500;
   r->config = (core_config){.exactly_once = exactly_once, .txn_max_events = 1000, .txn_max_bytes = 1 << 24,
                             .txn_timeout_us = 15 * SECOND, .txn_timeout_max_us = 240 * SECOND, .doubt_us = 5 * SECOND, .probe_us = 30 * SECOND,
                             .incarnation = {1}, .seed = 1};
@@ -184,7 +186,7 @@ static inline void send_along(rig *r, uint64_t seq) {
   const sl_slice topic = sl_slice_of(r->dlq ? r->dlq : "");
   uint64_t tag;
   while (r->dlq && core_dead(r->core, seq, r->now) && core_letter_ready(r->core, topic, r->now) == OFFER_PRODUCE &&
-         core_offer_letter(r->core, seq, topic, 500, r->now, &r->slim, &tag) == OFFER_PRODUCE) {
+         core_offer_letter(r->core, seq, topic, r->letter_size, r->now, &r->slim, &tag) == OFFER_PRODUCE) {
     begun(r);
     if (r->refuse_along_times == 0) {
       r->along[r->along_count++] = tag;

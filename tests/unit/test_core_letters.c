@@ -176,6 +176,88 @@ static void refused_by_the_client_it_goes_without_its_value(void **state) {
   rig_free(r);
 }
 
+/* The copy of a letter whose number is known, in a transaction of its own: is it sent without the value? */
+static bool own_turn(rig *r, uint64_t number, const fault *why) {
+  core_offer_result offered = OFFER_STOP;
+  uint64_t tag;
+  bool slim = false;
+  while (offered == OFFER_STOP) { /* its topic is not looked up yet */
+    while (r->act.op != OP_FILL) {
+      if (r->act.op == OP_NONE) wake(r);
+      else if (r->act.op == OP_CONNECT) ready(r);
+      else ok(r, r->act.op);
+    }
+    assert_true(r->act.letters);
+    offered = core_offer_letter(r->core, number, sl_slice_of(r->dlq), r->letter_size, r->now, &slim, &tag);
+    if (offered == OFFER_STOP) done_with(r, (core_event){.fill_end = FILL_STOPPED});
+  }
+  assert_int_equal(offered, OFFER_PRODUCE);
+  begun(r);
+  done_with(r, (core_event){.fill_end = FILL_END_OF_LOG});
+  core_delivered(r->core, tag, why ? -1 : 0, why ? -1 : 7, why ? why : &(fault){0});
+  if (!why) {
+    commit(r);
+    return slim;
+  }
+  ok(r, OP_FLUSH);
+  ok(r, OP_ABORT);
+  return slim;
+}
+
+static void goes_along(rig *r) {
+  assert_int_equal(r->along_count, 1);
+  core_delivered(r->core, r->along[0], 0, 1, &(fault){0});
+  commit(r);
+}
+
+/* Where nobody tells the limit of a dead-letter topic, a large letter that went along had its transaction aborted, and again
+ * half a minute later, for ever. */
+static void a_limit_of_letters_that_nobody_tells(void **state) {
+  (void)state;
+  rig *r = with_a_letter_gone();
+  const fault why = too_large();
+  r->letter_size = 5000;
+  fails(r);
+  assert_false(r->slim);
+  core_delivered(r->core, r->along[0], -1, -1, &why);
+  ok(r, OP_FLUSH);
+  ok(r, OP_ABORT);
+  to_fill(r);
+  fill(r);
+  assert_int_equal(r->along_count, 0); /* with another handle: its topic is not looked up yet */
+  commit(r);
+  assert_true(own_turn(r, r->book->state.last_letter, NULL));
+  for (int i = 0; i < 50; i++) {
+    r->now += 60 * SECOND;
+    fails(r);
+    assert_true(r->slim);
+    goes_along(r);
+  }
+  r->letter_size = 4000;
+  fails(r);
+  assert_false(r->slim);
+  goes_along(r);
+  /* After an hour one goes as it is, where no verdict waits for it: the limit may be another one by now. */
+  for (int raised = 0; raised < 2; raised++) {
+    r->now += 3601 * SECOND;
+    r->letter_size = 6000;
+    fails(r);
+    assert_int_equal(r->along_count, 0);
+    commit(r);
+    assert_false(own_turn(r, r->book->state.last_letter, raised ? NULL : &why));
+    if (raised) continue;
+    assert_true(own_turn(r, r->book->state.last_letter, NULL));
+    fails(r);
+    assert_true(r->slim);
+    goes_along(r);
+  }
+  fails(r);
+  assert_false(r->slim);
+  goes_along(r);
+  assert_int_equal(r->book->state.cursor.dlq_no, r->book->state.dead);
+  rig_free(r);
+}
+
 /* What the client refuses says nothing of what the broker would have: the topic's limit is believed as before, so only one
  * record of it costs an abort. */
 static void the_clients_refusal_does_not_clear_a_suspect(void **state) {
@@ -215,6 +297,7 @@ int main(void) {
       cmocka_unit_test(events_behind_it_take_the_next_transaction),
       cmocka_unit_test(refused_it_harms_nobody),
       cmocka_unit_test(refused_by_the_client_it_goes_without_its_value),
+      cmocka_unit_test(a_limit_of_letters_that_nobody_tells),
       cmocka_unit_test(the_clients_refusal_does_not_clear_a_suspect)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,6 +103,28 @@ static void test_a_record_without_a_key_for_a_compacted_topic(void **state) {
   rig_free(w.r);
 }
 
+/* Nobody tells whether the topic is compacted: every keyless event took those beside it along into its abort. Now the first
+ * does, and the others go alone; they are asked for all the same, since an invalid record may be one for other reasons. */
+static void test_a_missing_key_where_nobody_tells(void **state) {
+  (void)state;
+  world w = world_new(-1);
+  w.takes = 1 << 20;
+  w.keys = true;
+  w.r->keyless = 10;
+  append_sized(w.r, 400, 0, 0);
+  settle(&w);
+  assert_int_equal(w.r->book->state.dead, 40);
+  assert_int_equal(w.r->book->state.delivered, 360);
+  assert_true(w.refused < 40 + 10); /* each its own, and what it took to find the first */
+  w.keys = false; /* one of them is taken: nobody goes alone for it any more */
+  append_sized(w.r, 400, 0, 0);
+  w.most = 0;
+  settle(&w);
+  assert_int_equal(w.r->book->state.delivered, 760);
+  assert_true(w.most > 100);
+  rig_free(w.r);
+}
+
 static void test_a_limit_that_was_raised_condemns_nobody(void **state) {
   (void)state;
   world w = world_new(5000);
@@ -351,6 +373,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_the_first_costs_a_transaction_the_rest_nothing),
       cmocka_unit_test(test_a_record_without_a_key_for_a_compacted_topic),
+      cmocka_unit_test(test_a_missing_key_where_nobody_tells),
       cmocka_unit_test(test_a_limit_that_was_raised_condemns_nobody),
       cmocka_unit_test(test_what_was_looked_up_ahead_condemns_nobody),
       cmocka_unit_test(test_settings_are_read_anew_and_not_for_each),
