@@ -18,6 +18,7 @@ void broker_init(sim *s) {
     snprintf(t->name, sizeof t->name, "dlq-%zu", i);
     t->partitions = 1;
     t->max_bytes = sim_below(s, 3) == 0 ? 400 : -1;
+    t->untold = sim_below(s, 2) == 0;
   }
   b->epoch = 1;
   b->txn_count = 1; /* 0 means none */
