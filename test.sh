@@ -2,7 +2,7 @@
 # Builds sidelog and runs its tests; installs what is missing first (Debian 12, as root or through sudo).
 #
 #   ./test.sh            the bounded set: unit tests, again under sanitizers, and the real broker
-#   ./test.sh --long     everything: more kills, three brokers, the older Kafka line, the agent under sanitizers
+#   ./test.sh --long     everything: more kills, all faults on three brokers and both Kafka lines, the agent under sanitizers
 #     --werror           warnings are errors          -v            name every test on the broker
 #     --only PART        one of: unit asan tsan kafka fault (may be repeated)
 #     -k TEXT            of kafka and fault only the tests whose name holds TEXT
@@ -73,8 +73,8 @@ broken() { # NAME LOG: something that is no test failed; it counts as one
 broker=''
 if wanted kafka || wanted fault; then
   tests/setup.sh --packages
-  # the broker itself, while it builds
-  { tests/setup.sh && { tests/kafka/broker.sh share >/dev/null 2>&1 || true; }; } </dev/null &
+  # the broker itself, while it builds; and the older line, on which the faults of three brokers run
+  { tests/setup.sh && { tests/kafka/broker.sh share; tests/kafka/broker.sh fetch --kafka 3.9.1; true; } >/dev/null 2>&1; } </dev/null &
   broker=$!
 else
   tests/setup.sh --no-broker

@@ -109,6 +109,7 @@ static void fail(core *c, core_actions *out, const fault *why) {
     txn_cut_at_failure(c);
     c->destroy_after_settle = true; /* later records must not pass the failed one */
     if (scope == SCOPE_CLUSTER) c->park = PARK_REFUSED, c->park_probes = true;
+    if (t->copies && scope == SCOPE_RECORD) c->recreate = true; /* a drain, too, sends it without its value */
     if (t->count > 0 && txn_seal(c)) core_intent(c, out);
     else core_destroy(c, out, c->park ? PHASE_PARKED : PHASE_BACKOFF);
   } else if (scope == SCOPE_CLUSTER) {
