@@ -103,8 +103,9 @@ sl_status db_drop_others(db_txn *txn);
 sl_status db_count(db_txn *txn, unsigned table, uint64_t *entries);
 /* Pages of the file up to the newest commit's high-water mark, free ones included. Cheap. */
 sl_status db_high_water(db_txn *txn, uint64_t *pages, uint64_t *page_size);
-/* Pages on the free list of this transaction's snapshot (reads the list: costs with its length). */
-sl_status db_free_pages(db_txn *txn, uint64_t *pages);
+/* Of them those in use: of the environment's tables (the file must have no others), of the list of tables, of the free list.
+ * The rest is on the free list. Cheap; in a write transaction as of now. */
+sl_status db_used_pages(db_txn *txn, uint64_t *pages);
 
 /* Cursors end with db_cur_close, before their transaction does. */
 sl_status db_cur_open(db_txn *txn, unsigned table, db_cur **cur);

@@ -124,26 +124,16 @@ sl_status db_high_water(db_txn *txn, uint64_t *pages, uint64_t *page_size) {
   return SL_OK;
 }
 
-sl_status db_free_pages(db_txn *txn, uint64_t *pages) {
+sl_status db_used_pages(db_txn *txn, uint64_t *pages) {
+  const db_env *env = txn->env;
+  uint64_t sum = 2; /* meta pages */
   if (txn->status != SL_OK) return txn->status;
-  /* LMDB lets only read transactions see its free list; a writer looks at the snapshot it started from. */
-  if (txn->write) {
-    db_txn *look;
-    int rc = db_begin_once(txn->env, false, &look);
-    if (rc != 0) return db_txn_fail(txn, db_fail(txn->env, rc, "reading the free list"));
-    sl_status status = db_free_pages(look, pages);
-    db_rest(look);
-    return status == SL_OK ? SL_OK : db_txn_fail(txn, status);
+  for (unsigned i = 0; i < env->count + 2; i++) {
+    MDB_stat stat;
+    const int rc = mdb_stat(txn->lmdb, i < env->count ? env->dbis[i] : i - env->count, &stat); /* 0 and 1: LMDB's own */
+    if (rc != 0) return db_txn_fail(txn, db_fail(env, rc, "counting pages"));
+    sum += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
   }
-  MDB_cursor *cur;
-  MDB_val k, v;
-  uint64_t sum = 0;
-  int rc = mdb_cursor_open(txn->lmdb, 0, &cur);
-  if (rc == 0) {
-    while ((rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) == 0) sum += sl_get_u64(v.mv_data);
-    mdb_cursor_close(cur);
-  }
-  if (rc != MDB_NOTFOUND) return db_txn_fail(txn, db_fail(txn->env, rc, "reading the free list"));
   *pages = sum;
   return SL_OK;
 }

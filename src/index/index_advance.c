@@ -3,12 +3,17 @@
 #include "store/snapshot.h"
 #include "store/space.h"
 
-/* One transaction of merging, or of emptying a slot. *more: there is as much again to do. With `tidy`: all there is. */
-static sl_status work_off(sl_index *index, bool tidy, bool *more) {
+/* All there is, also what is not owed; what is owed, in larger pieces where that is much; a piece of it. */
+typedef enum work { WORK_TIDY, WORK_OWED, WORK_PIECE } work;
+
+/* One transaction of merging, of *done entries, or of emptying a slot. *more: there is as much again to do. */
+static sl_status work_off(sl_index *index, work kind, uint64_t *done, bool *more) {
+  const bool tidy = kind == WORK_TIDY;
   db_txn *txn;
   index_state state;
   log_view *log;
   *more = false;
+  *done = 0;
   sl_status status = log_view_open(index->store, &log);
   if (status != SL_OK) return status;
   const uint64_t first_seq = log_view_head(log)->first_seq;
@@ -21,10 +26,11 @@ static sl_status work_off(sl_index *index, bool tidy, bool *more) {
     status = index_clean_one(txn, &state);
     *more = tidy || state.dirty || state.owed >= index->piece;
   } else if (status == SL_OK && (tidy || state.owed >= index->piece)) {
-    uint64_t done = 0, most = tidy || state.owed > 8 * index->piece ? 4 * index->piece : index->piece;
-    status = index_merge_some(index, txn, &state, first_seq, most, tidy, &done);
-    state.owed = done == 0 || state.owed < done ? 0 : state.owed - done;
-    *more = tidy ? done > 0 || state.dirty : state.dirty || state.owed >= index->piece;
+    uint64_t most = index->piece;
+    if (tidy || (kind == WORK_OWED && state.owed > 8 * index->piece)) most *= 4;
+    status = index_merge_some(index, txn, &state, first_seq, most, tidy, done);
+    state.owed = *done == 0 || state.owed < *done ? 0 : state.owed - *done;
+    *more = tidy ? *done > 0 || state.dirty : state.dirty || state.owed >= index->piece;
   } else if (status == SL_OK) {
     db_abort(txn);
     return SL_OK;
@@ -38,7 +44,7 @@ static sl_status work_off(sl_index *index, bool tidy, bool *more) {
   return db_commit(txn);
 }
 
-sl_status index_step_in_turn(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed) {
+sl_status index_step_in_turn(sl_index *index, uint64_t max, bool helps, uint64_t *watermark, bool *more, uint64_t *indexed) {
   db_txn *txn;
   uint64_t reached = 0, count = 0;
   bool others = false;
@@ -60,13 +66,15 @@ sl_status index_step_in_turn(sl_index *index, uint64_t max, uint64_t *watermark,
   if (indexed) *indexed = count;
   if (damaged != SL_OK) return damaged;
   /* Of what fails here nothing is lost, the events are in: the next step tries again. But a damaged index is told. */
-  for (bool again = true; again && status == SL_OK;) status = work_off(index, false, &again);
+  uint64_t pay = helps ? count * INDEX_OWED + index->piece : UINT64_MAX, done;
+  for (bool again = true; again && pay > 0 && status == SL_OK; pay -= done < pay ? done : pay)
+    status = work_off(index, helps ? WORK_PIECE : WORK_OWED, &done, &again);
   return status == SL_E_CORRUPT ? status : SL_OK;
 }
 
 sl_status index_step(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed) {
   index_turn_take(index);
-  const sl_status status = index_step_in_turn(index, max, watermark, more, indexed);
+  const sl_status status = index_step_in_turn(index, max, false, watermark, more, indexed);
   index_turn_end(index);
   return status;
 }
@@ -123,7 +131,7 @@ static sl_status forget_in_turn(sl_index *index) {
 
 sl_status sl_reindex(sl_store *store) {
   sl_status status = store_enter(store);
-  uint64_t reached = 0, last = 0;
+  uint64_t reached = 0, last = 0, ignored;
   if (status == SL_OK) {
     index_turn_take(store->index);
     status = forget_in_turn(store->index);
@@ -139,7 +147,7 @@ sl_status sl_reindex(sl_store *store) {
     status = index_step(store->index, INDEX_BATCH_REBUILD, &reached, &more, NULL);
   for (bool more = status == SL_OK; status == SL_OK && more;) {
     index_turn_take(store->index);
-    status = work_off(store->index, true, &more);
+    status = work_off(store->index, WORK_TIDY, &ignored, &more);
     index_turn_end(store->index);
   }
   return status;

@@ -83,7 +83,7 @@ static sl_status help(sl_index *index, uint64_t last_seq, uint64_t cap, uint64_t
   /* The agent may be busy with a new one, while this process asks an old one. */
   if (db_env_is_removed(index->env) && index_turn_try(index)) index_turn_end(index);
   if (agent_lock_held(index->store) || !index_turn_try(index)) return SL_OK;
-  status = index_step_in_turn(index, max, &ignored, &more, NULL);
+  status = index_step_in_turn(index, max, true, &ignored, &more, NULL);
   index_turn_end(index);
   return status;
 }

@@ -199,8 +199,9 @@ sl_status index_step(sl_index *index, uint64_t max, uint64_t *watermark, bool *m
 /* The step alone, in a transaction of the caller's, who flushes the log before its commit. */
 sl_status index_step_in_txn(sl_index *index, db_txn *txn, uint64_t max, uint64_t *watermark, bool *more,
                             uint64_t *indexed, sl_status *damaged);
-/* Step and merging for who has the turn already. */
-sl_status index_step_in_turn(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed);
+/* Step and merging for who has the turn already. Who only helps pays for what it has indexed, and for a piece of what others
+ * have left owing, not for all of that. */
+sl_status index_step_in_turn(sl_index *index, uint64_t max, bool helps, uint64_t *watermark, bool *more, uint64_t *indexed);
 
 /* The turn to write the index (index_help.c), taken before LMDB's writer lock, which cannot be tried. */
 void index_turn_open(sl_index *index);

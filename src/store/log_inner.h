@@ -36,11 +36,7 @@ typedef struct log_meta {
 
 typedef struct sl_quota {
   pthread_mutex_t lock;
-  uint64_t counted_txn;   /* transaction whose free list was counted; 0: none yet */
-  uint64_t free_pages;    /* counted then, less what our own commits may have taken since */
-  log_space used;         /* for log_space_get */
-  uint64_t used_txn;
-  int64_t used_at_us;     /* monotonic */
+  uint64_t txn, used;     /* pages in use when this write transaction began */
 } sl_quota;
 
 /* What the last look of a trim with ages of topics found: everything below `upto` stays until `next_us`. */
@@ -105,7 +101,6 @@ uint64_t quota_reserve(uint64_t quota);
 uint64_t log_map_for(uint64_t quota);
 /* The store's quota, or what this process's map allows where that is less. */
 uint64_t quota_limit(const sl_log *log, uint64_t quota);
-void quota_forget(sl_log *log); /* space was freed: count again */
 
 /* As log_remove, with the number that were really there. */
 sl_status log_remove_counted(sl_store *store, const uint64_t *seqs, size_t count, uint64_t *removed);

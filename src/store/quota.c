@@ -1,18 +1,14 @@
 /*
  * The quota is soft: it is far below the map's size, so that trim, which writes before it frees, always has
  * room (a map full to the brim could never be trimmed again). A full quota is refused before anything is
- * written. Below the quota's high-water mark the check costs one comparison; above it the free list decides,
- * which is counted, not looked up, so the count is kept and only redone when it has run out or is old.
+ * written. What is in use is asked of LMDB, which counts the pages of each table: so no process goes by a count of its own
+ * while others take what is left.
  */
 #include "store/log_inner.h"
 
-#include "base/clock.h"
-
 #include <inttypes.h>
 
-#define RECOUNT_AFTER_TXNS 64u
 #define SLACK_OF_QUOTA 2 /* half of it; db_gather.c */
-#define USED_FRESH_US 20000
 /* Pages a commit touches besides its records: the path to the last leaf, meta tables, the free list. */
 #define COMMIT_PAGES 16u
 /* What a step of trim and the commit of a drop take at most before they give back more. */
@@ -26,12 +22,6 @@
 
 uint64_t quota_pages_of(size_t len) {
   return len <= LEAF_VALUE_MAX ? 1 : (len + 16 + PAGE - 1) / PAGE;
-}
-
-void quota_forget(sl_log *log) {
-  pthread_mutex_lock(&log->quota.lock);
-  log->quota.counted_txn = log->quota.used_txn = 0;
-  pthread_mutex_unlock(&log->quota.lock);
 }
 
 uint64_t quota_limit(const sl_log *log, uint64_t quota) {
@@ -52,73 +42,47 @@ static sl_status full(const sl_store *store, uint64_t used, uint64_t quota) {
                  "what is pending)", store->path, (double)used / 1e6, (double)quota / 1e6);
 }
 
-sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t granted, uint64_t want) {
-  sl_quota *q = &store->log->quota;
-  uint64_t pages, size, quota = quota_limit(store->log, meta->quota);
-  if (quota < meta->quota) db_env_wish_map(store->log->env, log_map_for(meta->quota)); /* another process raised it */
-  sl_status status = db_high_water(txn, &pages, &size);
-  if (status != SL_OK) return status;
-  const uint64_t all = granted + want + COMMIT_PAGES; /* of a count that knows nothing of what was granted */
-  uint64_t id = db_txn_id(txn), limit = (quota - quota_reserve(quota)) / size;
-  const bool tight = meta->flags & LOG_TIGHT;
-  db_env_allow_slack(store->log->env, tight ? 0 : quota / size / SLACK_OF_QUOTA);
-  if (tight && pages < limit + TIGHT_PAGES) limit = pages > TIGHT_PAGES ? pages - TIGHT_PAGES : 0;
-  if (!tight && pages + all <= limit) return SL_OK;
-  /* So was what was granted, unless the count was asked for it already. */
-  if (granted == 0 || (!tight && pages + granted + COMMIT_PAGES <= limit)) want = all;
-
+/* Pages in use when the transaction began, noted at its first look, before anything is granted. One that is aborted gives
+ * its number, and what it found, to the next. */
+static sl_status used_before(sl_quota *q, db_txn *txn, bool first, uint64_t *used) {
+  sl_status status = SL_OK;
   pthread_mutex_lock(&q->lock);
-  for (int look = 0; status == SL_OK; look++) {
-    bool fresh = look > 0;
-    if (fresh || q->counted_txn == 0 || id - q->counted_txn > RECOUNT_AFTER_TXNS) {
-      status = db_free_pages(txn, &q->free_pages);
-      q->counted_txn = id;
-      fresh = true;
-      want = all;
-    }
-    if (status != SL_OK) break;
-    uint64_t free_pages = q->free_pages < pages ? q->free_pages : pages;
-    if (pages - free_pages + want <= limit) {
-      q->free_pages -= free_pages < want ? free_pages : want;
-      break;
-    }
-    if (fresh) status = full(store, (pages - free_pages) * size, quota);
-  }
+  if (first || q->txn != db_txn_id(txn)) status = db_used_pages(txn, &q->used);
+  q->txn = db_txn_id(txn);
+  *used = q->used;
   pthread_mutex_unlock(&q->lock);
   return status;
 }
 
+sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t granted, uint64_t want) {
+  uint64_t pages, size, used, quota = quota_limit(store->log, meta->quota);
+  if (quota < meta->quota) db_env_wish_map(store->log->env, log_map_for(meta->quota)); /* another process raised it */
+  sl_status status = db_high_water(txn, &pages, &size);
+  if (status == SL_OK) status = used_before(&store->log->quota, txn, granted == 0, &used);
+  if (status != SL_OK) return status;
+  uint64_t limit = (quota - quota_reserve(quota)) / size;
+  const bool tight = meta->flags & LOG_TIGHT;
+  db_env_allow_slack(store->log->env, tight ? 0 : quota / size / SLACK_OF_QUOTA);
+  if (tight && pages < limit + TIGHT_PAGES) limit = pages > TIGHT_PAGES ? pages - TIGHT_PAGES : 0;
+  const uint64_t all = granted + want + COMMIT_PAGES;
+  return used + all <= limit ? SL_OK : full(store, used * size, quota);
+}
+
 sl_status log_space_get(sl_store *store, log_space *space) {
-  sl_quota *q = &store->log->quota;
   db_txn *txn;
   log_meta meta;
-  uint64_t pages, size, free_pages;
-  int64_t now = sl_clock_monotonic_us();
+  uint64_t pages, size, used;
   sl_status status = db_begin_read(store->log->env, &txn);
   if (status != SL_OK) return status;
-  uint64_t id = db_txn_id(txn);
-  pthread_mutex_lock(&q->lock);
-  bool fresh = q->used_txn != 0 && (q->used_txn == id || now - q->used_at_us < USED_FRESH_US);
-  log_space found = q->used;
-  pthread_mutex_unlock(&q->lock);
-  if (!fresh) {
-    status = db_free_pages(txn, &free_pages);
-    if (status == SL_OK) status = db_high_water(txn, &pages, &size);
-    if (status == SL_OK) status = log_meta_read(txn, &meta);
-    if (status == SL_OK) {
-      if (free_pages > pages) free_pages = pages;
-      found = (log_space){.used = (pages - free_pages) * size, .free = free_pages * size,
-                          .reserved = quota_reserve(quota_limit(store->log, meta.quota))};
-      pthread_mutex_lock(&q->lock);
-      q->used_txn = id;
-      q->used = found;
-      q->used_at_us = now;
-      pthread_mutex_unlock(&q->lock);
-    }
-  }
+  status = db_used_pages(txn, &used);
+  if (status == SL_OK) status = db_high_water(txn, &pages, &size);
+  if (status == SL_OK) status = log_meta_read(txn, &meta);
   db_abort(txn);
-  if (status == SL_OK) *space = found;
-  return status;
+  if (status != SL_OK) return status;
+  const uint64_t free_pages = pages > used ? pages - used : 0;
+  *space = (log_space){.used = used * size, .free = free_pages * size,
+                       .reserved = quota_reserve(quota_limit(store->log, meta.quota))};
+  return SL_OK;
 }
 
 sl_status log_bytes_used(sl_store *store, uint64_t *bytes) {

@@ -209,7 +209,6 @@ static sl_status write_tombstones(drop *d) {
   if (status == SL_OK) log_meta_write(txn, &meta);
   else db_txn_fail(txn, status);
   status = db_commit(txn);
-  if (status == SL_OK) quota_forget(d->store->log);
   return status;
 }
 

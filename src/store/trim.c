@@ -102,7 +102,6 @@ static sl_status remove_once(sl_store *store, const uint64_t *seqs, size_t count
   if (status != SL_OK) db_txn_fail(txn, status);
   status = db_commit(txn);
   if (status != SL_OK) return status;
-  quota_forget(store->log);
   *removed = gone;
   return SL_OK;
 }

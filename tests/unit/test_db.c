@@ -354,6 +354,31 @@ static void test_behind_an_old_reader_nothing_is_gathered(void **state) {
   assert_true(pages[1] <= pages[0] + 64 * 6);
 }
 
+/* By a copy without its free pages, which has no free list either. */
+static void test_pages_in_use_are_counted(void **state) {
+  room *r = *state;
+  char copy[4300];
+  struct stat st;
+  db_txn *txn;
+  uint64_t first = 1, last = 0, used, pages, size;
+  for (int i = 0; i < 400; i++) append_and_trim(r, &first, &last);
+  for (uint64_t key = first; key < last; key += 3) {
+    assert_ok(db_begin_write(r->env, false, &txn));
+    assert_ok(db_del(txn, NUMBERS, db_u64(&key)));
+    assert_ok(db_commit(txn));
+  }
+  assert_ok(db_begin_read(r->env, &txn));
+  assert_ok(db_used_pages(txn, &used));
+  assert_ok(db_high_water(txn, &pages, &size));
+  db_abort(txn);
+  snprintf(copy, sizeof copy, "%s/copy", r->dir);
+  assert_ok(db_env_copy(r->env, copy));
+  assert_int_equal(stat(copy, &st), 0);
+  const uint64_t kept = (uint64_t)st.st_size / size;
+  assert_in_range(used, kept, kept + 8);
+  assert_true(pages > used + 100); /* else this tests nothing */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, room_setup, room_teardown)
 
 int main(void) {
@@ -367,6 +392,7 @@ int main(void) {
     TEST(test_more_readers_than_slots),
     TEST(test_slots_of_dead_readers_are_taken_back),
     TEST(test_a_child_is_told_so),
+    TEST(test_pages_in_use_are_counted),
     TEST(test_commits_write_few_runs_however_long_a_store_lives),
     TEST(test_commits_of_one_record_write_hardly_more_than_one_run),
     TEST(test_free_pages_are_kept_together_only_within_the_slack_allowed),

@@ -104,6 +104,36 @@ static void test_a_producer_helps_a_little(void **state) {
   assert_in_range(last - watermark_of(k), 500, 1250);
 }
 
+static uint64_t owed_by(kit *k) {
+  db_txn *txn;
+  index_state s;
+  assert_ok(db_begin_read(k->store->index->env, &txn));
+  assert_ok(index_state_load(txn, &s));
+  db_abort(txn);
+  return s.owed;
+}
+
+/* An agent was killed when it had indexed much and merged nothing of it yet. Who helps pays a little of that each time. */
+static void test_a_producer_does_not_pay_at_once_for_what_an_agent_left_owing(void **state) {
+  kit *k = *state;
+  sl_index *index = k->store->index;
+  index->small = 100;
+  index->piece = UINT64_C(1) << 40;
+  for (int i = 0; i < 24; i++) {
+    append_correlated(k, "c", 250);
+    assert_ok(sl_index_advance(k->store, 0, NULL));
+  }
+  const uint64_t owed = owed_by(k);
+  assert_int_equal(owed, 24 * 250 * INDEX_OWED);
+  index->piece = 1000;
+  index->append_cap = 100;
+  append_correlated(k, "c", 250);
+  assert_in_range(owed_by(k), owed - 3 * 1000, owed - 1); /* as much as it brought, and a piece */
+  for (int i = 0; i < 400; i++) append_correlated(k, "c", 250);
+  assert_true(owed_by(k) < 2 * 1000 + 500 * INDEX_OWED); /* together they pay it off */
+  assert_int_equal(count_by_correlation(k, "c"), 250 * 425);
+}
+
 static void test_a_query_helps_and_does_not_wait(void **state) {
   kit *k = *state;
   k->store->index->append_cap = UINT32_MAX;
@@ -209,6 +239,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       WITH_STORE(test_producers_keep_the_tail_bounded),
       WITH_STORE(test_a_producer_helps_a_little),
+      WITH_STORE(test_a_producer_does_not_pay_at_once_for_what_an_agent_left_owing),
       WITH_STORE(test_a_query_helps_and_does_not_wait),
       WITH_STORE(test_damage_stops_the_help_alone),
       WITH_STORE(test_no_room_for_the_index),

@@ -438,6 +438,30 @@ static void test_one_process_makes_the_ballast_at_a_time(void **state) {
   assert_int_equal(size_of(k, "ballast"), 1 << 20);
 }
 
+/* Free pages that one process has counted are taken by another meanwhile. */
+static int fill_it(kit *k) {
+  if (sl_open(k->path, NULL, &k->store) != SL_OK) return 1;
+  sl_status status = SL_OK;
+  while (status == SL_OK) status = append_many(k, "t", NULL);
+  sl_close(k->store);
+  return status == SL_E_FULL ? 0 : 2;
+}
+
+static void test_two_processes_do_not_take_the_same_room(void **state) {
+  kit *k = *state;
+  sl_trim_result trimmed;
+  while (append(k, "t", NULL) == SL_OK) continue;
+  kit_deliver(k, kit_head(k).last_seq);
+  assert_ok(sl_trim(k->store, &(sl_trim_policy){.max_events = 10}, &trimmed));
+  assert_true(trimmed.removed > 1000);
+  assert_ok(append(k, "t", NULL)); /* it knows of the room */
+  assert_int_equal(kit_in_child(fill_it, k), 0);
+  unsigned more = 0;
+  while (append_many(k, "t", NULL) == SL_OK) more++;
+  assert_true(more == 0);
+  assert_true(stats(k).bytes_used <= QUOTA);
+}
+
 static int raise_quota(kit *k) {
   const sl_options o = {.quota_bytes = UINT64_C(1) << 40};
   if (sl_open(k->path, &o, &k->store) != SL_OK) return 1;
@@ -459,6 +483,7 @@ static void test_a_quota_that_another_process_raised_beyond_our_map(void **state
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(test_two_processes_do_not_take_the_same_room, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_a_quota_that_another_process_raised_beyond_our_map, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_the_policy_is_kept_with_the_store, setup, kit_teardown),
     cmocka_unit_test_setup_teardown(test_refuse_stores_nothing_and_recovers, setup, kit_teardown),
