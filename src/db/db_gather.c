@@ -29,6 +29,11 @@
  * takes the lowest free pages first, they come to lie side by side at the lower end of that room, which is whole again
  * behind them, and the next commits write one run each. Where commits leave whole rows of leaves, it would cost more than it
  * brings.
+ *
+ * Those gather twice as often, and a longer run, while few pages are free. It lasts them for some eight commits. Behind
+ * it they would use what each of them has left free (seven of its twelve pages) two commits later, and the four that each
+ * of them writes first (branches of the tree, which are free again at once) would take the lowest of these, single ones,
+ * again and again. In a store that is trimmed there are thousands of free pages, and it brings little.
  */
 #include "db/db_inner.h"
 
@@ -38,13 +43,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { GATHER_EVERY = 32, SETTLE_EVERY = 16, RUN = 64, RUN_MOST = 256, RUN_LEAST = 4 };
+enum { GATHER_EVERY = 32, SETTLE_EVERY = 16, RUN = 64, RUN_ROWS = 96, RUN_MOST = 256, RUN_LEAST = 4 };
 enum { PAGE_HEAD = 16, NODE_HEAD = 8, TREE_HEAD = 48, FLAG_BRANCH = 0x01, FLAG_LEAF = 0x02, NODE_BIG = 0x01 };
 #define AREA 192u            /* free pages for the commits between two times that leaves are moved */
 #define TOUCHED 4u           /* pages that the request takes before it is met */
 #define SPARE_PAGES 256u     /* at the end of the map, left to the transaction itself */
 #define READER_LAG_MAX 128u  /* transactions; behind an older reader nothing is gathered: the file grows anyway */
 #define LOOK_PAGES 16384u    /* of the free list that are looked at, and merged by LMDB: 64 MB of free space */
+#define FEW_PAGES 1024u      /* free: the store is not trimmed, or hardly */
 #define LMDB_TRIES 60u       /* records for each page of a run that LMDB merges before it takes new pages */
 #define LEAVES_MOST 24u      /* moved at once */
 #define LEAVES_LEAST 4u      /* to tell how they came */
@@ -58,7 +64,7 @@ void db_env_allow_slack(db_env *env, uint64_t pages) {
 
 typedef struct free_look {
   uint64_t *is_free;     /* a bit for each page up to last_page */
-  uint64_t last_page, records, pages, lowest, highest;
+  uint64_t last_page, most, records, pages, lowest, highest; /* most: pages to look at */
   bool all, damaged;     /* all: nothing was left out */
 } free_look;
 
@@ -71,7 +77,7 @@ static void mark_free(free_look *f, MDB_cursor *cur, uint64_t id) {
     if (f->damaged || sl_get_u64(key.mv_data) >= id) break;
     const uint64_t count = sl_get_u64(pages);
     f->pages += count;
-    f->all = f->pages <= LOOK_PAGES;
+    f->all = f->pages <= f->most;
     if (!f->all) return;
     for (uint64_t i = 1; i <= count; i++) {
       const uint64_t page = sl_get_u64(pages + i * 8);
@@ -198,11 +204,15 @@ static int look_at_tail(const db_env *env, MDB_txn *txn, tail *t) {
   return 0;
 }
 
-/* Do commits leave less than a leaf each? Those of larger ones lie in rows. */
-static bool leaves_lie_apart(const tail *t) {
+/* How commits leave their leaves: less than one each, which lies alone, or rows of them. */
+typedef enum leaves_lie { LIE_SOMEHOW, LIE_APART, LIE_IN_ROWS } leaves_lie;
+
+static leaves_lie how_leaves_lie(const tail *t) {
   size_t apart = 0;
+  if (t->count < LEAVES_LEAST) return LIE_SOMEHOW;
   for (size_t i = 1; i + 1 < t->count; i++) apart += lies_alone(t, i);
-  return t->count >= LEAVES_LEAST && apart * 2 >= t->count - 2;
+  if (apart * 2 >= t->count - 2) return LIE_APART;
+  return apart * 4 <= t->count - 2 && !lies_alone(t, 1) && !lies_alone(t, 2) ? LIE_IN_ROWS : LIE_SOMEHOW;
 }
 
 /* To write a record over itself gives its leaf the lowest page that is free. The oldest first, so they stay in order. */
@@ -224,13 +234,16 @@ static int move_leaves(db_env *env, MDB_txn *txn, const tail *t, uint64_t lowest
 
 /* --------------------------------------------------------------- gathering --- */
 
-static uint64_t run_to_ask_for(db_env *env, MDB_txn *txn, const MDB_envinfo *info, size_t page_size, bool apart,
+static uint64_t run_to_ask_for(db_env *env, MDB_txn *txn, const MDB_envinfo *info, size_t page_size, leaves_lie lie,
                                uint64_t *lowest) {
   if (info->me_last_pgno + AREA + SPARE_PAGES >= info->me_mapsize / page_size) return 0;
   /* What was freed since the oldest snapshot is not to be had, as little as what the last commit freed. */
   const uint64_t id = mdb_txn_id(txn), oldest = db_oldest_reader(env), until = oldest < id - 1 ? oldest : id - 1;
   if (until + READER_LAG_MAX < id) return 0;
-  free_look f = {.last_page = info->me_last_pgno, .lowest = UINT64_MAX, .all = true};
+  const bool apart = lie == LIE_APART;
+  free_look f = {.last_page = info->me_last_pgno, .most = LOOK_PAGES, .lowest = UINT64_MAX, .all = true};
+  const bool extra = lie == LIE_IN_ROWS && id % GATHER_EVERY != 0;
+  if (extra) f.most = FEW_PAGES;
   db_txn *look; /* LMDB lets only read transactions see its free list */
   MDB_cursor *cur;
   if (db_begin_once(env, false, &look) != 0) return 0;
@@ -238,12 +251,14 @@ static uint64_t run_to_ask_for(db_env *env, MDB_txn *txn, const MDB_envinfo *inf
   if ((f.is_free = calloc(f.last_page / 64 + 1, sizeof *f.is_free)) && mdb_cursor_open(look->lmdb, 0, &cur) == 0) {
     mark_free(&f, cur, until);
     mdb_cursor_close(cur);
-    const uint64_t longest = longest_run(&f), most = apart ? RUN_MOST : RUN;
+    const bool rows = lie == LIE_IN_ROWS && f.pages <= FEW_PAGES;
+    const uint64_t wanted = rows ? RUN_ROWS : RUN, most = apart ? RUN_MOST : wanted;
+    const uint64_t longest = longest_run(&f);
     run = longest >= most + TOUCHED ? most : longest > TOUCHED ? longest - TOUCHED : 0;
     const bool may_grow = f.last_page + AREA < atomic_load_explicit(&env->slack_below, memory_order_relaxed);
-    const bool grow = may_grow && f.all && (apart ? f.pages < AREA : run < RUN);
-    if (grow) run = !apart ? RUN : AREA - f.pages > longest ? AREA - f.pages : longest + 1;
-    if (f.damaged || run < RUN_LEAST || (!grow && f.records > run * LMDB_TRIES)) run = 0;
+    const bool grow = may_grow && f.all && (apart ? f.pages < AREA : run < wanted);
+    if (grow) run = !apart ? wanted : AREA - f.pages > longest ? AREA - f.pages : longest + 1;
+    if (f.damaged || (extra && !f.all) || run < RUN_LEAST || (!grow && f.records > run * LMDB_TRIES)) run = 0;
     *lowest = f.lowest;
   }
   free(f.is_free);
@@ -279,10 +294,10 @@ int db_gather(db_env *env, MDB_txn *txn) {
   tail t = {.page_size = page_size, .last_page = info.me_last_pgno};
   const int looked = look_at_tail(env, txn, &t);
   if (looked != 0) return looked; /* LMDB would refuse everything in this transaction now */
-  const bool apart = leaves_lie_apart(&t);
-  if (!apart && mdb_txn_id(txn) % GATHER_EVERY != 0) return 0;
-  const uint64_t pages = run_to_ask_for(env, txn, &info, page_size, apart, &lowest);
+  const leaves_lie lie = how_leaves_lie(&t);
+  if (lie == LIE_SOMEHOW && mdb_txn_id(txn) % GATHER_EVERY != 0) return 0;
+  const uint64_t pages = run_to_ask_for(env, txn, &info, page_size, lie, &lowest);
   if (pages == 0) return 0;
   const int rc = ask_for_run(env, txn, &info, page_size, pages);
-  return rc == 0 && apart ? move_leaves(env, txn, &t, lowest) : rc;
+  return rc == 0 && lie == LIE_APART ? move_leaves(env, txn, &t, lowest) : rc;
 }
