@@ -74,10 +74,10 @@ static inline bool delivery_has_begun(const delivery_state *s) {
 
 typedef struct delivery_verdict {
   uint64_t seq;
-  uint8_t verdict;           /* SL_VERDICT_SENT, DUPLICATE, DEAD, DROPPED or LANE */
-  int32_t partition;         /* SENT; -1: not known (then neither is the place) */
   int64_t place;             /* SENT: offset or -1; DUPLICATE: seq of the first; LANE: set by the store */
   const sl_letter *letter;   /* DEAD, DROPPED: required */
+  int32_t partition;         /* SENT; -1: not known (then neither is the place) */
+  uint8_t verdict;           /* SL_VERDICT_SENT, DUPLICATE, DEAD, DROPPED or LANE */
   bool copied;               /* DEAD: this very attempt publishes its copy, so it never waits for that */
 } delivery_verdict;
 

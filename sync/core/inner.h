@@ -127,18 +127,18 @@ void pace_cut_short(core *c); /* a transaction failed by its connections */
 
 /* --- the transaction in hand (txn.c) --- */
 
-typedef struct slot { /* one record of the transaction: its verdict and what is still open about it */
+typedef struct slot { /* one record of the transaction: its verdict and what is still open about it. There are many */
   topic *topic;
-  bool produced;           /* handed to librdkafka: a delivery report is due */
-  bool reported;
-  bool failed;
-  uint8_t suspect;         /* suspicion */
-  bool keyless;
-  bool whole;              /* of a letter's copy: with its value */
-  bool along;              /* it is dead, and what was produced is the letter's copy */
+  uint32_t size;           /* as core_record has it */
+  uint32_t most;           /* suspect_most; along: the index of the copy's topic */
   uint32_t letter;         /* index + 1 into letters */
-  size_t size;             /* as core_record has it */
-  size_t most;             /* suspect_most; along: the index of the copy's topic */
+  uint8_t suspect;         /* suspicion */
+  bool produced : 1;       /* handed to librdkafka: a delivery report is due */
+  bool reported : 1;
+  bool failed : 1;
+  bool keyless : 1;
+  bool whole : 1;          /* of a letter's copy: with its value */
+  bool along : 1;          /* it is dead, and what was produced is the letter's copy */
 } slot;
 
 /* A fault as a dead letter wants it, with text of its own. */

@@ -74,7 +74,7 @@ static core_offer_result offer_along(core *c, const topic *dlq, size_t size, int
   slot *s = &t->slots[t->count - 1];
   s->produced = s->along = true;
   s->whole = !*slim;
-  s->size = size;
+  s->size = (uint32_t)size;
   s->most = dlq->index;
   t->along++;
   t->produced++;
@@ -142,7 +142,7 @@ core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size
   if (t->begun_us == 0) t->begun_us = now_us;
   s->produced = true;
   s->whole = !*slim;
-  s->size = size;
+  s->size = (uint32_t)size;
   t->produced++;
   t->outstanding++;
   t->bytes += size;

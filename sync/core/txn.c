@@ -170,8 +170,8 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
   s->produced = true;
   s->suspect = (uint8_t)suspect;
   s->keyless = r->keyless;
-  s->size = size;
-  s->most = suspect_most(r);
+  s->size = (uint32_t)size;
+  s->most = (uint32_t)suspect_most(r);
   t->produced++;
   t->outstanding++;
   t->bytes += size;

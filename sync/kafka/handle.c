@@ -168,6 +168,7 @@ void kafka_destroy(kafka *k) {
   /* Otherwise destroy waits for requests in flight. */
   rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
   if (k->batch) rd_kafka_event_destroy(k->batch);
+  headers_forget(k);
   rd_kafka_queue_destroy(k->queue);
   for (size_t i = 0; i < TOPIC_BUCKETS; i++)
     for (topic_entry *e = k->topics[i], *next; e; e = next) {
@@ -232,33 +233,16 @@ rd_kafka_topic_t *kafka_topic(kafka *k, const char *name) {
 /* What librdkafka holds for a record besides key and value, by resident memory: its struct, and an allocation
  * for each header. Its own limit counts values only: 100-byte events with 8 headers took twelve times as
  * much. */
-enum { RECORD_OVERHEAD = 180, HEADER_OVERHEAD = 115 };
+enum { RECORD_OVERHEAD = 180 };
 
 static size_t record_cost(size_t key, size_t value, size_t headers) {
   return key + value + RECORD_OVERHEAD + headers * HEADER_OVERHEAD;
 }
 
-static size_t message_cost(const rd_kafka_message_t *m) {
-  rd_kafka_headers_t *headers;
-  size_t count = rd_kafka_message_headers(m, &headers) ? 0 : rd_kafka_header_cnt(headers);
-  return record_cost(m->key_len, m->len, count);
-}
 
 bool kafka_fault_is_queue_full(const fault *f) { return f->code == RD_KAFKA_RESP_ERR__QUEUE_FULL; }
 
 size_t kafka_waiting(const kafka *k) { return k->waiting; }
-
-static rd_kafka_headers_t *headers_new(const kafka_record *r) {
-  if (r->header_count == 0) return NULL;
-  rd_kafka_headers_t *headers = rd_kafka_headers_new(r->header_count);
-  for (size_t i = 0; i < r->header_count; i++) {
-    const sl_header *h = &r->headers[i];
-    /* NULL would be a null value, not an empty one. */
-    rd_kafka_header_add(headers, h->name.data, (ssize_t)h->name.len, h->value.data ? h->value.data : "",
-                        (ssize_t)h->value.len);
-  }
-  return headers;
-}
 
 fault kafka_produce(kafka *k, const kafka_record *r, uint64_t tag) {
   size_t cost = record_cost(r->key.len, r->value.len, r->header_count);
@@ -270,7 +254,7 @@ fault kafka_produce(kafka *k, const kafka_record *r, uint64_t tag) {
     pthread_mutex_unlock(&k->lock);
     if (!k->last_topic) return fault_of_code(rd_kafka_last_error(), "topic %.100s", r->topic);
   }
-  rd_kafka_headers_t *headers = headers_new(r);
+  rd_kafka_headers_t *headers = headers_new(k, r);
   rd_kafka_resp_err_t err = rd_kafka_producev(
     k->rk, RD_KAFKA_V_RKT(k->last_topic->rkt), RD_KAFKA_V_PARTITION(r->partition),
     RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_VALUE((void *)r->value.data, r->value.len),
@@ -301,14 +285,23 @@ fault kafka_flush(kafka *k, int timeout_ms) {
 
 /* ---------------------------------------------------------------- events */
 
+/* The record of a report makes room. Its headers are ours from here on: the event owns the message, and gives it as
+ * const. */
+static void settle_cost(kafka *k, const rd_kafka_message_t *m) {
+  rd_kafka_headers_t *headers;
+  if (rd_kafka_message_detach_headers((rd_kafka_message_t *)(uintptr_t)m, &headers)) headers = NULL;
+  const size_t cost = record_cost(m->key_len, m->len, headers ? rd_kafka_header_cnt(headers) : 0);
+  k->waiting = k->waiting > cost ? k->waiting - cost : 0;
+  if (headers) headers_keep(k, headers);
+}
+
 static size_t serve_deliveries(kafka *k, size_t max, const kafka_sink *sink) {
   static const fault success = {0};
   const rd_kafka_message_t *m = NULL;
   size_t served = 0;
   while (served < max && (m = rd_kafka_event_message_next(k->batch))) {
     uint64_t tag = (uint64_t)(uintptr_t)m->_private;
-    size_t cost = message_cost(m);
-    k->waiting = k->waiting > cost ? k->waiting - cost : 0;
+    settle_cost(k, m);
     served++;
     if (!m->err) {
       sink->delivered(sink->arg, tag, m->partition, m->offset, &success);

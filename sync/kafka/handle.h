@@ -44,6 +44,14 @@ unsigned wire_end_txn_unanswered(wire *w);
 /* A Produce request of so many bytes was written to a socket. Any thread. */
 void weigh_sent(size_t size, int version);
 
+/* ---- headers.c: lists of headers, used again and again. The loop's thread ---- */
+enum { HEADER_OVERHEAD = 115 }; /* what librdkafka holds for a header, by resident memory */
+/* Copies of the record's, for rd_kafka_producev; NULL: it has none. */
+rd_kafka_headers_t *headers_new(kafka *k, const kafka_record *r);
+/* Takes those of a delivered record for later ones, or frees them. */
+void headers_keep(kafka *k, rd_kafka_headers_t *headers);
+void headers_forget(kafka *k); /* frees all that were kept */
+
 /* ---- handle.c ---- */
 typedef struct topic_entry {
   struct topic_entry *next;
@@ -67,6 +75,8 @@ struct kafka {
   rd_kafka_event_t *batch;        /* delivery reports, partly served */
   size_t waiting;                 /* bytes, with an estimate of what a record costs besides */
   topic_entry *last_topic;
+  rd_kafka_headers_t **spare;     /* of delivered records, for the next ones */
+  size_t spare_count, spare_cap, spare_bytes;
   /* any thread */
   pthread_mutex_t lock;
   topic_entry *topics[TOPIC_BUCKETS]; /* entries live until destroy */

@@ -41,6 +41,26 @@ class Bytes(rig.Rig):
         for event in store.events:
             self.assertEqual(by_id[event.event_id]["key"], event.key, "no key and an empty key are not the same")
 
+    def test_the_headers_of_later_transactions(self):
+        # The lists of delivered records are used again: for names and lengths like theirs, and for others.
+        store, topic, other = self.store(), self.topic(), self.topic("evt.others.v1")
+        names = [("a",), ("a", "b"), ("b", "a"), ("ab",), (), ("a", "a-longer-name", "b")]
+        puts = []
+        for i in range(600):
+            shape = names[i // 100] if i % 7 else self.random.choice(names)
+            headers = {name: self.random.randbytes(self.random.choice((4, 4, 4, 0, 5))) for name in shape}
+            puts.append(store.put(other if i % 5 == 0 else topic, b"%d" % i, key=b"k", headers=headers))
+        store.put_all(puts)
+        agent = self.agent(store, *rig.txn_events(40))
+        self.assertEqual(agent.drain(), 0, agent.log())
+        _, records = check.assert_exact(self, store, self.cluster)
+        by_id = {r["headers"]["x-event-id"]: r for r in records}
+        for event in store.events:
+            ours = {"x-event-id": event.event_id, "x-dedup-key": f"{event.topic}/{event.event_id}", "x-sidelog-seq": str(event.seq)}
+            headers = dict(by_id[event.event_id]["headers"])
+            self.assertEqual(len(headers.pop("x-sidelog-store")), 36)
+            self.assertEqual(headers, event.headers | ours)
+
     def test_values_up_to_the_ceiling_with_a_small_queue(self):
         store, topic = self.store(), self.topic()
         self.cluster.topic(topic, 3, max_message_bytes=17_000_000, segment_bytes=32 << 20)
