@@ -1,10 +1,11 @@
 /* The broker's side of what is measured of delivery: the raw producer that the agent is measured beside, and eyes.
  *
  *   bench-raw BROKERS topic NAME PARTITIONS        creates it; 0 partitions: deletes it
- *   bench-raw BROKERS produce TOPIC COUNT SIZE     events 0..COUNT-1, values of SIZE bytes, by an idempotent producer
+ *   bench-raw BROKERS produce TOPIC COUNT SIZE [BATCH]
+ *                                                  events 0..COUNT-1, values of SIZE bytes, by an idempotent producer
  *                                                  with the agent's properties, keys and headers. Prints microseconds
  *                                                  (monotonic): begun, metadata there, first and last acknowledgement,
- *                                                  processor time
+ *                                                  processor time. BATCH: batch.size, with timeouts of a slow link
  *   bench-raw BROKERS check TOPIC COUNT SIZE       a read_committed consumer: each event once, in order in its
  *                                                  partition, byte for byte
  *   bench-raw BROKERS count TOPIC                  prints how many records an uncommitted reader sees
@@ -19,7 +20,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { QUEUE = 24 << 20, TXN_TIMEOUT_MS = 15000, WAIT_MS = 60000 };
+enum { QUEUE = 24 << 20, TXN_TIMEOUT_MS = 15000, WAIT_MS = 60000, LINK_TIMEOUT_MS = 600000 };
 static const char store_id[] = "0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f"; /* as long as one */
 
 static uint64_t acknowledged;
@@ -32,9 +33,10 @@ static void on_report(rd_kafka_t *rk, const rd_kafka_message_t *message, void *a
   if (acknowledged++ == 0) first_ack = last_ack;
 }
 
-static rd_kafka_t *producer(const char *brokers) {
+static rd_kafka_t *producer(const char *brokers, int64_t batch) {
   /* The agent's own table of properties, so that nobody has to keep two alike. */
-  const kafka_options options = {.brokers = brokers, .txn_timeout_ms = TXN_TIMEOUT_MS, .queue_bytes = QUEUE};
+  const kafka_options options = {.brokers = brokers, .txn_timeout_ms = batch ? LINK_TIMEOUT_MS : TXN_TIMEOUT_MS,
+                                 .queue_bytes = QUEUE, .batch_bytes = batch};
   fault why;
   char error[256];
   rd_kafka_conf_t *conf = conf_new(ROLE_PRODUCER, &options, 0, &why);
@@ -48,7 +50,7 @@ static rd_kafka_t *producer(const char *brokers) {
 static void admin_topic(const char *brokers, const char *name, int partitions) {
   char error[256];
   size_t count = 0;
-  rd_kafka_t *rk = producer(brokers);
+  rd_kafka_t *rk = producer(brokers, 0);
   rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
   rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(name, partitions ? partitions : 1, -1, error, sizeof error);
   rd_kafka_DeleteTopic_t *old = rd_kafka_DeleteTopic_new(name);
@@ -83,11 +85,11 @@ static rd_kafka_headers_t *headers_of(const event *e, const char *topic) {
   return h;
 }
 
-static void produce(const char *brokers, const char *name, uint64_t count, size_t size) {
+static void produce(const char *brokers, const char *name, uint64_t count, size_t size, int64_t batch) {
   const double begun = now_us();
   const struct rd_kafka_metadata *metadata;
   event e;
-  rd_kafka_t *rk = producer(brokers);
+  rd_kafka_t *rk = producer(brokers, batch);
   rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
   const rd_kafka_resp_err_t there = rd_kafka_metadata(rk, 0, topic, &metadata, WAIT_MS);
   if (there) stop("metadata: %s", rd_kafka_err2str(there));
@@ -105,7 +107,7 @@ static void produce(const char *brokers, const char *name, uint64_t count, size_
     if (err) stop("produce: %s", rd_kafka_err2str(err));
     if (n % 500 == 0) rd_kafka_poll(rk, 0);
   }
-  if (rd_kafka_flush(rk, WAIT_MS) || acknowledged != count)
+  if (rd_kafka_flush(rk, batch ? LINK_TIMEOUT_MS : WAIT_MS) || acknowledged != count)
     stop("%" PRIu64 " of %" PRIu64 " acknowledged", acknowledged, count);
   struct rusage use;
   getrusage(RUSAGE_SELF, &use);
@@ -214,7 +216,8 @@ int main(int argc, char **argv) {
   const uint64_t count = argc > 4 ? strtoull(argv[4], NULL, 10) : 0;
   const size_t size = argc > 5 ? strtoull(argv[5], NULL, 10) : 0;
   if (strcmp(verb, "topic") == 0 && argc == 5) admin_topic(argv[1], argv[3], (int)count);
-  else if (strcmp(verb, "produce") == 0 && argc == 6) produce(argv[1], argv[3], count, size);
+  else if (strcmp(verb, "produce") == 0 && (argc == 6 || argc == 7))
+    produce(argv[1], argv[3], count, size, argc == 7 ? strtoll(argv[6], NULL, 10) : 0);
   else if (strcmp(verb, "check") == 0 && argc == 6) check(argv[1], argv[3], count, size);
   else if (strcmp(verb, "count") == 0 && argc == 4) printf("%" PRIu64 "\n", read_all(argv[1], argv[3], false, 0, 0, NULL));
   else if (strcmp(verb, "first") == 0 && argc == 4) first(argv[1], argv[3]);

@@ -519,6 +519,10 @@ static bool make_core(agent *a) {
   a->noted_timeout_us = config.txn_timeout_us;
   if (delivery_note_get(a->delivery, NOTE_TXN_TIMEOUT, &bytes, sizeof bytes, &len) == SL_OK && len == sizeof bytes)
     config.txn_start_timeout_us = a->noted_timeout_us = bytes;
+  if (delivery_note_get(a->delivery, NOTE_LINK, &a->noted_link, sizeof a->noted_link, &len) != SL_OK || len != sizeof a->noted_link)
+    a->noted_link = (note_link){0};
+  config.link_gap_us = a->noted_link.gap_us;
+  config.link_bytes_per_s = a->noted_link.bytes_per_s;
   if (!sl_random(config.incarnation, sizeof config.incarnation) ||
       !sl_random(&config.seed, sizeof config.seed))
     return false;

@@ -29,6 +29,9 @@
 typedef struct agent agent;
 typedef struct ahead ahead;
 
+/* What is noted of a link that is cut again and again; zeros: it is not. */
+typedef struct note_link { int64_t gap_us, bytes_per_s; } note_link;
+
 typedef struct op_request { /* the operation under way, and what it will be DONE with */
   uv_work_t work;
   agent *agent;
@@ -43,6 +46,7 @@ typedef struct op_request { /* the operation under way, and what it will be DONE
   int64_t begun_us;
   int64_t note_bytes;      /* SETTLE: the learned size, where it is to be noted; else 0 */
   int64_t note_timeout_us; /* the same of the timeout */
+  bool note_link;          /* a->noted_link is to be noted */
 } op_request;
 
 #define REPLAYS_MOST 1000 /* in one transaction */
@@ -102,6 +106,7 @@ struct agent {
   core_action flush_action;
   int64_t settled_marker_offset;
   int64_t noted_timeout_us;
+  note_link noted_link;
   int64_t noted_bytes, noted_us; /* the learned size of a transaction: what the book has of it, and since when */
   uint32_t commits_us[COMMITS_KEPT]; /* how long the last ones took; a ring */
   size_t commits_count;
@@ -168,6 +173,7 @@ void ops_perform(agent *a, const core_action *action);
 void ops_done(agent *a, core_event done);
 #define NOTE_TXN_BYTES "txn-bytes" /* in the book: the learned size of a transaction */
 #define NOTE_TXN_TIMEOUT "txn-timeout" /* and how long it may take, in us */
+#define NOTE_LINK "link-breaks" /* a note_link: of a link that is cut again and again */
 /* Of a progress topic with so many: spreads the stores by their ids. */
 int32_t ops_marker_partition(const char *sender, int32_t partitions);
 

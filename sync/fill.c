@@ -26,6 +26,11 @@ static void fill_end(agent *a, core_fill_end end, const fault *why) {
   agent_event(a, done);
 }
 
+static void wait_for_deliveries(fill *f) {
+  f->waiting = true;
+  uv_idle_stop(&f->idle);
+}
+
 void fill_free(agent *a) {
   free(a->fill.headers);
   free(a->fill.list);
@@ -297,6 +302,10 @@ static void letters_slice(uv_idle_t *idle) {
   do {
     const delivery_waiting *w;
     fault why = {0};
+    if (core_waits(a->core)) {
+      wait_for_deliveries(f);
+      return;
+    }
     if (next_letter(a, f->letters_to, &w) != SL_OK) {
       why = store_fault();
       fill_end(a, FILL_STOPPED, &why);
@@ -311,8 +320,7 @@ static void letters_slice(uv_idle_t *idle) {
     case AGAIN: break;
     case ENDED: fill_end(a, FILL_STOPPED, fault_is_ok(&why) ? NULL : &why); return;
     case PAUSED:
-      f->waiting = true;
-      uv_idle_stop(idle);
+      wait_for_deliveries(f);
       return;
     }
   } while (sl_clock_monotonic_us() < until);
@@ -350,6 +358,10 @@ static void slice(uv_idle_t *idle) {
   look_at_clocks(f);
   const int64_t until = f->now_us + SLICE_US;
   for (int i = 0; i < SLICE_RECORDS; i++) {
+    if (core_waits(a->core)) {
+      wait_for_deliveries(f);
+      return;
+    }
     const sl_record *r = f->held;
     f->held = NULL;
     sl_status st = r ? SL_OK : sl_iter_next(f->iter, &r);
@@ -368,8 +380,7 @@ static void slice(uv_idle_t *idle) {
     case ENDED: fill_end(a, FILL_STOPPED, NULL); return;
     case PAUSED:
       f->held = r;
-      f->waiting = true;
-      uv_idle_stop(idle);
+      wait_for_deliveries(f);
       return;
     }
     if ((i & 63) != 63) continue;

@@ -156,6 +156,8 @@ static void work_settle(op_request *r) {
     delivery_note_set(a->delivery, NOTE_TXN_BYTES, SL_BYTES(&r->note_bytes, sizeof r->note_bytes));
   if (st == SL_OK && r->note_timeout_us > 0)
     delivery_note_set(a->delivery, NOTE_TXN_TIMEOUT, SL_BYTES(&r->note_timeout_us, sizeof r->note_timeout_us));
+  if (st == SL_OK && r->note_link)
+    delivery_note_set(a->delivery, NOTE_LINK, SL_BYTES(&a->noted_link, sizeof a->noted_link));
   store_result(r, st, "the settled transaction could not be noted");
 }
 
@@ -283,6 +285,10 @@ static void note_size(agent *a, op_request *r) {
   core_view_get(a->core, &view);
   if (core_txn_timeout_us(a->core) != a->noted_timeout_us)
     r->note_timeout_us = a->noted_timeout_us = core_txn_timeout_us(a->core);
+  const note_link link = view.link_room ? (note_link){view.link_gap_us, (int64_t)view.bytes_per_s} : (note_link){0};
+  r->note_link = link.gap_us >= a->noted_link.gap_us * 4 || link.gap_us <= a->noted_link.gap_us / 4;
+  r->note_link = r->note_link && link.gap_us != a->noted_link.gap_us;
+  if (r->note_link) a->noted_link = link;
   const int64_t bytes = (int64_t)view.txn_bytes, noted = a->noted_bytes;
   const bool far = bytes >= noted * 4 || bytes <= noted / 4;
   if (bytes == noted || (!far && a->noted_us && r->begun_us - a->noted_us < NOTE_EVERY_US)) return;

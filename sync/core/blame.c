@@ -8,7 +8,7 @@ void txn_cut_at_failure(core *c) {
     keep++;
   if (keep == t->count) return;
   for (size_t i = keep; i < t->count; i++) t->produced -= t->slots[i].produced;
-  t->outstanding = 0; /* reports of what was cut find no slot */
+  t->outstanding = t->under_way = 0; /* reports of what was cut find no slot */
   t->named = 0; /* the culprit went with the cut: what is left must not be blamed for it */
   t->count = keep;
   t->looked_to = keep ? t->verdicts[keep - 1].seq : t->from - 1;
@@ -128,14 +128,13 @@ static void blame_book(core *c) {
 static void blame_connection(core *c) {
   txn *t = &c->txn;
   if (t->failed == 0 && t->outstanding == 0) return;
-  pace_cut_short(c);
   /* Perhaps it was too much for the link: what cannot finish inside its timeout is tried again for ever
    * (over 128 kB/s, 3,000 events of 1 KB never arrived: seen). */
   if (c->target_bytes > TARGET_MIN) {
     uint64_t sent = t->bytes < c->target_bytes ? t->bytes : c->target_bytes;
     c->target_bytes = sent / 4 > TARGET_MIN ? sent / 4 : TARGET_MIN;
   }
-  if (t->produced == 1 && ++c->timeouts >= 2 && c->timeout_us < pace_timeout_most(&c->config)) {
+  if (t->produced == 1 && !c->timeout_refused && ++c->timeouts >= 2 && c->timeout_us < pace_timeout_most(&c->config)) {
     c->timeout_us = pace_timeout(&c->config, c->timeout_us * 2);
     c->kept_long = true;
     c->timeouts = 0;

@@ -438,12 +438,10 @@ static void done(core *c, const core_event *e, core_actions *out) {
   case OP_MARKER_TOPIC: done_marker_topic(c, e, out); break;
   case OP_INIT_TXN:
     if (fault_is_ok(&e->why)) {
+      c->timeout_accepted_us = c->timeout_us;
       core_act(c, out, PHASE_READ_MARKER, OP_READ_MARKER);
     } else {
-      if (e->why.scope == SCOPE_AGENT) { /* above the broker's limit? */
-        c->timeout_refused = c->timeout_refused || c->timeout_us > c->config.txn_timeout_us;
-        c->timeout_us = c->config.txn_timeout_us;
-      }
+      if (e->why.scope == SCOPE_AGENT) pace_timeout_refused(c); /* above the broker's limit? */
       setback(c, out, &e->why);
     }
     break;
@@ -510,6 +508,7 @@ void core_take(core *c, const core_event *e, core_actions *out) {
     c->drain_expired = c->txn.stop = true;
   switch (e->kind) {
   case EVENT_START:
+    cuts_start(c);
     c->drained = core_nothing_to_drain(c);
     if (c->drained && !(c->config.letters && c->letters_wait)) core_rest(c, out, 0); /* also with the broker away */
     else core_connect(c, out);
@@ -533,7 +532,7 @@ void core_take(core *c, const core_event *e, core_actions *out) {
     core_fault(c, &e->why);
     if (e->transport) {
       c->txn.transport = true;
-      pace_cut(c);
+      cuts_seen(c);
     }
     if (e->why.fatal) handle_lost(c, out, &e->why);
     return;

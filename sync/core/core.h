@@ -107,6 +107,7 @@ typedef struct core_config {
   int64_t txn_timeout_us;
   int64_t txn_timeout_max_us;  /* it may be raised so far; at or below txn_timeout_us: it is not */
   int64_t txn_start_timeout_us; /* learned last time (core_txn_timeout_us); 0: txn_timeout_us */
+  int64_t link_gap_us, link_bytes_per_s; /* the same of a link that breaks (core_view); 0: it does not */
   int64_t doubt_us;            /* half of socket.timeout */
   int64_t flow_bytes_per_s, flow_events_per_s; /* to the brokers, before compression; 0: no limit */
   int64_t look_us;             /* topics are looked up again after so long, before a transaction; 0: never */
@@ -244,6 +245,8 @@ void core_begun(core *c);
 /* The producer's queue is full: takes the last offer back; offer the same record again after deliveries. True:
  * deliveries are outstanding, wait for them; false: none are, so the record does not fit the queue: end the FILL. */
 bool core_queue_full(core *c, size_t size);
+/* Is as much under way as the link may lose? Then deliveries are waited for before the next record is offered. */
+bool core_waits(const core *c);
 /* The handle refused the record just offered. True: go on offering (a letter: with the same one). False: end the FILL; a
  * letter that would have gone along just waits, instead. */
 bool core_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us);
@@ -285,6 +288,8 @@ typedef struct core_view {
   int64_t back_from, back_to;
   uint64_t txn_bytes;          /* present target size */
   double bytes_per_s, events_per_s; /* of the last transactions, smoothed */
+  int64_t link_gap_us;         /* connections are cut, and live so long; 0: they are not */
+  uint64_t link_room;          /* so much may be under way then; 0: any */
   size_t lane_count;
   const sl_lane *lanes;
   sl_slice marker_here, marker_there; /* PARK_MARKER_AHEAD: what was compared */

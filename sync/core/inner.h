@@ -119,11 +119,18 @@ typedef struct core core;
 int64_t pace_timeout(const core_config *config, int64_t wish_us); /* within what is configured */
 int64_t pace_timeout_most(const core_config *config);
 void pace_connected(core *c, int64_t round_trip_us); /* to the brokers and back; 0: not known */
+void pace_timeout_refused(core *c); /* by the cluster, or the handle did not come up for a reason of this host's */
 void pace_claimed(core *c); /* a claim was committed */
 void pace_learn(core *c);   /* a transaction was */
-void pace_cut(core *c);     /* a connection was lost */
-void pace_new_handle(core *c); /* one is about to be made */
-void pace_cut_short(core *c); /* a transaction failed by its connections */
+
+/* --- links that break (cuts.c) --- */
+
+void cuts_start(core *c);      /* with what the last run learned */
+void cuts_begin(core *c);      /* a transaction is about to be filled */
+void cuts_seen(core *c);       /* a connection was lost */
+void cuts_learn(core *c);      /* a transaction was committed */
+void cuts_new_handle(core *c); /* one is about to be made */
+void cuts_forget(core *c);
 
 /* --- the transaction in hand (txn.c) --- */
 
@@ -165,7 +172,7 @@ typedef struct txn {
   letter_text *letters;
   size_t letter_count, letter_cap;
   size_t produced, outstanding, failed;
-  uint64_t bytes;
+  uint64_t bytes, under_way; /* of what is produced, of what is outstanding */
   uint64_t from, to;       /* seqs that were offered to it */
   uint64_t looked_to;      /* every seq up to here has its verdict */
   int64_t appended_us;     /* of the record produced last */
@@ -178,6 +185,15 @@ typedef struct txn {
   bool watched;            /* its offsets have been looked at */
   int64_t op_us;           /* when that began */
 } txn;
+
+static inline void txn_sends(txn *t, const slot *s) {
+  t->outstanding++;
+  t->under_way += s->size;
+}
+static inline void txn_has(txn *t, const slot *s) { /* its report, or a refusal of the handle */
+  t->outstanding--;
+  t->under_way -= s->size;
+}
 
 /* --- what may go to the brokers (flow.c) --- */
 
@@ -250,16 +266,20 @@ struct core {
   uint64_t target_bytes;
   double bytes_per_s, events_per_s;
   int64_t timeout_us;
-  bool timeout_refused;    /* the cluster takes none that is longer than the configured one */
+  int64_t timeout_accepted_us; /* the last one that the cluster took */
+  bool timeout_refused;    /* it takes none that is longer */
   bool kept_long;          /* it is longer for what round trips do not tell: a single event that could not cross in time, cuts */
   uint32_t quick;          /* transactions in a row that had no need of a longer one */
   int64_t fixed_us;        /* of a transaction's time: its round trips, whatever it carries; 0: not known */
   int64_t queue_bytes;
   int64_t batch_bytes;     /* what every topic takes; 0: any */
-  /* Connections that are lost with records under way, one soon after the other. */
+  int64_t round_trip_us;   /* to the brokers and back, seen while connecting; 0: not known */
+  int64_t connected_us;    /* monotonic: when that was */
+  /* Connections that are lost in a transaction, one soon after the other. */
   uint32_t cuts;
   int64_t first_cut_us, cut_us; /* monotonic: of the first of them, the last */
-  int64_t piece_bytes;     /* batches no larger, so that less is lost with each; 0: no matter */
+  int64_t gap_us;          /* the link breaks, and mostly lasts so long; 0: it does not */
+  uint64_t room_bytes;     /* no more may be under way then; 0: any */
 
   /* faults and waiting */
   uint32_t failures;       /* in a row, without a settled transaction between */

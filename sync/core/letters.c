@@ -78,7 +78,7 @@ static core_offer_result offer_along(core *c, const topic *dlq, size_t size, int
   s->most = dlq->index;
   t->along++;
   t->produced++;
-  t->outstanding++;
+  txn_sends(t, s);
   t->bytes += size;
   flow_take(c, size, 1);
   if (t->begun_us == 0) t->begun_us = now_us;
@@ -94,7 +94,7 @@ bool along_refused(core *c, const fault *why) {
   t->bytes -= s->size;
   t->along--;
   t->produced--;
-  t->outstanding--;
+  txn_has(t, s);
   const bool again = why->scope == SCOPE_RECORD && !t->along_slim;
   t->along_slim = again;
   if (!again && (why->scope == SCOPE_RECORD || why->scope == SCOPE_TOPIC)) c->along_us = c->now_us + c->config.probe_us;
@@ -144,7 +144,7 @@ core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size
   s->whole = !*slim;
   s->size = (uint32_t)size;
   t->produced++;
-  t->outstanding++;
+  txn_sends(t, s);
   t->bytes += size;
   flow_take(c, size, 1);
   *tag = (uint64_t)t->number << 32 | (uint64_t)(t->count - 1);

@@ -23,7 +23,7 @@ void core_connect(core *c, core_actions *out) {
     c->handle = true;
     c->handles++;
     c->recreate = false;
-    pace_new_handle(c);
+    cuts_new_handle(c);
   }
   core_act(c, out, PHASE_CONNECT, OP_CONNECT);
 }
@@ -111,6 +111,7 @@ static void do_fill(core *c, core_actions *out, topic *lane) {
   txn *t = &c->txn;
   topics_want_none(c);
   c->behind_since_us = 0;
+  cuts_begin(c);
   if (!lane && c->config.look_us > 0 && c->now_us - c->looked_us >= c->config.look_us) look_again(c);
   t->open = true;
   t->lane = lane;

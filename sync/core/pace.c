@@ -8,15 +8,6 @@
 #define SHARE 20            /* a transaction may take so many times what its round trips do */
 #define QUICK 20            /* so many quick ones in a row say that a longer timeout is not wanted any more */
 
-#define CUTS 3              /* so many, each soon after the one before, make a link that breaks */
-#define CUT_SOON_US 60000000
-#define CUT_TOGETHER_US 300000 /* each connection tells the same cut */
-#define CUTS_FORGOTTEN_US 600000000
-#define CUT_LONGER 4        /* a commit is what a cut costs most at: fewer of them */
-#define PIECES_A_GAP 16     /* batches that cross between two cuts: half of one is lost with each */
-#define PIECE_LEAST (32 << 10)
-#define PIECE_MOST (512 << 10)
-
 int64_t pace_timeout_most(const core_config *config) {
   return config->txn_timeout_max_us > config->txn_timeout_us ? config->txn_timeout_max_us : config->txn_timeout_us;
 }
@@ -46,59 +37,15 @@ static void shorter(core *c, int64_t next_us) {
   else if (c->target_bytes > TARGET_START) c->target_bytes = TARGET_START;
   c->timeout_us = next_us;
   c->kept_long = false;
-  c->quick = c->cuts = 0;
-  c->piece_bytes = 0;
-  c->recreate = true;
-}
-
-void pace_cut(core *c) {
-  if (!c->txn.open || c->txn.outstanding == 0 || c->txn.bytes <= PIECE_LEAST) return;
-  if (c->cuts > 0 && c->now_us - c->cut_us < CUT_TOGETHER_US) return;
-  if (c->cuts == 0 || c->now_us - c->cut_us > CUT_SOON_US) {
-    c->cuts = 0;
-    c->first_cut_us = c->now_us;
-  }
-  c->cuts++;
-  c->cut_us = c->now_us;
   c->quick = 0;
-}
-
-static int32_t partitions_of(const txn *t) {
-  int32_t most = 1;
-  for (size_t i = 0; i < t->count; i++)
-    if (t->slots[i].produced && t->slots[i].topic->partitions > most) most = t->slots[i].topic->partitions;
-  return most;
-}
-
-/* What is under way when a connection ends goes again, whole batches of it: over 128 kB/s, cut every 2 to 5 s, batches of
- * a quarter of a megabyte crossed twice and more. Where a link is fast, whole ones cross in between, and nothing changes.
- * Not too small: librdkafka 2.0.2 lets an idempotent producer have one batch under way to each partition, and the link is
- * idle until its answer. With one partition the best is sqrt(2 x what crosses in a gap x what crosses in a round trip). */
-static void break_up(core *c) {
-  if (c->cuts < CUTS || c->now_us - c->cut_us > CUT_SOON_US) return; /* what is over is no reason for a new handle */
-  const double gap_us = (double)(c->cut_us - c->first_cut_us) / (c->cuts - 1);
-  const double a_gap = c->bytes_per_s * gap_us / 1e6, a_round_trip = c->bytes_per_s * (double)(c->fixed_us / ROUND_TRIPS) / 1e6;
-  double piece = a_gap / PIECES_A_GAP;
-  if (piece < PIECE_LEAST) piece = PIECE_LEAST;
-  const double all = (double)partitions_of(&c->txn);
-  while (piece * all * piece * all < 2 * a_gap * a_round_trip && piece < PIECE_MOST) piece *= 1.25;
-  if (piece > PIECE_MOST || (c->piece_bytes > 0 && piece > (double)c->piece_bytes / 2)) return;
-  c->piece_bytes = (int64_t)piece;
+  cuts_forget(c);
   c->recreate = true;
-  const int64_t next = pace_timeout(&c->config, c->config.txn_timeout_us * CUT_LONGER);
-  if (!c->config.exactly_once || c->timeout_refused || next <= c->timeout_us) return;
-  c->timeout_us = next;
-  c->kept_long = true;
-}
-
-void pace_cut_short(core *c) { break_up(c); }
-
-void pace_new_handle(core *c) {
-  if (c->piece_bytes > 0 && c->now_us - c->cut_us > CUTS_FORGOTTEN_US) c->piece_bytes = 0;
 }
 
 void pace_connected(core *c, int64_t round_trip_us) {
   const int64_t fixed_us = round_trip_us * ROUND_TRIPS, least = c->config.txn_timeout_us;
+  if (round_trip_us > 0) c->round_trip_us = round_trip_us;
+  c->connected_us = c->now_us;
   if (!c->config.exactly_once) return;
   /* In between, either is good: a handle that sees a little more than the last one must not undo what that one did. */
   const int64_t wanted = fixed_us < least / 6   ? least
@@ -116,6 +63,17 @@ void pace_connected(core *c, int64_t round_trip_us) {
   if (!longer(c, TARGET_START)) c->fixed_us = before;
 }
 
+void pace_timeout_refused(core *c) {
+  const int64_t good_us = c->timeout_accepted_us > 0 ? c->timeout_accepted_us : c->config.txn_timeout_us;
+  if (c->timeout_us <= good_us) { /* the same was taken before, or was never raised: it is not that */
+    c->timeout_us = c->config.txn_timeout_us;
+    return;
+  }
+  c->timeout_refused = true;
+  c->timeout_us = good_us;
+  if (good_us == c->config.txn_timeout_us) c->kept_long = false;
+}
+
 void pace_claimed(core *c) { c->fixed_us = (c->now_us - c->txn.begun_us) / CLAIM_ROUND_TRIPS * ROUND_TRIPS; }
 
 void pace_learn(core *c) {
@@ -128,7 +86,7 @@ void pace_learn(core *c) {
   c->bytes_per_s = c->bytes_per_s > 0 ? c->bytes_per_s * 0.7 + rate * 0.3 : rate;
   c->events_per_s = c->events_per_s > 0 ? c->events_per_s * 0.7 + events * 0.3 : events;
   c->timeouts = 0;
-  break_up(c);
+  cuts_learn(c);
   if (c->fixed_us > took) c->fixed_us = took;
   const int64_t carrying = took - c->fixed_us > took / 4 ? took - c->fixed_us : took / 4 + 1;
   const int64_t good = c->timeout_us / 3, least = c->config.txn_timeout_us;

@@ -173,7 +173,7 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
   s->size = (uint32_t)size;
   s->most = (uint32_t)suspect_most(r);
   t->produced++;
-  t->outstanding++;
+  txn_sends(t, s);
   t->bytes += size;
   flow_take(c, size, 1);
   t->appended_us = r->appended_us;
@@ -214,7 +214,7 @@ static void take_back(core *c, size_t size) {
   txn *t = &c->txn;
   flow_take(c, size, -1);
   t->produced--;
-  t->outstanding--;
+  txn_has(t, &t->slots[t->count - 1]);
   t->bytes -= size < t->bytes ? size : t->bytes;
   txn_drop_last(t);
 }
@@ -257,7 +257,7 @@ bool txn_refused(core *c, uint64_t tag, const fault *refusal, int64_t wall_us) {
       s->produced = false;
       s->suspect = SUSPECT_NOTHING; /* the broker was not asked */
       t->produced--;
-      t->outstanding--;
+      txn_has(t, s);
       if (!c->config.exactly_once) txn_stop(t, true); /* as in condemn() */
       return c->config.exactly_once;
     }
@@ -285,7 +285,7 @@ void txn_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, con
   slot *s = &t->slots[index];
   if (!s->produced || s->reported) return;
   s->reported = true;
-  t->outstanding--;
+  txn_has(t, s);
   if (fault_is_ok(why)) {
     if (s->along) return; /* the copy has a place, its event has none */
     t->verdicts[index].partition = partition;

@@ -4,9 +4,7 @@
 bool core_txn_begun(const core *c) { return c->txn.begun; }
 const delivery_attempt *core_attempt(const core *c) { return &c->attempt; }
 core_phase core_phase_of(const core *c) { return c->phase; }
-int64_t core_batch_bytes(const core *c) {
-  return c->piece_bytes > 0 && (c->batch_bytes == 0 || c->piece_bytes < c->batch_bytes) ? c->piece_bytes : c->batch_bytes;
-}
+int64_t core_batch_bytes(const core *c) { return c->batch_bytes; }
 int64_t core_txn_timeout_us(const core *c) { return c->timeout_us; }
 int64_t core_queue_bytes(const core *c, int64_t configured) {
   return c->queue_bytes > configured ? c->queue_bytes : configured;
@@ -28,7 +26,7 @@ void core_view_get(const core *c, core_view *v) {
                    .transactions = c->transactions, .aborts = c->aborts,
                    .handles = c->handles, .expired = c->expired, .partition_changes = c->partition_changes,
                    .partitions_were = c->partitions_were, .txn_bytes = c->target_bytes, .bytes_per_s = c->bytes_per_s,
-                   .events_per_s = c->events_per_s,
+                   .link_gap_us = c->gap_us, .link_room = c->room_bytes, .events_per_s = c->events_per_s,
                    .lane_count = c->attempt.progress.lane_count, .lanes = c->lanes,
                    .marker_here = sl_buf_slice(&c->marker_bytes), .marker_there = sl_buf_slice(&c->marker_there)};
   if (c->offsets_back > 0) {
@@ -70,6 +68,7 @@ const char *core_check(const core *c) {
        c->phase == PHASE_STOPPED) && c->op != OP_NONE)
     return "at rest no operation is under way";
   if (t->outstanding > t->produced || t->produced > t->count) return "outstanding <= produced <= records";
+  if ((t->outstanding == 0) != (t->under_way == 0)) return "bytes are under way with records";
   if (t->along > 0 && (t->produced != t->along || t->lane || t->copies)) return "a copy goes along with verdicts alone";
   if (c->phase == PHASE_COMMIT && !c->has_intent) return "the intent is written before the commit";
   if (c->phase == PHASE_COMMIT && (t->outstanding || t->failed)) return "a commit follows complete delivery";

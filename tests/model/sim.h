@@ -188,7 +188,7 @@ typedef struct sim {
   uint64_t expired;           /* verdicts of lanes' ages */
   uint64_t steps, kills, commits, aborts, parks, doubts, replayed; /* replayed: calls of the core */
   uint64_t along;             /* copies produced with their verdict */
-  uint64_t cut;               /* links that broke, and batches are smaller for it */
+  uint64_t cut;               /* links that broke, and less is under way for it */
   const char *broken;
   char broken_text[256];
   bool tracing;

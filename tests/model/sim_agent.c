@@ -68,6 +68,11 @@ static void fill(sim *s, sim_agent *a) {
     return;
   }
   for (uint64_t n = 1 + sim_below(s, 12); n > 0; n--) {
+    if (core_waits(a->core)) {
+      if (h->wire_count == 0 && h->report_count == 0) sim_break(s, "the core waits for deliveries, but none are outstanding");
+      a->fill_waiting = true;
+      return;
+    }
     uint64_t seq = a->fill_at;
     if (a->action.letters) {
       if (seq > a->action.to) {
@@ -428,7 +433,9 @@ bool agent_progress(sim *s, sim_agent *a) {
       s->now_us += 400000;
       agent_give(s, a, (core_event){.kind = EVENT_ERROR, .why = connection("_TRANSPORT"), .transport = true});
     }
-    s->cut += core_batch_bytes(a->core) > 0;
+    core_view view;
+    core_view_get(a->core, &view);
+    s->cut += view.link_room > 0;
     return true;
   }
   if (h->wire_count && sim_below(s, 2)) {

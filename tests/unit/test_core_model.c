@@ -126,7 +126,7 @@ static void test_model(void **state) {
   print_message("# %llu histories, %llu steps, %.0f steps/s: %llu events, %llu faults, %llu kills, %llu commits, %llu "
                 "aborts, %llu lost copies parked, %llu calls replayed, "
                 "%llu lane events too old, %llu letters with their verdict, "
-                "%llu cuts that made batches smaller\n", (unsigned long long)total.histories, (unsigned long long)steps,
+                "%llu cuts after which less is under way\n", (unsigned long long)total.histories, (unsigned long long)steps,
                 (double)steps / (seconds > 0 ? seconds : 1), (unsigned long long)total.events,
                 (unsigned long long)total.faults, (unsigned long long)total.kills, (unsigned long long)total.commits,
                 (unsigned long long)total.aborts, (unsigned long long)total.parks,

@@ -134,6 +134,37 @@ static void round_trips_where_none_may_take_longer(void **state) {
   rig_free(r);
 }
 
+/* It goes on with the longest that the cluster takes, and does not ask for more again: each refusal was a handle in vain. */
+static void a_cluster_that_takes_no_longer_timeout(void **state) {
+  (void)state;
+  for (int64_t most = 15; most <= 45; most += 30) {
+    rig *r = rig_new(true);
+    append(r, 0, 1);
+    start(r);
+    tell_log(r);
+    int refused = 0;
+    for (int i = 0; i < 20; i++) {
+      if (core_txn_timeout_us(r->core) > most * SECOND) {
+        ok(r, OP_CONNECT);
+        ok(r, OP_MARKER_TOPIC);
+        const fault why = {.scope = SCOPE_AGENT, .class_ = CLASS_NON_RETRYABLE_VALIDATION, .name = "INVALID_TRANSACTION_TIMEOUT"};
+        bad(r, OP_INIT_TXN, why);
+        refused++;
+      } else {
+        claim(r);
+        assert_int_equal(fill(r), 1);
+        r->now += core_txn_timeout_us(r->core);
+        bad(r, OP_FLUSH, outage());
+      }
+      ok(r, OP_DESTROY);
+      wake(r);
+    }
+    assert_int_equal(refused, 1);
+    assert_int_equal(core_txn_timeout_us(r->core), (most == 15 ? 15 : 30) * SECOND);
+    rig_free(r);
+  }
+}
+
 static void single_event_that_cannot_cross_in_time(void **state) {
   (void)state;
   rig *r = rig_new(true);
@@ -203,11 +234,33 @@ static void size_learned_on_another_link(void **state) {
   }
 }
 
-/* 128 kB/s, cut every 3.5 s: batches so small that little is lost with each cut, transactions so long that few commits are
+static void cut(rig *r) { /* each of the agent's connections tells it */
+  for (int each = 0; each < 2; each++) {
+    const core_action under_way = r->act;
+    give(r, (core_event){.kind = EVENT_ERROR, .transport = true, .why = outage()});
+    r->act = under_way;
+  }
+}
+
+static void connect_over(rig *r, int64_t round_trip_us) { /* claimed, and what waits is asked for */
+  done_with(r, (core_event){.cluster_id = "cluster-1", .round_trip_us = round_trip_us});
+  ok(r, OP_MARKER_TOPIC);
+  ok(r, OP_INIT_TXN);
+  reads(r, r->book->state.marker_bytes);
+  commit(r);
+}
+
+static core_view view_of(const rig *r) {
+  core_view view;
+  core_view_get(r->core, &view);
+  return view;
+}
+
+/* 128 kB/s, cut every 3.5 s: so little under way that little is lost with each cut, transactions so long that few commits are
  * cut; and as before once that is over. */
 static void a_link_that_breaks(void **state) {
   (void)state;
-  const struct { double rate; int64_t gap; bool pieces; } cases[] = {
+  const struct { double rate; int64_t gap; bool breaks; } cases[] = {
       {128e3, SECOND * 7 / 2, true}, {128e3, 90 * SECOND, false}, {50e6, SECOND * 7 / 2, false}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     rig *r = rig_new(true);
@@ -215,32 +268,24 @@ static void a_link_that_breaks(void **state) {
     start(r);
     ready(r);
     tell_log(r);
-    int64_t cut = r->now + cases[i].gap;
+    int64_t next = r->now + cases[i].gap;
     for (int n = 0; n < 6 && r->act.op != OP_DESTROY; n++) {
       const size_t sent = fill_sized(r, 50000);
       const int64_t end = r->now + (int64_t)((double)sent * 50000 / cases[i].rate * 1e6) + SECOND / 10;
-      for (; cut < end; cut += cases[i].gap) {
-        r->now = cut;
-        for (int each = 0; each < 2; each++) { /* of its connections tells it */
-          const core_action under_way = r->act;
-          give(r, (core_event){.kind = EVENT_ERROR, .transport = true, .why = outage()});
-          r->act = under_way;
-        }
+      for (; next < end; next += cases[i].gap) {
+        r->now = next;
+        cut(r);
       }
       r->now = end;
       all_delivered(r);
-      begun(r);
-      ok(r, OP_FLUSH);
-      ok(r, OP_INTENT);
-      ok(r, OP_COMMIT);
-      ok(r, OP_SETTLE);
+      commit(r);
     }
-    assert_int_equal(r->act.op == OP_DESTROY, cases[i].pieces);
-    if (!cases[i].pieces) {
-      assert_int_equal(core_batch_bytes(r->core), 0);
+    assert_int_equal(r->act.op == OP_DESTROY, cases[i].breaks);
+    if (!cases[i].breaks) {
+      assert_int_equal(view_of(r).link_room, 0);
       assert_int_equal(core_txn_timeout_us(r->core), 15 * SECOND);
     } else {
-      assert_in_range(core_batch_bytes(r->core), 16 << 10, 64 << 10);
+      assert_in_range(view_of(r).link_room, 64 << 10, 256 << 10);
       assert_int_equal(core_txn_timeout_us(r->core), 60 * SECOND);
       ok(r, OP_DESTROY);
       wake(r);
@@ -253,10 +298,93 @@ static void a_link_that_breaks(void **state) {
       ok(r, OP_MARKER_TOPIC);
       ok(r, OP_DESTROY);
       wake(r);
-      assert_int_equal(core_batch_bytes(r->core), 0);
+      assert_int_equal(view_of(r).link_room, 0);
     }
     rig_free(r);
   }
+}
+
+static void look_up(rig *r) {
+  uint64_t tag;
+  const core_record record = {.seq = r->act.from, .topic = SL_STR("topic-0"), .size = 100, .appended_us = r->now};
+  (void)core_offer(r->core, &record, r->now, &tag);
+  done_with(r, (core_event){.fill_end = FILL_STOPPED});
+  ok(r, OP_TOPIC);
+}
+
+/* How many of the offered fit before the core wants to see deliveries. */
+static size_t fits(rig *r, uint32_t size) {
+  uint64_t tag, seq = r->act.from;
+  for (; seq <= r->act.to && !core_waits(r->core); seq++) {
+    const core_record record = {.seq = seq, .topic = SL_STR("topic-0"), .size = size, .appended_us = r->now};
+    if (core_offer(r->core, &record, r->now, &tag) != OFFER_PRODUCE) break;
+    begun(r);
+    r->tags[seq - r->act.from] = tag;
+  }
+  return r->tag_count = (size_t)(seq - r->act.from);
+}
+
+/* Far away the first cut teaches: at once less is under way, of the very transaction that it met, and no handle is made for
+ * that. The longer timeout comes with the new handle that the commit in doubt takes anyway. */
+static void the_first_cut_of_a_far_link(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  append(r, 0, 2000);
+  start(r);
+  connect_over(r, SECOND / 5);
+  tell_log(r);
+  look_up(r);
+  const size_t first = fits(r, 1300);
+  assert_int_equal(first, 201); /* a quarter of a megabyte: nobody waits */
+  r->now += 3 * SECOND;
+  cut(r);
+  assert_in_range(view_of(r).link_room, 64 << 10, 256 << 10);
+  done_with(r, (core_event){.fill_end = FILL_STOPPED});
+  all_delivered(r);
+  ok(r, OP_FLUSH);
+  ok(r, OP_INTENT);
+  bad(r, OP_COMMIT, sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "END_TXN_RESENT"));
+  ok(r, OP_DESTROY);
+  wake(r);
+  assert_int_equal(core_txn_timeout_us(r->core), 60 * SECOND);
+  done_with(r, (core_event){.cluster_id = "cluster-1", .round_trip_us = SECOND / 5});
+  ok(r, OP_MARKER_TOPIC);
+  ok(r, OP_INIT_TXN);
+  reads(r, sl_buf_slice(&r->book->intent)); /* it was committed */
+  ok(r, OP_SETTLE);
+  commit(r); /* the claim */
+  look_up(r);
+  assert_true(view_of(r).txn_bytes > 512 << 10);
+  const size_t some = fits(r, 1300);
+  assert_true(core_waits(r->core));
+  assert_in_range(some * 1300, 64 << 10, 256 << 10);
+  delivered(r, 0, NULL);
+  assert_int_equal(core_waits(r->core), some * 1300 - 1300 >= view_of(r).link_room); /* one has made room for one */
+  rig_free(r);
+}
+
+/* The next run knows it from its first record on, for as long as the link goes on breaking. */
+static void what_a_run_learned_of_a_link_that_breaks(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.link_gap_us = SECOND * 7 / 2;
+  r->config.link_bytes_per_s = 100000;
+  r->config.txn_start_timeout_us = 60 * SECOND;
+  append(r, 0, 2000);
+  start(r);
+  connect_over(r, SECOND / 5); /* the longer timeout is not taken for that of a satellite left behind */
+  assert_int_equal(core_txn_timeout_us(r->core), 60 * SECOND);
+  tell_log(r);
+  look_up(r);
+  assert_true(fits(r, 1300) < 201);
+  assert_true(core_waits(r->core));
+  done_with(r, (core_event){.fill_end = FILL_STOPPED});
+  all_delivered(r);
+  r->now += 3600 * SECOND; /* no cut in an hour */
+  commit(r);
+  assert_int_equal(view_of(r).link_room, 0);
+  assert_int_equal(view_of(r).link_gap_us, 0);
+  rig_free(r);
 }
 
 /* Three cuts, and then never again: with batches as before, the cuts of long ago asked for small ones once more, and these
@@ -389,7 +517,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(slow_link), cmocka_unit_test(size_grows_with_the_pace),
       cmocka_unit_test(round_trips_that_take_seconds), cmocka_unit_test(round_trips_where_none_may_take_longer),
-      cmocka_unit_test(single_event_that_cannot_cross_in_time), cmocka_unit_test(far_away_is_seen_while_connecting),
+      cmocka_unit_test(single_event_that_cannot_cross_in_time), cmocka_unit_test(a_cluster_that_takes_no_longer_timeout),
+      cmocka_unit_test(the_first_cut_of_a_far_link), cmocka_unit_test(what_a_run_learned_of_a_link_that_breaks),
+      cmocka_unit_test(far_away_is_seen_while_connecting),
       cmocka_unit_test(size_learned_on_another_link), cmocka_unit_test(back_from_far_away), cmocka_unit_test(a_link_that_breaks),
       cmocka_unit_test(a_link_that_broke_long_ago),
       cmocka_unit_test(long_transactions_that_are_quick), cmocka_unit_test(none_longer_than_the_setting)};
