@@ -273,12 +273,13 @@ def run_memory(folder, size, series):
 # ---------------------------------------------------------------- slow and broken links
 
 
-# Name, bytes a second, seconds each way, connections cut every so many seconds (None: never), share of the events
+# Name, bytes a second, seconds each way, connections cut every so many seconds (None: never), share of the events, runs of an
+# agent one after the other, batches of the raw producer
 LINKS = [
-    ("128-kB/s,-100-ms-each-way", 128_000, 0.1, None, 1),
-    ("128-kB/s,-1-s-each-way", 128_000, 1.0, None, 3.2),
-    ("128-kB/s,-1-s-each-way,-timeout-max-15s", 128_000, 1.0, None, 0.3),
-    ("128-kB/s,-100-ms,-cut-every-2-to-5-s", 128_000, 0.1, (2, 5), 0.5),
+    ("128-kB/s,-100-ms-each-way", 128_000, 0.1, None, 1, 1, []),
+    ("128-kB/s,-1-s-each-way", 128_000, 1.0, None, 3.2, 1, []),
+    ("128-kB/s,-1-s-each-way,-timeout-max-15s", 128_000, 1.0, None, 0.3, 1, []),
+    ("128-kB/s,-100-ms,-cut-every-2-to-5-s", 128_000, 0.1, (2, 5), 0.5, 2, [49152, 65536]),
 ]
 
 
@@ -308,39 +309,77 @@ def log_bytes(bench, topic):
     return sum(f.stat().st_size for f in pathlib.Path(bench.cluster.dir).glob(f"broker-1/**/{topic}-*/*.log"))
 
 
-def over_link(bench, link, count, size, cut, *args):
-    """useful: bytes of the delivered events as the broker keeps them (batches, without aborted copies), in a second."""
-    topic = bench.topic(2)
-    with bench.store(topic, count, size) as store:
-        agent = rig.Agent(store, bench.brokers, *args).start()
-        progress, rnd = Progress(store, agent), rig.random.Random(7)
-        watcher = subprocess.Popen([rig.tool("bench/bench-uplink"), "watch", str(store.path), str(count)],
-                                   stdout=subprocess.PIPE, text=True)
+def cut_until_done(link, process, cut):
+    rnd = rig.random.Random(7)
+    while process.poll() is None:
         try:
-            rig.wait_until("the agent to deliver", lambda: " delivering: " in agent.log(), 120, 0.005)
-            begun, before = time.monotonic(), link.carried[0]
-            while watcher.poll() is None:
-                try:
-                    watcher.wait(rnd.uniform(*cut) if cut else 1)
-                except subprocess.TimeoutExpired:
-                    if cut:
-                        link.cut()
-            if watcher.returncode != 0:
-                raise SystemExit(agent.log()[-5000:])
-            took, carried = float(watcher.stdout.read()) / 1e6 - begun, link.carried[0] - before
-        finally:
-            watcher.kill()
-            progress.end()
-        report = store.status()[1]["agent"]["report"]["transactions"]
-        if agent.terminate(60) != 0:
-            raise SystemExit(agent.log())
-    link.rate, delay, link.delay = 0, link.delay, 0
+            process.wait(rnd.uniform(*cut) if cut else 1)
+        except subprocess.TimeoutExpired:
+            if cut:
+                link.cut()
+
+
+@contextlib.contextmanager
+def as_it_was(link):
+    """For what is read afterwards, and by the by: as fast as this machine."""
+    rate, delay, link.rate, link.delay = link.rate, link.delay, 0, 0
     link.cut()
-    copies = int(tool("raw", bench.brokers, "count", topic))
-    useful = log_bytes(bench, topic) * count / copies
-    bench.check(topic, count, size)
-    link.delay = delay
-    return useful / took, 1 - useful / carried, progress.gap, report
+    yield
+    link.rate, link.delay = rate, delay
+    link.cut()
+
+
+def agent_over_link(bench, link, store, settled, cut, *args):
+    """From "delivering" until so many are settled: (seconds, bytes that crossed, longest stop, the report)."""
+    agent = rig.Agent(store, bench.brokers, *args).start()
+    progress = Progress(store, agent)
+    watcher = subprocess.Popen([rig.tool("bench/bench-uplink"), "watch", str(store.path), str(settled)],
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        rig.wait_until("the agent to deliver", lambda: " delivering: " in agent.log(), 120, 0.005)
+        begun, before = time.monotonic(), link.carried[0]
+        cut_until_done(link, watcher, cut)
+        if watcher.returncode != 0:
+            raise SystemExit(agent.log()[-5000:])
+        took, carried = float(watcher.stdout.read()) / 1e6 - begun, link.carried[0] - before
+    finally:
+        watcher.kill()
+        progress.end()
+    report = store.status()[1]["agent"]["report"]["transactions"]
+    if agent.terminate(60) != 0:
+        raise SystemExit(agent.log())
+    return took, carried, progress.gap, report
+
+
+def over_link(bench, link, count, size, cut, runs, *args):
+    """For each run of an agent on one store: (useful, in vain, longest stop, aborts). useful: bytes of the delivered events as
+    the broker keeps them (batches, without aborted copies), in a second. The first run knows nothing of the link."""
+    topic, found = bench.topic(2), []
+    with bench.store(topic, count, size) as store:
+        for run in range(runs):
+            if run:
+                tool("uplink", "fill", store.path, topic, count, size, 1)
+            found.append(agent_over_link(bench, link, store, count * (run + 1), cut, *args))
+    with as_it_was(link):
+        useful = log_bytes(bench, topic) / int(tool("raw", bench.brokers, "count", topic)) * count
+        bench.check(topic, count * runs, size)
+    return [(useful / took, 1 - useful / carried, gap, report["aborted"]) for took, carried, gap, report in found]
+
+
+def raw_over_link(bench, link, count, size, cut, batch):
+    """The same of the raw producer with such batches, from its metadata on."""
+    topic, before = bench.topic(2), link.carried[0]
+    producer = subprocess.Popen([rig.tool("bench/bench-raw"), bench.brokers, "produce", topic, str(count), str(size), str(batch)],
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    cut_until_done(link, producer, cut)
+    if producer.returncode != 0:
+        raise SystemExit(f"the raw producer did not end well: {producer.returncode}")
+    _, connected, _, last, _ = (float(w) / 1e6 for w in producer.stdout.read().split())
+    carried = link.carried[0] - before
+    with as_it_was(link):
+        useful = log_bytes(bench, topic)
+        bench.check(topic, count, size)
+    return useful / (last - connected), 1 - useful / carried
 
 
 def run_link(folder, size, series):
@@ -348,17 +387,24 @@ def run_link(folder, size, series):
     bench = Bench(folder / "link", advertise=str(link.port))
     link.to(bench.cluster.call("ports").split()[0])
     try:
-        for name, rate, delay, cut, share in LINKS:
+        for name, rate, delay, cut, share, runs, batches in LINKS:
             link.delay = 0
             link.cut()
             link.rate, link.delay = rate, delay
-            args = ["--set", "transactions.timeout_max=15s"] if "15s" in name else []
-            useful, wasted, gap, report = over_link(bench, link, int(size["link"] * share), 1000, cut, *args)
-            told(series, f"link/{name}", "useful", [useful])
-            told(series, f"link/{name}", "of_link", [useful / rate])
-            told(series, f"link/{name}", "again", [wasted])
-            told(series, f"link/{name}", "still_s", [gap])
-            told(series, f"link/{name}", "aborted", [report["aborted"]])
+            args, count = ["--set", "transactions.timeout_max=15s"] if "15s" in name else [], int(size["link"] * share)
+            for run, (useful, wasted, gap, aborted) in enumerate(over_link(bench, link, count, 1000, cut, runs, *args)):
+                case = f"link/{name}" + (",-next-run" if run else "")
+                told(series, case, "useful", [useful])
+                told(series, case, "of_link", [useful / rate])
+                told(series, case, "again", [wasted])
+                told(series, case, "still_s", [gap])
+                told(series, case, "aborted", [aborted])
+            for batch in batches:
+                useful, wasted = raw_over_link(bench, link, count, 1000, cut, batch)
+                case = f"link/{name},-raw-with-batches-of-{batch}"
+                told(series, case, "useful", [useful])
+                told(series, case, "of_link", [useful / rate])
+                told(series, case, "again", [wasted])
     finally:
         bench.down()
         link.close()

@@ -182,12 +182,14 @@ typedef struct sim {
   size_t ghost_count;
   core_config config;
   bool calm;                  /* no more faults */
+  bool bulky;                 /* many events are large: the same cuts matter more */
   bool store_full;
   int64_t lane_max_age_us;
   unsigned appended, faults, copy_at;
   uint64_t expired;           /* verdicts of lanes' ages */
   uint64_t steps, kills, commits, aborts, parks, doubts, replayed; /* replayed: calls of the core */
   uint64_t along;             /* copies produced with their verdict */
+  uint64_t waited;            /* pauses of a FILL for that reason: */
   uint64_t cut;               /* links that broke, and less is under way for it */
   const char *broken;
   char broken_text[256];

@@ -71,6 +71,7 @@ static void fill(sim *s, sim_agent *a) {
     if (core_waits(a->core)) {
       if (h->wire_count == 0 && h->report_count == 0) sim_break(s, "the core waits for deliveries, but none are outstanding");
       a->fill_waiting = true;
+      s->waited++;
       return;
     }
     uint64_t seq = a->fill_at;
@@ -495,7 +496,7 @@ static void history_grows(void *arg, const void *data, size_t len) { sl_buf_appe
 
 /* A cycle of actions that never waits and never gets anywhere would burn a processor, and a broker. */
 static void hunt_hot_loops(sim *s, sim_agent *a) {
-  uint64_t at = a->book.state.cursor.seq * 3 + s->last;
+  uint64_t at = a->book.state.cursor.seq * 3 + s->last + a->book.state.cursor.dlq_no * 5;
   for (size_t i = 0; i < a->book.state.cursor.lane_count; i++) at += a->book.state.cursor.lanes[i].seq;
   if (at != a->still_at || s->now_us - a->still_us > 1000) {
     a->still_at = at;

@@ -88,6 +88,11 @@ sim *sim_new(const sim_options *options) {
   static const int64_t ages[] = {0, 0, 60000000, 400000000};
   s->lane_max_age_us = ages[sim_below(s, 4)];
   if (sim_below(s, 3) == 0) s->config.look_us = 20000000;
+  s->bulky = sim_below(s, 6) == 0;
+  if (s->bulky && sim_below(s, 2)) {
+    s->config.link_gap_us = 3500000;
+    s->config.link_bytes_per_s = 20000;
+  }
   for (int i = 0; i < SIM_AGENTS; i++) {
     s->agents[i].id = i;
     book_init(&s->agents[i].book);
@@ -110,7 +115,7 @@ static void append(sim *s) {
   for (uint64_t n = s->options.lone ? 1 : 1 + sim_below(s, 8); n > 0 && s->appended < s->options.appends && s->last < SIM_LOG_MAX; n--) {
     sim_event e = {.topic = (uint8_t)sim_below(s, s->broker.topic_count), .key = (uint8_t)sim_below(s, SIM_KEYS)};
     e.size = 100 + (uint32_t)sim_below(s, 400);
-    if (sim_below(s, 100) < 3) e.size = 6000;
+    if (sim_below(s, 100) < (s->bulky ? 60 : 3)) e.size = 6000;
     if (sim_below(s, 300) == 0) e.size = 60000; /* larger than the queue */
     if (s->last && sim_below(s, 100) < 5) {
       uint64_t first = 1 + sim_below(s, s->last);

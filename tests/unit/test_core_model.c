@@ -56,7 +56,7 @@ static const char *kind_of(const sim_options *o) {
   return o->at_least_once ? "at-least-once" : o->mixed ? "mixed" : o->copies ? "exactly-once, copied store" : "exactly-once";
 }
 
-static struct { uint64_t histories, replayed, expired, along, cut, kills, commits, aborts, parks, faults, events; } total;
+static struct { uint64_t histories, replayed, expired, along, cut, waited, kills, commits, aborts, parks, faults, events; } total;
 
 static uint64_t try(const sim_options *o, bool trace, bool *broken) {
   sim *s = sim_new(o);
@@ -67,6 +67,7 @@ static uint64_t try(const sim_options *o, bool trace, bool *broken) {
   total.expired += s->expired;
   total.along += s->along;
   total.cut += s->cut;
+  total.waited += s->waited;
   total.replayed += s->replayed;
   total.kills += s->kills;
   total.commits += s->commits;
@@ -126,11 +127,12 @@ static void test_model(void **state) {
   print_message("# %llu histories, %llu steps, %.0f steps/s: %llu events, %llu faults, %llu kills, %llu commits, %llu "
                 "aborts, %llu lost copies parked, %llu calls replayed, "
                 "%llu lane events too old, %llu letters with their verdict, "
-                "%llu cuts after which less is under way\n", (unsigned long long)total.histories, (unsigned long long)steps,
+                "%llu cuts after which less is under way, %llu pauses for it\n", (unsigned long long)total.histories, (unsigned long long)steps,
                 (double)steps / (seconds > 0 ? seconds : 1), (unsigned long long)total.events,
                 (unsigned long long)total.faults, (unsigned long long)total.kills, (unsigned long long)total.commits,
                 (unsigned long long)total.aborts, (unsigned long long)total.parks,
-                (unsigned long long)total.replayed, (unsigned long long)total.expired, (unsigned long long)total.along, (unsigned long long)total.cut);
+                (unsigned long long)total.replayed, (unsigned long long)total.expired, (unsigned long long)total.along, (unsigned long long)total.cut,
+                (unsigned long long)total.waited);
 }
 
 int main(void) {

@@ -285,7 +285,7 @@ static void a_link_that_breaks(void **state) {
       assert_int_equal(view_of(r).link_room, 0);
       assert_int_equal(core_txn_timeout_us(r->core), 15 * SECOND);
     } else {
-      assert_in_range(view_of(r).link_room, 64 << 10, 256 << 10);
+      assert_in_range(view_of(r).link_room, 48 << 10, 192 << 10);
       assert_int_equal(core_txn_timeout_us(r->core), 60 * SECOND);
       ok(r, OP_DESTROY);
       wake(r);
@@ -338,7 +338,7 @@ static void the_first_cut_of_a_far_link(void **state) {
   assert_int_equal(first, 201); /* a quarter of a megabyte: nobody waits */
   r->now += 3 * SECOND;
   cut(r);
-  assert_in_range(view_of(r).link_room, 64 << 10, 256 << 10);
+  assert_in_range(view_of(r).link_room, 48 << 10, 192 << 10);
   done_with(r, (core_event){.fill_end = FILL_STOPPED});
   all_delivered(r);
   ok(r, OP_FLUSH);
@@ -357,7 +357,7 @@ static void the_first_cut_of_a_far_link(void **state) {
   assert_true(view_of(r).txn_bytes > 512 << 10);
   const size_t some = fits(r, 1300);
   assert_true(core_waits(r->core));
-  assert_in_range(some * 1300, 64 << 10, 256 << 10);
+  assert_in_range(some * 1300, 48 << 10, 192 << 10);
   delivered(r, 0, NULL);
   assert_int_equal(core_waits(r->core), some * 1300 - 1300 >= view_of(r).link_room); /* one has made room for one */
   rig_free(r);
