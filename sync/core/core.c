@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #define CLOCK_STEP_US 60000000
+#define DRAIN_AGAIN 8 /* handles for letters alone, none of which said more than that the transaction was over */
 #define FENCES_FORGOTTEN_US 30000000 /* who fights for an id is back within seconds */
 #define SHARED_ID_LOOK_US INT64_C(3600000000)
 
@@ -103,13 +104,16 @@ static void fail(core *c, core_actions *out, const fault *why) {
   fault_scope scope = txn_blame(c, why);
   if (scope == SCOPE_CONNECTION) topics_forget_refusals(c);
   c->aborts++;
+  /* A drain, too, sends a letter without its value, and hears who was refused where only a neighbour's fate is told yet. */
+  const bool untold = scope == SCOPE_PRODUCER && t->named == 0 && !c->stale && !why->fatal && !why->fenced;
+  if (t->copies && !c->config.exactly_once && scope == SCOPE_RECORD) c->recreate = true;
+  if (t->copies && c->drained && untold && c->drain_again++ < DRAIN_AGAIN) c->recreate = true;
   bool handle_lives =
       !why->fatal && !t->why.fatal && !c->stale && (scope == SCOPE_RECORD || scope == SCOPE_TOPIC);
   if (!c->config.exactly_once) {
     txn_cut_at_failure(c);
     c->destroy_after_settle = true; /* later records must not pass the failed one */
     if (scope == SCOPE_CLUSTER) c->park = PARK_REFUSED, c->park_probes = true;
-    if (t->copies && scope == SCOPE_RECORD) c->recreate = true; /* a drain, too, sends it without its value */
     if (t->count > 0 && txn_seal(c)) core_intent(c, out);
     else core_destroy(c, out, c->park ? PHASE_PARKED : PHASE_BACKOFF);
   } else if (scope == SCOPE_CLUSTER) {

@@ -212,6 +212,7 @@ struct core {
   bool handle;             /* the driver has one */
   bool claimed, stopping, drained;
   bool drain_expired;
+  uint32_t drain_again;    /* handles that a drain took for letters whose refusal was not told */
   bool stale;              /* the handle is known to be dead, or its connections are: see why */
   fault stale_why;
 
