@@ -36,7 +36,7 @@ static const classify_row rows[] = {
   CONNECTION(_MSG_TIMED_OUT, TRANSIENT,
              "an outage, not the message: it waited longer than message.timeout.ms"),
   CONNECTION(_PARTITION_EOF, TRANSIENT, "not an error: the end of a partition"),
-  RECORD(_UNKNOWN_PARTITION, VALIDATION, "the record names a partition that the topic does not have"),
+  RECORD(_UNKNOWN_PARTITION, TRANSIENT, "the topic was created again with fewer: ours name none, the client chose it"),
   AGENT(_FS, DEPENDENCY, "a local file"),
   TOPIC(_UNKNOWN_TOPIC, DEPENDENCY, "missing; it may be created"),
   CONNECTION(_ALL_BROKERS_DOWN, TRANSIENT, "outage"),

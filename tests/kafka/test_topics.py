@@ -120,6 +120,25 @@ class Changes(rig.Rig):
         self.assertEqual(agent.terminate(), 0, agent.log())
         self.assert_receipts_know(store, topic, after)
 
+    def test_a_topic_created_again_with_fewer_partitions(self):
+        # The client had chosen one for a lone event that was there no more, and the event became a dead letter. In exactly-once
+        # librdkafka asks for the partition again until the transaction's timeout.
+        for mode in (rig.at_least_once(), *([[]] if rig.LONG else [])):
+            with self.subTest(mode=mode):
+                store, topic = self.store(), self.topic(f"evt.fewer{len(mode)}.v1")
+                self.cluster.topic(topic, 12)
+                agent = self.agent(store, *mode).start()
+                store.append_lines(rig.numbered(50, keys=20, rnd=self.random), topic=topic)
+                store.wait_settled(60, agent)
+                for partitions in (1, 12, 1):  # whether the client hears of it in time is chance
+                    rig.run([rig.tool("tests/kafka/ktopic"), "-b", self.cluster.internal, "delete", topic])
+                    self.cluster.topic(topic, partitions)
+                    key = next(k for k in (f"k{i}" for i in range(99)) if java_partition(k, 12) > 0)
+                    store.append(topic, b"lone", key=key)
+                    store.wait_settled(60, agent)
+                self.assertEqual(agent.terminate(), 0, agent.log())
+                self.assertEqual((store.stats()["dead"], store.stats()["delivered"]), (0, 53))
+
     def test_a_topic_created_again_while_no_agent_ran_is_noticed(self):
         store, topic, other = self.store(), self.topic(), self.topic("evt.others.v1")
         agent = self.agent(store, "--set", "new_topics.partitions=2").start()
