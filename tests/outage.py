@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""An outage as it is: the broker is killed, stays away for minutes, and producers go on. What it costs and how it ends.
+"""An outage as it is: the broker is killed, stays away for minutes, and producers go on. What it costs and how
+it ends.
 
     tests/outage.py --minutes 10 --rate 500 [--size 200] [--json FILE]
 
-Told: the agent's memory before, during and after, the store's growth an event, the agent's processor time, the state it
-reports; how long after the broker's return the first event and the last one arrived. Judged: nothing becomes a dead letter,
-the agent says that it waits, everything arrives once and in order. Exit: 0, or 1 when something did not hold.
+Told: the agent's memory before, during and after, the store's growth an event, the agent's processor time,
+the state it reports; how long after the broker's return the first event and the last one arrived. Judged:
+nothing becomes a dead letter, the agent says that it waits, everything arrives once and in order. Exit: 0,
+or 1 when something did not hold.
 """
 import argparse
 import json
@@ -72,7 +74,8 @@ def main():
             "memory_before": before, "memory_first_sample": samples[0], "memory_last_sample": samples[-1],
             "memory_most": {name: max(s[name] for s in samples) for name in before}, "memory_after": after,
             "agent_processor_share": round(cpu, 4), "first_event_after_s": round(world.resumed[-1][1], 2),
-            "all_drained_after_s": round(drained, 1), "events": world.ledger.counts(), "looks_at_the_law": world.looker.looks,
+            "all_drained_after_s": round(drained, 1), "events": world.ledger.counts(),
+            "looks_at_the_law": world.looker.looks,
             "violations": world.ledger.violations,
         }
         print(json.dumps(result, indent=1))

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""The proof that delivery survives: for as long as you like, producers append while one fault after another happens to
-agent, brokers, network, disks and topics, in a random order. After each fault everything is read back as a read_committed
-consumer sees it: nothing missing, nothing twice, no key out of order, every receipt where it says, the books balanced.
+"""The proof that delivery survives: for as long as you like, producers append while one fault after another
+happens to agent, brokers, network, disks and topics, in a random order. After each fault everything is read
+back as a read_committed consumer sees it: nothing missing, nothing twice, no key out of order, every receipt
+where it says, the books balanced.
 
     tests/reliability.py --hours 2                                  one broker
     tests/reliability.py --hours 2 --brokers 3 --kafka 3.9.1
@@ -10,13 +11,15 @@ consumer sees it: nothing missing, nothing twice, no key out of order, every rec
     tests/reliability.py --each 1                                   every kind of fault once
     tests/reliability.py --list                                     what there is
 
-Needs a build (build/ or $SIDELOG_BUILD) and what tests/setup.sh installs. A line for each fault, a table at the end, the same
-as JSON with --json FILE. Exit: 0 nothing found; 1 something was, and a new folder, named at the end, has the store, the logs
-and the list (--keep DIR: that one, in any case); 2 usage. --seed repeats a schedule, though not the moments.
+Needs a build (build/ or $SIDELOG_BUILD) and what tests/setup.sh installs. A line for each fault, a table at
+the end, the same as JSON with --json FILE. Exit: 0 nothing found; 1 something was, and a new folder, named
+at the end, has the store, the logs and the list (--keep DIR: that one, in any case); 2 usage. --seed repeats
+a schedule, though not the moments.
 
-With --brokers-at only what can be done from outside happens: to the agent, its network (through a proxy of ours, with no help
-of the cluster) and one topic. It makes five topics and deletes them at the end; -X gives librdkafka properties (TLS, SASL) to
-agent and consumers. A link that is encrypted can be cut and slowed, but no single request held.
+With --brokers-at only what can be done from outside happens: to the agent, its network (through a proxy of
+ours, with no help of the cluster) and one topic. It makes five topics and deletes them at the end; -X gives
+librdkafka properties (TLS, SASL) to agent and consumers. A link that is encrypted can be cut and slowed, but
+no single request held.
 """
 import argparse
 import json
@@ -95,7 +98,8 @@ def schedule(options, kinds, world):
 
 
 def with_kills(world, kind):
-    """The fault in a thread; meanwhile the agent is killed at random moments. (It is started here: it ends with its thread.)"""
+    """The fault in a thread; meanwhile the agent is killed at random moments. (It is started here: it ends with
+    its thread.)"""
     failed = []
 
     def run():
@@ -166,8 +170,10 @@ def report(world, options, counts, skipped, begun, trouble, seen):
     return {
         "brokers": options.brokers_at or options.brokers,
         "kafka": "its own" if options.brokers_at else options.version, "mode": options.mode, "seed": options.seed,
-        "defaults": options.defaults, "minutes": round((time.monotonic() - begun - world.rested) / 60, 1), "rounds": sum(counts.values()),
-        "kinds": counts, "not_possible_here": skipped, "what_happened": dict(world.tally), "events": world.ledger.counts(),
+        "defaults": options.defaults, "minutes": round((time.monotonic() - begun - world.rested) / 60, 1),
+        "rounds": sum(counts.values()),
+        "kinds": counts, "not_possible_here": skipped, "what_happened": dict(world.tally),
+        "events": world.ledger.counts(),
         "true_receipts": world.true_receipts, "looks_at_the_law": world.looker.looks,
         "longest_pause_between_tries_s": round(world.longest_pause, 2),
         "resumed_after": {what: percentiles(values) for what, values in sorted(resumed.items())}, "readers": seen,
@@ -177,7 +183,8 @@ def report(world, options, counts, skipped, begun, trouble, seen):
 
 def table(result):
     events = result["events"]
-    rows = [("brokers, Kafka, mode", f"{result['brokers']}, {result['kafka']}, {result['mode']}"), ("seed", result["seed"]),
+    rows = [("brokers, Kafka, mode", f"{result['brokers']}, {result['kafka']}, {result['mode']}"),
+            ("seed", result["seed"]),
             ("minutes", result["minutes"]), ("faults", result["rounds"])]
     rows += [(f"  {name}", count) for name, count in sorted(result["kinds"].items())]
     rows += sorted(result["what_happened"].items())

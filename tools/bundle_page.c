@@ -278,13 +278,16 @@ static void add_row(page *p, text *out, size_t i, const trace_shape *shape) {
   text_puts(out, "<tr>");
   add_span(out, true, n->at_us - shape->begin_us);
   text_puts(out, r->moved ? " ~" : "");
-  text_printf(out, "<td><svg width=200 height=12 aria-hidden=true%s>", shape->largest == i ? " class=largest" : "");
-  text_printf(out, "<line x1=%d y1=6 x2=%d y2=6></line><circle cx=%d cy=6 r=3.5></circle></svg>", before, here, here);
+  text_printf(out, "<td><svg width=200 height=12 aria-hidden=true%s>",
+              shape->largest == i ? " class=largest" : "");
+  text_printf(out, "<line x1=%d y1=6 x2=%d y2=6></line><circle cx=%d cy=6 r=3.5></circle></svg>", before, here,
+              here);
   text_puts(out, "<td class=tree>");
   trace_tree(out, p->nodes, i, true);
   text_puts(out, "<a href=\"#");
   anchor_of(out, p->tool, n->source, n->seq);
-  text_printf(out, "\">%s</a>%s%s<td>%s<td class=%s>%s<td>%s", r->type, r->store ? "<td>" : "", r->store ? r->store : "",
+  text_printf(out, "\">%s</a>%s%s<td>%s<td class=%s>%s<td>%s", r->type, r->store ? "<td>" : "",
+              r->store ? r->store : "",
               r->source, sl_state_text(r->state), sl_state_text(r->state), r->place);
   text_puts(out, shape->largest == i ? "<td>\u25c0 largest gap" : "<td>");
   if (r->note) {
@@ -335,7 +338,8 @@ static void add_about(page *p, text *out, sl_slice id, const trace_shape *shape,
   text_printf(out, " had it at %s. Times are UTC, those in the table relative to the first event.</p>\n", when);
   add_stores(p, out);
   text_puts(out, "<p class=note>");
-  text_puts(out, p->redacted ? "Secrets of well-known shapes were <b>redacted</b>. That is a net, not a wall: look "
+  text_puts(out,
+            p->redacted ? "Secrets of well-known shapes were <b>redacted</b>. That is a net, not a wall: look "
                                "before you pass it on."
                              : "<b>Not redacted</b>: values are as they were appended.");
   text_puts(out, " For programs the same events are in ");

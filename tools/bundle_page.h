@@ -28,7 +28,8 @@ typedef struct page {
   tally tallies[SOURCES_MOST];
 } page;
 
-/* Zeroed but for `tool` and `redacted`, a page is empty. `r` is the event as stored, `shown` as it is to be seen. */
+/* Zeroed but for `tool` and `redacted`, a page is empty. `r` is the event as stored, `shown` as it is to be
+ * seen. */
 void page_add(page *p, const sl_record *r, const sl_record *shown);
 /* False: out of memory. `id` of the correlation, as it is to be seen; `lines`: the name of the file beside it. */
 bool page_write(page *p, output *o, sl_slice id, const char *lines);

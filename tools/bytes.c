@@ -22,7 +22,8 @@ const char *bytes_find(const char *text, size_t len, const char *needle, size_t 
   const size_t places = len - needle_len + 1;
   size_t at = 0;
   for (; at + 16 <= places; at += 16) {
-    const __m128i fits = _mm_and_si128(_mm_cmpeq_epi8(load(text + at), first), _mm_cmpeq_epi8(load(text + at + needle_len - 1), last));
+    const __m128i fits = _mm_and_si128(_mm_cmpeq_epi8(load(text + at), first),
+                                       _mm_cmpeq_epi8(load(text + at + needle_len - 1), last));
     for (unsigned mask = (unsigned)_mm_movemask_epi8(fits); mask; mask &= mask - 1) {
       const char *place = text + at + __builtin_ctz(mask);
       if (memcmp(place + 1, needle + 1, needle_len - 2) == 0)

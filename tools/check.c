@@ -95,7 +95,8 @@ static void take_copies(tool *t, story *s, const sl_record *r, check_event *e) {
       text_puts(&other, other.len ? ", " : "");
       place_words(&other, t, c->source, c->seq);
     } else {
-      text_printf(&same, "; in %s: %s%s%s", t->sources[c->source].name, sl_state_text(c->state), *c->place ? " " : "",
+      text_printf(&same, "; in %s: %s%s%s", t->sources[c->source].name, sl_state_text(c->state),
+                  *c->place ? " " : "",
                   c->place);
     }
   }
@@ -236,7 +237,8 @@ static void judge_order(judge *j, size_t at, size_t cause_source, int64_t cause_
   if (cause_source == n->source)
     text_puts(&j->words, " before its cause: the clocks of the two producers differ by at least that");
   else
-    text_printf(&j->words, " before its cause in %s: the clocks differ by at least that", sources[cause_source].name);
+    text_printf(&j->words, " before its cause in %s: the clocks differ by at least that",
+                sources[cause_source].name);
   find(j, at, "before-cause");
 }
 
@@ -251,7 +253,8 @@ static void judge_cause(judge *j, size_t at) {
   if (st == SL_OK)
     st = look_next(l, &r);
   if (st == SL_OK) {
-    judge_order(j, at, look_source(l), r->occurred_at_us - t->sources[look_source(l)].shift_us, r->occurred_at_us != 0);
+    judge_order(j, at, look_source(l), r->occurred_at_us - t->sources[look_source(l)].shift_us,
+                r->occurred_at_us != 0);
   } else if (st == SL_NOTFOUND) {
     say_where(j, cause);
     find(j, at, "orphan");
@@ -262,8 +265,9 @@ static void judge_cause(judge *j, size_t at) {
 static void judge_hop(judge *j, size_t at) {
   const trace_node *n = &j->story->nodes[at], *cause = &j->story->nodes[n->parent];
   const check_event *e = &j->story->events[at], *c = &j->story->events[n->parent];
-  const hop *h = n->source == cause->source ? hops_causes(j->check->usual[n->source], slice_of(c->type), slice_of(e->type))
-                                            : NULL;
+  const hop *h = NULL;
+  if (n->source == cause->source)
+    h = hops_causes(j->check->usual[n->source], slice_of(c->type), slice_of(e->type));
   int64_t gap = n->at_us - cause->at_us;
   if (!h || h->count < LEAST_HOPS || gap < LEAST_GAP_US || !e->timed || !c->timed)
     return;
@@ -375,7 +379,8 @@ static void judge_fate(judge *j, size_t at) {
   }
   text_clear(&j->words);
   if (e->duplicate_of) {
-    text_printf(&j->words, "has the event id of seq %" PRIu64 " in the same topic, and is not sent again", e->duplicate_of);
+    text_printf(&j->words, "has the event id of seq %" PRIu64 " in the same topic, and is not sent again",
+                e->duplicate_of);
     find(j, at, "duplicate");
   } else if (says_failed(e->type)) {
     text_puts(&j->words, "says itself that something failed");
@@ -393,7 +398,8 @@ static void judge_fate(judge *j, size_t at) {
   }
 }
 
-/* Clocks that differ for sure, each told once, at its store's first event; and times told together from then on. */
+/* Clocks that differ for sure, each told once, at its store's first event; and times told together from then
+ * on. */
 static void judge_clocks(judge *j, story *s) {
   tool *t = j->check->tool;
   bool *told = j->check->told, several = false;

@@ -40,7 +40,8 @@ typedef struct check {
   bool told[SOURCES_MOST];   /* that its clock differs */
   bool learned_all;       /* ... and this one too */
   sl_envelope_reader *reader;
-  struct known { sl_stats stats; int64_t oldest_us; } *known; /* of each source; oldest_us: append of the oldest event kept */
+  /* of each source; oldest_us: append of the oldest event kept */
+  struct known { sl_stats stats; int64_t oldest_us; } *known;
   json *json;
   uint64_t stories, events, findings;
   struct { const char *kind; uint64_t count; } kinds[CHECK_KINDS]; /* of findings, as they came */

@@ -51,7 +51,8 @@ static int note_near(void *around_, const sl_record *r) {
 static void look_around(tool *t, around *a) {
   for (a->from = 0; a->from < t->source_count; a->from++) {
     uint64_t told = t->sources[a->from].told_seq;
-    sl_query query = {.first_seq = told > CLOCKS_AROUND ? told - CLOCKS_AROUND : 1, .last_seq = told + CLOCKS_AROUND};
+    sl_query query = {.first_seq = told > CLOCKS_AROUND ? told - CLOCKS_AROUND : 1,
+                      .last_seq = told + CLOCKS_AROUND};
     const sl_record *r;
     look *l = NULL;
     if (!told || look_start_in(t, a->from, &query, &l) != SL_OK)

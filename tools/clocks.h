@@ -12,8 +12,9 @@ typedef struct tally {
 
 /* The next event of t->from; `c`: its copies elsewhere. tallies (may be NULL): of each source. */
 void clocks_learn(tool *t, skew *s, const sl_record *r, const copies *c, tally *tallies);
-/* After the last one: what other stories say of the clocks, and skew_solve. Those are the causes that join two sources
- * among the CLOCKS_AROUND events before and behind the first one that was learned of each; they are looked for once. */
+/* After the last one: what other stories say of the clocks, and skew_solve. Those are the causes that join two
+ * sources among the CLOCKS_AROUND events before and behind the first one that was learned of each; they are looked
+ * for once. */
 enum { CLOCKS_AROUND = 2000 };
 void clocks_solve(tool *t, skew *s);
 /* The same, and sets the sources' shift_us, unless --no-skew. */

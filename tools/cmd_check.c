@@ -164,7 +164,8 @@ static void sum_up(check *c) {
   out_puts(&c->tool->out, c->findings ? "\n" : "");
   if (c->findings)
     text_counted(&words, c->findings, "finding", "findings");
-  out_styled(&c->tool->out, c->findings ? STYLE_RED : STYLE_GREEN, c->findings ? text_str(&words) : "nothing is wrong");
+  out_styled(&c->tool->out, c->findings ? STYLE_RED : STYLE_GREEN,
+             c->findings ? text_str(&words) : "nothing is wrong");
   text_clear(&words);
   text_puts(&words, c->findings ? " in " : " with ");
   text_counted(&words, c->events, "event", "events");
@@ -210,7 +211,9 @@ int run_check(tool *t) {
   s.skip = slice_of(id);
   c.learned_all = t->arg_count == 0;
   code = survey_store(&s);
-  int checked = code != EXIT_DONE && code != EXIT_WRONG ? code : t->arg_count ? check_one(&c, id, NULL) : check_all(&s);
+  int checked = code;
+  if (code == EXIT_DONE || code == EXIT_WRONG)
+    checked = t->arg_count ? check_one(&c, id, NULL) : check_all(&s);
   code = checked == EXIT_DONE ? code : checked;
   if (code == EXIT_DONE || code == EXIT_WRONG) {
     if (c.events)

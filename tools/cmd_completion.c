@@ -10,9 +10,10 @@ static void words_of(output *o, const option_id *list) {
       out_printf(o, " --%s", option_table[i].name);
 }
 
-/* Ids of the newest events, as a shell finds them. Only plain ones: bash expands what it is offered, and an id may be
- * any text, $(...) too. */
-static const char ids_of[] = "sidelog tail -n 30 --json 2>/dev/null | sed -n 's/.*\"%s\":\"\\([A-Za-z0-9._:-]*\\)\".*/\\1/p' | sort -u";
+/* Ids of the newest events, as a shell finds them. Only plain ones: bash expands what it is offered, and an id may
+ * be any text, $(...) too. */
+static const char ids_of[] =
+    "sidelog tail -n 30 --json 2>/dev/null | sed -n 's/.*\"%s\":\"\\([A-Za-z0-9._:-]*\\)\".*/\\1/p' | sort -u";
 
 /* What stands after a command: the member of an event whose recent values fit; NULL: none. */
 static const char *argument_of(const command *c) {

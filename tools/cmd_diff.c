@@ -1,5 +1,5 @@
-/* Two stories side by side. Events are the same when they have the same type and topic and are the same of their kind in
- * order of time: the second STEP_COMPLETED of one is the second of the other. */
+/* Two stories side by side. Events are the same when they have the same type and topic and are the same of their
+ * kind in order of time: the second STEP_COMPLETED of one is the second of the other. */
 #include "clocks.h"
 #include "hops.h"
 #include "story_ids.h"
@@ -203,7 +203,8 @@ static void step_cell(table *t, const row *r, bool largest) {
     text_puts(&words, r->step_us < 0 ? "-" : "+");
     text_span(&words, r->step_us < 0 ? -r->step_us : r->step_us);
   }
-  table_cell(t, !r->a || !r->b ? STYLE_RED : largest ? STYLE_YELLOW : STYLE_DIM, (sl_slice){text_str(&words), words.len});
+  table_cell(t, !r->a || !r->b ? STYLE_RED : largest ? STYLE_YELLOW : STYLE_DIM,
+             (sl_slice){text_str(&words), words.len});
   text_free(&words);
 }
 
@@ -231,7 +232,8 @@ static void states_cell(table *t, const row *r) {
 static int64_t size_of_step(const row *r) { return r->step_us < 0 ? -r->step_us : r->step_us; }
 
 static void to_people(tool *t, const side *a, const side *b, const row *rows, size_t count) {
-  const column columns[] = {{"EVENT", false, CUT_LEFT, 12, 2}, {"STORE", false, CUT_RIGHT, 4, 7}, {"A", true, CUT_RIGHT, 9, 8}, {"B", true, CUT_RIGHT, 9, 8},
+  const column columns[] = {{"EVENT", false, CUT_LEFT, 12, 2}, {"STORE", false, CUT_RIGHT, 4, 7},
+                            {"A", true, CUT_RIGHT, 9, 8}, {"B", true, CUT_RIGHT, 9, 8},
                             {"B'S STEP", true, CUT_RIGHT, 9, 9}, {"STATUS", false, CUT_RIGHT, 0, 1}};
   size_t largest = 0, only_a = 0, only_b = 0;
   text words = {0};

@@ -1,5 +1,5 @@
-/* sidelog dlq: what a person does with dead letters. A copy that a replay made is no letter of its own: it is told with
- * its original. */
+/* sidelog dlq: what a person does with dead letters. A copy that a replay made is no letter of its own: it is told
+ * with its original. */
 #include "dlq.h"
 
 #include "when.h"
@@ -254,9 +254,11 @@ static sl_status perform_one(deed *d, uint64_t seq, uint64_t *copy) {
 static bool refused_dry(const deed *d, const doomed *one) {
   const uint32_t most = d->options.most ? d->options.most : SL_REPLAYS_DEFAULT;
   if (one->on_its_way)
-    tool_fail(d->t, EXIT_REJECTED, "event %" PRIu64 " is on its way already, as %" PRIu64, one->seq, one->on_its_way);
+    tool_fail(d->t, EXIT_REJECTED, "event %" PRIu64 " is on its way already, as %" PRIu64, one->seq,
+              one->on_its_way);
   else if (one->copies >= most)
-    tool_fail(d->t, EXIT_REJECTED, "event %" PRIu64 " was replayed %" PRIu32 " times: is what made it fail mended?",
+    tool_fail(d->t, EXIT_REJECTED,
+              "event %" PRIu64 " was replayed %" PRIu32 " times: is what made it fail mended?",
               one->seq, one->copies);
   return one->on_its_way || one->copies >= most;
 }
@@ -281,7 +283,8 @@ static int perform(deed *d) {
       tell(d, j, seq, d->drop ? "dropped" : d->reader ? "replayed" : "replayed as", copy);
     if (st == SL_OK)
       continue;
-    if (st != SL_E_BUSY && st != SL_E_LIMIT && st != SL_E_INVALID && st != SL_NOTFOUND) { /* no other will do better */
+    /* no other will do better */
+    if (st != SL_E_BUSY && st != SL_E_LIMIT && st != SL_E_INVALID && st != SL_NOTFOUND) {
       code = tool_fail_status(d->t, st, d->drop ? "cannot drop" : "cannot replay");
       break;
     }

@@ -45,7 +45,8 @@ int run_reindex(tool *t) {
   int64_t begun = clock_monotonic_us();
   const char *list = option_text(&t->given, OPT_ATTRIBUTES);
   if (list && !parse_attributes(list, &bits))
-    return tool_fail(t, EXIT_USAGE, "--attributes %s: write key, tenant or source, several with commas, or none", list);
+    return tool_fail(t, EXIT_USAGE, "--attributes %s: write key, tenant or source, several with commas, or none",
+                     list);
   sl_status st = list ? sl_index_attributes_set(t->store, bits) : sl_index_attributes_get(t->store, &bits);
   if (st == SL_OK)
     st = sl_reindex(t->store);

@@ -205,7 +205,8 @@ static int run_ordered(tool *t, const sl_query *query, const char *words, lister
   char error[1024];
   sorting s = {.tool = t};
   bool down = words[0] == '-' || strcmp(words, "newest") == 0;
-  const char *name = strcmp(words, "newest") == 0 || strcmp(words, "oldest") == 0 ? (many(t) ? "appended_at" : "seq") : words + (words[0] == '-');
+  const char *name = strcmp(words, "newest") == 0 || strcmp(words, "oldest") == 0
+      ? (many(t) ? "appended_at" : "seq") : words + (words[0] == '-');
   int code = EXIT_USAGE;
   if (field_parse(&s.field, name, strlen(name), error, sizeof error))
     code = tool_visit(t, query, field_visit_needs(&s.field), place_one, &s);

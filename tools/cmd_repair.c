@@ -71,7 +71,8 @@ static void print_text(tool *t, const sl_repair_report *r, const char *into) {
   if (r->end_unknown)
     out_styled(&t->out, STYLE_RED, "events may have followed the last one: how many cannot be told\n");
   out_styled(&t->out, STYLE_GREEN, "repaired");
-  out_printf(&t->out, " into %s, seqs %" PRIu64 " to %" PRIu64 ", verified; the delivery state was %s\n", into, r->first_seq,
+  out_printf(&t->out, " into %s, seqs %" PRIu64 " to %" PRIu64 ", verified; the delivery state was %s\n", into,
+             r->first_seq,
              r->last_seq, r->delivery_kept ? "kept" : "left behind");
 }
 
@@ -105,5 +106,6 @@ int run_repair(tool *t) {
     return tool_fail_status(t, st, "no store was made; --name TEXT chooses");
   if (st != SL_OK)
     return tool_fail_status(t, st, "no store was made");
-  return report.lost_pending || report.lost_settled || report.receipts_lost || report.end_unknown ? EXIT_WRONG : EXIT_DONE;
+  return report.lost_pending || report.lost_settled || report.receipts_lost || report.end_unknown ? EXIT_WRONG
+      : EXIT_DONE;
 }

@@ -10,7 +10,8 @@ static bool mode_given(tool *t, sl_full_policy *policy) {
     return true;
   if (strcmp(mode, "refuse") == 0) {
     if (option_has(&t->given, OPT_DROP_OLDEST) && policy->drop_oldest.len > 0) {
-      tool_fail(t, EXIT_USAGE, "--when-full refuse drops nothing, and --drop-oldest names what to drop: give one of them");
+      tool_fail(t, EXIT_USAGE,
+                "--when-full refuse drops nothing, and --drop-oldest names what to drop: give one of them");
       return false;
     }
     policy->flags &= ~(uint32_t)SL_FULL_DROP_DELIVERED;

@@ -143,7 +143,8 @@ int run_stats(tool *t) {
                                    option_has(&t->given, OPT_LIMIT) || option_has(&t->given, OPT_NO_SKEW)))
     return tool_fail(t, EXIT_USAGE, "stats is of the whole store: --since, --until and -n go with --hops");
   if (!t->store)
-    return tool_fail(t, EXIT_USAGE, "stats is of one store%s", many(t) ? ": several go with --hops" : ", not of a bundle");
+    return tool_fail(t, EXIT_USAGE, "stats is of one store%s",
+                     many(t) ? ": several go with --hops" : ", not of a bundle");
   sl_status st = sl_stats_get(t->store, &stats);
   if (st != SL_OK)
     return tool_fail_status(t, st, "cannot read the books");

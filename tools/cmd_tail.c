@@ -10,8 +10,8 @@ static void on_signal(int number) {
   interrupted = 1;
 }
 
-/* A reader with a name. What it has shown is remembered once it is written, so that a kill shows it again rather than
- * never; at most so often, for it is a commit. */
+/* A reader with a name. What it has shown is remembered once it is written, so that a kill shows it again rather
+ * than never; at most so often, for it is a commit. */
 typedef struct bookmark {
   tool *tool;
   const char *name; /* NULL: none */

@@ -164,7 +164,8 @@ static void show(view *v) {
   text words = {0};
   o->term.width = term_look("never").width;
   draw(v);
-  text_printf(&words, "%sq end  space %s  s sort  ? help", v->paused ? "paused   " : "", v->paused ? "go on" : "pause");
+  text_printf(&words, "%sq end  space %s  s sort  ? help", v->paused ? "paused   " : "",
+              v->paused ? "go on" : "pause");
   text_cut(&words, o->term.width, false, o->term.unicode);
   out_styled(o, v->paused ? STYLE_YELLOW : STYLE_DIM, text_str(&words));
   screen_frame(o);
@@ -175,7 +176,8 @@ static void show(view *v) {
 
 /* False: end. */
 static bool press(view *v, int key) {
-  const size_t page = v->room > 2 ? v->room - 2 : 1; /* the lines above may become more; two steps are seen twice */
+  /* the lines above may become more; two steps are seen twice */
+  const size_t page = v->room > 2 ? v->room - 2 : 1;
   switch (key) {
   case 'q': case 'Q': case 4 /* Ctrl-D */: case KEY_END: return false;
   case ' ': case 'p': v->paused = !v->paused; break;

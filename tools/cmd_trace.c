@@ -18,7 +18,8 @@ static void note_stories(trace *tr) {
     const trace_node *n = &e->nodes[i];
     char id[SL_ID_MAX];
     text words = {0};
-    if (trace_events_noted(e, i) || !n->story || (n->parent != TRACE_NONE && n->story == e->nodes[n->parent].story))
+    if (trace_events_noted(e, i) || !n->story ||
+        (n->parent != TRACE_NONE && n->story == e->nodes[n->parent].story))
       continue;
     event_ids(tr->tool, n->source, n->seq, NULL, id, NULL);
     text_puts(&words, "of correlation ");
@@ -41,7 +42,8 @@ static void name_others(trace *tr, const char *cause, id_set *named) {
       continue;
     text words = {0};
     place_words(&words, tr->tool, look_source(l), r->seq);
-    int whole = text_width("  led to  of correlation ") + text_width(text_str(&words)) + (int)r->correlation_id.len;
+    int whole =
+        text_width("  led to  of correlation ") + text_width(text_str(&words)) + (int)r->correlation_id.len;
     out_printf(o, "%s  led to %s of %s", named->count == 1 ? "\n" : "", text_str(&words),
                o->term.width && whole > o->term.width ? "" : "correlation ");
     out_safe(o, STYLE_BOLD, r->correlation_id);
@@ -172,7 +174,8 @@ static int draw(trace *tr, const char *title, const char *id) {
 }
 
 /* Events as they come, by whatever brings them. */
-typedef int bring_fn(tool *t, void *arg, void (*each)(void *arg, const sl_record *r), void *each_arg, uint64_t *found);
+typedef int bring_fn(tool *t, void *arg, void (*each)(void *arg, const sl_record *r), void *each_arg,
+                     uint64_t *found);
 
 static int bring_story(tool *t, void *id, void (*each)(void *arg, const sl_record *r), void *each_arg,
                        uint64_t *found) {

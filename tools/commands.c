@@ -76,7 +76,8 @@ const command command_table[] = {
    "sidelog trace --path 0190a6c2-7c1e-7000 0190a6c2-7c1f-7000\n"
    "sidelog trace 0190a6c2-7c1e --json\n"
    "sidelog trace 0190a6c2-7c1e --store ./orders --store colleague.jsonl",
-   OPTIONS(OPT_CAUSE, OPT_EFFECTS, OPT_PATH, OPT_TIMES, OPT_NO_SKEW, OPT_VALUE), 0, 1, NEED_STORES, run_trace, true},
+   OPTIONS(OPT_CAUSE, OPT_EFFECTS, OPT_PATH, OPT_TIMES, OPT_NO_SKEW, OPT_VALUE), 0, 1, NEED_STORES, run_trace,
+   true},
   {"check", "[CORRELATION]", "what is wrong with a story, or with all since a time",
    "Looks for what is out of the ordinary: an orphan (its cause is not in this\n"
    "store), a cycle of causes, an effect before its cause (clocks differ), a\n"
@@ -127,7 +128,8 @@ const command command_table[] = {
    "sidelog status\n"
    "sidelog status --json || alert",
    NULL, 0, 0, NEED_STORE, run_status},
-  {"dlq", "[list|show|replay|drop|export|audit] [EVENT] [FIELD=VALUE]...", "dead letters: see them, send them again, give them up",
+  {"dlq", "[list|show|replay|drop|export|audit] [EVENT] [FIELD=VALUE]...",
+   "dead letters: see them, send them again, give them up",
    "Dead letters are events that cannot be delivered as they are. EVENT is a seq or\n"
    "an event id (a unique prefix); conditions are those of `sidelog query`.\n"
    "\n"
@@ -149,7 +151,8 @@ const command command_table[] = {
    "sidelog dlq replay --all\n"
    "sidelog dlq drop 1041 --reason 'test data'\n"
    "sidelog dlq list --reader billing",
-   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_BY, OPT_ALL, OPT_DRY_RUN, OPT_REASON, OPT_MOST, OPT_READER), 0, ANY_NUMBER, NEED_STORE, run_dlq},
+   OPTIONS(FILTER_OPTIONS, OPT_LIMIT, OPT_BY, OPT_ALL, OPT_DRY_RUN, OPT_REASON, OPT_MOST, OPT_READER), 0,
+   ANY_NUMBER, NEED_STORE, run_dlq},
   {"readers", "[forget] [NAME]", "local readers: where they are, and what they left",
    "Readers are programs on this host that process the events (sidelog/reader.h). Of\n"
    "each: the process that has it open, how many events lie ahead of it, how many\n"

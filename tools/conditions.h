@@ -1,5 +1,5 @@
-/* The conditions that stand as arguments of query, tail and export: what the store can look up becomes part of the query,
- * the rest is looked at event by event. */
+/* The conditions that stand as arguments of query, tail and export: what the store can look up becomes part of the
+ * query, the rest is looked at event by event. */
 #ifndef TOOLS_CONDITIONS_H
 #define TOOLS_CONDITIONS_H
 

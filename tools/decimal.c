@@ -2,8 +2,8 @@
 
 #include <stdint.h>
 
-/* digits[0..count) without zeros at either end, as 0.DIGITS times ten to the power of `scale`; the point, if it stands
- * among them, is stepped over. */
+/* digits[0..count) without zeros at either end, as 0.DIGITS times ten to the power of `scale`; the point, if it
+ * stands among them, is stepped over. */
 typedef struct decimal {
   bool negative;
   const char *digits;
@@ -46,7 +46,8 @@ static bool read(sl_slice words, decimal *d) {
     begin++;
   while (behind > begin && (behind[-1] == '0' || behind[-1] == '.'))
     behind--;
-  /* Zeros in front of the point are no loss: what was cut off at the end lies behind it, or is told by the point. */
+  /* Zeros in front of the point are no loss: what was cut off at the end lies behind it, or is told by the
+   * point. */
   const char *last = point ? point : (const char *)words.data;
   if (!point)
     for (last = words.data, last += !is_digit(*last); last < end && is_digit(*last);)

@@ -12,8 +12,8 @@ typedef void letter_fn(void *arg, const sl_record *r);
  * A record of a reader's letter tells that reader's failures: for it the event is dead, whatever became of it
  * on Kafka. */
 int dlq_each(tool *t, const char *event, letter_fn *fn, void *arg);
-/* The same of EVENT alone, also where it is dead no more: a replay has brought it home, or a person has dropped it. Its
- * record then tells how it died all the same. */
+/* The same of EVENT alone, also where it is dead no more: a replay has brought it home, or a person has dropped
+ * it. Its record then tells how it died all the same. */
 int dlq_one(tool *t, const char *event, letter_fn *fn, void *arg);
 /* How often the reader's letter, told of last by dlq_each, was sent again. 0 for delivery's. */
 uint32_t dlq_replays(const tool *t, uint64_t seq);

@@ -154,7 +154,8 @@ static int say_none(tool *t, const char *event, const char *reader) {
   if (t->json)
     return EXIT_NOTHING;
   if (event)
-    return tool_fail(t, EXIT_NOTHING, "there is no dead letter %s%s%s; `sidelog show %s` tells what became of that event",
+    return tool_fail(t, EXIT_NOTHING,
+                     "there is no dead letter %s%s%s; `sidelog show %s` tells what became of that event",
                      event, of, name, event);
   for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
     asked = asked || option_has(&t->given, filters[i]);

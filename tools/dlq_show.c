@@ -51,7 +51,8 @@ typedef struct ending {
 static void put_drop(void *arg, const sl_dead_letter *l) {
   const ending *e = arg;
   char what[200];
-  snprintf(what, sizeof what, "dropped by %.*s: ", (int)e->record->dropped_by.len, (const char *)e->record->dropped_by.data);
+  snprintf(what, sizeof what, "dropped by %.*s: ", (int)e->record->dropped_by.len,
+           (const char *)e->record->dropped_by.data);
   moment(e->t, l->dropped_us, what, e->record->drop_reason);
 }
 

@@ -133,7 +133,8 @@ int conditions_explain(tool *t, const sl_query *q) {
   text_clear(&words);
   text_counted(&words, s.trimmed, "event", "events");
   if (s.trimmed)
-    tool_note(t, "  %s before seq %" PRIu64 " %s trimmed; nothing before %s is here", text_str(&words), s.first_seq,
+    tool_note(t, "  %s before seq %" PRIu64 " %s trimmed; nothing before %s is here", text_str(&words),
+              s.first_seq,
               s.trimmed == 1 ? "was" : "were", oldest);
   text_free(&words);
   if (!none)

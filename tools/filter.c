@@ -71,7 +71,8 @@ bool field_parse(field *f, const char *words, size_t len, char *error, size_t ca
     f->needs = SL_FILTER_WHOLE;
     f->pointer = pointer_new((sl_slice){words, len});
     if (!f->pointer)
-      snprintf(error, cap, "%s is no JSON pointer: in a name ~1 stands for / and ~0 for ~, at most 64 names", f->words);
+      snprintf(error, cap, "%s is no JSON pointer: in a name ~1 stands for / and ~0 for ~, at most 64 names",
+               f->words);
     return f->pointer != NULL;
   }
   if (len > sizeof header - 1 && strncmp(words, header, sizeof header - 1) == 0) {

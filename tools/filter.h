@@ -1,5 +1,5 @@
-/* Conditions as people type them: FIELD, an operator, VALUE. And the fields themselves, for whoever groups or orders by
- * one. Pure: knows records, not stores. docs/cli.md says what each means. */
+/* Conditions as people type them: FIELD, an operator, VALUE. And the fields themselves, for whoever groups or
+ * orders by one. Pure: knows records, not stores. docs/cli.md says what each means. */
 #ifndef TOOLS_FILTER_H
 #define TOOLS_FILTER_H
 
@@ -37,7 +37,9 @@ typedef struct field_value {
 } field_value;
 void field_get(field *f, const sl_record *r, field_value *out);
 
-typedef enum filter_op { OP_EQUAL, OP_UNEQUAL, OP_LESS, OP_AT_MOST, OP_MORE, OP_AT_LEAST, OP_HAS, OP_HAS_NOT } filter_op;
+typedef enum filter_op {
+  OP_EQUAL, OP_UNEQUAL, OP_LESS, OP_AT_MOST, OP_MORE, OP_AT_LEAST, OP_HAS, OP_HAS_NOT
+} filter_op;
 
 typedef struct filter {
   field field;

@@ -25,7 +25,8 @@ void format_names(text *out) {
 
 /* ----------------------------------------------------------------- jsonl --- */
 
-static void jsonl_put(exporter *e, const sl_record *r) { record_json(e->tool, e->json, r, JSON_VALUE | JSON_HEADERS); }
+static void jsonl_put(exporter *e,
+                      const sl_record *r) { record_json(e->tool, e->json, r, JSON_VALUE | JSON_HEADERS); }
 
 const format format_jsonl = {.name = "jsonl", .put = jsonl_put};
 
@@ -72,7 +73,8 @@ static void csv_number(exporter *e, bool known, int64_t n) {
 }
 
 static void csv_begin(exporter *e) {
-  out_puts(e->out, "seq,event_id,event_type,topic,correlation_id,causation_id,appended_at,occurred_at,status,partition,"
+  out_puts(e->out,
+           "seq,event_id,event_type,topic,correlation_id,causation_id,appended_at,occurred_at,status,partition,"
                    "offset,settled_at,tenant,source,key,duplicate_of,error_class,error_code,error_text,attempts,value,"
                    "value_base64");
   out_puts(e->out, many(e->tool) ? ",store\r\n" : "\r\n");
@@ -117,7 +119,8 @@ const format format_csv = {.name = "csv", .begin = csv_begin, .put = csv_put};
 static void uri_text(text *out, sl_slice s) {
   const unsigned char *p = s.data;
   for (size_t i = 0; i < s.len; i++)
-    if ((p[i] >= '0' && p[i] <= '9') || ((p[i] | 32) >= 'a' && (p[i] | 32) <= 'z') || (p[i] && strchr("-._~/", p[i])))
+    if ((p[i] >= '0' && p[i] <= '9') || ((p[i] | 32) >= 'a' && (p[i] | 32) <= 'z') ||
+        (p[i] && strchr("-._~/", p[i])))
       text_add(out, p + i, 1);
     else
       text_printf(out, "%%%02X", p[i]);

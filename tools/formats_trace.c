@@ -36,8 +36,8 @@ static bool uuid_digits(sl_slice id, char out[33]) {
   return strspn(out, "0") < 32;
 }
 
-/* The ids of OpenTelemetry, in hexadecimal: of a trace the correlation's UUID, or a hash of other text; of a span a hash
- * of the event id. */
+/* The ids of OpenTelemetry, in hexadecimal: of a trace the correlation's UUID, or a hash of other text; of a span
+ * a hash of the event id. */
 static void trace_id_of(const sl_record *r, char out[33]) {
   sl_slice id = r->correlation_id.len ? r->correlation_id : r->event_id;
   if (!uuid_digits(id, out))
@@ -79,7 +79,9 @@ static void otlp_number(json *j, const char *name, int64_t n) {
 }
 
 /* NULL: there is but one. */
-static const char *store_name(const exporter *e) { return many(e->tool) ? e->tool->sources[e->tool->from].name : NULL; }
+static const char *store_name(const exporter *e) {
+  return many(e->tool) ? e->tool->sources[e->tool->from].name : NULL;
+}
 
 static void otlp_span(exporter *e, const sl_record *r) {
   json *j = e->json;
@@ -258,7 +260,8 @@ static void jaeger_story_end(exporter *e) {
   id_set_free(&e->sources);
 }
 
-const format format_jaeger = {.name = "jaeger", .begin = jaeger_begin, .put = jaeger_put, .end = jaeger_end, .by_story = true,
+const format format_jaeger = {.name = "jaeger", .begin = jaeger_begin, .put = jaeger_put, .end = jaeger_end,
+                              .by_story = true,
                               .story_begin = jaeger_story_begin, .story_end = jaeger_story_end};
 
 /* -------------------------------------------------------------- drawings --- */

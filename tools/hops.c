@@ -250,7 +250,8 @@ const hop *hops_follows(hops *h, size_t *count) {
 
 const hop *hops_causes(const hops *h, sl_slice from, sl_slice to) { return table_find(&h->causes, from, to); }
 
-const hop *hops_answers(const hops *h, sl_slice stem) { return table_find(&h->answers, stem, (sl_slice){NULL, 0}); }
+const hop *hops_answers(const hops *h,
+                        sl_slice stem) { return table_find(&h->answers, stem, (sl_slice){NULL, 0}); }
 
 /* ----------------------------------------------------------------- names --- */
 

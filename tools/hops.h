@@ -1,5 +1,5 @@
-/* How long it usually takes from one kind of event to the next: learned from what a store holds. Pure: knows records, not
- * stores. A span is counted in classes of about 3 %; counts and maxima are exact. */
+/* How long it usually takes from one kind of event to the next: learned from what a store holds. Pure: knows
+ * records, not stores. A span is counted in classes of about 3 %; counts and maxima are exact. */
 #ifndef TOOLS_HOPS_H
 #define TOOLS_HOPS_H
 
@@ -24,7 +24,8 @@ typedef struct hops hops;
 hops *hops_new(void);
 void hops_free(hops *h); /* accepts NULL */
 
-/* The next event, ascending by seq. `skip` (may be empty): a correlation that is left out, for it is to be judged. */
+/* The next event, ascending by seq. `skip` (may be empty): a correlation that is left out, for it is to be
+ * judged. */
 void hops_learn(hops *h, const sl_record *r, sl_slice skip);
 
 /* Who followed whom under one correlation; the most frequent first. Nothing is learned afterwards. */

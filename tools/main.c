@@ -13,10 +13,14 @@
 /* What people call a command who come from elsewhere. */
 static const char *other_name(const char *name) {
   static const char *const known[][2] = {
-    {"ls", "query"}, {"list", "query"}, {"find", "query"}, {"grep", "query"}, {"search", "query"}, {"log", "tail"}, {"follow", "tail -f"},
-    {"watch", "top"}, {"get", "show"}, {"cat", "show"}, {"story", "trace"}, {"write", "append"}, {"add", "append"}, {"send", "append"},
-    {"fsck", "verify"}, {"info", "status"}, {"health", "status"}, {"gc", "trim"}, {"prune", "trim"}, {"delete", "trim"},
-    {"vacuum", "compact"}, {"dead", "dlq"}, {"replay", "dlq replay"}, {"drop", "dlq drop"}, {"version", "--version"}};
+    {"ls", "query"}, {"list", "query"}, {"find", "query"}, {"grep", "query"}, {"search", "query"}, {"log", "tail"},
+    {"follow", "tail -f"},
+    {"watch", "top"}, {"get", "show"}, {"cat", "show"}, {"story", "trace"}, {"write", "append"}, {"add", "append"},
+    {"send", "append"},
+    {"fsck", "verify"}, {"info", "status"}, {"health", "status"}, {"gc", "trim"}, {"prune", "trim"},
+    {"delete", "trim"},
+    {"vacuum", "compact"}, {"dead", "dlq"}, {"replay", "dlq replay"}, {"drop", "dlq drop"},
+    {"version", "--version"}};
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
     if (strcmp(known[i][0], name) == 0)
       return known[i][1];
@@ -84,7 +88,9 @@ static int dispatch(tool *t, const char *colour) {
   }
   if (t->given.arg_count == 0) {
     if (!option_has(&t->given, OPT_HELP))
-      return tool_fail(t, EXIT_USAGE, "which command? `sidelog help` lists them; `sidelog status` is a first look, `sidelog tail` the newest events");
+      return tool_fail(t, EXIT_USAGE,
+                       "which command? `sidelog help` lists them; `sidelog status` is a first look, `sidelog tail` the "
+                       "newest events");
     usage_print(t);
     return EXIT_DONE;
   }

@@ -67,10 +67,12 @@ static void roff_examples(output *o, const command *c) {
 }
 
 static void title(output *o, const char *name, const char *summary) {
-  out_puts(o, ".\\\" Made by `sidelog help --man` from the tables of commands and options: do not edit.\n.TH SIDELOG");
+  out_puts(o,
+           ".\\\" Made by `sidelog help --man` from the tables of commands and options: do not edit.\n.TH SIDELOG");
   for (const char *p = name; *p; p++)
     out_printf(o, "%c", *p >= 'a' && *p <= 'z' ? *p - 'a' + 'A' : *p);
-  out_printf(o, " 1 \"\" \"sidelog %d.%d\" \"sidelog\"\n.SH NAME\nsidelog%s%s \\- ", SL_VERSION_MAJOR, SL_VERSION_MINOR,
+  out_printf(o, " 1 \"\" \"sidelog %d.%d\" \"sidelog\"\n.SH NAME\nsidelog%s%s \\- ", SL_VERSION_MAJOR,
+             SL_VERSION_MINOR,
              *name ? "\\" : "", name);
   roff(o, summary);
   out_puts(o, "\n");

@@ -1,5 +1,5 @@
-"""Build tool: a manual page. What `sidelog help --man` makes of the tables of commands and options, and in it, where it
-leaves a mark, what docs/cli.md says: nothing is written twice.
+"""Build tool: a manual page. What `sidelog help --man` makes of the tables of commands and options, and in it,
+where it leaves a mark, what docs/cli.md says: nothing is written twice.
 
     manual.py CLI.MD SIDELOG PAGE      PAGE: sidelog, sidelog-COMMAND or sidelog-output; the page goes to stdout
 """
@@ -92,7 +92,8 @@ def main():
     docs, sidelog, page = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 
     def said(*args):
-        return subprocess.run([sidelog, *args], capture_output=True, text=True, encoding="utf-8", check=True).stdout
+        return subprocess.run([sidelog, *args], capture_output=True, text=True, encoding="utf-8",
+                              check=True).stdout
 
     commands = re.findall(r"(?m)^  ([a-z]+) {2,}\S", said("help").split("\nEverywhere:")[0])
     text = []

@@ -20,7 +20,8 @@ const sl_record *mask_record(mask *m, const sl_record *r) {
   sl_record *n = &m->record;
   sl_slice *const fields[MASK_FIELDS] = {
       &n->topic,  &n->type,  &n->event_id,    &n->correlation_id, &n->causation_id, &n->key,        &n->tenant,
-      &n->source, &n->value, &n->error_class, &n->error_code,     &n->error_text,   &n->dropped_by, &n->drop_reason};
+      &n->source, &n->value, &n->error_class, &n->error_code,     &n->error_text,   &n->dropped_by,
+      &n->drop_reason};
   for (size_t i = 0; i < MASK_FIELDS; i++)
     *fields[i] = masked(m, &m->parts[i], *fields[i]);
   if (r->header_count > m->header_cap) {

@@ -15,7 +15,8 @@ const option_spec option_table[OPTION_COUNT] = {
   [OPT_VERSION] = {"version", 'V', NULL, "print the version"},
   [OPT_TOPIC] = {"topic", 0, "TOPIC", "the topic", "the topic, or a glob"},
   [OPT_TYPE] = {"type", 0, "TYPE", "the event type", "the event type, or a glob"},
-  [OPT_CORRELATION] = {"correlation", 0, "ID", "the correlation id", "the correlation id or a unique prefix of it"},
+  [OPT_CORRELATION] = {"correlation", 0, "ID", "the correlation id",
+                       "the correlation id or a unique prefix of it"},
   [OPT_CAUSATION] = {"causation", 0, "ID", "the event id of the cause",
                      "the event id of the cause or a unique prefix of it"},
   [OPT_EVENT_ID] = {"event-id", 0, "ID", "the event id; without it a UUIDv7 is made"},
@@ -102,7 +103,8 @@ const char *nearest_name(const char *text, const char *const *names, size_t coun
   size_t best_distance = strlen(text) < 4 ? 2 : 3;
   for (size_t i = 0; i < count; i++) {
     size_t d = distance(text, names[i]);
-    if (d < best_distance || (best && d == best_distance && strlen(best) != strlen(text) && strlen(names[i]) == strlen(text))) {
+    if (d < best_distance ||
+        (best && d == best_distance && strlen(best) != strlen(text) && strlen(names[i]) == strlen(text))) {
       best = names[i];
       best_distance = d;
     }

@@ -34,8 +34,8 @@ typedef struct output {
   int fd;
   int error;
   text pending;
-  /* Not NULL: nothing is written until it is more than HELD_BYTES. Then this is called; it sets itself NULL, and may set
-   * fd: for a pager. Who ends with less writes it by pager_finish. */
+  /* Not NULL: nothing is written until it is more than HELD_BYTES. Then this is called; it sets itself NULL, and
+   * may set fd: for a pager. Who ends with less writes it by pager_finish. */
   void (*begin)(struct output *o);
 } output;
 enum { HELD_BYTES = 64 << 10 };
@@ -53,7 +53,8 @@ void out_cell(output *o, style s, const char *words, int width, bool right);
 /* Foreign bytes, made safe. */
 void out_safe(output *o, style s, sl_slice bytes);
 void out_blanks(output *o, int count);
-/* Safe words in lines of at most the terminal's width, each behind an indent; with `begun` that of the first is written. */
+/* Safe words in lines of at most the terminal's width, each behind an indent; with `begun` that of the first is
+ * written. */
 void out_wrapped(output *o, const char *words, int indent, bool begun);
 /* Has the reader of stdout gone away? For commands that wait. */
 bool out_abandoned(output *o);

@@ -18,8 +18,8 @@ static const char *pager_command(void) {
   return command ? command : getenv("PAGER");
 }
 
-/* The pager has the keyboard: it decides when it is enough. It sees the end of what there is, and is waited for, so that
- * the shell does not read the same keys. Only functions that are safe in a handler. */
+/* The pager has the keyboard: it decides when it is enough. It sees the end of what there is, and is waited for,
+ * so that the shell does not read the same keys. Only functions that are safe in a handler. */
 static void on_signal(int number) {
   close(pager_in);
   while (pager > 0 && waitpid(pager, NULL, 0) < 0 && errno == EINTR) continue;

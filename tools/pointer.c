@@ -209,7 +209,8 @@ static void as_place(token *t) {
   }
 }
 
-/* The last name on the way that no array has for a place stands in the text in quotes, unless escapes are in it. */
+/* The last name on the way that no array has for a place stands in the text in quotes, unless escapes are in
+ * it. */
 static void know_must(pointer *p) {
   size_t i = p->count;
   while (i > 0 && p->tokens[i - 1].is_place)

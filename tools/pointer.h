@@ -21,7 +21,7 @@ pointed pointer_find(pointer *p, sl_slice json, sl_slice *found);
 /* The same by a parser that knows all of JSON, which pointer_find asks where it is not sure. For tests. */
 pointed pointer_find_slowly(pointer *p, sl_slice json, sl_slice *found);
 
-/* Can a string that means `plain` (without quotes, backslashes and control characters; has_slash: with a slash) stand in
- * the text? False is certain: it is neither there as it is nor in escapes. */
+/* Can a string that means `plain` (without quotes, backslashes and control characters; has_slash: with a slash)
+ * stand in the text? False is certain: it is neither there as it is nor in escapes. */
 bool text_may_have(sl_slice json, sl_slice plain, bool has_slash);
 #endif

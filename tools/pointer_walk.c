@@ -1,5 +1,6 @@
-/* The quick way to what a pointer points at: one pass over text that is JSON as it mostly is. It knows when it is not sure,
- * and then yajl decides (pointer.c); so it need not know everything, but what it says must be what yajl would say. */
+/* The quick way to what a pointer points at: one pass over text that is JSON as it mostly is. It knows when it is
+ * not sure, and then yajl decides (pointer.c); so it need not know everything, but what it says must be what yajl
+ * would say. */
 #include "bytes.h"
 #include "pointer_impl.h"
 

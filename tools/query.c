@@ -76,7 +76,8 @@ static void say_failure(tool *t, size_t from, sl_status st, const char *words) {
 }
 
 /* Every event until the look ends. */
-static int run(tool *t, look *l, sl_status st, void (*each)(void *arg, const sl_record *r), void *arg, uint64_t *found) {
+static int run(tool *t, look *l, sl_status st, void (*each)(void *arg, const sl_record *r), void *arg,
+               uint64_t *found) {
   const sl_record *record;
   uint64_t bad = 0;
   size_t outer = t->from;
@@ -117,7 +118,8 @@ int tool_each(tool *t, const sl_query *query, void (*each)(void *arg, const sl_r
   return code;
 }
 
-int tool_one(tool *t, size_t from, uint64_t seq, void (*each)(void *arg, const sl_record *r), void *arg, uint64_t *found) {
+int tool_one(tool *t, size_t from, uint64_t seq, void (*each)(void *arg, const sl_record *r), void *arg,
+             uint64_t *found) {
   sl_query query = {.first_seq = seq, .last_seq = seq};
   look *l = NULL;
   uint64_t count;
@@ -168,7 +170,8 @@ int tool_visit(tool *t, const sl_query *query, uint32_t needs, void (*visit)(voi
   return visit_recent(t, 0, query, needs, visit, arg);
 }
 
-int tool_visit_recent(tool *t, uint64_t count, uint32_t needs, void (*visit)(void *arg, const sl_record *r), void *arg) {
+int tool_visit_recent(tool *t, uint64_t count, uint32_t needs, void (*visit)(void *arg, const sl_record *r),
+                      void *arg) {
   return visit_recent(t, count, NULL, needs, visit, arg);
 }
 

@@ -101,7 +101,8 @@ static void stop(void) {
 /* The next key of what was typed. False: there is no whole one. */
 static bool next_key(int *key) {
   static const struct { const char *sequence; int key; } known[] = {
-    {"\033[A", KEY_UP}, {"\033OA", KEY_UP}, {"\033[B", KEY_DOWN}, {"\033OB", KEY_DOWN}, {"\033[C", KEY_RIGHT}, {"\033OC", KEY_RIGHT},
+    {"\033[A", KEY_UP}, {"\033OA", KEY_UP}, {"\033[B", KEY_DOWN}, {"\033OB", KEY_DOWN}, {"\033[C", KEY_RIGHT},
+    {"\033OC", KEY_RIGHT},
     {"\033[D", KEY_LEFT}, {"\033OD", KEY_LEFT}, {"\033[5~", KEY_PAGE_UP}, {"\033[6~", KEY_PAGE_DOWN}};
   if (typed_len == 0)
     return false;

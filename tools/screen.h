@@ -1,13 +1,13 @@
-/* A view that takes the whole terminal for a while: its other screen, keys as they are pressed, and everything as it was
- * when it ends, however it ends, but for SIGKILL. One at a time. */
+/* A view that takes the whole terminal for a while: its other screen, keys as they are pressed, and everything as
+ * it was when it ends, however it ends, but for SIGKILL. One at a time. */
 #ifndef TOOLS_SCREEN_H
 #define TOOLS_SCREEN_H
 
 #include "output.h"
 
-/* Takes the terminal that stdout is; keys only where stdin is one, too. From then on SIGINT, SIGTERM, SIGHUP and SIGQUIT
- * come as KEY_END, Ctrl-Z gives the terminal back until the shell goes on with us, and what ends the process otherwise
- * (SIGSEGV, exit() ...) leaves it in order. */
+/* Takes the terminal that stdout is; keys only where stdin is one, too. From then on SIGINT, SIGTERM, SIGHUP and
+ * SIGQUIT come as KEY_END, Ctrl-Z gives the terminal back until the shell goes on with us, and what ends the
+ * process otherwise (SIGSEGV, exit() ...) leaves it in order. */
 void screen_open(output *o);
 /* Gives it back. What was shown stays on the other screen. */
 void screen_close(output *o);

@@ -69,7 +69,8 @@ void look_close(look *l); /* accepts NULL */
 /* The first event that meets a query, as a look has it; NULL: there is none. look_close ends it. */
 const sl_record *look_first(tool *t, const sl_query *query, look **out);
 /* The query for what a person's EVENT names: an exact event id, else a seq, else a unique prefix of an event id.
- * `id` is room for that; EXIT_DONE, also where no event has the seq, or what was said of an id that is not here. */
+ * `id` is room for that; EXIT_DONE, also where no event has the seq, or what was said of an id that is not
+ * here. */
 int look_event(tool *t, const char *typed, sl_query *query, char id[SL_ID_MAX]);
 
 /* The ids of one event of one source, each where it is wanted; "" where there is none. False: it is not there. */

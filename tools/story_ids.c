@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An event id in place of a correlation id: the story that the event is part of; of a prefix that fits several, the
- * one that all of them are part of. */
+/* An event id in place of a correlation id: the story that the event is part of; of a prefix that fits several,
+ * the one that all of them are part of. */
 static int correlation_of_event(tool *t, const char *typed, char id[SL_ID_MAX]) {
   enum { MOST = 10 };
   char found[MOST + 1][SL_ID_MAX];
@@ -31,7 +31,8 @@ static int correlation_of_event(tool *t, const char *typed, char id[SL_ID_MAX]) 
   return EXIT_DONE;
 }
 
-/* A seq in place of a correlation id, where that is none: as listings have it. *lone: there is such an event, of no story. */
+/* A seq in place of a correlation id, where that is none: as listings have it. *lone: there is such an event, of
+ * no story. */
 static int correlation_of_seq(tool *t, const char *typed, char id[SL_ID_MAX], bool *lone) {
   uint64_t seq;
   look *l = NULL;
@@ -53,12 +54,15 @@ static int correlation_of_seq(tool *t, const char *typed, char id[SL_ID_MAX], bo
 /* Nothing is called so: what is like it, of correlations and events, or of that kind which is more like it. */
 static int no_story(tool *t, const char *typed) {
   text stories = {0}, events = {0};
-  size_t by_story = tool_near(t, SL_ID_CORRELATION, typed, &stories), by_event = tool_near(t, SL_ID_EVENT, typed, &events);
+  size_t by_story = tool_near(t, SL_ID_CORRELATION, typed,
+                              &stories), by_event = tool_near(t, SL_ID_EVENT, typed, &events);
   bool say_stories = by_story && by_story >= by_event, say_events = by_event && by_event >= by_story;
   tool_fail(t, EXIT_NOTHING,
             "no correlation id and no event id %s is %s%s%s%s%s%s%s",
-            sources_here(t), typed, tool_not_found_why(typed), say_stories || say_events ? "; close to it: " : "", say_stories ? text_str(&stories) : "",
-            say_stories && say_events ? "; " : "", say_events ? strchr(text_str(&events), ',') ? "the events " : "the event " : "",
+            sources_here(t), typed, tool_not_found_why(typed), say_stories || say_events ? "; close to it: " : "",
+            say_stories ? text_str(&stories) : "",
+            say_stories && say_events ? "; " : "",
+            say_events ? strchr(text_str(&events), ',') ? "the events " : "the event " : "",
             say_events ? text_str(&events) : "");
   text_free(&stories);
   text_free(&events);
@@ -78,10 +82,13 @@ int story_resolve(tool *t, const char *typed, char id[SL_ID_MAX]) {
   switch (sources_resolve(t, SL_ID_EVENT, slice_of(typed), found, 1, &count)) {
   case SL_E_AMBIGUOUS: return tool_resolve(t, SL_ID_EVENT, typed, id); /* says which */
   case SL_NOTFOUND:
-    return lone ? tool_fail(t, EXIT_NOTHING, "event %s has no correlation id, so it is part of no story: sidelog show %s", typed, typed)
+    return lone
+        ? tool_fail(t, EXIT_NOTHING, "event %s has no correlation id, so it is part of no story: sidelog show %s",
+                    typed, typed)
                 : no_story(t, typed);
   default:
-    return tool_fail(t, EXIT_NOTHING, "event %s has no correlation id, so it is part of no story: sidelog show %s", found[0], found[0]);
+    return tool_fail(t, EXIT_NOTHING, "event %s has no correlation id, so it is part of no story: sidelog show %s",
+                     found[0], found[0]);
   }
 }
 

@@ -5,7 +5,8 @@
 #include "room.h"
 #include "tool.h"
 
-/* A correlation id, a unique prefix of one, or an event of the story (its id, a prefix, or its seq). 0, or an exit status after saying why. */
+/* A correlation id, a unique prefix of one, or an event of the story (its id, a prefix, or its seq). 0, or an exit
+ * status after saying why. */
 int story_resolve(tool *t, const char *typed, char id[SL_ID_MAX]);
 /* Appended when, in one source? 0: it is not there. */
 int64_t appended_at(tool *t, size_t from, uint64_t seq);

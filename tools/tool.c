@@ -131,7 +131,8 @@ int tool_fail_status(tool *t, sl_status status, const char *format, ...) {
 
 int tool_fail_reader(tool *t, sl_status status, const char *name, const char *doing) {
   if (status == SL_NOTFOUND && name)
-    return tool_fail(t, EXIT_NOTHING, "there is no reader %s in the store at %s; `sidelog readers` lists them", name,
+    return tool_fail(t, EXIT_NOTHING, "there is no reader %s in the store at %s; `sidelog readers` lists them",
+                     name,
                      t->path);
   return tool_fail_status(t, status, "%s", doing);
 }

@@ -91,8 +91,8 @@ char *path_brief(const char *path);
 /* Opens t->store. 0, or an exit status after saying why. */
 int tool_open(tool *t, uint32_t flags);
 
-/* What is printed from now on is read by a person: to the pager with what does not fit the screen (pager.h), unless
- * --no-pager. Of commands with `paged` main calls it. */
+/* What is printed from now on is read by a person: to the pager with what does not fit the screen (pager.h),
+ * unless --no-pager. Of commands with `paged` main calls it. */
 void tool_page(tool *t);
 
 int64_t clock_us(void);           /* wall clock */
@@ -109,14 +109,14 @@ bool tool_time(tool *t, option_id id, int64_t *out);
 int tool_resolve(tool *t, sl_id_kind kind, const char *typed, char out[SL_ID_MAX]);
 /* What follows "there is no id TYPED" where that is all that is known. */
 const char *tool_not_found_why(const char *typed);
-/* Adds ids that begin as the one that is not there (a slip of the hand, a line cut off), with commas. How many of its
- * characters they begin with; 0: there are none. */
+/* Adds ids that begin as the one that is not there (a slip of the hand, a line cut off), with commas. How many of
+ * its characters they begin with; 0: there are none. */
 size_t tool_near(tool *t, sl_id_kind kind, const char *typed, text *words);
 
 /* "dead,pending" to SL_STATE_BIT()s. */
 bool states_parse(const char *typed, uint32_t *states);
-/* The query that options (--event ... -n) and arguments (FIELD=VALUE) ask for. `ids` keeps the resolved ids alive. 0 or
- * an exit status. */
+/* The query that options (--event ... -n) and arguments (FIELD=VALUE) ask for. `ids` keeps the resolved ids alive.
+ * 0 or an exit status. */
 #define FILTER_OPTIONS                                                                                       \
   OPT_EVENT, OPT_CORRELATION, OPT_CAUSATION, OPT_TYPE, OPT_TOPIC, OPT_TENANT, OPT_SOURCE, OPT_KEY,           \
     OPT_STATUS, OPT_SINCE, OPT_UNTIL
@@ -130,14 +130,16 @@ int tool_query(tool *t, sl_query *query, query_ids *ids);
 int tool_each(tool *t, const sl_query *query, void (*each)(void *arg, const sl_record *r), void *arg,
               uint64_t *found);
 
-/* The same without copying anything out of the store: `visit` is called inside of the read transactions (sl_iter_filter)
- * with what `needs` (SL_FILTER_*) asks for. The query's limit does not count. */
+/* The same without copying anything out of the store: `visit` is called inside of the read transactions
+ * (sl_iter_filter) with what `needs` (SL_FILTER_*) asks for. The query's limit does not count. */
 int tool_visit(tool *t, const sl_query *query, uint32_t needs, void (*visit)(void *arg, const sl_record *r),
                void *arg);
 /* The newest `count` of each source. */
-int tool_visit_recent(tool *t, uint64_t count, uint32_t needs, void (*visit)(void *arg, const sl_record *r), void *arg);
+int tool_visit_recent(tool *t, uint64_t count, uint32_t needs, void (*visit)(void *arg, const sl_record *r),
+                      void *arg);
 /* One event of one source, without conditions. */
-int tool_one(tool *t, size_t from, uint64_t seq, void (*each)(void *arg, const sl_record *r), void *arg, uint64_t *found);
+int tool_one(tool *t, size_t from, uint64_t seq, void (*each)(void *arg, const sl_record *r), void *arg,
+             uint64_t *found);
 /* The event that tool_each hands out, as a line of JSON: of several stores with `store`, and `also_in`. */
 void record_json(tool *t, json *j, const sl_record *r, int parts);
 /* "stamp-workflow-started.v1[2]@1041", "duplicate of 17", "MSG_SIZE_TOO_LARGE after 1 try", "" when pending.
@@ -147,8 +149,8 @@ void record_place(text *out, const sl_record *r, bool with_offset, bool unicode)
 void usage_print(tool *t);                /* sidelog --help */
 void command_help(tool *t, const command *c);
 void option_words(text *words, option_id id); /* "-n, --limit N" */
-/* manual.c: sidelog(1) as roff, or (c is not NULL) the page of a command. A line `.\" docs` stands where tools/manual.py
- * adds what docs/cli.md says. */
+/* manual.c: sidelog(1) as roff, or (c is not NULL) the page of a command. A line `.\" docs` stands where
+ * tools/manual.py adds what docs/cli.md says. */
 void manual_print(tool *t, const command *c);
 int unknown_command(tool *t, const char *name); /* says which one is near */
 

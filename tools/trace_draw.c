@@ -272,7 +272,8 @@ static void span_cell(table *t, style s, bool known, int64_t us) {
   text_free(&words);
 }
 
-void trace_times(output *o, const trace_node *nodes, const trace_rows *rows, size_t count, const trace_shape *shape) {
+void trace_times(output *o, const trace_node *nodes, const trace_rows *rows, size_t count,
+                 const trace_shape *shape) {
   char day[WHEN_MAX], end[WHEN_MAX];
   when_local(shape->begin_us, day, false);
   when_local(shape->end_us, end, false);
@@ -288,7 +289,8 @@ void trace_times(output *o, const trace_node *nodes, const trace_rows *rows, siz
                             {"STORE", false, CUT_RIGHT, 4, 10},
                             {one_day ? day : "OCCURRED", false, CUT_BARE, 12, 9},
                             {"AFTER CAUSE", true, CUT_RIGHT, 0, 4},      {"GAP", true, CUT_RIGHT, 8, 6},
-                            {"APPENDED", true, CUT_RIGHT, several ? 0 : 8, 7},         {"ACKNOWLEDGED", true, CUT_RIGHT, 8, 8},
+                            {"APPENDED", true, CUT_RIGHT, several ? 0 : 8, 7},
+                            {"ACKNOWLEDGED", true, CUT_RIGHT, 8, 8},
                             {"STATUS", false, CUT_RIGHT, 0, 3}};
   table *t = table_new(o, columns, sizeof columns / sizeof *columns);
   text words = {0};
@@ -306,7 +308,8 @@ void trace_times(output *o, const trace_node *nodes, const trace_rows *rows, siz
     text_clear(&words);
     text_printf(&words, "%s%s", r->moved ? "~" : "", when + (one_day ? date + 1 : 0));
     table_cell(t, r->occurred_us ? STYLE_PLAIN : STYLE_DIM, (sl_slice){words.data, words.len});
-    span_cell(t, STYLE_PLAIN, n->parent != TRACE_NONE, n->parent == TRACE_NONE ? 0 : n->at_us - nodes[n->parent].at_us);
+    span_cell(t, STYLE_PLAIN, n->parent != TRACE_NONE,
+              n->parent == TRACE_NONE ? 0 : n->at_us - nodes[n->parent].at_us);
     span_cell(t, shape->largest == i ? STYLE_YELLOW : STYLE_DIM, n->earlier != TRACE_NONE, trace_gap(nodes, i));
     span_cell(t, STYLE_PLAIN, r->occurred_us != 0, r->appended_us - r->occurred_us);
     span_cell(t, STYLE_PLAIN, r->settled_us != 0 && r->state == SL_SENT, r->settled_us - r->appended_us);

@@ -1,5 +1,5 @@
-/* The events of a trace: some 110 bytes each, in a file beyond a bound (room.h), so that a story may have millions.
- * What many have in common is kept once, what only a few lines need is read again. */
+/* The events of a trace: some 110 bytes each, in a file beyond a bound (room.h), so that a story may have
+ * millions. What many have in common is kept once, what only a few lines need is read again. */
 #ifndef TOOLS_TRACE_EVENTS_H
 #define TOOLS_TRACE_EVENTS_H
 

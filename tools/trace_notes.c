@@ -56,7 +56,8 @@ void trace_notes(tool *t, const trace_node *nodes, size_t count, trace_note_fn *
       note(arg, i, tool_copy("its causes form a circle", 24));
     } else if (n->origin == TRACE_ELSEWHERE && looked++ < MOST_LOOKUPS) {
       note(arg, i, cause_note(t, n));
-    } else if (n->parent != TRACE_NONE && n->at_us < nodes[n->parent].at_us && !may_be_cut(t, n, &nodes[n->parent])) {
+    } else if (n->parent != TRACE_NONE && n->at_us < nodes[n->parent].at_us &&
+               !may_be_cut(t, n, &nodes[n->parent])) {
       text words = {0};
       text_span(&words, nodes[n->parent].at_us - n->at_us);
       text_puts(&words, " before its cause: clocks differ");

@@ -57,8 +57,11 @@ def settle(store, fates):
 
 
 def environment(columns=None, unicode=True, **more):
-    env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "LC_ALL", "LANG", "SIDELOG_STORE", "PAGER", "LESS")}
-    env |= {"LC_ALL": "C.UTF-8" if unicode else "C", "TZ": "UTC", "TERM": "xterm-256color", "SIDELOG_PAGER": ""} | more
+    env = {k: v for k,
+           v in os.environ.items()
+           if k not in ("COLUMNS", "NO_COLOR", "LC_ALL", "LANG", "SIDELOG_STORE", "PAGER", "LESS")}
+    env |= {"LC_ALL": "C.UTF-8" if unicode else "C", "TZ": "UTC", "TERM": "xterm-256color",
+            "SIDELOG_PAGER": ""} | more
     if columns:
         env["COLUMNS"] = str(columns)
     return env
@@ -71,7 +74,8 @@ def steady(text):
     text = re.sub(r"\b\d\d:\d\d:\d\d\.\d{3}", "HH:MM:SS.mil", text)
     text = re.sub(r"(?m)^\d\d:\d\d:\d\d ", "HH:MM:SS ", text)
     text = re.sub(r"\(([^()]* ago|just now)\)", "(a while ago)", text)
-    text = re.sub(r"\b(\d[\d.,]* (us|ms|s|min|h)( \d+ (s|min))?|\d+ d \d\d:\d\d) ago|just now", "a while ago", text)
+    text = re.sub(r"\b(\d[\d.,]* (us|ms|s|min|h)( \d+ (s|min))?|\d+ d \d\d:\d\d) ago|just now", "a while ago",
+                  text)
     text = re.sub(r"\d[\d.]* (B|KiB|MiB|GiB)", "SIZE", text)
     text = text.replace("SIZE of SIZE", "SIZE")
     text = re.sub(r"\d[\d.]* (us|ms|s) after its append", "SPAN after its append", text)
@@ -122,7 +126,8 @@ def drawn(out):
 
 
 class Terminal:
-    """A command on a terminal of its own, which is its controlling one: keys and Ctrl-C reach it as they do a person's."""
+    """A command on a terminal of its own, which is its controlling one: keys and Ctrl-C reach it as they do a
+    person's."""
 
     def __init__(self, argv, rows=24, columns=80, env=None, seconds=20):
         self.out, self.end = b"", time.monotonic() + seconds
@@ -176,7 +181,8 @@ class Terminal:
         return not self.pid
 
     def wait(self):
-        """The exit status (of a shell: 128 and a signal), once it has ended; everything that it wrote is in out."""
+        """The exit status (of a shell: 128 and a signal), once it has ended; everything that it wrote is in
+        out."""
         self.until(self.ended, "its end")
         self.read(0)
         code = os.waitstatus_to_exitcode(self.status)

@@ -19,13 +19,17 @@ import rig  # noqa: E402
 class Single(cli.Case):
     def test_everything_that_was_given_comes_back(self):
         store = self.store()
-        done = store.call("append", "--topic", "a.v1", "--type", "T", "--correlation", "c", "--causation", "k", "--event-id",
-                          "e", "--key", "key", "--tenant", "t", "--source", "s", "--header", "h=v=w", "--header", "h=",
+        done = store.call("append", "--topic", "a.v1", "--type", "T", "--correlation", "c", "--causation", "k",
+                          "--event-id",
+                          "e", "--key", "key", "--tenant", "t", "--source", "s", "--header", "h=v=w", "--header",
+                          "h=",
                           "--occurred-at", "2026-03-01T10:00:00.25Z", '{"a":1}')
         self.assertEqual(done.stdout, b"1 e\n")
         event = store.lines("show", "e")[0]
-        for name, value in dict(seq=1, event_id="e", event_type="T", topic="a.v1", correlation_id="c", causation_id="k", key="key",
-                                tenant="t", source="s", status="pending", occurred_at="2026-03-01T10:00:00.250000Z",
+        for name, value in dict(seq=1, event_id="e", event_type="T", topic="a.v1", correlation_id="c",
+                                causation_id="k", key="key",
+                                tenant="t", source="s", status="pending",
+                                occurred_at="2026-03-01T10:00:00.250000Z",
                                 value={"a": 1}).items():
             self.assertEqual(event[name], value)
         self.assertEqual(event["headers"], [{"name": "h", "value": "v=w"}, {"name": "h", "value": ""}])
@@ -84,7 +88,8 @@ class Lines(cli.Case):
             feed.stdin.write(b'{"event_id":"half')
             feed.stdin.flush()
             unread = array.array("i", [1])
-            rig.wait_until("the half line to be read", lambda: not fcntl.ioctl(feed.stdin, termios.FIONREAD, unread)
+            rig.wait_until("the half line to be read",
+                           lambda: not fcntl.ioctl(feed.stdin, termios.FIONREAD, unread)
                            and unread[0] == 0, 10)
             self.assertEqual(store.stats()["appended"], 5)
             feed.stdin.write(b'"}')
@@ -101,11 +106,14 @@ class Lines(cli.Case):
 
     def test_what_a_line_lacks_is_filled(self):
         store = self.store()
-        self.feed(store, b'{"event_id":"x"}\n{"topic":"own","event_type":"OWN","tenant_id":"own","source":"own"}\n', "--topic", "t",
+        self.feed(store,
+                  b'{"event_id":"x"}\n{"topic":"own","event_type":"OWN","tenant_id":"own","source":"own"}\n',
+                  "--topic", "t",
                   "--type", "T", "--tenant", "n", "--source", "s", "--header", "h=1")
         one, two = store.lines("export")
         self.assertEqual([one[k] for k in ("topic", "event_type", "tenant", "source")], ["t", "T", "n", "s"])
-        self.assertEqual([two[k] for k in ("topic", "event_type", "tenant", "source")], ["own"] + ["OWN"] + ["own"] * 2)
+        self.assertEqual([two[k] for k in ("topic", "event_type", "tenant", "source")],
+                         ["own"] + ["OWN"] + ["own"] * 2)
         self.assertEqual(two["headers"], [{"name": "h", "value": "1"}])
         self.feed(store, b'{"topic":"only.topic"}\n')
         self.assertEqual(store.lines("show", "3")[0]["event_type"], "only.topic")
@@ -125,7 +133,8 @@ class Lines(cli.Case):
 
     def test_bad_lines_are_named_and_the_rest_is_stored(self):
         store = self.store()
-        done = self.feed(store, b'{"event_id":"a"}\nbad\n{"event_id":"b"}\n[1]\n{"event_id":"c"}', "--topic", "t", "--ack", expect=(6,))
+        done = self.feed(store, b'{"event_id":"a"}\nbad\n{"event_id":"b"}\n[1]\n{"event_id":"c"}', "--topic", "t",
+                         "--ack", expect=(6,))
         self.assertEqual(done.stdout, b"1 a\n2 b\n3 c\n")
         self.assertIn("line 2:", done.err)
         self.assertIn("line 4:", done.err)
@@ -133,10 +142,12 @@ class Lines(cli.Case):
 
     def test_strict(self):
         store = self.store()
-        done = self.feed(store, b'{"event_id":"a"}\nbad\n{"event_id":"b"}\n', "--topic", "t", "--strict", expect=(6,))
+        done = self.feed(store, b'{"event_id":"a"}\nbad\n{"event_id":"b"}\n', "--topic", "t", "--strict",
+                         expect=(6,))
         self.assertIn("nothing from line 1 on is stored", done.err)
         self.assertEqual(store.stats()["appended"], 0)
-        with subprocess.Popen(store.argv("append", "--jsonl", "--strict", "--ack", "--topic", "t"), stdin=subprocess.PIPE,
+        with subprocess.Popen(store.argv("append", "--jsonl", "--strict", "--ack", "--topic", "t"),
+                              stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as feed:
             feed.stdin.write(b'{"event_id":"a"}\n')
             feed.stdin.flush()
@@ -152,17 +163,20 @@ class Lines(cli.Case):
 
     def test_acknowledgements_as_json(self):
         store = self.store()
-        done = self.feed(store, b'\n{"event_id":"a"}\nbad\n{"event_id":"b"}\n', "--topic", "t", "--ack", "--json", expect=(6,))
+        done = self.feed(store, b'\n{"event_id":"a"}\nbad\n{"event_id":"b"}\n', "--topic", "t", "--ack", "--json",
+                         expect=(6,))
         self.assertEqual([json.loads(line) for line in done.stdout.splitlines()],
                          [{"line": 2, "seq": 1, "event_id": "a"}, {"line": 4, "seq": 2, "event_id": "b"}])
         done = self.feed(store, b'{"event_id":"c"}\n', "--topic", "t", "--json")
-        self.assertEqual(json.loads(done.stdout), {"appended": 1, "rejected": 0, "without_correlation": 1, "first_seq": 3, "last_seq": 3})
+        self.assertEqual(json.loads(done.stdout),
+                         {"appended": 1, "rejected": 0, "without_correlation": 1, "first_seq": 3, "last_seq": 3})
 
     def test_a_line_of_a_gigabyte_takes_little_memory(self):
         store, size = self.store(), 200 if not rig.LONG else 1000
         code = ("import resource,subprocess,sys;r=subprocess.run(sys.argv[1:]).returncode;"
                 "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,file=sys.stderr);sys.exit(r)")
-        with subprocess.Popen([sys.executable, "-c", code, *store.argv("append", "--jsonl", "--ack", "--topic", "t")],
+        with subprocess.Popen([sys.executable, "-c", code,
+                               *store.argv("append", "--jsonl", "--ack", "--topic", "t")],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as feed:
             def write():
                 block = b"x" * (1 << 20)
@@ -186,24 +200,28 @@ class Lines(cli.Case):
         self.feed(store, line, "--topic", "t", "--max-value", "3M")
         self.assertEqual(store.call("show", "1", "--raw").stdout, line)
         for size in ("17M", "0", "x"):
-            self.assertEqual(store.call("append", "--topic", "t", "--max-value", size, "x", expect=None).returncode, 2)
+            self.assertEqual(store.call("append", "--topic", "t", "--max-value", size, "x",
+                                        expect=None).returncode, 2)
 
     def test_a_full_store_says_where_to_go_on(self):
         store = self.store()
         lines = [b'{"event_id":"e%d","p":"%s"}' % (n, b"x" * 4000) for n in range(600)]
-        done = store.call("append", "--quota", "2M", "--jsonl", "--ack", "--topic", "t", "-", stdin=b"\n".join(lines), expect=(3,))
+        done = store.call("append", "--quota", "2M", "--jsonl", "--ack", "--topic", "t", "-",
+                          stdin=b"\n".join(lines), expect=(3,))
         stored = done.stdout.count(b"\n")
         self.assertGreater(stored, 100)
         self.assertIn(f"lines 1 to {stored} are stored, line {stored + 1} and later ones are not", done.err)
         self.assertIn("full", done.err)
-        self.assertIn(f"{stored} lines have no correlation id", done.err)  # of those that are stored, not of those that were read
+        self.assertIn(f"{stored} lines have no correlation id",
+                      done.err)  # of those that are stored, not of those that were read
         self.assertEqual(store.stats()["appended"], stored)
 
     def test_whoever_reads_the_acknowledgements_goes_away(self):
         store = self.store()
         read, write = os.pipe()
         os.close(read)
-        done = subprocess.run(store.argv("append", "--jsonl", "--ack", "--topic", "t"), input=b'{"a":1}\n', stdout=write,
+        done = subprocess.run(store.argv("append", "--jsonl", "--ack", "--topic", "t"), input=b'{"a":1}\n',
+                              stdout=write,
                               stderr=subprocess.PIPE, check=False)
         os.close(write)
         self.assertEqual(done.returncode, 3)

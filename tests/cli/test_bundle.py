@@ -1,4 +1,5 @@
-"""A story as a page: what it says, what it hides, and that no payload disturbs it. In a browser, where there is one."""
+"""A story as a page: what it says, what it hides, and that no payload disturbs it. In a browser, where there is
+one."""
 import html.parser
 import json
 import os
@@ -21,11 +22,13 @@ HOST = "leak.invalid"  # what hostile payloads would load from
 EVIL = (f"</pre></details></table><script>fetch('http://{HOST}/s');document.title='owned'</script><img src=http://{HOST}/i onerror=alert(1)>"
         f"<style>@import 'http://{HOST}/c';</style><meta http-equiv=refresh content='0;url=http://{HOST}/m'><svg onload=alert(1)>"
         f"<!-- \"'&lt;&#0;]]> \x1b[31m \u202edesrever\u202c \x7f \u200b é \U0001f600")
-TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "b", "i", "br", "div", "table", "tr", "th", "td", "svg", "line",
+TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "b", "i", "br", "div", "table", "tr",
+        "th", "td", "svg", "line",
         "circle", "a", "details", "summary", "pre"}
 # What the browser itself asks, on an empty page too: the time, its own updates.
 BROWSERS_OWN = re.compile(r"^\S+ (http://)?[a-z0-9.-]+\.(google|googleapis|gvt1)\.com[:/]")
-ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "href", "id", "width", "height", "aria-hidden", "x1", "x2", "y1", "y2",
+ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "href", "id", "width", "height",
+              "aria-hidden", "x1", "x2", "y1", "y2",
               "cx", "cy", "r"}
 
 
@@ -88,12 +91,17 @@ class Pages(cli.Case):
 
     def hostile(self):
         store = self.told()
-        store.append_lines([json.dumps({"event_id": "i" + EVIL[:200], "event_type": "T" + EVIL[:200], "correlation_id": cli.CORRELATION, "source": EVIL[:250],
-                                        "causation_id": "gone" + EVIL[:200], "tenant_id": EVIL[:250], "payload": {EVIL: EVIL}}).encode()], topic="evil.v1")
-        for value in (EVIL.encode(), b"\xff\xfe\xc3(\x00\x80</pre>" * 5, json.dumps(EVIL).encode(), b"[" * 900 + b"1" + b"]" * 900, b"\n\n two lines \r\n", b""):
+        store.append_lines([json.dumps({"event_id": "i" + EVIL[:200], "event_type": "T" + EVIL[:200],
+                                        "correlation_id": cli.CORRELATION, "source": EVIL[:250],
+                                        "causation_id": "gone" + EVIL[:200], "tenant_id": EVIL[:250],
+                                        "payload": {EVIL: EVIL}}).encode()], topic="evil.v1")
+        for value in (EVIL.encode(), b"\xff\xfe\xc3(\x00\x80</pre>" * 5, json.dumps(EVIL).encode(),
+                      b"[" * 900 + b"1" + b"]" * 900, b"\n\n two lines \r\n", b""):
             store.append("evil.v1", value, correlation=cli.CORRELATION, headers={"x-evil": EVIL})
-        for value in (b"<script>" * 1_250_000, json.dumps({"é" * 200_000: "<b>" * 3_000_000}, ensure_ascii=False).encode()):
-            rig.run(store.argv("append", "--topic", "evil.v1", "--correlation", cli.CORRELATION, "--max-value", "16M", "-"), stdin=value)
+        for value in (b"<script>" * 1_250_000,
+                      json.dumps({"é" * 200_000: "<b>" * 3_000_000}, ensure_ascii=False).encode()):
+            rig.run(store.argv("append", "--topic", "evil.v1", "--correlation", cli.CORRELATION, "--max-value",
+                               "16M", "-"), stdin=value)
         return store, 16
 
     def check(self, page, count):
@@ -111,8 +119,10 @@ class Bundle(Pages):
         store = self.told()
         text, page, events = self.bundle(store, cli.CORRELATION[:9])
         self.assertEqual(events, store.lines("export"))  # no secrets in them
-        for words in ("7 events in 1.842 s", "5 sent", "1 dead", "1 pending", "+1.618 s", "◀ largest gap", "├ HASH_GENERATED", "│ └ INTELLIGENCE_RECEIVED",
-                      "stamp-workflow-started.v1[2]@1041", "MSG_SIZE_TOO_LARGE after 1 try", "1,204,113 bytes are more", "were redacted", "b.jsonl",
+        for words in ("7 events in 1.842 s", "5 sent", "1 dead", "1 pending", "+1.618 s", "◀ largest gap",
+                      "├ HASH_GENERATED", "│ └ INTELLIGENCE_RECEIVED",
+                      "stamp-workflow-started.v1[2]@1041", "MSG_SIZE_TOO_LARGE after 1 try",
+                      "1,204,113 bytes are more", "were redacted", "b.jsonl",
                       "occurred_at2026-03-01T10:00:01.630000Z", '"n": 4'):
             self.assertIn(words, page.text)
         self.assertEqual([json.loads(p) for p in page.pres], [e["value"] for e in events])
@@ -123,13 +133,15 @@ class Bundle(Pages):
     def test_it_may_load_nothing(self):
         text, page, _ = self.bundle(self.told(), cli.CORRELATION)
         policy = next(v for k, v in page.attributes if k == "content")
-        self.assertEqual(policy, "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'")
+        self.assertEqual(policy,
+                         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'")
         self.assertNotRegex(text, r"url\(|@import|https?:")
 
     def test_names_modes_and_replies(self):
         store = self.told()
         with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run(store.argv("bundle", cli.CORRELATION), cwd=folder, capture_output=True, check=True, umask=0)
+            done = subprocess.run(store.argv("bundle", cli.CORRELATION), cwd=folder, capture_output=True,
+                                  check=True, umask=0)
             files = {f"sidelog-{cli.CORRELATION}.{kind}" for kind in ("html", "jsonl")}
             self.assertEqual(set(os.listdir(folder)), files)
             for name in files:
@@ -140,10 +152,12 @@ class Bundle(Pages):
             page = pathlib.Path(folder, "p.html")
             page.symlink_to(target)  # is replaced, not written through
             done = store.lines("bundle", cli.event_id(3), "--out", page)
-            self.assertEqual(done, [{"html": str(page), "jsonl": f"{folder}/p.jsonl", "events": 7, "redacted": True}])
+            self.assertEqual(done,
+                             [{"html": str(page), "jsonl": f"{folder}/p.jsonl", "events": 7, "redacted": True}])
             self.assertEqual((target.read_text(), page.is_symlink()), ("mine", False))
             before = set(os.listdir(folder))
-            self.assertIn("No such file", store.call("bundle", cli.CORRELATION, "--out", f"{folder}/none/x.html", expect=(3,)).err)
+            self.assertIn("No such file",
+                          store.call("bundle", cli.CORRELATION, "--out", f"{folder}/none/x.html", expect=(3,)).err)
             self.assertIn("directory", store.call("bundle", cli.CORRELATION, "--out", folder, expect=(3,)).err)
             store.call("bundle", "no-such-story", "--out", f"{folder}/y.html", expect=(1,))
             self.assertIn("name of a file", store.call("bundle", cli.CORRELATION, "--out", "-", expect=(2,)).err)
@@ -159,9 +173,13 @@ class Bundle(Pages):
     def test_secrets(self):
         store = self.store()
         secret = "hunter2hunter2"
-        store.append("t.v1", json.dumps({"payload": {"password": secret, "note": f"api_key={secret} and so on", "kept": "plain"}}).encode(),
-                     correlation="c", event_id="e", headers={"authorization": f"Bearer {secret}", "x-kept": "visible"})
-        store.append("t.v1", f"login password={secret}".encode(), correlation="c", source=f"token={secret}", causation=f"token={secret}")
+        store.append("t.v1",
+                     json.dumps({"payload": {"password": secret, "note": f"api_key={secret} and so on",
+                                             "kept": "plain"}}).encode(),
+                     correlation="c", event_id="e",
+                     headers={"authorization": f"Bearer {secret}", "x-kept": "visible"})
+        store.append("t.v1", f"login password={secret}".encode(), correlation="c", source=f"token={secret}",
+                     causation=f"token={secret}")
         text, page, events = self.bundle(store, "c")
         self.assertNotIn(secret, text)
         self.assertNotIn(secret, json.dumps(events))
@@ -180,7 +198,10 @@ class Bundle(Pages):
         self.check(page, count)
         self.assertEqual(events, store.lines("export"))
         self.assertLess(len(text), 2 << 20)
-        shown = EVIL.replace("\x1b", "\\x1b").replace("\u202e", "\\u{202e}").replace("\u202c", "\\u{202c}").replace("\x7f", "\\x7f").replace("\u200b", "\\u{200b}")
+        shown = EVIL
+        for byte, words in (("\x1b", "\\x1b"), ("\u202e", "\\u{202e}"), ("\u202c", "\\u{202c}"), ("\x7f", "\\x7f"),
+                            ("\u200b", "\\u{200b}")):
+            shown = shown.replace(byte, words)
         self.assertIn(shown, page.pres[8])
         self.assertTrue(page.pres[9].strip().startswith("\\xff\\xfe\\xc3(\\x00\\x80</pre>"))
         self.assertEqual(json.loads(page.pres[10]), EVIL)
@@ -192,7 +213,8 @@ class Bundle(Pages):
 
     def test_a_long_story_is_cut(self):
         store = self.store()
-        store.append_lines([b'{"correlation_id":"long","event_type":"T","pad":"%s"}' % (b"x" * 3000)] * 10_100, topic="t.v1")
+        store.append_lines([b'{"correlation_id":"long","event_type":"T","pad":"%s"}' % (b"x" * 3000)] * 10_100,
+                           topic="t.v1")
         text, page, events = self.bundle(store, "long")
         self.assertEqual((len(events), page.tags.count("details")), (10_100, 10_000))
         self.assertIn("the first 10,000 events", page.text)
@@ -231,10 +253,14 @@ class Browser(Pages):
         self.addCleanup(listener.socket.close)
         with tempfile.TemporaryDirectory() as profile:
             done = subprocess.run([
-                self.browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}",
-                f"--proxy-server=http://127.0.0.1:{listener.port}", "--proxy-bypass-list=<-loopback>", "--disable-background-networking",
-                "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-default-apps", "--virtual-time-budget=3000",
-                "--dump-dom", path.as_uri()], capture_output=True, timeout=60, check=True, env=cli.environment(HOME=profile))
+                self.browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                f"--user-data-dir={profile}",
+                f"--proxy-server=http://127.0.0.1:{listener.port}", "--proxy-bypass-list=<-loopback>",
+                "--disable-background-networking",
+                "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-default-apps",
+                "--virtual-time-budget=3000",
+                "--dump-dom", path.as_uri()], capture_output=True, timeout=60, check=True,
+                                  env=cli.environment(HOME=profile))
         return done.stdout.decode("utf-8"), [line for line in listener.asked if not BROWSERS_OWN.match(line)]
 
     def setUp(self):

@@ -1,4 +1,5 @@
-"""An agent beside busy producers: it lets events gather, and is as quick as ever once they have gone. It needs no broker."""
+"""An agent beside busy producers: it lets events gather, and is as quick as ever once they have gone. It needs
+no broker."""
 import json
 import pathlib
 import threading

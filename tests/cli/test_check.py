@@ -16,7 +16,8 @@ START = datetime.datetime(2026, 3, 1, 10, tzinfo=datetime.timezone.utc)
 def line(event, kind, at=None, cause=None, story="story", **more):
     fields = {"event_id": event, "event_type": kind, "correlation_id": story, "topic": "t.v1", **more}
     if at is not None:
-        fields["timestamp"] = (START + datetime.timedelta(seconds=at)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        then = START + datetime.timedelta(seconds=at)
+        fields["timestamp"] = then.isoformat(timespec="microseconds").replace("+00:00", "Z")
     if cause:
         fields["causation_id"] = cause
     return json.dumps({k: v for k, v in fields.items() if v is not None}).encode()
@@ -45,18 +46,23 @@ class Rules(cli.Case):
         return store
 
     def test_a_sound_story(self):
-        # Quirks that are normal: a root that names itself or the correlation, whole seconds and milliseconds, no time
-        # at all, a cause in another story, other fields in the payload.
-        self.check(line("other", "X", 0, story="another"), line("r", "STEP", 1.0005, "story"), line("s", "STEP", 1, "s"),
-                   line("c", "STEP", 1, "r"), line("d", "STEP", 1.0, "r"), line("e", "STEP", None, "r"), line("f", "STEP", 5, "other"),
-                   line("g", "STEP", 6, "r", payload={"event_type": "permission_check", "timestamp": "x", "tenant_id": "y"}), expect=set())
+        # Quirks that are normal: a root that names itself or the correlation, whole seconds and milliseconds, no
+        # time at all, a cause in another story, other fields in the payload.
+        self.check(line("other", "X", 0, story="another"), line("r", "STEP", 1.0005, "story"),
+                   line("s", "STEP", 1, "s"),
+                   line("c", "STEP", 1, "r"), line("d", "STEP", 1.0, "r"), line("e", "STEP", None, "r"),
+                   line("f", "STEP", 5, "other"),
+                   line("g", "STEP", 6, "r",
+                        payload={"event_type": "permission_check", "timestamp": "x", "tenant_id": "y"}),
+                   expect=set())
         store = self.told()
         self.assertEqual(self.found(store, cli.CORRELATION[:9])[0], {("dead", cli.event_id(4))})
 
     def test_damage_is_not_taken_for_silence(self):
         """An answer that cannot be read is no missing one."""
         store = self.store()
-        store.append_lines([*usual(), line("q", "ASKED_REQUESTED", 100), line("a", "ASKED_COMPLETED", 100.1, "q", n=7)])
+        store.append_lines([*usual(), line("q", "ASKED_REQUESTED", 100),
+                            line("a", "ASKED_COMPLETED", 100.1, "q", n=7)])
         store.call("reindex")
         path = store.path / "log" / "data.mdb"
         path.write_bytes(path.read_bytes().replace(b'"n": 7', b'"n": 8'))
@@ -73,7 +79,8 @@ class Rules(cli.Case):
 
     def test_many_findings_are_counted(self):
         store = self.store()
-        store.append_lines([line("f", "A_FAILED", 1), line("g", "A_FAILED", 2), line("h", "A", 3, "gone"), line("i", "A", 4, "gone")])
+        store.append_lines([line("f", "A_FAILED", 1), line("g", "A_FAILED", 2), line("h", "A", 3, "gone"),
+                            line("i", "A", 4, "gone")])
         self.assertEqual(store.call("check", "story", expect=(4,)).stdout.splitlines()[-2:],
                          [b"4 findings in 4 events of 1 correlation", b"2 failed, 2 orphan"])
         self.assertEqual(self.found(store, "story")[1]["by_finding"], {"failed": 2, "orphan": 2})
@@ -96,7 +103,8 @@ class Rules(cli.Case):
 
         store = self.store()
         before, after = version7(-3600), version7(3600)
-        store.append_lines([line("old", "STEP", 0, story="o"), line("kept", "STEP", 0, story="o"), line("a", "STEP", 1, before),
+        store.append_lines([line("old", "STEP", 0, story="o"), line("kept", "STEP", 0, story="o"),
+                            line("a", "STEP", 1, before),
                             line("b", "STEP", 2, after), line("c", "STEP", 3, "old")])
         store.call("reindex")
         cli.settle(store, "sent 0 0\n" * 5)
@@ -116,7 +124,8 @@ class Rules(cli.Case):
         return store
 
     def test_an_effect_before_its_cause(self):
-        store = self.check(line("a", "STEP", 1.5), line("b", "STEP", 1.25025, "a"), line("o", "STEP", 9, story="another"),
+        store = self.check(line("a", "STEP", 1.5), line("b", "STEP", 1.25025, "a"),
+                           line("o", "STEP", 9, story="another"),
                            line("c", "STEP", 7.5, "o"), expect={("before-cause", "b"), ("before-cause", "c")})
         self.assertIn("occurred 250 ms before its cause", store.lines("check", "story", expect=(4,))[0]["text"])
 
@@ -124,15 +133,19 @@ class Rules(cli.Case):
         store = self.store()
         store.append_lines([line("a", "STEP", 1), line("a", "STEP", 1), line("a", "STEP", 1, topic="u.v1")])
         store.call("reindex")
-        self.assertEqual([(f["finding"], f["seq"]) for f in store.lines("check", "story", expect=(4,))[:-1]], [("duplicate", 2)])
+        self.assertEqual([(f["finding"], f["seq"]) for f in store.lines("check", "story", expect=(4,))[:-1]],
+                         [("duplicate", 2)])
 
     def test_failed_events(self):
-        self.check(line("a", "STEP_FAILED", 1), line("b", "agent.routing.failed.v1", 2), line("c", "FAILED_OVER", 3),
-                   line("d", "stamp-workflow-failed.v2", 4), line("e", "UNFAILED", 5), expect={("failed", i) for i in "abd"})
+        self.check(line("a", "STEP_FAILED", 1), line("b", "agent.routing.failed.v1", 2),
+                   line("c", "FAILED_OVER", 3),
+                   line("d", "stamp-workflow-failed.v2", 4), line("e", "UNFAILED", 5),
+                   expect={("failed", i) for i in "abd"})
 
     def test_a_broken_envelope(self):
         store = self.store()
-        for n, value in enumerate((b'{"a":', b'{"correlation_id":"other"}', b'{"timestamp":"soon"}', b"\x00\x01", b"plain", b"[1", b"", b"{}")):
+        for n, value in enumerate((b'{"a":', b'{"correlation_id":"other"}', b'{"timestamp":"soon"}', b"\x00\x01",
+                                   b"plain", b"[1", b"", b"{}")):
             store.append("t.v1", value, event_id=f"e{n}", correlation="story")
         found, _ = self.found(store, "story")
         self.assertEqual(found, {("envelope", f"e{n}") for n in range(3)})
@@ -143,7 +156,8 @@ class Rules(cli.Case):
         self.check(*usual(), *late, line("y", "ASKED_FAILED", 501), expect={("failed", "y")})
         # Where answers are not known to land here nobody is sure.
         self.check(*usual(pairs=4), *late, expect=set())
-        self.check(*usual(), *(line(f"n{n}", "ASKED_REQUESTED", n, story=f"m{n}") for n in range(40)), *late, expect=set())
+        self.check(*usual(), *(line(f"n{n}", "ASKED_REQUESTED", n, story=f"m{n}") for n in range(40)), *late,
+                   expect=set())
         self.check(*usual(), line("x", "OTHER_REQUESTED", 500), expect=set())
 
     def test_a_question_that_is_young(self):
@@ -153,18 +167,23 @@ class Rules(cli.Case):
         self.assertEqual(self.found(store, "story")[0], set())
 
     def test_a_gap_beyond_the_usual(self):
-        self.check(*usual(), line("x", "ASKED_REQUESTED", 500), line("y", "ASKED_COMPLETED", 503, "x"), expect={("slow", "y")})
-        self.check(*usual(), line("x", "ASKED_REQUESTED", 500), line("y", "ASKED_COMPLETED", 500.25, "x"), expect=set())
-        self.check(*usual(pairs=10), line("x", "ASKED_REQUESTED", 500), line("y", "ASKED_COMPLETED", 503, "x"), expect=set())
+        self.check(*usual(), line("x", "ASKED_REQUESTED", 500), line("y", "ASKED_COMPLETED", 503, "x"),
+                   expect={("slow", "y")})
+        self.check(*usual(), line("x", "ASKED_REQUESTED", 500), line("y", "ASKED_COMPLETED", 500.25, "x"),
+                   expect=set())
+        self.check(*usual(pairs=10), line("x", "ASKED_REQUESTED", 500), line("y", "ASKED_COMPLETED", 503, "x"),
+                   expect=set())
 
     def test_a_gap_is_not_its_own_measure(self):
         store = self.store()
-        store.append_lines([*usual(pairs=40), line("x", "ASKED_REQUESTED", 500), line("y", "ASKED_COMPLETED", 503, "x")])
+        store.append_lines([*usual(pairs=40), line("x", "ASKED_REQUESTED", 500),
+                            line("y", "ASKED_COMPLETED", 503, "x")])
         self.assertEqual(self.found(store, "--since", "-1h")[0], {("slow", "y")})
 
     def test_all_since_a_time(self):
         store = self.store()
-        store.append_lines([*usual(), line("x", "STEP", 1, "gone"), line("alone", "STEP_FAILED", 1, story=None), line("fine", "STEP", 1, story=None)])
+        store.append_lines([*usual(), line("x", "STEP", 1, "gone"), line("alone", "STEP_FAILED", 1, story=None),
+                            line("fine", "STEP", 1, story=None)])
         found, summary = self.found(store, "--since", "-1h")
         self.assertEqual(found, {("orphan", "x"), ("failed", "alone")})
         self.assertEqual((summary["correlations"], summary["events"]), (41, 83))
@@ -172,7 +191,8 @@ class Rules(cli.Case):
 
     def test_as_people_see_it(self):
         store = self.told()
-        store.append("t.v1", b'{"a":', event_id="broken", correlation=cli.CORRELATION, causation="an-event-that-nobody-has-seen-here")
+        store.append("t.v1", b'{"a":', event_id="broken", correlation=cli.CORRELATION,
+                     causation="an-event-that-nobody-has-seen-here")
         for columns in (60, 80, 200):
             text = self.say(store, "check", cli.CORRELATION, columns=columns, expect=(4,))
             self.golden(f"check-{columns}.txt", text)
@@ -185,15 +205,20 @@ class Diff(cli.Case):
     def test_two_stories(self):
         store = self.store()
         kinds = ("A_STARTED", "STEP", "STEP", "A_COMPLETED")
-        store.append_lines([*(line(f"a{n}", kind, at, story="one") for n, (kind, at) in enumerate(zip(kinds, (0, 1, 2, 3)))),
+        store.append_lines([*(line(f"a{n}", kind, at, story="one") for n,
+                              (kind, at) in enumerate(zip(kinds, (0, 1, 2, 3)))),
                             line("extra", "EXTRA", 1.5, story="one"), line("a1", "STEP", 1, story="one"),
-                            *(line(f"b{n}", kind, at, story="two") for n, (kind, at) in enumerate(zip(kinds, (60, 61, 65, 66)))),
+                            *(line(f"b{n}", kind, at, story="two") for n,
+                              (kind, at) in enumerate(zip(kinds, (60, 61, 65, 66)))),
                             line("more", "MORE", 67, story="two")])
         store.call("reindex")
         rows = store.lines("diff", "one", "two")
-        self.assertEqual([(r["event_type"], r["a"] and r["a"]["after_us"], r["b"] and r["b"]["after_us"], r["step_us"]) for r in rows],
-                         [("A_STARTED", 0, 0, None), ("STEP", 1_000_000, 1_000_000, 0), ("EXTRA", 1_500_000, None, None),
-                          ("STEP", 2_000_000, 5_000_000, 3_000_000), ("A_COMPLETED", 3_000_000, 6_000_000, 0), ("MORE", None, 7_000_000, None)])
+        self.assertEqual([(r["event_type"], r["a"] and r["a"]["after_us"], r["b"] and r["b"]["after_us"],
+                           r["step_us"]) for r in rows],
+                         [("A_STARTED", 0, 0, None), ("STEP", 1_000_000, 1_000_000, 0),
+                          ("EXTRA", 1_500_000, None, None),
+                          ("STEP", 2_000_000, 5_000_000, 3_000_000), ("A_COMPLETED", 3_000_000, 6_000_000, 0),
+                          ("MORE", None, 7_000_000, None)])
         for columns in (60, 80, 200):
             text = self.say(store, "diff", "one", "two", columns=columns)
             self.golden(f"diff-{columns}.txt", text)
@@ -207,12 +232,15 @@ class Diff(cli.Case):
 class Hops(cli.Case):
     def test_hops(self):
         store = self.store()
-        store.append_lines([*usual(pairs=99), *usual(pairs=0), line("x", "ASKED_REQUESTED", 500), line("y", "ASKED_COMPLETED", 510)])
+        store.append_lines([*usual(pairs=99), *usual(pairs=0), line("x", "ASKED_REQUESTED", 500),
+                            line("y", "ASKED_COMPLETED", 510)])
         hop, = store.lines("stats", "--hops")
-        self.assertEqual((hop["from"], hop["to"], hop["count"], hop["max_us"]), ("ASKED_REQUESTED", "ASKED_COMPLETED", 100, 10_000_000))
+        self.assertEqual((hop["from"], hop["to"], hop["count"], hop["max_us"]),
+                         ("ASKED_REQUESTED", "ASKED_COMPLETED", 100, 10_000_000))
         for percentile in ("p50_us", "p95_us", "p99_us"):
             self.assertLessEqual(abs(hop[percentile] - 100_000), 3200)
-        self.assertRegex(self.say(store, "stats", "--hops", columns=80), r"ASKED_REQUESTED +ASKED_COMPLETED +100 +10\d ms")
+        self.assertRegex(self.say(store, "stats", "--hops", columns=80),
+                         r"ASKED_REQUESTED +ASKED_COMPLETED +100 +10\d ms")
         self.assertIn("follow each other", store.call("stats", "--hops", "--until", "-1h", expect=(1,)).err)
         self.assertIn("--hops", store.call("stats", "--since", "-1h", expect=(2,)).err)
 
@@ -220,7 +248,8 @@ class Hops(cli.Case):
         store = self.store()
         spans = sorted(int(10 ** self.random.uniform(0, 9)) for _ in range(500))
         store.append_lines([text for n, us in enumerate(spans) for text in
-                            (line(f"a{n}", "A_EVENT", 0, story=f"s{n}"), line(f"b{n}", "B_EVENT", us / 1e6, story=f"s{n}"))])
+                            (line(f"a{n}", "A_EVENT", 0, story=f"s{n}"),
+                             line(f"b{n}", "B_EVENT", us / 1e6, story=f"s{n}"))])
         hop, = store.lines("stats", "--hops")
         for percent in (50, 95, 99):
             true = spans[500 * percent // 100 - 1]

@@ -1,4 +1,5 @@
-"""sidelog dlq: lists, shows without secrets, replays and drops, each once, also when it is killed or refused halfway."""
+"""sidelog dlq: lists, shows without secrets, replays and drops, each once, also when it is killed or refused
+halfway."""
 import json
 import os
 import pathlib
@@ -21,7 +22,8 @@ class Dlq(cli.Case):
         """Five events: dead, sent, dead (another way), dead, pending."""
         store = self.store()
         for n, topic in enumerate(("a.v1", "a.v1", "b.v1", "a.v1", "a.v1")):
-            store.append(topic, json.dumps({"n": n, "token": f"t0ken{n}"}).encode(), headers={"authorization": "hunter2", "plain": "x"})
+            store.append(topic, json.dumps({"n": n, "token": f"t0ken{n}"}).encode(),
+                         headers={"authorization": "hunter2", "plain": "x"})
         cli.settle(store, DEAD + "sent 0 1\n" + SECURITY + DEAD)
         return store
 
@@ -32,8 +34,10 @@ class Dlq(cli.Case):
         store = self.letters()
         self.assertEqual(self.seqs(store, "list"), [1, 3, 4])
         self.assertEqual(self.seqs(store, "list", "--topic", "b.*"), [3])
-        for by, expected in (("error", {"MSG_SIZE_TOO_LARGE": 2, "POLICY_VIOLATION": 1}), ("topic", {"a.v1": 2, "b.v1": 1}),
-                             ("class", {"NON_RETRYABLE_VALIDATION": 2, "NON_RETRYABLE_POLICY": 1}), ("type", {"a.v1": 2, "b.v1": 1})):
+        for by, expected in (("error", {"MSG_SIZE_TOO_LARGE": 2, "POLICY_VIOLATION": 1}),
+                             ("topic", {"a.v1": 2, "b.v1": 1}),
+                             ("class", {"NON_RETRYABLE_VALIDATION": 2, "NON_RETRYABLE_POLICY": 1}),
+                             ("type", {"a.v1": 2, "b.v1": 1})):
             found = {line[by]: line["letters"] for line in store.lines("dlq", "list", "--by", by)}
             self.assertEqual(found, expected)
         self.assertEqual(sum(line["letters"] for line in store.lines("dlq", "list", "--by", "time")), 3)
@@ -46,7 +50,8 @@ class Dlq(cli.Case):
         store = self.letters()
         for args, words in ((("list", "--topic", "none"), "no dead letter meets these conditions"),
                             (("list", "key=x"), "no dead letter meets these conditions"),
-                            (("show", "2"), "there is no dead letter 2; `sidelog show 2` tells what became of that event")):
+                            (("show", "2"),
+                             "there is no dead letter 2; `sidelog show 2` tells what became of that event")):
             self.assertEqual(store.call("dlq", *args, expect=(1,)).err, f"sidelog: {words}\n")
         store = self.store()
         store.append("a.v1", b"{}")
@@ -64,7 +69,8 @@ class Dlq(cli.Case):
         store = self.letters()
         store.call("dlq", "replay", "3")
         words = store.call("dlq", "show", "3").stdout.decode()
-        for part in ("POLICY_VIOLATION", "failed first", "set aside", "replayed as 6, pending", "plain: x", "authorization: [redacted]"):
+        for part in ("POLICY_VIOLATION", "failed first", "set aside", "replayed as 6, pending", "plain: x",
+                     "authorization: [redacted]"):
             self.assertIn(part, words)
         self.assertNotIn("t0ken", words)
         self.assertNotIn("hunter2", words)
@@ -85,7 +91,8 @@ class Dlq(cli.Case):
         self.assertEqual([line[37:].strip() for line in words.splitlines() if line[2:6].isdigit()], story)
         self.assertIn("MSG_SIZE_TOO_LARGE", words)
         (shown,) = store.lines("dlq", "show", "1")
-        self.assertEqual((shown["status"], shown["offset"], shown["error_code"], shown["attempts"], shown["replays"][0]["status"]),
+        self.assertEqual((shown["status"], shown["offset"], shown["error_code"], shown["attempts"],
+                          shown["replays"][0]["status"]),
                          ("sent", 1729, "MSG_SIZE_TOO_LARGE", 2, "sent"))
         words = store.call("dlq", "show", "3").stdout.decode()
         self.assertRegex(words, r"\n  20.*  set aside\n  20.*  dropped by .*: password=\[redacted\] was in it\n")
@@ -96,7 +103,8 @@ class Dlq(cli.Case):
     def test_replay_sends_each_once(self):
         store = self.letters()
         before = store.stats()
-        self.assertEqual([line["result"] for line in store.lines("dlq", "replay", "--all", "--dry-run")], ["would be replayed"] * 3)
+        self.assertEqual([line["result"] for line in store.lines("dlq", "replay", "--all", "--dry-run")],
+                         ["would be replayed"] * 3)
         self.assertEqual(store.stats()["last_seq"], before["last_seq"])
         done = store.lines("dlq", "replay", "--topic", "a.*")
         self.assertEqual([(line["seq"], line["copy"]) for line in done], [(1, 6), (4, 7)])
@@ -131,20 +139,23 @@ class Dlq(cli.Case):
         store.call("dlq", "drop", "1", "--reason", "test data")
         store.call("dlq", "drop", "1", "--reason", "test data", expect=(1,))
         (event,) = store.query("--status", "dropped")
-        self.assertEqual((event["seq"], event["drop_reason"], event["error_code"]), (1, "test data", "MSG_SIZE_TOO_LARGE"))
+        self.assertEqual((event["seq"], event["drop_reason"], event["error_code"]),
+                         (1, "test data", "MSG_SIZE_TOO_LARGE"))
         self.assertTrue(event["dropped_by"])
         self.assertEqual(self.seqs(store, "list"), [3, 4])
         self.assertIsNone(check.law(store.stats()))
         store.verify()
 
     def killed_at_each_write(self, *command):
-        """The command is killed at its 1st, 2nd, ... write until one run gets through; then it is run again to its end."""
+        """The command is killed at its 1st, 2nd, ... write until one run gets through; then it is run again to
+        its end."""
         store = self.store()
         for n in range(6):
             store.append("a.v1", b"{}")
         cli.settle(store, DEAD * 6)
         for n in range(1, 200):
-            argv = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject=pwrite64,pwritev,fdatasync:signal=KILL:when={n}",
+            argv = ["strace", "-f", "-qq", "-o", "/dev/null", "-e",
+                    f"inject=pwrite64,pwritev,fdatasync:signal=KILL:when={n}",
                     *store.argv("dlq", *command)]
             code = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
             stats = store.stats()

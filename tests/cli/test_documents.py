@@ -1,9 +1,9 @@
-"""The answers in docs/forensics.md, cli.md and repair.md: every command is asked again, of the stores that the document
-tells of, and answered as it stands there. The commands of README's tour, and those that docs/dead-letters.md and
-readers.md list, work.
+"""The answers in docs/forensics.md, cli.md and repair.md: every command is asked again, of the stores that the
+document tells of, and answered as it stands there. The commands of README's tour, and those that
+docs/dead-letters.md and readers.md list, work.
 
-The wall clock stands still while a store is filled and while it is asked, so no time differs from one run to the
-next and answers are compared as they are. SIDELOG_GOLDEN=write writes those of today into the documents.
+The wall clock stands still while a store is filled and while it is asked, so no time differs from one run to
+the next and answers are compared as they are. SIDELOG_GOLDEN=write writes those of today into the documents.
 """
 import contextlib
 import datetime
@@ -94,8 +94,8 @@ class Document(several.Case):
         return f"$ {command}\n{done.stdout.decode()}"
 
     def hold(self, name, asked, least, prepare=lambda number: None, **more):
-        """Every command of the document is answered as it stands there; there are so many at least. prepare(n) is called
-        before the nth of them."""
+        """Every command of the document is answered as it stands there; there are so many at least. prepare(n)
+        is called before the nth of them."""
         path = rig.ROOT / "docs" / name
         text = path.read_text(encoding="utf-8")
         parts = re.split(r"(?m)^(```.*\n)", text)  # text, fence, block, fence, text ...
@@ -167,8 +167,9 @@ class CommandLine(Document):
 
 class Repair(Document):
     def test_every_answer_is_the_one_in_the_document(self):
-        store = self.one("store", [json.dumps({"topic": "orders.created.v1", "event_id": f"order-{n}", "n": n}).encode()
-                                   for n in range(1, 31)])
+        store = self.one("store",
+                         [json.dumps({"topic": "orders.created.v1", "event_id": f"order-{n}", "n": n}).encode()
+                          for n in range(1, 31)])
         store.call("reindex")
         cli.settle(store, "".join(f"sent 0 {n}\n" for n in range(20)))
 
@@ -214,12 +215,15 @@ class Lists(Document):
 
     def test_dead_letters(self):
         def make(store):
-            cli.settle(store, "sent 0 1\n" * (self.LETTER - 1) + "dead NON_RETRYABLE_VALIDATION CAUSE 1 it is too large\n")
+            cli.settle(store,
+                       "sent 0 1\n" * (self.LETTER - 1)
+                       + "dead NON_RETRYABLE_VALIDATION CAUSE 1 it is too large\n")
         self.try_each("dead-letters.md", 5, make)
 
     def test_readers(self):
         self.try_each("readers.md", 6, lambda store: rig.run(
-            [rig.tool("tests/cli/reading"), str(store.path), "billing"], stdin=b"ack\n" * (self.LETTER - 1) + b"final CAUSE\n"))
+            [rig.tool("tests/cli/reading"), str(store.path), "billing"],
+            stdin=b"ack\n" * (self.LETTER - 1) + b"final CAUSE\n"))
 
 
 class Tour(Document):
@@ -244,7 +248,8 @@ class Tour(Document):
                 shutil.copy(next(self.side().glob("sidelog-*.jsonl")), self.side() / "colleague.jsonl")
             with self.subTest(command):
                 argv = ["bash", "-o", "pipefail", "-c", f"{commands[0]}\n{command}"]
-                done = subprocess.run(argv, cwd=self.side(), env=env, stdin=subprocess.DEVNULL, capture_output=True,
+                done = subprocess.run(argv, cwd=self.side(), env=env, stdin=subprocess.DEVNULL,
+                                      capture_output=True,
                                       timeout=60, check=False)
                 self.assertEqual(done.returncode, expected.get(word, 0), done.stderr.decode())
                 self.assertTrue(done.stdout)

@@ -21,11 +21,14 @@ EVIL = "\x1b[31m\"]; } <script> # ; -->\n\\ \u202e é %"
 
 class Formats(cli.Case):
     def odd(self):
-        """The story, an event without a correlation, one whose cause is not here, and one with hostile names and bytes."""
+        """The story, an event without a correlation, one whose cause is not here, and one with hostile names
+        and bytes."""
         store = self.told()
         store.append("t.v1", b"\xff\x00", event_id="alone")
-        store.append_lines([json.dumps({"event_id": "child " + EVIL, "event_type": "T " + EVIL, "correlation_id": "c " + EVIL, "source": "s " + EVIL,
-                                        "causation_id": "gone " + EVIL, "tenant_id": EVIL, "n": 12345678901234567890}).encode()], topic="evil.v1")
+        store.append_lines([json.dumps({"event_id": "child " + EVIL, "event_type": "T " + EVIL,
+                                        "correlation_id": "c " + EVIL, "source": "s " + EVIL,
+                                        "causation_id": "gone " + EVIL, "tenant_id": EVIL,
+                                        "n": 12345678901234567890}).encode()], topic="evil.v1")
         return store
 
     def export(self, store, kind, *args):
@@ -38,9 +41,11 @@ class Formats(cli.Case):
         events = store.lines("export")
         self.assertEqual([int(r["seq"]) for r in rows], [e["seq"] for e in events])
         for row, event in zip(rows, events):
-            for name in ("event_id", "event_type", "topic", "correlation_id", "causation_id", "status", "source", "tenant", "appended_at"):
+            for name in ("event_id", "event_type", "topic", "correlation_id", "causation_id", "status", "source",
+                         "tenant", "appended_at"):
                 self.assertEqual(row[name], event.get(name) or "")
-        self.assertEqual((rows[0]["partition"], rows[0]["offset"], rows[4]["error_code"], rows[4]["attempts"]), ("2", "1041", "MSG_SIZE_TOO_LARGE", "1"))
+        self.assertEqual((rows[0]["partition"], rows[0]["offset"], rows[4]["error_code"], rows[4]["attempts"]),
+                         ("2", "1041", "MSG_SIZE_TOO_LARGE", "1"))
         self.assertIn("12345678901234567890", rows[8]["value"])
         self.assertEqual(rows[7]["value_base64"], "/wA=")
 
@@ -81,7 +86,8 @@ class Formats(cli.Case):
         story = spans[:7]
         self.assertEqual({s["traceId"] for s in story}, {cli.CORRELATION.replace("-", "")})
         self.assertNotIn("parentSpanId", story[0])
-        self.assertEqual([s["parentSpanId"] for s in story[1:]], [story[0 if n != 2 else 1]["spanId"] for n in range(1, 7)])
+        self.assertEqual([s["parentSpanId"] for s in story[1:]],
+                         [story[0 if n != 2 else 1]["spanId"] for n in range(1, 7)])
         self.assertEqual(len({s["spanId"] for s in spans}), 9)
         for s in spans:
             self.assertRegex(s["traceId"], "^[0-9a-f]{32}$")
@@ -106,7 +112,9 @@ class Formats(cli.Case):
         for trace in traces:
             ids = {s["spanID"] for s in trace["spans"]}
             for span in trace["spans"]:
-                self.assertEqual(set(span), {"traceID", "spanID", "operationName", "references", "startTime", "duration", "tags", "logs", "processID"})
+                self.assertEqual(set(span),
+                                 {"traceID", "spanID", "operationName", "references", "startTime", "duration",
+                                  "tags", "logs", "processID"})
                 self.assertEqual(span["traceID"], trace["traceID"])
                 self.assertIn(span["processID"], trace["processes"])
                 for tag in span["tags"]:
@@ -126,15 +134,18 @@ class Formats(cli.Case):
         text, whole = {"type": "string"}, {"type": "integer", "minimum": 0}
 
         def struct(optional=(), **members):
-            return {"type": "object", "properties": members, "required": [m for m in members if m not in optional], "additionalProperties": False}
+            return {"type": "object", "properties": members, "required": [m for m in members if m not in optional],
+                    "additionalProperties": False}
 
         def listed(item):
             return {"type": "array", "items": item}
 
         tag = struct(key=text, type={"enum": ["string", "bool", "int64", "float64", "binary"]}, value={})
         reference = struct(refType={"enum": ["CHILD_OF", "FOLLOWS_FROM"]}, traceID=text, spanID=text)
-        span = struct(("flags", "warnings"), traceID=text, spanID=text, flags=whole, operationName=text, references=listed(reference),
-                      startTime=whole, duration=whole, tags=listed(tag), logs=listed(struct(timestamp=whole, fields=listed(tag))),
+        span = struct(("flags", "warnings"), traceID=text, spanID=text, flags=whole, operationName=text,
+                      references=listed(reference),
+                      startTime=whole, duration=whole, tags=listed(tag),
+                      logs=listed(struct(timestamp=whole, fields=listed(tag))),
                       processID=text, warnings=listed(text))
         process = struct(serviceName=text, tags=listed(tag))
         trace = struct(("warnings",), traceID=text, spans=listed(span), warnings=listed(text),
@@ -162,7 +173,8 @@ class Formats(cli.Case):
         nodes, edges = 0, 0
         for row in lines[1:]:
             # A label holds nothing that could end it; a node's name is letters and digits.
-            self.assertRegex(row, r'^  (e[0-9a-f]{16}(\["([^"\[\](){};`&\\#]|#\d+;|<br/>)*"\]|\(\["([^"\[\](){};`&\\#]|#\d+;|<br/>)*"\]\)| --> e[0-9a-f]{16})'
+            self.assertRegex(row,
+                             r'^  (e[0-9a-f]{16}(\["([^"\[\](){};`&\\#]|#\d+;|<br/>)*"\]|\(\["([^"\[\](){};`&\\#]|#\d+;|<br/>)*"\]\)| --> e[0-9a-f]{16})'
                                   r"|style e[0-9a-f]{16} stroke:#c00)$")
             nodes += '["' in row
             edges += "-->" in row
@@ -171,7 +183,8 @@ class Formats(cli.Case):
     def test_mermaid_by_its_own_parser(self):
         """In a browser, for which it is made."""
         browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        script = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "sidelog" / "mermaid.min.js"
+        script = pathlib.Path(os.environ.get("XDG_CACHE_HOME")
+                              or pathlib.Path.home() / ".cache") / "sidelog" / "mermaid.min.js"
         if not browser or not script.exists():
             self.skipTest("mermaid or chromium is not installed")
         store = self.odd()
@@ -185,7 +198,8 @@ class Formats(cli.Case):
               e => document.body.innerText = "refused: " + e.message)</script>""", encoding="utf-8")
         with tempfile.TemporaryDirectory() as profile:
             done = subprocess.run([
-                browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}",
+                browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                f"--user-data-dir={profile}",
                 "--allow-file-access-from-files", "--virtual-time-budget=10000", "--dump-dom", page.as_uri()],
                 capture_output=True, timeout=60, check=True, env=cli.environment(HOME=profile))
         self.assertIn("<title>nodes 10 edges 7</title>", done.stdout.decode())
@@ -194,7 +208,8 @@ class Formats(cli.Case):
     def test_conditions_and_mistakes(self):
         store = self.told()
         self.assertEqual(self.export(store, "csv", "source=stamper").count("\r\n"), 3)
-        self.assertEqual([len(t["spans"]) for t in json.loads(self.export(store, "jaeger", "source=stamper"))["data"]], [2])
+        self.assertEqual([len(t["spans"])
+                          for t in json.loads(self.export(store, "jaeger", "source=stamper"))["data"]], [2])
         self.assertIn("cloudevents", store.call("export", "--format", "xml", expect=(2,)).err)
         self.assertEqual(self.export(store, "jsonl"), store.call("export").stdout.decode())
 

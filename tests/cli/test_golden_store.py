@@ -1,5 +1,6 @@
-"""A store as format 1 wrote it, kept as it was: what it says, and that one goes on with it. docs/disk-format.md tells
-what is in it. The archive never changes; a later version must open it, or be a new format that says what to do."""
+"""A store as format 1 wrote it, kept as it was: what it says, and that one goes on with it. docs/disk-format.md
+tells what is in it. The archive never changes; a later version must open it, or be a new format that says
+what to do."""
 import json
 import pathlib
 import shutil
@@ -24,7 +25,8 @@ class Format1(cli.Case):
 
     def check_books(self, store):
         stats = store.stats()
-        known = dict(appended=13, delivered=6, duplicates=1, dead=1, dropped=1, pending=4, balanced=True, first_seq=3, last_seq=13,
+        known = dict(appended=13, delivered=6, duplicates=1, dead=1, dropped=1, pending=4, balanced=True,
+                     first_seq=3, last_seq=13,
                      kept=11, trimmed=2, delivery_seq=10, lanes=1, bytes_quota=4 << 20)
         self.assertEqual({k: stats[k] for k in known}, known)
         return stats
@@ -36,7 +38,8 @@ class Format1(cli.Case):
         self.assertEqual(store.call("export").stdout, (GOLDEN / "store-1.jsonl").read_bytes())
         seqs = [e["seq"] for e in store.lines("query", "--correlation", CORRELATION)]
         self.assertEqual(seqs, [3, 4, 5, 10, 12])
-        self.assertEqual([e["seq"] for e in store.lines("query", "--causation", "0190a6c2-7c1e-7000")], [5, 10, 12])
+        self.assertEqual([e["seq"] for e in store.lines("query", "--causation", "0190a6c2-7c1e-7000")],
+                         [5, 10, 12])
         self.assertEqual([e["seq"] for e in store.lines("query", "--event", "text id \u00e9")], [6])
         self.assertEqual([e["seq"] for e in store.lines("query", "--status", "pending")], [9, 11, 12, 13])
         self.assertEqual(store.call("show", "7", "--raw").stdout, b"\x00\x01\xfe")
@@ -44,7 +47,8 @@ class Format1(cli.Case):
 
     def test_going_on_with_it(self):
         store = self.golden_store()
-        self.assertTrue(store.call("append", "--topic", "evt.a.v1", "--event-id", "clamped", "new").stdout.startswith(b"14 "))
+        self.assertTrue(store.call("append", "--topic", "evt.a.v1", "--event-id", "clamped",
+                                   "new").stdout.startswith(b"14 "))
         store.call("reindex")
         self.assertEqual(store.lines("show", "14")[0]["duplicate_of"], 11)
         store.call("trim", "--max-events", "1")

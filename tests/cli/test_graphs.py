@@ -12,20 +12,24 @@ import rig  # noqa: E402
 
 class Graphs(cli.Case):
     def graph(self, count):
-        """{id: (correlation, cause or None)}: causes before and behind, in other stories, missing, and of its own."""
+        """{id: (correlation, cause or None)}: causes before and behind, in other stories, missing, and of its
+        own."""
         ids = [f"n{n}" for n in range(count)]
         stories = ["red", "green", "blue"]
         graph = {}
         for n, i in enumerate(ids):
             story = self.random.choice(stories)
-            cause = self.random.choice([None, story, i, f"gone{n}", *[self.random.choice(ids[:n] or ids)] * 6, *[self.random.choice(ids)] * 2])
+            cause = self.random.choice([None, story, i, f"gone{n}", *[self.random.choice(ids[:n] or ids)] * 6,
+                                        *[self.random.choice(ids)] * 2])
             graph[i] = (story, cause)
         return graph
 
     def put(self, graph):
         store = self.store()
-        store.append_lines([json.dumps({"event_id": i, "event_type": "STEP", "correlation_id": story, "topic": "t.v1",
-                                        **({"causation_id": cause} if cause else {})}).encode() for i, (story, cause) in graph.items()])
+        store.append_lines([json.dumps({"event_id": i, "event_type": "STEP", "correlation_id": story,
+                                        "topic": "t.v1",
+                                        **({"causation_id": cause} if cause else {})}).encode() for i,
+                            (story, cause) in graph.items()])
         if self.random.random() < 0.5:  # with and without an index
             store.call("reindex")
         return store
@@ -48,7 +52,8 @@ class Graphs(cli.Case):
     @staticmethod
     def circles(graph, story):
         """How many, in the story alone; an event that names itself is none."""
-        parent = {i: c for i, (s, c) in graph.items() if s == story and c != i and c in graph and graph[c][0] == story}
+        parent = {i: c for i,
+                  (s, c) in graph.items() if s == story and c != i and c in graph and graph[c][0] == story}
         found = set()
         for i in parent:
             trail = []
@@ -67,8 +72,10 @@ class Graphs(cli.Case):
             for i in self.random.sample(ids, min(8, len(ids))):
                 other = self.random.choice(ids)
                 with self.subTest(graph=graph, event=i, other=other):
-                    self.assertEqual({e["event_id"] for e in store.lines("trace", "--cause", i)}, set(self.causes(graph, i)))
-                    self.assertEqual({e["event_id"] for e in store.lines("trace", "--effects", i)}, set(self.effects(graph, i)))
+                    self.assertEqual({e["event_id"] for e in store.lines("trace", "--cause", i)},
+                                     set(self.causes(graph, i)))
+                    self.assertEqual({e["event_id"] for e in store.lines("trace", "--effects", i)},
+                                     set(self.effects(graph, i)))
                     mine, its = self.causes(graph, i), self.causes(graph, other)
                     meet = next((c for c in mine if c in its), None)
                     path = store.lines("trace", "--path", i, other, expect=(0 if meet else 1,))

@@ -1,4 +1,5 @@
-"""Memory of their own that `trace`, `check`, `diff` and `export` take for a long story: as much as for a short one."""
+"""Memory of their own that `trace`, `check`, `diff` and `export` take for a long story: as much as for a short
+one."""
 import json
 import os
 import pathlib
@@ -17,16 +18,18 @@ KIB = 1024
 
 class LongStories(cli.Case):
     def told(self, *sizes):
-        """A story of each size, named by it: most events are caused by one of the last, some by none that is here, some
-        are older than their cause."""
+        """A story of each size, named by it: most events are caused by one of the last, some by none that is
+        here, some are older than their cause."""
         rnd, lines = self.random, []
         for size in sizes:
             for n in range(size):
                 cause = f"{size}-{rnd.randrange(max(0, n - 40), n)}" if n and rnd.random() < 0.98 else f"gone-{n}" if n else None
                 at = 1_700_000_000_000 + n * 20 + rnd.randrange(60)
                 lines.append(json.dumps({
-                    "event_id": f"{size}-{n}", "event_type": f"STEP_{rnd.randrange(30)}_DONE", "topic": f"steps-{rnd.randrange(9)}.v1",
-                    "correlation_id": f"story-{size}", "source": f"service-{rnd.randrange(7)}", "timestamp": self.stamp(at),
+                    "event_id": f"{size}-{n}", "event_type": f"STEP_{rnd.randrange(30)}_DONE",
+                    "topic": f"steps-{rnd.randrange(9)}.v1",
+                    "correlation_id": f"story-{size}", "source": f"service-{rnd.randrange(7)}",
+                    "timestamp": self.stamp(at),
                     **({"causation_id": cause} if cause else {})}).encode())
         store = self.store()
         store.append_lines(lines)
@@ -69,7 +72,8 @@ class LongStories(cli.Case):
         store = self.told(20, *SIZES)
         more = (("diff", "--json", "story-20"), *(("export", "--format", name, "--correlation") for name in
                                                   ("csv", "jaeger", "dot"))) if rig.LONG else ()
-        for command in (("trace",), ("trace", "--times"), ("trace", "--json"), ("check",), ("diff", "story-20"), *more):
+        for command in (("trace",), ("trace", "--times"), ("trace", "--json"), ("check",), ("diff", "story-20"),
+                        *more):
             # A drawing keeps its ids, up to some hundred KiB before the first of its tables is a file.
             short = self.least(store, *command, "story-20") + (1024 * KIB if "dot" in command else 0)
             for size in SIZES:

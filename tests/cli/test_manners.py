@@ -23,7 +23,8 @@ class Usage(cli.Case):
 
     def test_options_before_and_after_the_command(self):
         store = self.told()
-        for args in (["--store", store.path, "--json", "query", "-n", "1"], ["query", "-n1", "--json", f"--store={store.path}"],
+        for args in (["--store", store.path, "--json", "query", "-n", "1"],
+                     ["query", "-n1", "--json", f"--store={store.path}"],
                      ["-n", "1", "--json", "query", "--store", store.path]):
             self.assertEqual(json.loads(self.run_it(*args).stdout)["seq"], 7)
 
@@ -40,11 +41,13 @@ class Usage(cli.Case):
 
     def test_mistakes(self):
         for args, words in (
-            ((), "which command"), (("apend",), "did you mean `sidelog append`?"), (("query", "--topik", "x"), "--topic"),
+            ((), "which command"), (("apend",), "did you mean `sidelog append`?"),
+            (("query", "--topik", "x"), "--topic"),
             (("query", "x"), "x"), (("show",), "EVENT"), (("stats", "--topic", "x"), "takes no --topic"),
             (("query", "--format", "csv"), "takes no --format, which is for export"),
             (("query", "--since", "-1h", "--until", "-2h"), "--since -1h is later than --until -2h"),
-            (("query", "--since"), "TIME"), (("query", "--since", "soon"), "soon"), (("query", "--status", "lost"), "lost"),
+            (("query", "--since"), "TIME"), (("query", "--since", "soon"), "soon"),
+            (("query", "--status", "lost"), "lost"),
             (("query", "-n", "many"), "many"), (("trim",), "--older-than"), (("trim", "--older-than", "7"), "7"),
             (("help", "nothing"), "nothing"), (("query", "--color", "red"), "red"),
         ):
@@ -59,14 +62,17 @@ class Usage(cli.Case):
         store = self.told()
         store.append("t.v1", b"{}")
         for command, codes in (("trace", (0,)), ("check", (0, 4)), ("bundle", (0,))):
-            done = self.run_it("--store", store.path, command, "3", *(["--out", store.side / "x.html"] if command == "bundle" else []), expect=codes)
+            done = self.run_it("--store", store.path, command, "3",
+                               *(["--out", store.side / "x.html"] if command == "bundle" else []), expect=codes)
             self.assertIn("3 is a seq; this is the story it is part of", done.err)
         self.assertIn("event 8 has no correlation id, so it is part of no story: sidelog show 8",
                       self.run_it("--store", store.path, "trace", "8", expect=(1,)).err)
-        self.assertIn("has seq 9999 (kept are 1 to 8)", self.run_it("--store", store.path, "show", "9999", expect=(1,)).err)
+        self.assertIn("has seq 9999 (kept are 1 to 8)",
+                      self.run_it("--store", store.path, "show", "9999", expect=(1,)).err)
         other = store.side / "other"
         self.run_it("--store", other, "append", "--topic", "t", "--correlation", "x", "{}")
-        self.assertIn("no correlation id", self.run_it("--store", store.path, "--store", other, "trace", "1", expect=(1,)).err)
+        self.assertIn("no correlation id",
+                      self.run_it("--store", store.path, "--store", other, "trace", "1", expect=(1,)).err)
 
     def test_help_of_every_command(self):
         listed = self.run_it("help").stdout.decode()
@@ -94,7 +100,8 @@ class Usage(cli.Case):
                 text = text.stdout.decode().replace("\\-", "-")
                 self.assertNotIn("--jsonl", text)
                 self.assertIn("the topic, or a glob", text)
-        self.assertIn("the Kafka key, the unit of order; of every line", self.run_it("help", "append").stdout.decode())
+        self.assertIn("the Kafka key, the unit of order; of every line",
+                      self.run_it("help", "append").stdout.decode())
 
     def test_version(self):
         for option in ("--version", "-V"):
@@ -103,16 +110,19 @@ class Usage(cli.Case):
     def test_a_wrong_command_is_told_which_one_is_near(self):
         for args in (["querry"], ["help", "querry"], ["help", "--man", "querry"]):
             self.assertIn("did you mean `sidelog query`?", self.run_it(*args, expect=(2,)).err)
-        for name, command in (("stauts", "status"), ("ls", "query"), ("log", "tail"), ("version", "--version"), ("replay", "dlq replay")):
+        for name, command in (("stauts", "status"), ("ls", "query"), ("log", "tail"), ("version", "--version"),
+                              ("replay", "dlq replay")):
             self.assertIn(f"did you mean `sidelog {command}`?", self.run_it(name, expect=(2,)).err)
 
     def test_a_wrong_option_is_told_whose_help_has_the_right_ones(self):
-        self.assertIn("did you mean --since?; see `sidelog help query`", self.run_it("query", "--sicne", "-1h", expect=(2,)).err)
+        self.assertIn("did you mean --since?; see `sidelog help query`",
+                      self.run_it("query", "--sicne", "-1h", expect=(2,)).err)
         self.assertIn("there is no option --frob; see `sidelog help`\n", self.run_it("--frob", expect=(2,)).err)
 
     def test_the_manual_page_is_in_step(self):
         page = (rig.ROOT / "docs" / "sidelog.1").read_bytes()
-        self.assertEqual(self.run_it("help", "--man").stdout, page, "renew it: sidelog help --man > docs/sidelog.1")
+        self.assertEqual(self.run_it("help", "--man").stdout, page,
+                         "renew it: sidelog help --man > docs/sidelog.1")
 
     def test_the_documented_members_are_those_that_are_printed(self):
         text = (rig.ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -144,7 +154,8 @@ class Questions(cli.Case):
 
     def test_nothing_found(self):
         store = self.told()
-        for args in (["query", "--type", "NO_SUCH"], ["query", "--until", "-1h"], ["show", "99"], ["tail", "--status", "dropped"],
+        for args in (["query", "--type", "NO_SUCH"], ["query", "--until", "-1h"], ["show", "99"],
+                     ["tail", "--status", "dropped"],
                      ["trace", "0190a6c3"], ["query", "--event", "0190a6c3"], ["export", "--topic", "none"]):
             with self.subTest(args):
                 done = store.call(*args, expect=(1,))
@@ -168,8 +179,9 @@ class Questions(cli.Case):
     def test_members_of_an_event(self):
         events = self.told().query()
         for e in events:
-            self.assertEqual(list(e)[:8], ["seq", "event_id", "event_type", "topic", "correlation_id", "causation_id",
-                                           "appended_at", "status"])
+            self.assertEqual(list(e)[:8],
+                             ["seq", "event_id", "event_type", "topic", "correlation_id", "causation_id",
+                              "appended_at", "status"])
             self.assertRegex(e["appended_at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
         self.assertEqual((events[0]["partition"], events[0]["offset"]), (2, 1041))
         self.assertNotIn("partition", events[6])
@@ -178,7 +190,9 @@ class Questions(cli.Case):
 
     def test_the_law(self):
         stats = self.told().stats()
-        self.assertEqual([stats[k] for k in ("appended", "delivered", "duplicates", "dead", "dropped", "pending", "balanced")],
+        self.assertEqual([stats[k]
+                          for k in ("appended", "delivered", "duplicates", "dead", "dropped", "pending",
+                                    "balanced")],
                          [7, 5, 0, 1, 0, 1, True])
 
 
@@ -186,7 +200,8 @@ class Status(cli.Case):
     def held(self, store, report):
         path = store.side / "report.json"
         path.write_text(json.dumps(report))
-        agent = subprocess.Popen(rig.dying_with_us([rig.tool("tests/cli/settle"), str(store.path), "--hold", str(path)]),
+        agent = subprocess.Popen(rig.dying_with_us([rig.tool("tests/cli/settle"), str(store.path), "--hold",
+                                                    str(path)]),
                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.addCleanup(agent.communicate)
         self.assertEqual(agent.stdout.readline(), b"held\n")
@@ -195,7 +210,8 @@ class Status(cli.Case):
     def report(self, **more):
         now = int((time.time() + 1) * 1e6)
         return {"state": "running", "written_us": now, "state_since_us": now, "last_commit_us": now - 3_000_000,
-                "cluster": {"brokers": "k:9092", "broker": "k:9092", "up": 3, "total": 3, "unreachable_since_us": None}, **more}
+                "cluster": {"brokers": "k:9092", "broker": "k:9092", "up": 3, "total": 3,
+                            "unreachable_since_us": None}, **more}
 
     def test_all_well(self):
         store = self.told()
@@ -205,13 +221,15 @@ class Status(cli.Case):
         self.assertRegex(done.stdout, rb"agent +running, pid %d, up " % agent.pid)
         self.assertRegex(done.stdout, rb"broker +connected to 3 of 3, k:9092, last commit")
         code, look = store.status()
-        self.assertEqual((code, look["well"], look["agent"]["running"], look["agent"]["report"]["state"]), (0, True, True, "running"))
+        self.assertEqual((code, look["well"], look["agent"]["running"], look["agent"]["report"]["state"]),
+                         (0, True, True, "running"))
 
     def test_the_broker_is_away(self):
         store = self.told()
         since = int((time.time() - 8040) * 1e6)
-        self.held(store, self.report(state="backoff", error={"code": "_TRANSPORT", "text": "k:9092: connection refused"},
-                                     cluster={"brokers": "k:9092", "unreachable_since_us": since}))
+        self.held(store,
+                  self.report(state="backoff", error={"code": "_TRANSPORT", "text": "k:9092: connection refused"},
+                              cluster={"brokers": "k:9092", "unreachable_since_us": since}))
         done = store.call("status", expect=(4,))
         self.assertIn(b"not well: the broker is not reached", done.stdout.splitlines()[0])
         self.assertIn(b"unreachable for 2 h 14 min: k:9092: connection refused", done.stdout)
@@ -219,7 +237,9 @@ class Status(cli.Case):
 
     def test_parked(self):
         store = self.told()
-        self.held(store, self.report(state="parked", parked={"reason": "marker-ahead", "text": "the marker is ahead", "remedy": "adopt"}))
+        self.held(store,
+                  self.report(state="parked",
+                              parked={"reason": "marker-ahead", "text": "the marker is ahead", "remedy": "adopt"}))
         code, look = store.status()
         self.assertEqual((code, look["problems"]), (4, ["parked"]))
 
@@ -240,9 +260,11 @@ class Status(cli.Case):
 class Pipes(cli.Case):
     def test_a_reader_that_has_seen_enough(self):
         store = self.store()
-        store.append_lines(rig.numbered(3000, rnd=self.random) if hasattr(rig, "numbered") else [b'{"a":1}'] * 3000, topic="t")
+        store.append_lines(rig.numbered(3000, rnd=self.random) if hasattr(rig, "numbered")
+                           else [b'{"a":1}'] * 3000, topic="t")
         for command in ("query", "export", "tail -n 3000"):
-            process = subprocess.Popen(store.argv(*command.split()), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            process = subprocess.Popen(store.argv(*command.split()), stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE)
             process.stdout.read(10)
             process.stdout.close()
             self.assertEqual(process.stderr.read(), b"")
@@ -257,7 +279,8 @@ class Pipes(cli.Case):
             self.assertIn(b"cannot write the output: No space left", done.stderr)
 
     def follow(self, store, *args):
-        process = subprocess.Popen(rig.dying_with_us(store.argv("tail", "-f", "--json", *args)), stdout=subprocess.PIPE,
+        process = subprocess.Popen(rig.dying_with_us(store.argv("tail", "-f", "--json", *args)),
+                                   stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)
         self.addCleanup(process.communicate)
         self.addCleanup(process.kill)
@@ -422,7 +445,8 @@ class Completion(cli.Case):
         self.addCleanup(zsh.close)
         zsh.send(b'PROMPT="ready> "; eval "$(sidelog completion zsh)"; echo loa""ded\r')
         zsh.until_text(b"loaded")
-        for typed, completed in ((b"sidelog tra\t", b"sidelog trace "), (b"0190\t", f"trace {cli.CORRELATION} ".encode()),
+        for typed, completed in ((b"sidelog tra\t", b"sidelog trace "),
+                                 (b"0190\t", f"trace {cli.CORRELATION} ".encode()),
                                  (b"--ti\t", b"--times")):
             zsh.send(typed)
             zsh.until(lambda wanted=completed: wanted in cli.drawn(zsh.out), completed)
@@ -441,7 +465,8 @@ class Upkeep(cli.Case):
         self.assertEqual(store.lines("reindex", "--attributes", "source,key")[0]["attributes"], ["key", "source"])
         self.assertEqual(store.lines("reindex")[0]["attributes"], ["key", "source"])
         self.assertEqual(store.lines("reindex", "--attributes", "none")[0]["attributes"], [])
-        self.assertIn(b"write key, tenant or source", store.call("reindex", "--attributes", "colour", expect=(2,)).stderr)
+        self.assertIn(b"write key, tenant or source",
+                      store.call("reindex", "--attributes", "colour", expect=(2,)).stderr)
 
     def test_verify_finds_a_changed_byte(self):
         store = self.told()

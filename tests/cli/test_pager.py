@@ -34,7 +34,8 @@ class Pager(cli.Case):
         self.assertGreater(plain.count(b"\n"), 60)
         self.assertEqual(self.paged(store, "query"), (plain, b""))
         self.assertEqual(self.paged(store, "query", rows=100), (None, plain))
-        self.assertEqual(self.paged(store, "query", rows=plain.count(b"\n")), (plain, b""))  # the prompt needs a row, too
+        self.assertEqual(self.paged(store, "query", rows=plain.count(b"\n")),
+                         (plain, b""))  # the prompt needs a row, too
         self.assertEqual(self.paged(store, "query", SIDELOG_PAGER="", PAGER="false"), (None, plain))
         self.assertEqual(self.paged(store, "query", SIDELOG_PAGER="cat"), (None, plain))
         self.assertEqual(self.paged(store, "query", TERM="dumb")[0], None)
@@ -48,11 +49,13 @@ class Pager(cli.Case):
     def test_which_commands(self):
         store = self.long()
         store.append_lines([b'{"topic":"t.v1","event_type":"T%d","correlation_id":"c"}' % n for n in range(60)])
-        for args in (["trace", "c"], ["query"], ["stats", "--hops"], ["diff", "c", "c"], ["export"], ["help", "append"],
+        for args in (["trace", "c"], ["query"], ["stats", "--hops"], ["diff", "c", "c"], ["export"],
+                     ["help", "append"],
                      ["show", "100"]):
             with self.subTest(args):
                 self.assertIsNotNone(self.paged(store, *args, rows=3)[0])
-        for args in (["tail", "-n", "60"], ["status"], ["show", "100", "--raw"], ["trim", "--older-than", "9d"], ["--version"]):
+        for args in (["tail", "-n", "60"], ["status"], ["show", "100", "--raw"], ["trim", "--older-than", "9d"],
+                     ["--version"]):
             with self.subTest(args):
                 expect = 4 if args == ["status"] else 0
                 self.assertEqual(self.paged(store, *args, rows=3, expect=expect)[0], None)

@@ -19,31 +19,42 @@ class Fields(cli.Case):
     def test_every_field(self):
         store = self.told()
         for condition, seqs in (
-            ("seq=3", [3]), ("seq>5", [6, 7]), ("seq!=1", [2, 3, 4, 5, 6, 7]), ("event_id=" + cli.event_id(3), [4]),
-            ("event_type=*_COMPLETED", [6, 7]), ("type!=*_COMPLETED", [1, 2, 3, 4, 5]), ("event_type~completed", [6, 7]),
+            ("seq=3", [3]), ("seq>5", [6, 7]), ("seq!=1", [2, 3, 4, 5, 6, 7]),
+            ("event_id=" + cli.event_id(3), [4]),
+            ("event_type=*_COMPLETED", [6, 7]), ("type!=*_COMPLETED", [1, 2, 3, 4, 5]),
+            ("event_type~completed", [6, 7]),
             ("topic~INTELLIGENCE", [2, 3]), ("topic!~intelligence", [1, 4, 5, 6, 7]), ("source=stamper", [4, 5]),
             ("source!=stamper", [1, 2, 3, 6, 7]), ("source=*st*", [1, 2, 4, 5, 6, 7]),
-            ("correlation_id=" + cli.CORRELATION[:9], [1, 2, 3, 4, 5, 6, 7]), ("causation_id=" + cli.event_id(1), [3]),
+            ("correlation_id=" + cli.CORRELATION[:9], [1, 2, 3, 4, 5, 6, 7]),
+            ("causation_id=" + cli.event_id(1), [3]),
             ("causation_id!=" + cli.event_id(0), [1, 3]), ("status=pending", [7]), ("status!=sent", [5, 7]),
-            ("status=dead,pending", [5, 7]), ("status=d*", [5]), ("partition=2", [1, 6]), ("partition!=*", [5, 7]), ("offset>1000", [1, 4, 6]),
-            ("offset>=318.0", [1, 2, 3, 4, 6]), ("error_code=MSG_SIZE_TOO_LARGE", [5]), ("error_class~validation", [5]), ("attempts=1", [5]),
-            ("error_text~topic takes", [5]), ("tenant=*", []), ("tenant!=*", [1, 2, 3, 4, 5, 6, 7]), ("key=" + cli.CORRELATION, [1, 2, 3, 4, 5, 6, 7]),
+            ("status=dead,pending", [5, 7]), ("status=d*", [5]), ("partition=2", [1, 6]), ("partition!=*", [5, 7]),
+            ("offset>1000", [1, 4, 6]),
+            ("offset>=318.0", [1, 2, 3, 4, 6]), ("error_code=MSG_SIZE_TOO_LARGE", [5]),
+            ("error_class~validation", [5]), ("attempts=1", [5]),
+            ("error_text~topic takes", [5]), ("tenant=*", []), ("tenant!=*", [1, 2, 3, 4, 5, 6, 7]),
+            ("key=" + cli.CORRELATION, [1, 2, 3, 4, 5, 6, 7]),
             ("occurred_at>2026-03-01T10:00:01.640Z", [6, 7]), ("occurred_at=2026-03-01T10:00:01.640Z", [5]),
-            ("occurred_at<=2026-03-01T10:00:00.012Z", [1, 2]), ("appended_at>-1h", [1, 2, 3, 4, 5, 6, 7]), ("appended_at<-1h", []),
-            ("settled_at=*", [1, 2, 3, 4, 5, 6]), ("/payload/n=4", [5]), ("/payload/n>=5", [6, 7]), ("/payload/n!=4", [1, 2, 3, 4, 6, 7]),
-            ("/payload ~ \"n\":4", [5]), ("size>10", [1, 2, 3, 4, 5, 6, 7]), ("value~\"hash_generated\"", [4]), ("/source=stamper", [4, 5]),
+            ("occurred_at<=2026-03-01T10:00:00.012Z", [1, 2]), ("appended_at>-1h", [1, 2, 3, 4, 5, 6, 7]),
+            ("appended_at<-1h", []),
+            ("settled_at=*", [1, 2, 3, 4, 5, 6]), ("/payload/n=4", [5]), ("/payload/n>=5", [6, 7]),
+            ("/payload/n!=4", [1, 2, 3, 4, 6, 7]),
+            ("/payload ~ \"n\":4", [5]), ("size>10", [1, 2, 3, 4, 5, 6, 7]), ("value~\"hash_generated\"", [4]),
+            ("/source=stamper", [4, 5]),
             ("/timestamp>2026-03-01T10:00:01.640Z", [6, 7]),
         ):
             with self.subTest(condition):
                 self.assertEqual(self.seqs(store, condition), seqs)
-        self.assertEqual(self.seqs(store, "source=orchestrator", "/payload/n>0", "--type", "*_COMPLETED", "status=sent"), [6])
+        self.assertEqual(self.seqs(store, "source=orchestrator", "/payload/n>0", "--type", "*_COMPLETED",
+                                   "status=sent"), [6])
         self.assertEqual(self.seqs(store, "source=orchestrator", "-n", "2"), [6, 7])
 
     def test_headers(self):
         store = self.store()
         for n, tries in enumerate(("1", "2", "10", None)):
             store.append("t.v1", b"{}", headers={"x-tries": tries, "x-odd~name": "a"} if tries else {})
-        for condition, seqs in (("header.x-tries=2", [2]), ("header.x-tries>2", [3]), ("header.x-tries=*", [1, 2, 3]),
+        for condition, seqs in (("header.x-tries=2", [2]), ("header.x-tries>2", [3]),
+                                ("header.x-tries=*", [1, 2, 3]),
                                 ("header.x-tries!=*", [4]), ("header.x-odd\\~name=a", [1, 2, 3])):
             with self.subTest(condition):
                 self.assertEqual(self.seqs(store, condition), seqs)
@@ -55,8 +66,10 @@ class Fields(cli.Case):
 
     def test_mistakes_are_explained(self):
         store = self.told()
-        for condition, words in (("colour=red", "there is no field colour"), ("payload/n=1", "there is no field payload/n"), ("=x", "no condition"),
-                                 ("source", "no condition"), ("occurred_at>soon", "no time"), ("status=lost", "write pending")):
+        for condition, words in (("colour=red", "there is no field colour"),
+                                 ("payload/n=1", "there is no field payload/n"), ("=x", "no condition"),
+                                 ("source", "no condition"), ("occurred_at>soon", "no time"),
+                                 ("status=lost", "write pending")):
             with self.subTest(condition):
                 self.assertIn(words, store.call("query", condition, expect=(2,)).err)
 
@@ -72,7 +85,8 @@ class Pointers(cli.Case):
         if kind == 0:
             return r.choice([True, False, None])
         if kind == 1:
-            return decimal.Decimal(r.choice(["0", "-0", "1", "1.0", "1e0", "10E-1", "12345678901234567890", "12345678901234567891", "-3.5", "1e400", "0.001"]))
+            return decimal.Decimal(r.choice(["0", "-0", "1", "1.0", "1e0", "10E-1", "12345678901234567890",
+                                             "12345678901234567891", "-3.5", "1e400", "0.001"]))
         if kind <= 4:
             return r.choice(["x", "y", "1", "", "a/b", "é€", "\"q\"", "tab\t", "\U0001f600", "null"])
         if kind == 5:
@@ -98,7 +112,8 @@ class Pointers(cli.Case):
     def write(self, v):
         blank = self.random.choice(["", "", " ", "\n"])
         if isinstance(v, dict):
-            return "{" + f",{blank}".join(f"{self.text(k)}{blank}:{blank}{self.write(x)}" for k, x in v.items()) + blank + "}"
+            return "{" + f",{blank}".join(f"{self.text(k)}{blank}:{blank}{self.write(x)}" for k,
+                                          x in v.items()) + blank + "}"
         if isinstance(v, list):
             return "[" + f"{blank},".join(map(self.write, v)) + "]"
         if isinstance(v, decimal.Decimal):
@@ -139,7 +154,8 @@ class Pointers(cli.Case):
                 base = self.random.choice(values)
                 path = []
                 while isinstance(base, (dict, list)) and base and (not path or self.random.random() < 0.8):
-                    key = self.random.choice(list(base)) if isinstance(base, dict) else str(self.random.randrange(len(base)))
+                    key = (self.random.choice(list(base)) if isinstance(base, dict)
+                           else str(self.random.randrange(len(base))))
                     path.append(key)
                     base = base[key] if isinstance(base, dict) else base[int(key)]
                 if isinstance(base, (dict, list)):
@@ -148,7 +164,8 @@ class Pointers(cli.Case):
                 if "\n" in wanted:
                     continue
                 asked += 1
-                pointer = "".join("/" + name.replace("~", "~0").replace("/", "~1").replace("\\", "\\\\") for name in path)
+                pointer = "".join("/" + name.replace("~", "~0").replace("/", "~1").replace("\\", "\\\\")
+                                  for name in path)
                 glob = re.sub(r"([*?\[\\])", r"\\\1", wanted)
                 found = [(self.find(v, path)) for v in values]
                 expected = [i + 1 for i, (v, there) in enumerate(found) if there and self.equals(v, wanted)]
@@ -156,10 +173,12 @@ class Pointers(cli.Case):
                     self.assertEqual([e["seq"] for e in store.query(f"{pointer}={glob}")], expected)
                     self.assertEqual([e["seq"] for e in store.query(f"{pointer}!={glob}")],
                                      [i + 1 for i in range(len(values)) if i + 1 not in expected])
-                    self.assertEqual([e["seq"] for e in store.query(f"{pointer}=*")], [i + 1 for i, (_, there) in enumerate(found) if there])
+                    self.assertEqual([e["seq"] for e in store.query(f"{pointer}=*")],
+                                     [i + 1 for i, (_, there) in enumerate(found) if there])
                     if isinstance(base, decimal.Decimal):
                         self.assertEqual([e["seq"] for e in store.query(f"{pointer}<{wanted}", "/a=*")],
-                                         [i + 1 for i, (v, there) in enumerate(found) if there and self.less(v, wanted)])
+                                         [i + 1 for i,
+                                          (v, there) in enumerate(found) if there and self.less(v, wanted)])
             self.assertGreater(asked, 20)
 
     @staticmethod
@@ -182,7 +201,8 @@ class Pointers(cli.Case):
 
     def test_what_is_no_json_has_no_pointers(self):
         store = self.store()
-        for value in (b"x", b'{"a":1', b'{"a":1} x', b"\xff", b"", b'{"a":1e}', b"[" * 100_000 + b"1" + b"]" * 100_000):
+        for value in (b"x", b'{"a":1', b'{"a":1} x', b"\xff", b"", b'{"a":1e}',
+                      b"[" * 100_000 + b"1" + b"]" * 100_000):
             store.append("t", value)
         self.assertEqual(store.query("/a=1"), [])
         self.assertEqual([e["seq"] for e in store.query("/0/0/0=*")], [7])
@@ -212,20 +232,27 @@ class Answers(cli.Case):
 
     def test_groups(self):
         store = self.told()
-        self.assertEqual([(g["value"], g["count"], g["first_seq"], g["last_seq"]) for g in store.lines("query", "--group-by", "source")],
+        self.assertEqual([(g["value"], g["count"], g["first_seq"], g["last_seq"])
+                          for g in store.lines("query", "--group-by", "source")],
                          [("orchestrator", 4, 1, 7), ("stamper", 2, 4, 5), ("onextree", 1, 3, 3)])
-        self.assertEqual([(g["value"], g["count"]) for g in store.lines("query", "--group-by", "status", "-n", "2")], [("sent", 5), ("dead", 1)])
-        self.assertEqual([(g["value"], g["count"]) for g in store.lines("query", "--group-by", "/payload/none")], [(None, 7)])
+        self.assertEqual([(g["value"], g["count"])
+                          for g in store.lines("query", "--group-by", "status", "-n", "2")],
+                         [("sent", 5), ("dead", 1)])
+        self.assertEqual([(g["value"], g["count"]) for g in store.lines("query", "--group-by", "/payload/none")],
+                         [(None, 7)])
         self.golden("groups-60.txt", self.say(store, "query", "--group-by", "event_type", columns=60))
         self.golden("groups-80.txt", self.say(store, "query", "--group-by", "source", columns=80))
 
     def test_order(self):
         store = self.told()
-        for order, seqs in (("newest", [7, 6, 5, 4, 3, 2, 1]), ("oldest", [1, 2, 3, 4, 5, 6, 7]), ("-/payload/n", [7, 6, 5, 4, 3, 2, 1]),
-                            ("offset", [2, 3, 1, 6, 4, 5, 7]), ("-offset", [4, 6, 1, 3, 2, 7, 5]), ("source", [3, 1, 2, 6, 7, 4, 5])):
+        for order, seqs in (("newest", [7, 6, 5, 4, 3, 2, 1]), ("oldest", [1, 2, 3, 4, 5, 6, 7]),
+                            ("-/payload/n", [7, 6, 5, 4, 3, 2, 1]),
+                            ("offset", [2, 3, 1, 6, 4, 5, 7]), ("-offset", [4, 6, 1, 3, 2, 7, 5]),
+                            ("source", [3, 1, 2, 6, 7, 4, 5])):
             with self.subTest(order):
                 self.assertEqual([e["seq"] for e in store.query("--order", order)], seqs)
-        self.assertEqual([e["seq"] for e in store.query("--order", "-occurred_at", "-n", "2", "type!=*_COMPLETED")], [5, 4])
+        self.assertEqual([e["seq"]
+                          for e in store.query("--order", "-occurred_at", "-n", "2", "type!=*_COMPLETED")], [5, 4])
         self.assertIn("give one of them", store.call("query", "--count", "--order", "seq", expect=(2,)).err)
 
     def test_utc(self):
@@ -235,7 +262,8 @@ class Answers(cli.Case):
         utc = rig.run(store.argv("show", "1", "--utc"), env=cli.environment(**there)).stdout
         self.assertIn(b"2026-03-01 15:45:00", local)
         self.assertIn(b"2026-03-01 10:00:00", utc)
-        found = rig.run(store.argv("query", "--count", "--utc", "occurred_at<2026-03-01 10:00:01"), env=cli.environment(**there)).stdout
+        found = rig.run(store.argv("query", "--count", "--utc", "occurred_at<2026-03-01 10:00:01"),
+                        env=cli.environment(**there)).stdout
         self.assertEqual(found, b"2\n")
 
     def test_a_prefix_of_several_events(self):
@@ -255,19 +283,25 @@ class Answers(cli.Case):
 
     def test_an_empty_answer_explains_itself(self):
         store = self.told()
-        self.assertIn("no event was appended in these times (7 events kept", store.call("query", "--until", "-1h", expect=(1,)).err)
+        self.assertIn("no event was appended in these times (7 events kept",
+                      store.call("query", "--until", "-1h", expect=(1,)).err)
         err = store.call("query", "source=stamper", "/payload/n>50", expect=(1,)).err
         self.assertIn("of 7 events, source=stamper alone would find 2", err)
         self.assertIn("of 7 events, /payload/n>50 alone would find 0", err)
         near = cli.event_id(3)[:-1] + "f"
-        self.assertRegex(store.call("query", "--event", near, expect=(1,)).err, f"close to it: {cli.event_id(0)[:-1]}")
+        self.assertRegex(store.call("query", "--event", near, expect=(1,)).err,
+                         f"close to it: {cli.event_id(0)[:-1]}")
         # Of a story, an id of either kind is meant: what is more like it, and both when they are as much.
-        self.assertRegex(store.call("trace", near, expect=(1,)).err, f"no event id .* is {near}.*; close to it: the events {cli.event_id(0)[:-1]}")
+        self.assertRegex(store.call("trace", near, expect=(1,)).err,
+                         f"no event id .* is {near}.*; close to it: the events {cli.event_id(0)[:-1]}")
         cut = cli.CORRELATION[:-2] + "zz"
-        self.assertTrue(store.call("trace", cut, expect=(1,)).err.rstrip().endswith(f"; close to it: {cli.CORRELATION}"))
-        self.assertIn(f"close to it: {cli.CORRELATION}; the events ", store.call("check", "0190a6c2x", expect=(1,)).err)
+        self.assertTrue(store.call("trace", cut,
+                                   expect=(1,)).err.rstrip().endswith(f"; close to it: {cli.CORRELATION}"))
+        self.assertIn(f"close to it: {cli.CORRELATION}; the events ",
+                      store.call("check", "0190a6c2x", expect=(1,)).err)
         store.call("trim", "--max-events", "3")
-        self.assertIn("4 events before seq 5 were trimmed", store.call("query", "source=onextree", expect=(1,)).err)
+        self.assertIn("4 events before seq 5 were trimmed",
+                      store.call("query", "source=onextree", expect=(1,)).err)
         self.assertIn("holds no events", self.empty().call("query", expect=(1,)).err)
 
     def empty(self):

@@ -13,14 +13,16 @@ import rig  # noqa: E402
 class Readers(cli.Case):
     def read(self, store, words, name="billing", *options):
         """Each word says what becomes of the next event: ack, retry, final (and a code), or stop."""
-        done = rig.run([rig.tool("tests/cli/reading"), str(store.path), name, *options], stdin="\n".join(words).encode())
+        done = rig.run([rig.tool("tests/cli/reading"), str(store.path), name, *options],
+                       stdin="\n".join(words).encode())
         return done.stdout.decode().split()
 
     def letters(self):
         """Six events: 1 and 4 done, 2 and 3 and 6 dead, 5 to be tried again."""
         store = self.store(parent="/tmp")
         for n in range(6):
-            store.append("orders.v1" if n % 2 else "invoices.v1", json.dumps({"n": n, "token": f"t0ken{n}"}).encode(), key=f"k{n}")
+            store.append("orders.v1" if n % 2 else "invoices.v1",
+                         json.dumps({"n": n, "token": f"t0ken{n}"}).encode(), key=f"k{n}")
         self.read(store, ["ack", "final NO_AMOUNT", "final GONE", "ack", "retry BUSY", "final NO_AMOUNT"])
         return store
 
@@ -32,8 +34,11 @@ class Readers(cli.Case):
         self.golden("readers-80.txt", self.say(store, "readers", columns=80))
         store.append("orders.v1", b"{}")
         told = self.reader(store, "billing")
-        self.assertEqual({k: told[k] for k in ("reader", "pid", "seq", "lag", "seen", "acked", "dead", "open", "retrying", "letters", "missed")},
-                         {"reader": "billing", "pid": None, "seq": 6, "lag": 1, "seen": 6, "acked": 2, "dead": 3, "open": 1,
+        self.assertEqual({k: told[k]
+                          for k in ("reader", "pid", "seq", "lag", "seen", "acked", "dead", "open", "retrying",
+                                    "letters", "missed")},
+                         {"reader": "billing", "pid": None, "seq": 6, "lag": 1, "seen": 6, "acked": 2, "dead": 3,
+                          "open": 1,
                           "retrying": 1, "letters": 3, "missed": 0})
         self.assertTrue(told["balanced"])
         self.assertIsNone(told["topics"])
@@ -50,8 +55,10 @@ class Readers(cli.Case):
         cli.settle(store, "sent 0 1\n" * 7)
         self.read(store, ["ack"] * 6, "audit")
         words = store.call("status").stdout.decode()
-        self.assertIn("readers  2, audit is behind by 1 event, 3 dead letters  -> sidelog readers", " ".join(words.split(" ")))
-        self.assertEqual(json.loads(store.call("status", "--json").stdout)["readers"], {"readers": 2, "lag": 1, "letters": 3, "missed": 0})
+        self.assertIn("readers  2, audit is behind by 1 event, 3 dead letters  -> sidelog readers",
+                      " ".join(words.split(" ")))
+        self.assertEqual(json.loads(store.call("status", "--json").stdout)["readers"],
+                         {"readers": 2, "lag": 1, "letters": 3, "missed": 0})
 
     def test_forget(self):
         store = self.letters()
@@ -64,17 +71,23 @@ class Readers(cli.Case):
         store = self.letters()
         self.assertEqual([e["seq"] for e in store.lines("dlq", "list", "--reader", "billing")], [2, 3, 6])
         self.assertEqual(store.lines("dlq", "list", expect=(1,)), [], "delivery has none")
-        self.assertEqual([e["seq"] for e in store.lines("dlq", "list", "--reader", "billing", "--topic", "orders.*")], [2, 6])
-        self.assertEqual([e["seq"] for e in store.lines("dlq", "list", "--reader", "billing", "error_code=GONE")], [3])
+        self.assertEqual([e["seq"]
+                          for e in store.lines("dlq", "list", "--reader", "billing", "--topic", "orders.*")],
+                         [2, 6])
+        self.assertEqual([e["seq"] for e in store.lines("dlq", "list", "--reader", "billing", "error_code=GONE")],
+                         [3])
         self.assertEqual([e["seq"] for e in store.lines("dlq", "list", "--reader", "billing", "-n", "2")], [3, 6])
-        groups = {g["error"]: g["letters"] for g in store.lines("dlq", "list", "--reader", "billing", "--by", "error")}
+        groups = {g["error"]: g["letters"]
+                  for g in store.lines("dlq", "list", "--reader", "billing", "--by", "error")}
         self.assertEqual(groups, {"NO_AMOUNT": 2, "GONE": 1})
         (event,) = store.lines("dlq", "export", "3", "--reader", "billing")
         self.assertEqual((event["status"], event["error_code"], event["value"]["n"]), ("dead", "GONE", 2))
-        for args in (("dlq", "list", "--reader", "nobody"), ("readers", "nobody"), ("readers", "forget", "nobody")):
+        for args in (("dlq", "list", "--reader", "nobody"), ("readers", "nobody"),
+                     ("readers", "forget", "nobody")):
             self.assertEqual(store.call(*args, expect=(1,)).err,
                              f"sidelog: there is no reader nobody in the store at {store.path}; `sidelog readers` lists them\n")
-        self.assertIn("there is no dead letter 1 of reader billing", store.call("dlq", "show", "1", "--reader", "billing", expect=(1,)).err)
+        self.assertIn("there is no dead letter 1 of reader billing",
+                      store.call("dlq", "show", "1", "--reader", "billing", expect=(1,)).err)
         words = store.call("dlq", "show", "2", "--reader", "billing").stdout.decode()
         for part in ("NO_AMOUNT", "failed last, try 1", "[redacted]"):
             self.assertIn(part, words)
@@ -97,7 +110,8 @@ class Readers(cli.Case):
     def test_a_running_reader_is_handed_what_another_process_replays(self):
         store = self.store()
         store.append("t.v1", b"{}")
-        reader = subprocess.Popen([rig.tool("tests/cli/reading"), str(store.path), "billing"], stdin=subprocess.PIPE,
+        reader = subprocess.Popen([rig.tool("tests/cli/reading"), str(store.path), "billing"],
+                                  stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
         self.addCleanup(reader.kill)
         reader.stdin.write("final X\n")
@@ -123,13 +137,15 @@ class Readers(cli.Case):
         self.assertEqual((mine["seq"], mine["reader"], mine["drop_reason"], mine["error_code"], mine["topic"]),
                          (1, None, "not ours", "CODE", "invoices.v1"))
         (its,) = store.lines("dlq", "audit", "--reader", "billing")
-        self.assertEqual((its["seq"], its["reader"], its["drop_reason"], its["error_code"]), (3, "billing", "test data", "GONE"))
+        self.assertEqual((its["seq"], its["reader"], its["drop_reason"], its["error_code"]),
+                         (3, "billing", "test data", "GONE"))
         self.assertTrue(its["dropped_by"] and its["event_id"])
         self.assertEqual(store.lines("dlq", "audit", "--topic", "nothing", expect=(1,)), [])
         self.assertEqual(store.lines("dlq", "audit", "7", expect=(1,)), [])
         self.assertIn("takes a seq", store.call("dlq", "audit", "error_code=CODE", expect=(2,)).err)
         self.assertIn("not ours", store.call("dlq", "audit").stdout.decode())
-        self.assertEqual(store.lines("dlq", "list", "--reader", "billing", expect=(1,)), [], "their events are gone")
+        self.assertEqual(store.lines("dlq", "list", "--reader", "billing", expect=(1,)), [],
+                         "their events are gone")
         store.verify()
 
     def test_trim_says_which_reader_holds_it(self):

@@ -67,7 +67,8 @@ class Damaged(cli.Case):
         lines = [json.loads(line) for line in self.repair(store, "--json", expect=(4,)).stdout.splitlines()]
         self.assertEqual([(x["finding"], x["first_seq"], x["last_seq"]) for x in lines[:-1]],
                          [("lost-settled", 3, 3), ("lost-pending", 7, 7)])
-        self.assertEqual({k: lines[-1][k] for k in ("events", "lost_pending", "lost_settled", "delivery_kept", "last_seq")},
+        self.assertEqual({k: lines[-1][k]
+                          for k in ("events", "lost_pending", "lost_settled", "delivery_kept", "last_seq")},
                          {"events": 5, "lost_pending": 1, "lost_settled": 1, "delivery_kept": True, "last_seq": 7})
 
     def test_the_rest_is_as_it_was(self):
@@ -87,16 +88,19 @@ class Damaged(cli.Case):
         self.assertFalse(self.into.exists())
         done = self.repair(store, "--delivery", "none")
         self.assertIn(b"sent again", done.stdout)
-        stats = json.loads(rig.run([rig.sidelog(), "--store", self.into, "stats", "--json"], env=cli.environment()).stdout)
+        stats = json.loads(rig.run([rig.sidelog(), "--store", self.into, "stats", "--json"],
+                                   env=cli.environment()).stdout)
         self.assertEqual((stats["pending"], stats["delivered"], stats["balanced"]), (7, 0, True))
 
     def test_mistakes(self):
         store = self.told()
         self.assertIn("--into", store.call("repair", expect=(2,)).err)
-        self.assertIn("some", store.call("repair", "--into", store.side / "x", "--delivery", "some", expect=(2,)).err)
+        self.assertIn("some",
+                      store.call("repair", "--into", store.side / "x", "--delivery", "some", expect=(2,)).err)
         self.assertIn("exists", store.call("repair", "--into", store.path, expect=(2, 3)).err)
-        self.assertIn("data.mdb", rig.run([rig.sidelog(), "--store", store.side, "repair", "--into", store.side / "x"],
-                                          expect=(3,), env=cli.environment()).err)
+        self.assertIn("data.mdb",
+                      rig.run([rig.sidelog(), "--store", store.side, "repair", "--into", store.side / "x"],
+                              expect=(3,), env=cli.environment()).err)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ class Schema(cli.Case):
         """(command, definition, line) of every command that has --json, also of a store with odd bytes in it."""
         if not self.printed:
             told = self.told()
-            for part in (self.questions(told), self.upkeep(told), self.damage(), self.letters(), self.readers(), self.agents(told)):
+            for part in (self.questions(told), self.upkeep(told), self.damage(), self.letters(), self.readers(),
+                         self.agents(told)):
                 self.printed.extend(part)
         return self.printed
 
@@ -36,7 +37,8 @@ class Schema(cli.Case):
             yield args[0], last, lines[-1]
 
     def questions(self, told):
-        appended = told.call("append", "--topic", "t.v1", "--json", "--key", "k", "--tenant", "acme", "--header", "h=v", "--correlation",
+        appended = told.call("append", "--topic", "t.v1", "--json", "--key", "k", "--tenant", "acme", "--header",
+                             "h=v", "--correlation",
                              cli.CORRELATION, "--causation", "gone", "-", stdin=b"\xff\x00")
         yield "append", "appended", json.loads(appended.stdout)
         lines = b'{"topic":"t.v1","n":1}\nnonsense\n{"topic":"t.v1","correlation_id":"c"}\n'
@@ -56,7 +58,8 @@ class Schema(cli.Case):
         page = told.side / "story.html"
         yield from self.of(told, "bundled", "bundle", cli.CORRELATION, "--out", page)
         head, *events, end = map(json.loads, page.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines())
-        yield from (("bundle", "bundle_head", head), *(("bundle", "event", event) for event in events), ("bundle", "bundle_end", end))
+        yield from (("bundle", "bundle_head", head), *(("bundle", "event", event) for event in events),
+                    ("bundle", "bundle_end", end))
         both = ("--store", page.with_suffix(".jsonl"))
         yield from self.of(told, "event", "trace", cli.CORRELATION, *both, last="clocks")
         yield from self.of(told, "finding", "check", cli.CORRELATION, *both, expect=(4,), last="checked")
@@ -76,8 +79,10 @@ class Schema(cli.Case):
     def agent(self, store):
         """Somebody who holds the store as an agent does."""
         report = store.side / "report.json"
-        report.write_text(json.dumps({"state": "running", "written_us": 2 ** 52, "cluster": {"brokers": "k:9092"}}))
-        held = subprocess.Popen([rig.tool("tests/cli/settle"), str(store.path), "--hold", str(report)], stdin=subprocess.PIPE,
+        report.write_text(json.dumps({"state": "running", "written_us": 2 ** 52,
+                                      "cluster": {"brokers": "k:9092"}}))
+        held = subprocess.Popen([rig.tool("tests/cli/settle"), str(store.path), "--hold", str(report)],
+                                stdin=subprocess.PIPE,
                                 stdout=subprocess.PIPE)
         try:
             self.assertEqual(held.stdout.readline(), b"held\n")
@@ -96,9 +101,11 @@ class Schema(cli.Case):
     def damage(self):
         told = self.told()
         path = told.path / "log" / "data.mdb"
-        path.write_bytes(path.read_bytes().replace(b'"event_type":"HASH_GENERATED"', b'"event_type":"HASH_GENERATEx"'))
+        path.write_bytes(path.read_bytes().replace(b'"event_type":"HASH_GENERATED"',
+                                                   b'"event_type":"HASH_GENERATEx"'))
         yield from self.of(told, "problem", "verify", expect=(4,), last="verified")
-        yield from self.of(told, "damage", "repair", "--into", told.side / "repaired", expect=(4,), last="repaired")
+        yield from self.of(told, "damage", "repair", "--into", told.side / "repaired", expect=(4,),
+                           last="repaired")
 
     def letters(self):
         told = self.told()
@@ -116,7 +123,8 @@ class Schema(cli.Case):
 
     def readers(self):
         told = self.told()
-        rig.run([rig.tool("tests/cli/reading"), str(told.path), "billing"], stdin=b"ack\nfinal GONE\nfinal GONE\nretry BUSY\n")
+        rig.run([rig.tool("tests/cli/reading"), str(told.path), "billing"],
+                stdin=b"ack\nfinal GONE\nfinal GONE\nretry BUSY\n")
         yield from self.of(told, "event", "dlq", "list", "--reader", "billing")
         yield from self.of(told, "letters", "dlq", "list", "--reader", "billing", "--by", "error")
         yield from self.of(told, "deed", "dlq", "drop", "2", "--reader", "billing", "--reason", "test")
@@ -142,7 +150,8 @@ class Schema(cli.Case):
         return set(re.findall(r"(?m)^  ([a-z]+)  ", listed))
 
     def test_every_line_fits(self):
-        seen, commands = {"time", "us_or_null", "text_or_null", "header", "side", "copy", "clock", "bundle_store"}, set()
+        seen, commands = {"time", "us_or_null", "text_or_null", "header", "side", "copy", "clock",
+                          "bundle_store"}, set()
         for command, kind, line in self.outputs():
             seen.add(kind)
             commands.add(command)
@@ -152,7 +161,8 @@ class Schema(cli.Case):
                 self.assertFalse(line.keys() - definition["properties"].keys(), f"{kind}: not in the schema")
             self.assertIn(command, definition["description"])
         self.assertEqual(seen, SCHEMA["$defs"].keys(), "definitions that no command prints")
-        self.assertEqual(commands - {"sidelogd"}, self.commands() - self.NO_JSON, "commands without a line in the schema")
+        self.assertEqual(commands - {"sidelogd"}, self.commands() - self.NO_JSON,
+                         "commands without a line in the schema")
 
     def test_the_rest_has_no_json(self):
         self.assertIn("status --json", self.told().call("top", "--json", expect=(2,)).err)

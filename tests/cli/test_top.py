@@ -25,7 +25,8 @@ class Top(cli.Case):
             with self.subTest(how):
                 terminal = self.terminal(store, "top")
                 modes = terminal.modes()
-                terminal.until_text(b"appended a second" if how == b"q" else b"? help")  # the second look has rates
+                terminal.until_text(b"appended a second" if how == b"q"
+                                    else b"? help")  # the second look has rates
                 self.assertNotEqual(terminal.modes(), modes)
                 terminal.send(how) if isinstance(how, bytes) else os.kill(terminal.pid, how)
                 self.assertEqual(terminal.wait(), 0)
@@ -62,8 +63,10 @@ class Top(cli.Case):
     def test_sorting_and_help(self):
         terminal = self.top(self.told(), columns=120)
         seen = [b"99 of 100"]
-        for key, words in ((b"s", b"95 of 100"), (b"\x1b[C", b"half take"), (b"\x1bOC", b"the longest"), (b"s", b"how often"),
-                           (b"\x1b[D", b"the longest"), (b"\x1bx", b"the longest"), (b"?", b"page up"), (b"?", b"the longest")):
+        for key, words in ((b"s", b"95 of 100"), (b"\x1b[C", b"half take"), (b"\x1bOC", b"the longest"),
+                           (b"s", b"how often"),
+                           (b"\x1b[D", b"the longest"), (b"\x1bx", b"the longest"), (b"?", b"page up"),
+                           (b"?", b"the longest")):
             before = len(terminal.out)
             terminal.send(key)
             terminal.until_text(words, before)
@@ -99,7 +102,8 @@ class Top(cli.Case):
 
     def test_a_shell_stops_it_and_goes_on_with_it(self):
         store = self.told()
-        shell = cli.Terminal(["bash", "--norc", "--noprofile", "-i"], env=cli.environment(PS1="ready> ", HISTFILE="/dev/null"))
+        shell = cli.Terminal(["bash", "--norc", "--noprofile", "-i"],
+                             env=cli.environment(PS1="ready> ", HISTFILE="/dev/null"))
         self.addCleanup(shell.close)
         kept = store.side / "modes"
         command = " ".join(map(str, store.argv("top")))

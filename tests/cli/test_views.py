@@ -14,11 +14,13 @@ ESCAPE = re.compile(rb"\x1b\[[0-9;]*[mK]")
 
 
 def columns_of(line):
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+               for c in line)
 
 
 class Views(cli.Case):
-    views = (("trace", "trace", cli.CORRELATION), ("query", "query"), ("show", "show", "5"), ("tail", "tail", "-n", "3"),
+    views = (("trace", "trace", cli.CORRELATION), ("query", "query"), ("show", "show", "5"),
+             ("tail", "tail", "-n", "3"),
              ("stats", "stats"))
 
     def test_at_every_width(self):
@@ -50,7 +52,8 @@ class Views(cli.Case):
     def test_how_much_room_there_is(self):
         store = self.told()
         self.assertIn("of 10 GiB", self.say(store, "status", expect=(4,)))
-        self.assertEqual(json.loads(self.say(store, "status", "--json", expect=(4,)))["disk"]["bytes_quota"], 10 << 30)
+        self.assertEqual(json.loads(self.say(store, "status", "--json", expect=(4,)))["disk"]["bytes_quota"],
+                         10 << 30)
         self.assertEqual(store.stats()["bytes_quota"], 10 << 30)
         for _ in range(13):
             self.say(store, "append", "--quota", "2M", "--topic", "t", "-", stdin=b"x" * 140_000)
@@ -74,7 +77,8 @@ class Views(cli.Case):
         for columns in (60, 80, 140):
             out, code = cli.on_terminal(store.argv("trace", cli.CORRELATION), columns=columns)
             self.assertEqual(code, 0)
-            self.assertEqual(ESCAPE.sub(b"", out).decode(), self.say(store, "trace", cli.CORRELATION, columns=columns))
+            self.assertEqual(ESCAPE.sub(b"", out).decode(),
+                             self.say(store, "trace", cli.CORRELATION, columns=columns))
 
 
 class Traces(cli.Case):
@@ -82,8 +86,10 @@ class Traces(cli.Case):
         """events: (id, cause, second)"""
         store = self.store()
         store.append_lines([json.dumps({
-            "event_id": i, **({"causation_id": cause} if cause else {}), "correlation_id": "story", "topic": "t.v1",
-            "event_type": f"TYPE_{i}", **({"timestamp": f"2026-03-01T10:00:{at:06.3f}Z"} if at is not None else {}),
+            "event_id": i, **({"causation_id": cause} if cause else {}), "correlation_id": "story",
+            "topic": "t.v1",
+            "event_type": f"TYPE_{i}",
+            **({"timestamp": f"2026-03-01T10:00:{at:06.3f}Z"} if at is not None else {}),
         }).encode() for i, cause, at in events])
         return self.say(store, "trace", "story", columns=columns)
 
@@ -129,22 +135,31 @@ class Traces(cli.Case):
     def walks(self):
         """a <- b <- d <- f of one story, c <- e of another that b led to."""
         store = self.store()
-        store.append_lines([json.dumps({"event_id": i, "event_type": f"TYPE_{i}", "correlation_id": story, "topic": "t.v1",
-                                        "timestamp": f"2026-03-01T10:00:0{at:.3f}Z", **({"causation_id": cause} if cause else {})}).encode()
-                            for i, cause, story, at in (("a", None, "one", 1), ("b", "a", "one", 2), ("c", "b", "two", 3.5), ("d", "b", "one", 3),
-                                                        ("e", "c", "two", 4), ("f", "d", "one", 9), ("x", "y", "three", 1), ("y", "x", "three", 2))])
+        store.append_lines([json.dumps({"event_id": i, "event_type": f"TYPE_{i}", "correlation_id": story,
+                                        "topic": "t.v1",
+                                        "timestamp": f"2026-03-01T10:00:0{at:.3f}Z",
+                                        **({"causation_id": cause} if cause else {})}).encode()
+                            for i, cause, story,
+                            at in (("a", None, "one", 1), ("b", "a", "one", 2), ("c", "b", "two", 3.5),
+                                   ("d", "b", "one", 3),
+                                   ("e", "c", "two", 4), ("f", "d", "one", 9), ("x", "y", "three", 1),
+                                   ("y", "x", "three", 2))])
         return store
 
     def test_causes_effects_and_paths(self):
         store = self.walks()
-        for args, ids in ((("--cause", "e"), "abce"), (("--cause", "a"), "a"), (("--effects", "b"), "bcdef"), (("--effects", "f"), "f"),
-                          (("--path", "a", "e"), "abce"), (("--path", "e", "a"), "abce"), (("--path", "e", "f"), "bcdef"), (("--path", "d", "d"), "d"),
+        for args, ids in ((("--cause", "e"), "abce"), (("--cause", "a"), "a"), (("--effects", "b"), "bcdef"),
+                          (("--effects", "f"), "f"),
+                          (("--path", "a", "e"), "abce"), (("--path", "e", "a"), "abce"),
+                          (("--path", "e", "f"), "bcdef"), (("--path", "d", "d"), "d"),
                           (("--cause", "x"), "xy"), (("--effects", "x"), "xy"), (("--path", "x", "y"), "xy")):
             with self.subTest(args):
                 self.assertEqual("".join(e["event_id"] for e in store.lines("trace", *args)), ids)
                 self.assertEqual(self.say(store, "trace", *args).count("TYPE_"), len(ids))
-        for args, ids in ((("--cause", "5"), "abce"), (("--effects", "2"), "bcdef"), (("--path", "5", "f"), "bcdef")):
-            self.assertEqual("".join(e["event_id"] for e in store.lines("trace", *args)), ids, "an event may be named by its seq")
+        for args, ids in ((("--cause", "5"), "abce"), (("--effects", "2"), "bcdef"),
+                          (("--path", "5", "f"), "bcdef")):
+            self.assertEqual("".join(e["event_id"] for e in store.lines("trace", *args)), ids,
+                             "an event may be named by its seq")
         self.assertIn("there is no event 9 in this store", store.call("trace", "--cause", "9", expect=(1,)).err)
         self.assertIn("both come from b", store.call("trace", "--path", "e", "f").err)
         self.assertIn("no chain of causes", store.call("trace", "--path", "a", "x", expect=(1,)).err)
@@ -183,25 +198,33 @@ class Hostile(cli.Case):
     def evil_store(self):
         store = self.store()
         fields = {"event_id": "id" + self.evil, "event_type": "T" + self.evil, "correlation_id": "c" + self.evil,
-                  "causation_id": "k" + self.evil, "tenant_id": self.evil, "source": self.evil, "payload": {self.evil: self.evil}}
-        store.append_lines([json.dumps(fields, ensure_ascii=False).encode(), json.dumps(fields).encode()], topic="evil.v1")
-        store.append("evil.v1", self.evil.encode() + b"\xff\xfe\x00", headers={"h": "\x1b[2J\u202e"}, key="\x1b[0m")
+                  "causation_id": "k" + self.evil, "tenant_id": self.evil, "source": self.evil,
+                  "payload": {self.evil: self.evil}}
+        store.append_lines([json.dumps(fields, ensure_ascii=False).encode(), json.dumps(fields).encode()],
+                           topic="evil.v1")
+        store.append("evil.v1", self.evil.encode() + b"\xff\xfe\x00", headers={"h": "\x1b[2J\u202e"},
+                     key="\x1b[0m")
         store.append("evil.v1", b"[" * 200 + b"]" * 200)
         return store
 
     def assert_harmless(self, data, colour=b""):
         for line in ESCAPE.sub(b"", data).decode("utf-8", "strict").split("\n"):
             for c in line:
-                self.assertTrue(c >= " " and not 0x7f <= ord(c) < 0xa0 and unicodedata.category(c) not in ("Cf", "Zl", "Zp", "Cc"),
+                self.assertTrue(c >= " " and not 0x7f <= ord(c) < 0xa0
+                                and unicodedata.category(c) not in ("Cf", "Zl", "Zp", "Cc"),
                                 f"{c!r} in {line!r}")
 
     def test_on_a_terminal(self):
         store = self.evil_store()
         ids = [e["seq"] for e in store.query()]
-        commands = [("query",), ("tail",), ("check", "c" + self.evil), ("check", "--since", "-1h"), ("diff", "c" + self.evil, "c" + self.evil),
-                    ("query", "--group-by", "source"), ("query", "--group-by", "value"), ("stats", "--hops"), ("trace", "c" + self.evil, "--times"),
-                    ("trace", "--cause", "id" + self.evil), ("query", "--order", "source"), ("trace", "c" + self.evil), ("status",), ("stats",), ("export",),
-                    ("query", "--json", "--value"), *(("show", i) for i in ids), *(("show", i, "--json") for i in ids)]
+        commands = [("query",), ("tail",), ("check", "c" + self.evil), ("check", "--since", "-1h"),
+                    ("diff", "c" + self.evil, "c" + self.evil),
+                    ("query", "--group-by", "source"), ("query", "--group-by", "value"), ("stats", "--hops"),
+                    ("trace", "c" + self.evil, "--times"),
+                    ("trace", "--cause", "id" + self.evil), ("query", "--order", "source"),
+                    ("trace", "c" + self.evil), ("status",), ("stats",), ("export",),
+                    ("query", "--json", "--value"), *(("show", i) for i in ids),
+                    *(("show", i, "--json") for i in ids)]
         for command in commands:
             for columns in (60, 200):
                 with self.subTest(command=command, columns=columns):
@@ -212,7 +235,8 @@ class Hostile(cli.Case):
     def test_errors_are_harmless_too(self):
         store = self.evil_store()
         for command in (("show", self.evil), ("trace", self.evil), ("query", "--event", self.evil), (self.evil,),
-                        ("--" + self.evil,), ("query", "--since", self.evil), ("append", "--topic", self.evil, "x")):
+                        ("--" + self.evil,), ("query", "--since", self.evil),
+                        ("append", "--topic", self.evil, "x")):
             out, code = cli.on_terminal(store.argv(*command))
             self.assertNotEqual(code, 0)
             self.assert_harmless(out)

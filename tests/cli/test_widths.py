@@ -1,5 +1,5 @@
-"""Every view that tests/cli/test_views.py and the others do not have, at 60, 80 and 200 columns, without colour, golden.
-The wall clock stands still, so that spans since then are the same each time."""
+"""Every view that tests/cli/test_views.py and the others do not have, at 60, 80 and 200 columns, without
+colour, golden. The wall clock stands still, so that spans since then are the same each time."""
 import pathlib
 import re
 import sys
@@ -35,7 +35,8 @@ class Widths(cli.Case):
     def test_every_view(self):
         with documents.clock(2):
             store = self.told()
-            rig.run([rig.tool("tests/cli/reading"), str(store.path), "billing"], stdin=b"ack\nfinal GONE\nfinal GONE\nretry BUSY\n")
+            rig.run([rig.tool("tests/cli/reading"), str(store.path), "billing"],
+                    stdin=b"ack\nfinal GONE\nfinal GONE\nretry BUSY\n")
             store.call("dlq", "drop", "2", "--reader", "billing", "--reason", "a test", "--json")
         with documents.clock(129):
             for name, command in VIEWS.items():
@@ -44,7 +45,8 @@ class Widths(cli.Case):
                         text = self.say(store, *command, columns=columns, expect=(0, 4))
                         self.assertNotIn("\x1b", text)
                         if name != "dlq-audit":  # which names who runs this
-                            self.golden(f"view-{name}-{columns}.txt", re.sub(r"again in \d+ min", "again in SPAN", text))
+                            self.golden(f"view-{name}-{columns}.txt",
+                                        re.sub(r"again in \d+ min", "again in SPAN", text))
                         for line in text.splitlines():
                             if name not in ("dlq-show", "full"):  # values and sentences are whole
                                 self.assertLessEqual(columns_of(line), columns, line)

@@ -1,8 +1,8 @@
 /*
- * A store whose cluster is ahead of it is made to fit (sidelogd --adopt), and its process is killed at the Nth write or
- * flush, for every N until a life has no more; the same with writes and flushes that fail. After each the store is sound
- * and balanced, and doing it again ends where an undisturbed life does: each event that the marker covers is delivered
- * once, the others wait.
+ * A store whose cluster is ahead of it is made to fit (sidelogd --adopt), and its process is killed at the Nth
+ * write or flush, for every N until a life has no more; the same with writes and flushes that fail. After each the
+ * store is sound and balanced, and doing it again ends where an undisturbed life does: each event that the marker
+ * covers is delivered once, the others wait.
  */
 #include "lives.h"
 #include "must.h"
@@ -40,7 +40,8 @@ static void deliver(sl_store *store, sl_delivery *d, uint64_t from, uint64_t to,
   const sl_lane lane = {SL_STR("sick"), lane_seq};
   MUST(sl_iter_start(store, &q, &iter) == SL_OK, "no iterator");
   while (sl_iter_next(iter, &r) == SL_OK) {
-    v[count] = (delivery_verdict){.seq = r->seq, .verdict = SL_VERDICT_SENT, .partition = 0, .place = (int64_t)r->seq};
+    v[count] = (delivery_verdict){.seq = r->seq, .verdict = SL_VERDICT_SENT, .partition = 0,
+                                  .place = (int64_t)r->seq};
     if (r->duplicate_of) v[count].verdict = SL_VERDICT_DUPLICATE, v[count].place = (int64_t)r->duplicate_of;
     if (lane_seq && is_sick(r->seq) && r->seq > lane_seq) v[count].verdict = SL_VERDICT_LANE;
     count++;
@@ -80,9 +81,11 @@ static sl_status adopt(void) {
   if (status != SL_OK) goto out;
   status = delivery_open(store, &d);
   if (status == SL_OK) {
-    status = cover_find(&c, store, delivery_state_get(d), sl_buf_slice(&marker), ((int64_t)time(NULL) + 60) * 1000);
+    status = cover_find(&c, store, delivery_state_get(d), sl_buf_slice(&marker),
+                        ((int64_t)time(NULL) + 60) * 1000);
     if (status == SL_OK) status = cover_take(&c, d);
-    const delivery_adoption a = {.marker = sl_buf_slice(&marker), .cluster_id = SL_STR("cluster"), .marker_partition = 3,
+    const delivery_adoption a = {.marker = sl_buf_slice(&marker), .cluster_id = SL_STR("cluster"),
+                                 .marker_partition = 3,
                                  .attempt = c.attempt};
     if (status == SL_OK) status = delivery_adopt(d, &a);
     cover_free(&c);
@@ -116,7 +119,8 @@ static void check_sound(bool whole) {
   MUST(delivery_open(store, &d) == SL_OK, "no book");
   const delivery_state *b = delivery_state_get(d);
   if (whole) {
-    MUST(b->cursor.seq == MARKER && b->cursor.lane_count == 1 && b->cursor.lanes[0].seq == MARKER_LANE, "the cursor");
+    MUST(b->cursor.seq == MARKER && b->cursor.lane_count == 1 && b->cursor.lanes[0].seq == MARKER_LANE,
+         "the cursor");
     MUST(!b->has_intent && b->marker_partition == 3 && b->last_attempt >= ATTEMPT, "the marker");
   }
   delivery_close(d);

@@ -101,7 +101,8 @@ static bool live(void) {
     MUST(sl_compact(path, NULL, &compacted) == SL_OK, "it cannot be compacted");
     MUST(sl_open(path, NULL, &store) == SL_OK && sl_stats_get(store, &s) == SL_OK, "it does not open again");
     MUST(s.bytes_reserved == without + (1u << 20), "the ballast is not back");
-    printf("round %d: %" PRIu64 " stored, %" PRIu64 " trimmed, %" PRIu64 " bytes compacted to %" PRIu64 "\n", round, stored,
+    printf("round %d: %" PRIu64 " stored, %" PRIu64 " trimmed, %" PRIu64 " bytes compacted to %" PRIu64 "\n",
+           round, stored,
            trimmed.removed, compacted.bytes_before, compacted.bytes_after);
   }
   return true;

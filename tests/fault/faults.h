@@ -21,7 +21,8 @@ typedef enum fault_kind {
   FAULT_KINDS
 } fault_kind;
 
-/* Is plain write() to a file, by which copies and the ballast are written, among the writes? At first it is not. */
+/* Is plain write() to a file, by which copies and the ballast are written, among the writes? At first it is
+ * not. */
 extern bool fault_plain_writes;
 
 extern const char *const fault_names[FAULT_KINDS];

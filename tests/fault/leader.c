@@ -244,8 +244,8 @@ static void judge_all(void) {
 
 /* ------------------------------------------------------------------- sweeps --- */
 
-/* late: the others come while the leader waits for them. heir_steps: negative, none. False: the one to be killed came to
- * its own end. */
+/* late: the others come while the leader waits for them. heir_steps: negative, none. False: the one to be killed
+ * came to its own end. */
 static bool life(bool late, long steps, long heir_steps) {
   const bool heir = heir_steps >= 0;
   if (heir) snprintf(what, sizeof what, "heir, %ld behind %ld", heir_steps, steps);

@@ -86,7 +86,8 @@ static bool one(const life_plan *plan) {
   close(pipes[0]);
   waitpid(pid, &code, 0);
   const bool killed = WIFSIGNALED(code) && WTERMSIG(code) == SIGKILL && kind >= FAULT_KILL;
-  MUST(killed || (WIFEXITED(code) && (WEXITSTATUS(code) == WHOLE || WEXITSTATUS(code) == STRUCK)), "the child ended with %s %d",
+  MUST(killed || (WIFEXITED(code) && (WEXITSTATUS(code) == WHOLE || WEXITSTATUS(code) == STRUCK)),
+       "the child ended with %s %d",
        WIFEXITED(code) ? "status" : "signal", WIFEXITED(code) ? WEXITSTATUS(code) : WTERMSIG(code));
   plan->judge(said, killed);
   return killed || WEXITSTATUS(code) == STRUCK;

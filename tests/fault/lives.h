@@ -1,5 +1,6 @@
-/* Lives of a child process in which the Nth write, flush or allocation goes wrong, or which is killed there, for every
- * N until a life has no more: what the fault programs share. After each life the parent judges what is left. */
+/* Lives of a child process in which the Nth write, flush or allocation goes wrong, or which is killed there, for
+ * every N until a life has no more: what the fault programs share. After each life the parent judges what is
+ * left. */
 #ifndef SL_TESTS_LIVES_H
 #define SL_TESTS_LIVES_H
 #include "faults.h"
@@ -18,7 +19,8 @@ bool lives_long(void); /* SIDELOG_LONG=1 */
 
 typedef struct life_plan {
   void (*make)(void); /* the store, before each life; NULL: the child makes it */
-  /* In the child. It returns when it has come to its end; what went wrong beside the fault it tells by _exit(3). */
+  /* In the child. It returns when it has come to its end; what went wrong beside the fault it tells by
+   * _exit(3). */
   void (*live)(void);
   /* In the parent, by what the child said (life_say). */
   void (*judge)(const char *said, bool killed);
@@ -40,8 +42,8 @@ void life_say(const char *word, uint64_t a, uint64_t b);
 /* A call failed for good. Where the fault lasts, and the status says what it was, that ends the life well. */
 void life_give_up(const char *call, sl_status status);
 
-/* Runs a call until it works: one fault must not stop a second try; one that lasts ends the life. `good` is another
- * status that is as good after a first try. */
+/* Runs a call until it works: one fault must not stop a second try; one that lasts ends the life. `good` is
+ * another status that is as good after a first try. */
 #define LIFE_TRIES 4
 #define TRY_OR(call, good)                                                                     \
   do {                                                                                         \

@@ -1,10 +1,10 @@
 /*
  * Power cuts. A program lives with a store - creates it, appends alone, in batches, from threads and from
- * processes, durably, relaxed and asynchronously, indexes, delivers, gives up attempts, opens a lane and empties it,
- * trims, compacts, moves its clock, fills its quota, builds its index anew, and lets a local reader work on the events
- * and give up some of them - while record.c writes down every change of a file, every flush, and
- * what was promised when. Then, for each flush, replay.c makes the disks that a power cut in the middle of it can
- * have left, and each is judged:
+ * processes, durably, relaxed and asynchronously, indexes, delivers, gives up attempts, opens a lane and empties
+ * it, trims, compacts, moves its clock, fills its quota, builds its index anew, and lets a local reader work on
+ * the events and give up some of them - while record.c writes down every change of a file, every flush, and what
+ * was promised when. Then, for each flush, replay.c makes the disks that a power cut in the middle of it can have
+ * left, and each is judged:
  *
  *   it opens; it holds every event that was acknowledged as durable, byte for byte, at its seq; no other event
  *   than the one that got that seq; its index, receipts, totals and cursors hold together (sl_verify); what it

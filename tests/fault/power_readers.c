@@ -146,6 +146,7 @@ const char *readers_judge(sl_store *store) {
   sl_reader_close(r);
   if (wrong) return text;
   if (status != SL_TIMEOUT) return "it does not come to its end";
-  if (sl_reader_info_get(store, "r", keep_info, &i) != SL_OK || !i.balanced || i.open || i.lag) return "it is not at the end";
+  if (sl_reader_info_get(store, "r", keep_info, &i) != SL_OK || !i.balanced || i.open || i.lag)
+    return "it is not at the end";
   return NULL;
 }

@@ -7,8 +7,8 @@
 
 enum { NOTE_READERS = 32 }; /* kinds of notes from here on are ours */
 
-/* Reads what there is: acknowledges most of it, fails some for a while and some for good, sends one letter again and
- * drops another, and ends. True: it all went as it should. */
+/* Reads what there is: acknowledges most of it, fails some for a while and some for good, sends one letter again
+ * and drops another, and ends. True: it all went as it should. */
 bool readers_live(sl_store *store);
 
 /* Before a replay: nothing is promised. */

@@ -130,7 +130,8 @@ static void read_said(const char *text, said *s) {
     if (word == 'a') acked[seq] = true;
     if (word == 'f' && n > s->failures[seq]) s->failures[seq] = n;
     if (word == 'r') s->replayed = true;
-    if (word == 'c' || word == 'f') memcpy(s->kept, acked, sizeof acked); /* a failure commits what came before it */
+    /* a failure commits what came before it */
+    if (word == 'c' || word == 'f') memcpy(s->kept, acked, sizeof acked);
   }
 }
 

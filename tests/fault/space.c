@@ -62,7 +62,8 @@ static void make(void) {
   MUST(sl_open(path, &o, &store) == SL_OK, "cannot make a store");
   for (uint64_t n = 1; n < OLD; n += BATCH) MUST(append_batch(store, "m", n, NULL) == SL_OK, "cannot fill it");
   send_up_to(store, SENT);
-  MUST(sl_full_policy_set(store, &(sl_full_policy){.drop_oldest = SL_STR("m"), .ballast_bytes = SL_NONE}) == SL_OK, "policy");
+  MUST(sl_full_policy_set(store, &(sl_full_policy){.drop_oldest = SL_STR("m"), .ballast_bytes = SL_NONE}) == SL_OK,
+       "policy");
   sl_close(store);
 }
 
@@ -70,7 +71,8 @@ static void make(void) {
 static sl_status append_or_fail(sl_store *store, uint64_t n, uint64_t *first) {
   const sl_status status = append_batch(store, "o", n, first); /* another topic: these may not be dropped */
   const bool both = status == SL_E_FULL && life_kind() == FAULT_META_GONE && fault_struck();
-  return both && strstr(sl_last_detail(), "is full") && strstr(sl_last_detail(), "Input/output error") ? SL_E_IO : status;
+  return both && strstr(sl_last_detail(), "is full") && strstr(sl_last_detail(), "Input/output error") ? SL_E_IO
+      : status;
 }
 
 static void live(void) {
@@ -113,13 +115,16 @@ static void check(sl_store *store, uint64_t last, uint64_t most) {
     next = r->seq + 1;
     MUST((r->state == SL_SENT) == (r->seq <= SENT), "event %" PRIu64 " is %s", r->seq, sl_state_text(r->state));
     MUST(r->state != SL_DROPPED || r->seq <= OLD, "event %" PRIu64 " was dropped", r->seq);
-    MUST(r->state == SL_DROPPED || sl_slice_eq(r->value, value_of(r->seq)), "event %" PRIu64 " has another value", r->seq);
+    MUST(r->state == SL_DROPPED || sl_slice_eq(r->value, value_of(r->seq)), "event %" PRIu64 " has another value",
+         r->seq);
     dropped += r->state == SL_DROPPED;
     pending += r->state == SL_PENDING;
   }
-  MUST(status == SL_NOTFOUND && next == s.last_seq + 1, "reading ended at %" PRIu64 " with %s", next, sl_status_text(status));
+  MUST(status == SL_NOTFOUND && next == s.last_seq + 1, "reading ended at %" PRIu64 " with %s", next,
+       sl_status_text(status));
   sl_iter_close(it);
-  MUST(s.delivered == SENT && s.pending == pending && s.dropped == s.dropped_full && s.dropped >= dropped, "totals");
+  MUST(s.delivered == SENT && s.pending == pending && s.dropped == s.dropped_full && s.dropped >= dropped,
+       "totals");
   MUST(s.pending + s.dropped + SENT == s.last_seq, "an event is in none of the totals");
   MUST(last < OLD + BATCHES * BATCH || (s.dropped > 0 && s.trimmed > 0), "nothing had to go: this tests nothing");
 }
@@ -128,7 +133,8 @@ static void judge(const char *said, bool killed) {
   sl_store *store;
   uint64_t last = OLD, seq, n;
   for (const char *line = said; (line = strstr(line, "ack ")); line += 4) {
-    MUST(sscanf(line, "ack %" SCNu64 " %" SCNu64, &seq, &n) == 2 && seq == n, "acknowledged %" PRIu64 " as %" PRIu64, n, seq);
+    MUST(sscanf(line, "ack %" SCNu64 " %" SCNu64, &seq, &n) == 2 && seq == n,
+         "acknowledged %" PRIu64 " as %" PRIu64, n, seq);
     last = seq + BATCH - 1;
   }
   MUST(sl_open(path, &(sl_options){.flags = SL_OPEN_EXISTING}, &store) == SL_OK, "does not open");
@@ -140,7 +146,8 @@ static void judge(const char *said, bool killed) {
   MUST(sl_stats_get(store, &s) == SL_OK, "no statistics");
   send_up_to(store, s.last_seq);
   MUST(sl_full_policy_set(store, &(sl_full_policy){.flags = SL_FULL_DROP_DELIVERED}) == SL_OK, "policy");
-  for (uint64_t i = 0; i < 3; i++) MUST(append_batch(store, "after", s.last_seq + 1 + i * BATCH, NULL) == SL_OK, "takes no event");
+  for (uint64_t i = 0; i < 3; i++)
+    MUST(append_batch(store, "after", s.last_seq + 1 + i * BATCH, NULL) == SL_OK, "takes no event");
   MUST(sl_stats_get(store, &s) == SL_OK && s.balanced && s.pending == 3 * BATCH, "out of balance at the end");
   sl_close(store);
 }

@@ -1,7 +1,7 @@
 /*
- * Writes and flushes fail again and again while threads append to and read one store: a failed meta write
- * makes LMDB refuse everything until its environment is reopened, which may only happen while no transaction
- * of the process is open. Afterwards each acknowledged event is there with its value, and no other but those of which it
+ * Writes and flushes fail again and again while threads append to and read one store: a failed meta write makes
+ * LMDB refuse everything until its environment is reopened, which may only happen while no transaction of the
+ * process is open. Afterwards each acknowledged event is there with its value, and no other but those of which it
  * was said that this cannot be told, each once at most.
  */
 #include "faults.h"
@@ -119,7 +119,8 @@ static void judge(void) {
       continue;
     }
     seen++;
-    snprintf(value, sizeof value, "%d:%d", r->seq <= SEQS ? owner[r->seq] : -1, r->seq <= SEQS ? number[r->seq] : -1);
+    snprintf(value, sizeof value, "%d:%d", r->seq <= SEQS ? owner[r->seq] : -1,
+             r->seq <= SEQS ? number[r->seq] : -1);
     if (!sl_slice_eq(r->value, sl_slice_of(value))) {
       fprintf(stderr, "event %" PRIu64 " is not what was acknowledged\n", r->seq);
       atomic_store(&wrong, true);
@@ -131,7 +132,8 @@ static void judge(void) {
     fprintf(stderr, "%" PRIu64 " events, %" PRIu64 " acknowledged\n", seen, total);
     atomic_store(&wrong, true);
   }
-  printf("%" PRIu64 " appended, %ld refused, %" PRIu64 " left open and there, %ld read\n", total, atomic_load(&refused),
+  printf("%" PRIu64 " appended, %ld refused, %" PRIu64 " left open and there, %ld read\n", total,
+         atomic_load(&refused),
          open, atomic_load(&reads));
 }
 

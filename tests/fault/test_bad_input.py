@@ -1,5 +1,5 @@
-"""Bad input and bad surroundings: an error that names the thing and the remedy, the exit status that was promised, and
-nothing half-done. Runs as root too: what must be refused to others is tried as nobody."""
+"""Bad input and bad surroundings: an error that names the thing and the remedy, the exit status that was
+promised, and nothing half-done. Runs as root too: what must be refused to others is tried as nobody."""
 import json
 import os
 import shutil
@@ -20,7 +20,8 @@ class Lines(rig.Rig):
         return done
 
     def rejected(self, bad, *words, args=("--topic", "evt.a.v1")):
-        """A bad line between two good ones: the good ones are stored, the bad one is named by number and reason."""
+        """A bad line between two good ones: the good ones are stored, the bad one is named by number and
+        reason."""
         done = self.append(b'{"event_id":"one"}\n' + bad + b'\n{"event_id":"three"}\n', *args)
         self.assertEqual([rig.parse_ack(line)[1] for line in done.stdout.splitlines()], ["one", "three"])
         self.assertIn("line 2", done.err)
@@ -135,9 +136,11 @@ class Arguments(rig.Rig):
         store = self.store()
         store.append("evt.a.v1", b"{}")
         bad = store.side / "bad.yaml"
-        for text, word in (("no_such_setting: 1\n", "no_such_setting"), ("brokers: [\n", "bad.yaml"), ("transactions:\n  max_events: many\n", "many")):
+        for text, word in (("no_such_setting: 1\n", "no_such_setting"), ("brokers: [\n", "bad.yaml"),
+                           ("transactions:\n  max_events: many\n", "many")):
             bad.write_text(text)
-            done = rig.run([rig.sidelogd(), "--store", str(store.path), "--config", str(bad)], expect=None, seconds=20)
+            done = rig.run([rig.sidelogd(), "--store", str(store.path), "--config", str(bad)], expect=None,
+                           seconds=20)
             self.assertEqual(done.returncode, 2, (text, done.err))
             self.assertIn(word, done.err)
         done = rig.run([rig.sidelogd(), "--store", str(store.path)], expect=None, seconds=20)
@@ -209,7 +212,8 @@ class Surroundings(rig.Rig):
         before = (store.path / "log" / "data.mdb").read_bytes()
         self.refused(store, words=("format",))
         self.assertEqual((store.path / "log" / "data.mdb").read_bytes(), before, "nothing may be touched")
-        done = rig.run([rig.sidelogd(), "--store", str(store.path), "--brokers", "127.0.0.1:9"], expect=(3,), seconds=20)
+        done = rig.run([rig.sidelogd(), "--store", str(store.path), "--brokers", "127.0.0.1:9"], expect=(3,),
+                       seconds=20)
         self.assertIn("format", done.err)
 
     def test_a_store_taken_away_from_its_agent(self):
@@ -226,11 +230,13 @@ class Surroundings(rig.Rig):
     def test_a_full_store(self):
         store = self.store()
         lines = rig.numbered(400, size=4000, rnd=self.random)
-        done = store.call("--quota", "2M", "append", "--jsonl", "--ack", "--topic", "evt.a.v1", "-", stdin=b"\n".join(lines) + b"\n", expect=None)
+        done = store.call("--quota", "2M", "append", "--jsonl", "--ack", "--topic", "evt.a.v1", "-",
+                          stdin=b"\n".join(lines) + b"\n", expect=None)
         self.assertEqual(done.returncode, 3, done.err)
         self.assertIn("full", done.err)
         stored = store.stats()
-        self.assertEqual(stored["appended"], len(done.stdout.splitlines()), "each acknowledged line is there, no other")
+        self.assertEqual(stored["appended"], len(done.stdout.splitlines()),
+                         "each acknowledged line is there, no other")
         self.assertGreater(stored["appended"], 100)
         store.verify()
 
@@ -239,7 +245,8 @@ class Surroundings(rig.Rig):
 class SmallDisk(rig.Rig):
     def disk(self, size):
         store = self.store()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", store.side], stderr=subprocess.DEVNULL).returncode:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", store.side],
+                          stderr=subprocess.DEVNULL).returncode:
             raise unittest.SkipTest("this root may not mount")
         self.addCleanup(subprocess.run, ["umount", "-l", store.side])
         return store
@@ -286,7 +293,8 @@ class SmallDisk(rig.Rig):
         store = self.disk("80m")
         store.append("evt.a.v1", b"{}")
         rig.run(["mount", "-o", "remount,ro", store.side])
-        for command in (("append", "--topic", "a", "x"), ("query",), ("status",), ("stats",), ("verify",), ("reindex",), ("export",)):
+        for command in (("append", "--topic", "a", "x"), ("query",), ("status",), ("stats",), ("verify",),
+                        ("reindex",), ("export",)):
             done = store.call(*command, expect=(3,))
             self.assertIn("Read-only file system", done.err)
             self.assertIn("must be able to write", done.err)
@@ -297,7 +305,8 @@ class Others(rig.Rig):
     """A user who may not."""
 
     def as_nobody(self, *argv):
-        return rig.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--", *map(str, argv)], expect=None)
+        return rig.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--",
+                        *map(str, argv)], expect=None)
 
     def program(self):
         """nobody may not reach the build folder of every checkout."""

@@ -39,11 +39,13 @@ class Killed(rig.Rig):
             running = []
             for p in range(processes):
                 argv = [writer, "append", str(store.path), str(threads), f"r{turn}p{p}"]
-                process = subprocess.Popen(rig.dying_with_us(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                process = subprocess.Popen(rig.dying_with_us(argv), stdin=subprocess.DEVNULL,
+                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
                 self.addCleanup(process.kill)
                 running.append((process, Reader(process.stdout)))
             goal = self.random.randrange(1, 400)
-            rig.wait_until(f"{goal} acknowledgements (round {turn})", lambda: self.enough(running, goal), 30, 0.001)
+            rig.wait_until(f"{goal} acknowledgements (round {turn})", lambda: self.enough(running, goal), 30,
+                           0.001)
             self.random.shuffle(running)
             for process, _ in running:
                 process.kill()
@@ -83,13 +85,16 @@ class Killed(rig.Rig):
             writers = []
             for p in range(3):
                 argv = store.argv("append", "--jsonl", "--ack", "--topic", f"evt.cli{p}.v1", "-")
-                process = subprocess.Popen(rig.dying_with_us(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                process = subprocess.Popen(rig.dying_with_us(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                           stderr=subprocess.DEVNULL)
                 self.addCleanup(process.kill)
-                feeder = threading.Thread(target=self.feed, args=(process, f"{self.prefix}{turn}.{p}.", sent), daemon=True)
+                feeder = threading.Thread(target=self.feed, args=(process, f"{self.prefix}{turn}.{p}.", sent),
+                                          daemon=True)
                 feeder.start()
                 writers.append((process, Reader(process.stdout), feeder))
             goal = self.random.randrange(1, 3000)
-            rig.wait_until(f"{goal} acknowledged lines", lambda: sum(w[1].count for w in writers) >= goal, 30, 0.001)
+            rig.wait_until(f"{goal} acknowledged lines", lambda: sum(w[1].count for w in writers) >= goal, 30,
+                           0.001)
             for process, reader, feeder in writers:
                 process.kill()
                 process.wait()

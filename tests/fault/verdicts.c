@@ -1,11 +1,12 @@
 /*
  * What an append is told when another one commits for it and something fails in between.
  *
- *   - The leader has committed an append and died before it said so. Its owner, who takes over, meets the Nth failing
- *     allocation, write or flush, for every N until none is left. Whatever it is told is true: SL_OK, and the event is
- *     there, once; an error, and it is not; or an error that says that this cannot be told.
- *   - A commit of several threads' appends fails in private slots, which know no tickets: where it can be told that
- *     nothing of it is in the store, each of them tries again; where it cannot, each is told so. The store goes on.
+ *   - The leader has committed an append and died before it said so. Its owner, who takes over, meets the Nth
+ *     failing allocation, write or flush, for every N until none is left. Whatever it is told is true: SL_OK, and
+ *     the event is there, once; an error, and it is not; or an error that says that this cannot be told.
+ *   - A commit of several threads' appends fails in private slots, which know no tickets: where it can be told
+ *     that nothing of it is in the store, each of them tries again; where it cannot, each is told so. The store
+ *     goes on.
  *   - An append alone, in a slot or without: the meta page of its commit fails, and is in the file or not.
  */
 #include "lives.h"
@@ -79,7 +80,8 @@ static bool take_over(fault_kind kind, long nth, bool commit, told *t) {
   int ready[2], code;
   char c;
   uint64_t seq = 0;
-  snprintf(what, sizeof what, "%s number %ld, a leader that %s", fault_names[kind], nth, commit ? "committed" : "did not");
+  snprintf(what, sizeof what, "%s number %ld, a leader that %s", fault_names[kind], nth,
+           commit ? "committed" : "did not");
   MUST(pipe(ready) == 0, "no pipe");
   MUST(sl_open(path, &(sl_options){.preallocate = SL_NONE}, &store) == SL_OK, "does not open");
   MUST(append(store, "first", NULL) == SL_OK, "takes no event");
@@ -176,7 +178,8 @@ static void fail_together(fault_kind kind) {
   sl_verify_report report;
   MUST(sl_index_advance(store, 0, NULL) == SL_OK, "no index");
   MUST(sl_verify(store, NULL, NULL, &report) == SL_OK && report.problems == 0, "unsound");
-  for (unsigned i = 0; i < SLOT_COUNT; i++) MUST(atomic_load(&slots_at(s, i)->owner) == 0, "a slot is not given back");
+  for (unsigned i = 0; i < SLOT_COUNT; i++)
+    MUST(atomic_load(&slots_at(s, i)->owner) == 0, "a slot is not given back");
   sl_close(store);
   clean();
   printf("%s: %d told\n", what, THREADS);
@@ -200,7 +203,8 @@ static void fail_alone(fault_kind kind, bool private_slots) {
   const uint64_t there = count(store, "ours");
   /* Once more and all is decided, where the disk writes again. */
   if (kind == FAULT_META_GONE) MUST(uncertain && there <= 1, "told %s", sl_status_text(status));
-  else if (kind == FAULT_META_LATE) MUST(status == SL_OK && there == 1 && seq == 2, "told %s", sl_status_text(status));
+  else if (kind == FAULT_META_LATE)
+    MUST(status == SL_OK && there == 1 && seq == 2, "told %s", sl_status_text(status));
   else MUST(status == SL_E_IO && there == 0, "told %s", sl_status_text(status));
   MUST(append(store, "next", &seq) == SL_OK && seq == there + 2, "takes no other event");
   MUST(sl_verify(store, NULL, NULL, &report) == SL_OK && report.problems == 0, "unsound");
@@ -212,7 +216,8 @@ static void fail_alone(fault_kind kind, bool private_slots) {
 int main(void) {
   if (!lives_begin("verdicts")) return 2;
   alarm(300);
-  static const fault_kind kinds[] = {FAULT_ALLOC, FAULT_WRITE_EIO, FAULT_FLUSH_EIO, FAULT_META_LATE, FAULT_META_GONE};
+  static const fault_kind kinds[] = {FAULT_ALLOC, FAULT_WRITE_EIO, FAULT_FLUSH_EIO, FAULT_META_LATE,
+                                     FAULT_META_GONE};
   static const fault_kind writes[] = {FAULT_WRITE_EIO, FAULT_FLUSH_EIO, FAULT_META_LATE, FAULT_META_GONE};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
     for (int commit = 0; commit < 2; commit++) sweep(kinds[i], commit);

@@ -3,8 +3,8 @@
  *   writer append STORE THREADS TAG   one line "SEQ EVENT_ID" on stdout for each acknowledged event
  *   writer check STORE                reads such lines on stdin; every one must be in the store, whole
  *
- * An event's value is made from its id alone, so the checker needs no record of what was written. Every tenth append
- * is a batch; its events must be there all or none.
+ * An event's value is made from its id alone, so the checker needs no record of what was written. Every tenth
+ * append is a batch; its events must be there all or none.
  */
 #include <sidelog/sidelog.h>
 

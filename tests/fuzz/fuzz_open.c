@@ -1,7 +1,7 @@
-/* Damaged stores: a small real one, changed in places that the input names. What reads it without LMDB (the check at
- * opening, the page reader, repair) has to end well under the sanitizers. LMDB trusts its pages and may die on them:
- * opening, verifying and reading the whole store is done in a child, and asserted is that it ends, and that no wrong
- * value is called right.
+/* Damaged stores: a small real one, changed in places that the input names. What reads it without LMDB (the check
+ * at opening, the page reader, repair) has to end well under the sanitizers. LMDB trusts its pages and may die on
+ * them: opening, verifying and reading the whole store is done in a child, and asserted is that it ends, and that
+ * no wrong value is called right.
  *
  * Input: edits of 5 bytes: which file, place (u24, modulo its size), what to do with the byte there. */
 #define _GNU_SOURCE

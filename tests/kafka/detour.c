@@ -1,9 +1,9 @@
 /* detour: sends a program's TCP connections through a proxy of the tests, wherever they go (LD_PRELOAD).
  *
- * A Kafka client connects to the addresses that the brokers advertise, so a proxy sees its traffic only if they advertise
- * the proxy. This lets a proxy stand before a cluster that knows nothing of it: connect() goes to the proxy's port,
- * SIDELOG_DETOUR_PORT, from a local port chosen here; a file SIDELOG_DETOUR_DIR/LOCALPORT, made before, says where to.
- * Sockets of other kinds, and a program started without the two, are left alone.
+ * A Kafka client connects to the addresses that the brokers advertise, so a proxy sees its traffic only if they
+ * advertise the proxy. This lets a proxy stand before a cluster that knows nothing of it: connect() goes to the
+ * proxy's port, SIDELOG_DETOUR_PORT, from a local port chosen here; a file SIDELOG_DETOUR_DIR/LOCALPORT, made
+ * before, says where to. Sockets of other kinds, and a program started without the two, are left alone.
  */
 #undef _GNU_SOURCE /* with it glibc declares connect() with a union, which no definition in ISO C fits */
 #define _DEFAULT_SOURCE

@@ -1,5 +1,5 @@
-/* What the scenarios of driver_check share: a producer with a loop of its own, blocking calls on a thread, and one way
- * to say what was wrong. */
+/* What the scenarios of driver_check share: a producer with a loop of its own, blocking calls on a thread, and one
+ * way to say what was wrong. */
 #ifndef TESTS_KAFKA_DRIVER_H
 #define TESTS_KAFKA_DRIVER_H
 #include "kafka/kafka.h"

@@ -34,9 +34,11 @@ void commit_and_abort(void) {
             marker.end_offset);
   free(marker.value);
   double all = now() - start;
-  /* what was acknowledged once: an aborted record, another one's place, the end of a transaction, what was not read */
+  /* what was acknowledged once: an aborted record, another one's place, the end of a transaction, what was not
+   * read */
   static const struct { int64_t offset, from; kafka_sight sight; } sought[] = {
-    {6, -1, SIGHT_SAME}, {4, -1, SIGHT_OTHER}, {7, -1, SIGHT_NOTHING}, {6, 8, SIGHT_UNKNOWN}, {10, -1, SIGHT_UNKNOWN}};
+    {6, -1, SIGHT_SAME}, {4, -1, SIGHT_OTHER}, {7, -1, SIGHT_NOTHING}, {6, 8, SIGHT_UNKNOWN},
+    {10, -1, SIGHT_UNKNOWN}};
   for (size_t i = 0; i < sizeof sought / sizeof *sought; i++) {
     const kafka_sought one = {sought[i].offset, SL_STR("value-3")};
     f = kafka_read_marker(h->k, m, 7, key, sought[i].from, &one, 10000, &marker);

@@ -1,8 +1,8 @@
 /* hold: a transaction that stays open until it is told how to end, for the tests of the judge.
  *
  *   hold BOOTSTRAP TOPIC   produces one record into partition 0 of TOPIC in a transaction, prints `open`; then reads
- *                          `commit` or `abort` on stdin, does that and prints `ended`. Another end of stdin leaves the
- *                          transaction to the broker
+ *                          `commit` or `abort` on stdin, does that and prints `ended`. Another end of stdin leaves
+ *                          the transaction to the broker
  */
 #include <librdkafka/rdkafka.h>
 

@@ -12,8 +12,8 @@
  *   abort           before an abort is asked for
  *   aborting        it has left for the broker
  *   aborted         after the broker's answer
- * KIND start: before the agent's first transaction, when it writes what became of that of the one before (an intent that is
- * settled or abandoned, as the broker says):
+ * KIND start: before the agent's first transaction, when it writes what became of that of the one before (an
+ * intent that is settled or abandoned, as the broker says):
  *   note, noted     before and after it is written
  * SIDELOG_KILL_TURN=N: in the Nth transaction of that kind.
  * SIDELOG_KILL_WITH=STOP: it is stopped there instead, once, and goes on when it is told to.

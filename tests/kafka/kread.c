@@ -1,12 +1,14 @@
 /* kread: prints what a consumer of a Kafka topic sees, one JSON object a line, from the first record to the end.
  *
  * An eye for the tests that shares nothing with the code it judges: assigned by hand, no group, nothing committed.
- * It reads every partition up to the high watermark it found at the start. A read_committed reader may be held below
- * it by an open transaction; then kread waits until the transaction has ended, and says so if it does not in time.
+ * It reads every partition up to the high watermark it found at the start. A read_committed reader may be held
+ * below it by an open transaction; then kread waits until the transaction has ended, and says so if it does not in
+ * time.
  *
  * The watermark is asked for with a read_uncommitted handle. librdkafka answers a read_committed one with the last
- * stable offset under the same name, and a commit returns before the broker has written its end into each partition:
- * kread then took a partition for read that held events it had not seen (6 of 9 "lost", once in hundreds of runs).
+ * stable offset under the same name, and a commit returns before the broker has written its end into each
+ * partition: kread then took a partition for read that held events it had not seen (6 of 9 "lost", once in
+ * hundreds of runs).
  */
 #include <librdkafka/rdkafka.h>
 

@@ -1,6 +1,7 @@
-/* A host that slept, or whose clock is wrong, for one process: preloaded (LD_PRELOAD), it adds to CLOCK_BOOTTIME as many
- * seconds as the file $SIDELOG_SLEPT says, as the kernel does after a suspend, and to the time of day what $SIDELOG_AHEAD
- * says. A time namespace cannot: its offset is fixed before its first process begins, and the time of day has none. */
+/* A host that slept, or whose clock is wrong, for one process: preloaded (LD_PRELOAD), it adds to CLOCK_BOOTTIME
+ * as many seconds as the file $SIDELOG_SLEPT says, as the kernel does after a suspend, and to the time of day what
+ * $SIDELOG_AHEAD says. A time namespace cannot: its offset is fixed before its first process begins, and the time
+ * of day has none. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>

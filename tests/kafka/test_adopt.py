@@ -1,5 +1,5 @@
-"""Where store and cluster do not fit the agent parks, `sidelogd --adopt` says what follows from each choice, and does what was
-chosen; then the agent goes on. One test a reason of docs/delivery.md, "Parked"."""
+"""Where store and cluster do not fit the agent parks, `sidelogd --adopt` says what follows from each choice,
+and does what was chosen; then the agent goes on. One test a reason of docs/delivery.md, "Parked"."""
 import base64
 import os
 import shutil
@@ -24,7 +24,8 @@ def tearDownModule():
 class Adopt(rig.Rig):
     def adopt(self, store, choice=None, status=0, cluster=None, args=()):
         flag = "--adopt" if choice is None else f"--adopt={choice}"
-        argv = [rig.sidelogd(), "--store", str(store.path), "--brokers", (cluster or self.cluster).brokers, flag, *args]
+        argv = [rig.sidelogd(), "--store", str(store.path), "--brokers", (cluster or self.cluster).brokers, flag,
+                *args]
         done = rig.run(argv, expect=(status,), seconds=90)
         self.assertIsNone(check.law(store.stats()))
         return done.stdout.decode() + done.err
@@ -47,7 +48,8 @@ class Adopt(rig.Rig):
         return clone
 
     def restored(self, more_after):
-        """A store whose backup knew 40 delivered and 30 pending events; the lost one delivered those and 50 more."""
+        """A store whose backup knew 40 delivered and 30 pending events; the lost one delivered those and 50
+        more."""
         store, topic = self.store(), self.topic()
         self.deliver(store, topic, 40)
         store.append_lines(rig.numbered(30, 40, rnd=self.random), topic=topic)
@@ -177,10 +179,12 @@ class Adopt(rig.Rig):
         check.assert_exact(self, store, self.cluster)
 
     def in_doubt(self, step):
-        """A store whose agent ended at that step of its third transaction, and what its progress topic had been given by then."""
+        """A store whose agent ended at that step of its third transaction, and what its progress topic had been
+        given by then."""
         store, topic, progress = self.store(), self.topic(), f"t{self.random.randrange(1 << 32):08x}.progress"
         self.cluster.topic(progress, 1, cleanup_policy="compact")
-        args = ("--set", f"progress.topic={progress}", "--set", "transactions.timeout=60s")  # nothing ends by itself
+        args = ("--set", f"progress.topic={progress}", "--set",
+                "transactions.timeout=60s")  # nothing ends by itself
         self.deliver(store, topic, 20, args=args)
         self.deliver(store, topic, 10, 20, args=args)
         store.append_lines(rig.numbered(10, 30, rnd=self.random), topic=topic)
@@ -193,7 +197,8 @@ class Adopt(rig.Rig):
         return store, agent, progress, before, lost["offset"]
 
     def lose_the_newest(self, progress, before, behind):
-        """The topic has the marker before the newest where it was, and `behind` records more. Who can fill it on."""
+        """The topic has the marker before the newest where it was, and `behind` records more. Who can fill it
+        on."""
         self.cluster.call("topics", "--delete", "--topic", progress)
         self.cluster.topic(progress, 1, cleanup_policy="compact")
         # A progress topic is a topic: other stores' records, and that marker, and the end of their transaction.
@@ -202,7 +207,8 @@ class Adopt(rig.Rig):
         marker = forger.put(progress, base64.b64decode(before["value"]), key=before["key"].encode())
         forger.put_all([*(other() for _ in range(before["offset"])), marker, *(other() for _ in range(behind))])
         self.assertEqual(self.agent(forger).drain(), 0)
-        self.assertIn((before["offset"], before["value"]), [(r["offset"], r["value"]) for r in self.cluster.read(progress)])
+        self.assertIn((before["offset"], before["value"]),
+                      [(r["offset"], r["value"]) for r in self.cluster.read(progress)])
         return forger
 
     def checked(self, store, args):
@@ -218,15 +224,17 @@ class Adopt(rig.Rig):
         store.verify()
 
     def test_a_broker_that_lacks_the_newest_marker(self):
-        # A commit in doubt had happened, and who leads the progress topic now knows only the marker before it: cut off while
-        # the others went on, or it lost its last records. The agent took that for an abort, and sent all again.
+        # A commit in doubt had happened, and who leads the progress topic now knows only the marker before it: cut
+        # off while the others went on, or it lost its last records. The agent took that for an abort, and sent all
+        # again.
         store, agent, progress, before, lost = self.in_doubt("event:committed")
         args = ("--set", f"progress.topic={progress}")
         forger = self.lose_the_newest(progress, before, 0)
         self.assertEqual(lost, before["offset"] + 2)
         self.assertIn("MARKER_BEHIND", self.checked(store, args))  # which writes nothing there itself
         agent.start()
-        rig.wait_until("the agent to see it", lambda: "MARKER_BEHIND" in agent.log() or store.stats()["pending"] == 0, 60)
+        rig.wait_until("the agent to see it",
+                       lambda: "MARKER_BEHIND" in agent.log() or store.stats()["pending"] == 0, 60)
         self.assertEqual(agent.terminate(), 0, agent.log())
         self.assertEqual(len(self.cluster.read(self.topic())), 40, "each once")
         self.assertEqual(store.stats()["pending"], 10)
@@ -241,8 +249,8 @@ class Adopt(rig.Rig):
         self.follows(store, agent, args)
 
     def test_no_record_where_the_newest_marker_was(self):
-        # The end of another's transaction has its place, which readers do not see. Compaction leaves the same behind of one that
-        # was aborted, long ago; so the events tell which it was.
+        # The end of another's transaction has its place, which readers do not see. Compaction leaves the same
+        # behind of one that was aborted, long ago; so the events tell which it was.
         for step, arrived in (("event:committed", True), ("event:intended", False)):
             with self.subTest(step):
                 store, agent, progress, before, lost = self.in_doubt(step)
@@ -273,7 +281,8 @@ class Adopt(rig.Rig):
         agent = self.agent(store, brokers=other.brokers)
         self.assertEqual(agent.drain(), 0, agent.log())
         records = other.read(topic)
-        verdict = check.judge(store.events[40:], records, check.store_of(store.events, records), store.everything())
+        verdict = check.judge(store.events[40:], records, check.store_of(store.events, records),
+                              store.everything())
         self.assertFalse(verdict.problems(), verdict.problems())
         self.assertEqual(store.stats()["delivered"], 55)
         store.verify()
@@ -282,7 +291,8 @@ class Adopt(rig.Rig):
         self.moved_before_anything_was_delivered(other)
 
     def moved_before_anything_was_delivered(self, other):
-        # At least once it kept the first cluster in mind, and parked at its second start on the one it delivered to.
+        # At least once it kept the first cluster in mind, and parked at its second start on the one it delivered
+        # to.
         store, topic, args = self.store(), self.topic(), ("--set", "mode=at-least-once")
         agent = self.agent(store, *args, brokers=other.brokers).start()
         rig.wait_until("the agent to connect", lambda: "delivering" in agent.log(), 30)

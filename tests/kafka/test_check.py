@@ -1,5 +1,5 @@
-"""`sidelogd --check` on a real broker: what is missing is named, nothing is sent or changed, and a running agent is not
-disturbed."""
+"""`sidelogd --check` on a real broker: what is missing is named, nothing is sent or changed, and a running
+agent is not disturbed."""
 import json
 import unittest
 
@@ -16,26 +16,30 @@ def setUpModule():
 
 
 def login(user, password=None):
-    pairs = ("security.protocol=SASL_PLAINTEXT", "sasl.mechanisms=PLAIN", f"sasl.username={user}", f"sasl.password={password or user}")
+    pairs = ("security.protocol=SASL_PLAINTEXT", "sasl.mechanisms=PLAIN", f"sasl.username={user}",
+             f"sasl.password={password or user}")
     return [word for pair in pairs for word in ("-X", pair)]
 
 
 class Check(rig.Rig):
     def check(self, store, *args, status=0, cluster=None):
-        argv = [rig.sidelogd(), "--store", str(store.path), "--brokers", (cluster or self.cluster).brokers, "--check", "--json"]
+        argv = [rig.sidelogd(), "--store", str(store.path), "--brokers", (cluster or self.cluster).brokers,
+                "--check", "--json"]
         done = rig.run([*argv, *args], expect=(status,), seconds=120)
         self.found = [json.loads(line) for line in done.stdout.splitlines()]
         self.assertEqual([fault for one in self.found for fault in schema.faults(one, "verdict")], [])
         return self.found
 
     def verdict(self, what, subject=None):
-        return next((one["verdict"] for one in self.found if one["check"] == what and subject in (None, one["subject"])), None)
+        return next((one["verdict"] for one in self.found if one["check"] == what
+                     and subject in (None, one["subject"])), None)
 
     def bad(self):
         return {(one["check"], one["subject"]) for one in self.found if one["verdict"] != "ok"}
 
     def text(self, what, subject=None):
-        return next(one["text"] for one in self.found if one["check"] == what and subject in (None, one["subject"]))
+        return next(one["text"] for one in self.found if one["check"] == what
+                    and subject in (None, one["subject"]))
 
 
 class Plain(Check):
@@ -123,7 +127,8 @@ class Plain(Check):
         store = self.store()
         argv = [rig.sidelogd(), "--store", str(store.path), "--check", "--brokers"]
         done = rig.run([*argv, "127.0.0.1:1"], expect=(4,))
-        self.assertRegex(done.stdout.decode(), "missing +brokers 127.0.0.1:1: _TRANSPORT: .*refused.* -> check address")
+        self.assertRegex(done.stdout.decode(),
+                         "missing +brokers 127.0.0.1:1: _TRANSPORT: .*refused.* -> check address")
         done = rig.run([*argv, "no-such-host.invalid:9092"], expect=(4,))
         self.assertIn("_RESOLVE", done.stdout.decode())
         done = rig.run([*argv, "127.0.0.1:1", "-X", "sasl.username=u"], expect=(4,))
@@ -150,7 +155,8 @@ class Rights(Check):
 
     def test_each_right_that_is_missing_is_named(self):
         store, topic, readonly = self.store(), self.topic("evt.free.v1"), self.topic("evt.readonly.v1")
-        progress, agent = self.topic("progress"), (*login("agent"), "--set", f"progress.topic={self.topic('progress')}")
+        progress, agent = self.topic("progress"), (*login("agent"), "--set",
+                                                   f"progress.topic={self.topic('progress')}")
         for one in (topic, readonly):
             self.cluster.topic(one, 2)
             store.append(one, b"waits")
@@ -160,14 +166,17 @@ class Rights(Check):
         self.assertIn("TRANSACTIONAL_ID_AUTHORIZATION_FAILED", self.text("transactions"))
         self.allow("Write", "Describe", transactional_id="sidelog-", prefixed=True)
         self.check(store, *agent, status=4)
-        self.assertEqual(self.bad(), {("progress topic", progress), ("topic", topic), ("topic", readonly), ("create topics", None)})
+        self.assertEqual(self.bad(),
+                         {("progress topic", progress), ("topic", topic), ("topic", readonly),
+                          ("create topics", None)})
         self.cluster.topic(progress, 2, cleanup_policy="compact")
         self.allow("Describe", "DescribeConfigs", topic=progress)
         self.allow("Write", "Describe", topic=topic)
         self.allow("Describe", "DescribeConfigs", topic=readonly)
         self.check(store, *agent, status=4)
-        self.assertEqual(self.bad(), {("write", progress), ("marker", progress), ("size", topic), ("write", readonly),
-                                      ("create topics", None)})
+        self.assertEqual(self.bad(),
+                         {("write", progress), ("marker", progress), ("size", topic), ("write", readonly),
+                          ("create topics", None)})
         self.assertIn("TOPIC_AUTHORIZATION_FAILED", self.text("write", readonly))
         self.allow("Write", topic=progress)
         self.check(store, *agent, status=4)

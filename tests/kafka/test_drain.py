@@ -1,4 +1,5 @@
-"""The main job on a real broker: what was appended arrives once, unchanged and in order, and the books say where."""
+"""The main job on a real broker: what was appended arrives once, unchanged and in order, and the books say
+where."""
 import json
 import shutil
 import subprocess
@@ -24,7 +25,8 @@ def tearDownModule():
 class Plain(rig.Rig):
     def test_catalogue_events_arrive_byte_for_byte(self):
         store = self.store()
-        sent = [{**event, "topic": self.prefix + event["topic"]} for event in events.generate(1500, seed=self.seed)]
+        sent = [{**event, "topic": self.prefix + event["topic"]}
+                for event in events.generate(1500, seed=self.seed)]
         store.append_lines([json.dumps(e, ensure_ascii=False).encode() for e in sent])
         self.assertEqual(store.stats()["pending"], 1500)
         agent = self.agent(store)
@@ -63,7 +65,8 @@ class Plain(rig.Rig):
             bytes(range(256)), b"", b"\n\n{\r\n", b"x" * 900_000, "\u00fcn\u00efc\u00f6d\u00e9 \u2713".encode(),
         ]
         for i, value in enumerate(values):
-            store.append(topic, value, key=f"k\u00e9y-{i % 2}", tenant="acme", correlation="case-7", causation="cause-1",
+            store.append(topic, value, key=f"k\u00e9y-{i % 2}", tenant="acme", correlation="case-7",
+                         causation="cause-1",
                          headers={"x-mine": f"v{i}", "trace": "a=b;c"})
         store.append(topic, b"no key")
         agent = self.agent(store)
@@ -89,7 +92,8 @@ class Plain(rig.Rig):
 
     def test_receipts_answer_queries_offline(self):
         store, topic = self.store(), self.topic()
-        lines = [json.dumps({"event_id": f"e-{self.prefix}{i}", "n": i, "correlation_id": "chain-1"}).encode() for i in range(40)]
+        lines = [json.dumps({"event_id": f"e-{self.prefix}{i}", "n": i, "correlation_id": "chain-1"}).encode()
+                 for i in range(40)]
         store.append_lines(lines, topic=topic)
         agent = self.agent(store)
         self.assertEqual(agent.drain(), 0, agent.log())
@@ -172,7 +176,8 @@ class Life(rig.Rig):
         store.append(topic, b"1")
         first = self.agent(store).start()
         store.wait_settled(agent=first)
-        done = rig.run([rig.sidelogd(), "--store", str(store.path), "--brokers", self.cluster.brokers], expect=None, seconds=20)
+        done = rig.run([rig.sidelogd(), "--store", str(store.path), "--brokers", self.cluster.brokers],
+                       expect=None, seconds=20)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("another agent", done.err)
         self.assertIn(str(first.process.pid), done.err)
@@ -248,8 +253,8 @@ class Judge(rig.Rig):
         return end
 
     def test_it_waits_for_an_open_transaction(self):
-        # A commit returns before the broker has written its end into the partitions: what is read right after it may
-        # still be open. That is no proof that nothing is there.
+        # A commit returns before the broker has written its end into the partitions: what is read right after it
+        # may still be open. That is no proof that nothing is there.
         topic = self.topic()
         self.cluster.topic(topic, 1)
         end = self.hold(topic)
@@ -339,7 +344,8 @@ class Poison(rig.Rig):
             self.assertIn("SIZE_TOO_LARGE", json.dumps(event))
             self.assertIn("NON_RETRYABLE_VALIDATION", json.dumps(event))
         self.assertEqual(len(store.query("--status", "dead", "-n", "10")), 4)
-        # A refused batch must cost no innocent a second try: theirs came out of sequence, and were purged or kept for 15 s.
+        # A refused batch must cost no innocent a second try: theirs came out of sequence, and were purged or kept
+        # for 15 s.
         self.assertNotIn("_PURGE", agent.log())
         self.assertNotIn("_TIMED_OUT", agent.log())
         for seq in dead:  # none is set aside in silence

@@ -1,4 +1,5 @@
-"""The Kafka room without the agent, against a real broker: driver_check's scenarios, of which each says what was wrong."""
+"""The Kafka room without the agent, against a real broker: driver_check's scenarios, of which each says what
+was wrong."""
 import os
 import unittest
 
@@ -13,7 +14,8 @@ class Driver(unittest.TestCase):
         cluster = rig.Cluster(**options)
         self.addCleanup(cluster.down)
         env = {**os.environ, "SIDELOG_BROKER_SH": str(rig.BROKER), **(env or {})}
-        done = rig.run([rig.tool("tests/kafka/driver_check"), cluster.brokers, cluster.dir, *names], expect=(0, 1), seconds=300, env=env)
+        done = rig.run([rig.tool("tests/kafka/driver_check"), cluster.brokers, cluster.dir, *names], expect=(0, 1),
+                       seconds=300, env=env)
         said = done.stdout.decode()
         self.assertEqual(done.returncode, 0, said + done.err)
         for name in names:

@@ -1,4 +1,5 @@
-"""Faults on a real broker. After each: nothing missing, nothing twice, no key out of order, the books in balance."""
+"""Faults on a real broker. After each: nothing missing, nothing twice, no key out of order, the books in
+balance."""
 import threading
 import time
 import unittest
@@ -59,7 +60,8 @@ class AgentKills(rig.Rig):
             agent.start()
             if self.random.random() < 0.65:
                 goal = before["delivered"] + self.random.randrange(1, max(2, before["pending"]))
-                stats = rig.wait_until(f"{goal} delivered (turn {turn})", lambda goal=goal: self.look(store, agent, goal), 40)
+                stats = rig.wait_until(f"{goal} delivered (turn {turn})",
+                                       lambda goal=goal: self.look(store, agent, goal), 40)
                 self.assertIsNone(check.law(stats))
             else:
                 time.sleep(self.random.uniform(0, 0.6))  # a random moment, whatever the agent does just then
@@ -171,7 +173,8 @@ class BrokerFaults(rig.Rig):
         self.progress(store, agent, 100)
         cluster.pause(1)
         store.append_lines(rig.numbered(200, rnd=self.random), topic=topic)
-        rig.wait_until("the broker to be silent", lambda: store.delivered() == (time.sleep(0.5), store.delivered())[1])
+        rig.wait_until("the broker to be silent",
+                       lambda: store.delivered() == (time.sleep(0.5), store.delivered())[1])
         begun = time.monotonic()
         agent.terminate(40)
         self.assertLess(time.monotonic() - begun, 8, "a silent broker takes the whole shutdown_timeout of 10 s")

@@ -80,7 +80,8 @@ class Figures(rig.Rig):
         goals = [count * part // 4 for part in (1, 2, 3, 4)]
         seen = []
         for goal in goals:
-            rig.wait_until(f"{goal} delivered", lambda goal=goal: store.delivered() >= goal or not agent.running(), 240)
+            rig.wait_until(f"{goal} delivered", lambda goal=goal: store.delivered() >= goal or not agent.running(),
+                           240)
             self.assertTrue(agent.running(), agent.log())
             seen.append(agent.memory())
         most = agent.memory("VmHWM")

@@ -1,4 +1,5 @@
-"""What befalls the agent's own host: names that do not resolve, a broker behind another address, a lid that was closed."""
+"""What befalls the agent's own host: names that do not resolve, a broker behind another address, a lid that was
+closed."""
 import os
 import pathlib
 import re
@@ -31,7 +32,8 @@ class Host(rig.Rig):
         cls.cluster = rig.Cluster(up=False, advertise=str(cls.link.port))
         path = pathlib.Path(cls.cluster.dir) / "broker-1" / "server.properties"
         text = path.read_text()
-        path.write_text(text.replace("advertised.listeners=CLIENT://127.0.0.1:", f"advertised.listeners=CLIENT://{NAME}:"))
+        path.write_text(text.replace("advertised.listeners=CLIENT://127.0.0.1:",
+                                     f"advertised.listeners=CLIENT://{NAME}:"))
         cls.cluster.up()
         cls.link.to(cls.cluster.call("ports").split()[0])
         # The judge comes in by another door, which needs no name.
@@ -100,7 +102,8 @@ class Host(rig.Rig):
         slept = store.side / "slept"
         slept.write_text("0")
         agent = self.agent(store, *rig.txn_events(50))
-        agent.argv = ["env", f"LD_PRELOAD={rig.BUILD / 'tests/kafka/libsleeper.so'}", f"SIDELOG_SLEPT={slept}", *agent.argv]
+        agent.argv = ["env", f"LD_PRELOAD={rig.BUILD / 'tests/kafka/libsleeper.so'}", f"SIDELOG_SLEPT={slept}",
+                      *agent.argv]
         agent.start()
 
         def handles():
@@ -112,7 +115,8 @@ class Host(rig.Rig):
             self.progress(store, agent, 200)
             before = handles()
             slept.write_text(str(3600 * nap))
-            rig.wait_until("it to notice", lambda count=nap: agent.log().count("the host slept for 3600 s") == count, 30)
+            rig.wait_until("it to notice",
+                           lambda count=nap: agent.log().count("the host slept for 3600 s") == count, 30)
             rig.wait_until("new connections", lambda count=before: handles() > count, 30)
             store.append_lines(rig.numbered(200, 3000 + 200 * nap, rnd=self.random), topic=topic)
         stats = store.wait_settled(60, agent)
@@ -129,8 +133,8 @@ class Host(rig.Rig):
         return env, ahead
 
     def test_a_clock_two_hours_ahead_of_a_topic(self):
-        # A topic may take no record from more than an hour ahead of its broker's clock. Each event became a dead letter;
-        # now all wait, in order, for somebody to set the clock.
+        # A topic may take no record from more than an hour ahead of its broker's clock. Each event became a dead
+        # letter; now all wait, in order, for somebody to set the clock.
         store, topic, progress = self.store(), self.topic(), self.topic("progress")
         self.cluster.topic(topic, 3, message_timestamp_after_max_ms=3600000)
         self.cluster.topic(progress, 1, message_timestamp_after_max_ms=2**63 - 1, cleanup_policy="compact")
@@ -151,7 +155,8 @@ class Host(rig.Rig):
         check.assert_exact(self, store, self.cluster)
 
     def test_a_clock_two_hours_ahead_of_all_topics(self):
-        # As it is by default since Kafka 4. The progress topic refuses it first: the agent parks before it sends an event.
+        # As it is by default since Kafka 4. The progress topic refuses it first: the agent parks before it sends
+        # an event.
         store, topic, progress = self.store(), self.topic(), self.topic("progress")
         for name, policy in ((topic, "delete"), (progress, "compact")):
             self.cluster.topic(name, 3, message_timestamp_after_max_ms=3600000, cleanup_policy=policy)

@@ -1,5 +1,6 @@
-"""Dead letters on a real broker: each has one copy on its dead-letter topic, in the profile asked for and without secrets,
-whatever is killed when; a dead-letter topic that cannot be written holds up nothing and is tried again."""
+"""Dead letters on a real broker: each has one copy on its dead-letter topic, in the profile asked for and
+without secrets, whatever is killed when; a dead-letter topic that cannot be written holds up nothing and is
+tried again."""
 import base64
 import json
 import os
@@ -56,14 +57,16 @@ class Letters(rig.Rig):
         store = self.store()
         topics = [self.topic(f"evt.{name}.v1") for name in ("infra", "bridge", "archon", "alone")]
         for topic in topics:
-            store.append_lines([*rig.numbered(20, rnd=self.random), poison(1, "hunter2hunter2"), poison(2)], topic=topic)
+            store.append_lines([*rig.numbered(20, rnd=self.random), poison(1, "hunter2hunter2"), poison(2)],
+                               topic=topic)
         agent = self.agent(store, config=CONFIG).start()
         stats = store.wait_settled(60, agent)
         self.assertIsNone(check.law(stats))
         self.assertEqual((stats["delivered"], stats["dead"]), (80, 8))
         dead = {topic: [e for e in store.query("--status", "dead") if e["topic"] == topic] for topic in topics}
         rig.wait_until("the copies", lambda: (self.letters_of(store) or {}).get("published") == 6, 30)
-        self.assertEqual(self.letters_of(store)["waiting"], 2, "those of the topic that has no dead-letter topic stay")
+        self.assertEqual(self.letters_of(store)["waiting"], 2,
+                         "those of the topic that has no dead-letter topic stay")
         # Until it has one. They were passed over, and waited for a restart.
         rules = [rule for rule in CONFIG["topics"] if rule["match"] != "*.alone.v1"]
         (store.side / "agent.yaml").write_text(rig.yaml({**CONFIG, "topics": rules}))
@@ -81,7 +84,8 @@ class Letters(rig.Rig):
         self.assertEqual(value["original_topic"], infra)
         self.assertEqual(value["error_type"], "MSG_SIZE_TOO_LARGE")
         self.assertEqual(value["failure_class"], "NON_RETRYABLE_VALIDATION")
-        self.assertEqual(set(value["original_message"]) - {"value_omitted"}, {"key", "value", "offset", "partition"})
+        self.assertEqual(set(value["original_message"]) - {"value_omitted"},
+                         {"key", "value", "offset", "partition"})
         headers = copies[0][0]["headers"]
         self.assertEqual(headers["original_topic"], infra)
         self.assertEqual(headers["dlq_topic"], f"{infra}.dlq")
@@ -97,9 +101,11 @@ class Letters(rig.Rig):
         """max.message.bytes of the topic is smaller than of its dead-letter topic: the copy has the value."""
         store, topic = self.store(), self.topic("evt.small.v1")
         self.cluster.topic(topic, 1, max_message_bytes=2000)
-        big = json.dumps({"n": 1, "n_big": 12345678901234567890123, "correlation_id": "k", "db_password": "s3cr3t-value",
+        big = json.dumps({"n": 1, "n_big": 12345678901234567890123, "correlation_id": "k",
+                          "db_password": "s3cr3t-value",
                           "pad": f"{self.random.getrandbits(16000):x}"}).encode()
-        store.append_lines([*rig.numbered(10, rnd=self.random), big, *rig.numbered(10, 11, rnd=self.random)], topic=topic)
+        store.append_lines([*rig.numbered(10, rnd=self.random), big, *rig.numbered(10, 11, rnd=self.random)],
+                           topic=topic)
         agent = self.agent(store, "--set", "dead_letters.profile=bridge").start()
         stats = store.wait_settled(60, agent)
         self.assertEqual((stats["delivered"], stats["dead"]), (20, 1))
@@ -107,12 +113,14 @@ class Letters(rig.Rig):
         self.assertEqual(agent.terminate(), 0, agent.log())
         (copy,) = self.assert_copied_once(store, f"{topic}.dlq", [11])
         self.assertNotIn("s3cr3t-value", json.dumps(copy))
-        self.assertIn(big.replace(b'"s3cr3t-value"', b'"[redacted]"').decode(), copy["value"], "all else is byte for byte")
+        self.assertIn(big.replace(b'"s3cr3t-value"', b'"[redacted]"').decode(), copy["value"],
+                      "all else is byte for byte")
         self.assertEqual(store.call("show", "11", "--raw").stdout.rstrip(b"\n"), big, "the store has the truth")
 
     def test_a_dead_letter_topic_that_cannot_be_written_holds_up_nothing(self):
-        """One of two dead-letter topics cannot exist: its name is taken by the limit of 249 characters minus the suffix,
-        and creation is off. The other's letters and all events go on; once it exists its letters come, once each."""
+        """One of two dead-letter topics cannot exist: its name is taken by the limit of 249 characters minus
+        the suffix, and creation is off. The other's letters and all events go on; once it exists its letters
+        come, once each."""
         store, sick, well = self.store(), self.topic("evt.sick.v1"), self.topic("evt.well.v1")
         for topic in (sick, well, f"{well}.dlq"):
             self.cluster.topic(topic, 1)
@@ -122,17 +130,20 @@ class Letters(rig.Rig):
         agent = self.agent(store, "--set", "new_topics.create=false", config=CONFIG).start()
         stats = store.wait_settled(60, agent)
         self.assertEqual((stats["delivered"], stats["dead"]), (60, 6))
-        rig.wait_until("the copies of the well one", lambda: (self.letters_of(store) or {}).get("published") == 3, 30)
+        rig.wait_until("the copies of the well one", lambda: (self.letters_of(store) or {}).get("published") == 3,
+                       30)
         store.append_lines(rig.numbered(5, 100, rnd=self.random), topic=sick)
         store.wait_settled(30, agent)
         self.assertEqual(self.letters_of(store), {"published": 3, "waiting": 3})
         agent.kill()
         agent.start()
         self.cluster.topic(f"{sick}.dlq", 1)
-        rig.wait_until("the rest of the copies", lambda: self.letters_of(store) == {"published": 6, "waiting": 0}, 40)
+        rig.wait_until("the rest of the copies", lambda: self.letters_of(store) == {"published": 6, "waiting": 0},
+                       40)
         self.assertEqual(agent.terminate(), 0, agent.log())
         for topic in (sick, well):
-            self.assert_copied_once(store, f"{topic}.dlq", [e["seq"] for e in store.query("--status", "dead") if e["topic"] == topic])
+            self.assert_copied_once(store, f"{topic}.dlq",
+                                    [e["seq"] for e in store.query("--status", "dead") if e["topic"] == topic])
         check.assert_exact(self, store, self.cluster, [sick, well], gone=self.dead_of(store))
 
     def test_kills_between_any_two_steps(self):
@@ -149,25 +160,28 @@ class Letters(rig.Rig):
             agent.start()
             before = store.stats()["dead"]
             if turn % 3:
-                rig.wait_until("a letter more", lambda: store.stats()["dead"] > before or store.stats()["pending"] == 0, 30, 0.001)
+                rig.wait_until("a letter more",
+                               lambda: store.stats()["dead"] > before or store.stats()["pending"] == 0, 30, 0.001)
             agent.kill()
         agent.start()
         stats = store.wait_settled(90, agent)
         self.assertIsNone(check.law(stats))
-        rig.wait_until("no copy to wait", lambda: self.letters_of(store) == {"published": stats["dead"], "waiting": 0}, 60)
+        rig.wait_until("no copy to wait",
+                       lambda: self.letters_of(store) == {"published": stats["dead"], "waiting": 0}, 60)
         self.assertEqual(agent.terminate(), 0, agent.log())
         self.assert_copied_once(store, f"{topic}.dlq", [e["seq"] for e in store.query("--status", "dead")])
         check.assert_exact(self, store, self.cluster, [topic], gone=self.dead_of(store))
         store.verify()
 
     def test_replay_brings_every_mended_event_home_once(self):
-        """The topic's limit shrinks under load and is raised again; the agent is killed while the replays go out, and the
-        replay is asked for twice. What is dropped stays away."""
+        """The topic's limit shrinks under load and is raised again; the agent is killed while the replays go
+        out, and the replay is asked for twice. What is dropped stays away."""
         store, topic = self.store(), self.topic("evt.mended.v1")
         self.cluster.topic(topic, 2, max_message_bytes=4000)
         lines = rig.numbered(60, rnd=self.random)
         for at in (5, 20, 33, 34, 59):
-            lines[at] = json.dumps({"n": at, "correlation_id": f"k{at % 3}", "pad": f"{self.random.getrandbits(40000):x}"}).encode()
+            lines[at] = json.dumps({"n": at, "correlation_id": f"k{at % 3}",
+                                    "pad": f"{self.random.getrandbits(40000):x}"}).encode()
         store.append_lines(lines, topic=topic)
         agent = self.agent(store).start()
         stats = store.wait_settled(90, agent)
@@ -181,7 +195,8 @@ class Letters(rig.Rig):
         for turn in range(4):
             agent.start()
             if turn:
-                rig.wait_until("the agent to deliver", lambda: "delivering" in agent.log() or store.stats()["dead"] == 0, 30, 0.001)
+                rig.wait_until("the agent to deliver",
+                               lambda: "delivering" in agent.log() or store.stats()["dead"] == 0, 30, 0.001)
             agent.kill()
         agent.start()
         rig.wait_until("the replays to arrive", lambda: store.stats()["dead"] == 0, 60)
@@ -192,14 +207,16 @@ class Letters(rig.Rig):
         store.verify()
         by_id = {e.event_id: e for e in store.events}
         seen = [r["headers"]["x-event-id"] for r in self.cluster.read(topic)]
-        self.assertEqual(sorted(seen), sorted(i for i, e in by_id.items() if e.seq != 60), "each once, the dropped one never")
+        self.assertEqual(sorted(seen), sorted(i for i, e in by_id.items() if e.seq != 60),
+                         "each once, the dropped one never")
         for record in self.cluster.read(topic):
             self.assertEqual(base64.b64decode(record["value"]), by_id[record["headers"]["x-event-id"]].value)
         self.assert_copied_once(store, f"{topic}.dlq", [6, 21, 34, 35, 60])
 
     def test_a_limit_that_shrinks_under_load(self):
-        """max.message.bytes of a topic shrinks while events go there: what is too large becomes a dead letter, nothing else does.
-        The limit is raised again, and a replay brings each home once; the others' order within their keys stays."""
+        """max.message.bytes of a topic shrinks while events go there: what is too large becomes a dead letter,
+        nothing else does. The limit is raised again, and a replay brings each home once; the others' order
+        within their keys stays."""
         store, topic = self.store(), self.topic("evt.shrunk.v1")
         self.cluster.topic(topic, 2, max_message_bytes=100000)
         large, turns, enough = set(), [], threading.Event()
@@ -207,7 +224,8 @@ class Letters(rig.Rig):
         def append_some():
             n = len(turns) * 100
             turns.append(n)
-            added = store.append_lines([*rig.numbered(30, n, rnd=self.random), *rig.numbered(1, n + 50, size=8000, rnd=self.random),
+            added = store.append_lines([*rig.numbered(30, n, rnd=self.random),
+                                        *rig.numbered(1, n + 50, size=8000, rnd=self.random),
                                         *rig.numbered(30, n + 60, rnd=self.random)], topic=topic)
             large.add(added[30].seq)
 
@@ -246,17 +264,19 @@ class Letters(rig.Rig):
         self.assertEqual(sorted(seen), sorted(e.event_id for e in store.events), "each once")
 
     def test_a_topic_whose_rule_is_to_wait(self):
-        """Of two topics with the same small limit one has the rule that what is too large waits: none of its events is set
-        aside, the others pass, and all arrive in order once the limit is raised."""
+        """Of two topics with the same small limit one has the rule that what is too large waits: none of its
+        events is set aside, the others pass, and all arrive in order once the limit is raised."""
         store, waits, drops = self.store(), self.topic("evt.waits.v1"), self.topic("evt.drops.v1")
         for topic in (waits, drops):
             self.cluster.topic(topic, 2, max_message_bytes=4000)
-            store.append_lines([*rig.numbered(20, rnd=self.random), *rig.numbered(1, 20, size=8000, rnd=self.random),
+            store.append_lines([*rig.numbered(20, rnd=self.random),
+                                *rig.numbered(1, 20, size=8000, rnd=self.random),
                                 *rig.numbered(20, 21, rnd=self.random)], topic=topic)
         rule = {"match": waits, "taxonomy": {"codes": {"MSG_SIZE_TOO_LARGE": "lane"}}}
         agent = self.agent(store, config={"refused_retry": "500ms", "topics": [rule]}).start()
         rig.wait_until("all but what waits", lambda: store.stats()["pending"] <= 21, 60)
-        rig.wait_until("the lane and its reason", lambda: "MSG_SIZE_TOO_LARGE" in json.dumps(store.status()[1]["agent"]["report"]), 30)
+        rig.wait_until("the lane and its reason",
+                       lambda: "MSG_SIZE_TOO_LARGE" in json.dumps(store.status()[1]["agent"]["report"]), 30)
         stats = store.stats()
         self.assertEqual((stats["delivered"], stats["dead"], stats["pending"]), (60, 1, 21))
         self.cluster.configure_topic(waits, max_message_bytes=100000)

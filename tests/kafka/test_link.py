@@ -1,4 +1,5 @@
-"""What the network does: links that are cut, fall silent, lose answers or are slow. The judge is the same as ever."""
+"""What the network does: links that are cut, fall silent, lose answers or are slow. The judge is the same as
+ever."""
 import time
 import unittest
 
@@ -75,8 +76,8 @@ class Link(rig.Rig):
         check.assert_exact(self, store, self.cluster)
 
     def test_long_round_trips(self):
-        # As over a satellite: longer than the agent first waits for a broker's answer, and five of them a third of what a
-        # transaction may take. So it may take longer, from the first one on.
+        # As over a satellite: longer than the agent first waits for a broker's answer, and five of them a third of
+        # what a transaction may take. So it may take longer, from the first one on.
         self.link.delay = 1.0 if rig.LONG else 0.4
         self.link.cut()
         store, _, agent = self.filled(300, "--set", "transactions.timeout=8s")

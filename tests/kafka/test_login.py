@@ -1,4 +1,5 @@
-"""Credentials that change while the agent delivers: SIGHUP takes them, nothing is lost, doubled or out of order. And TLS."""
+"""Credentials that change while the agent delivers: SIGHUP takes them, nothing is lost, doubled or out of
+order. And TLS."""
 import os
 import pathlib
 import shutil
@@ -23,15 +24,18 @@ class Login(rig.Rig):
 
     @staticmethod
     def grant(cluster):
-        cluster.extra = [word for pair in ("security.protocol=SASL_PLAINTEXT", "sasl.mechanisms=PLAIN", "sasl.username=admin",
-                                           "sasl.password=admin") for word in ("-X", pair)]
+        cluster.extra = [word
+                         for pair in ("security.protocol=SASL_PLAINTEXT", "sasl.mechanisms=PLAIN",
+                                      "sasl.username=admin",
+                                      "sasl.password=admin") for word in ("-X", pair)]
         users = ("--allow-principal", "User:agent", "--allow-principal", "User:reader", "--operation", "All")
         cluster.call("acls", "--add", *users, "--topic", "*")
         cluster.call("acls", "--add", *users, "--transactional-id", "*")
 
     def configure(self, store, **kafka):
         properties = {name.replace("__", "-").replace("_", "."): value for name, value in kafka.items()}
-        (store.side / "agent.yaml").write_text(rig.yaml({"refused_retry": "1h", "kafka": {**self.login, **properties}}))
+        (store.side / "agent.yaml").write_text(rig.yaml({"refused_retry": "1h",
+                                                         "kafka": {**self.login, **properties}}))
 
     def reload(self, store, agent, **kafka):
         self.configure(store, **kafka)
@@ -132,7 +136,8 @@ class Passwords(Login):
         for back in changed:
             back()
         told = lambda: store.call("status", expect=(0, 4))
-        rig.wait_until("status to tell it", lambda: b"uthentication" in told().stdout and told().returncode == 4, 30, 0.1)
+        rig.wait_until("status to tell it", lambda: b"uthentication" in told().stdout and told().returncode == 4,
+                       30, 0.1)
         self.reload(store, agent, sasl_password="agent")
         rig.wait_until("all to be well again", lambda: store.status()[0] == 0, 30, 0.1)
         self.assertEqual(agent.terminate(), 0, agent.log())
@@ -168,7 +173,8 @@ class Scram(Login):
             self.password("agent", password)
             self.reload(store, agent, sasl_password=password)
             store.append_lines(rig.numbered(500, 4000 + turn * 500, rnd=self.random), topic=topic)
-            rig.wait_until(f"a connection with the {password} password", lambda before=before: self.connections(agent) > before, 30)
+            rig.wait_until(f"a connection with the {password} password",
+                           lambda before=before: self.connections(agent) > before, 30)
             self.delivered(store, agent, 100)
         self.assertEqual(store.wait_settled(90, agent)["dead"], 0)
         self.assertEqual(agent.terminate(), 0, agent.log())
@@ -196,7 +202,8 @@ class Certificates(Login):
         cls.tls = tls
         cls.login = {"security.protocol": "SSL", "ssl.ca.location": f"{tls}/ca.pem"}
         cls.cluster.extra = [word for pair in ("security.protocol=SSL", f"ssl.ca.location={tls}/ca.pem",
-                                               f"ssl.certificate.location={tls}/client.pem", f"ssl.key.location={tls}/client.key")
+                                               f"ssl.certificate.location={tls}/client.pem",
+                                               f"ssl.key.location={tls}/client.key")
                              for word in ("-X", pair)]
 
     def test_a_certificate_renewed_in_place_under_load(self):
@@ -211,10 +218,13 @@ class Certificates(Login):
         self.delivered(store, agent, 200)
         before = self.connections(agent)
         request = store.side / "agent.csr"
-        subprocess.run(["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=renewed", "-keyout", key, "-out", request],
+        subprocess.run(["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=renewed", "-keyout", key,
+                        "-out", request],
                        check=True, capture_output=True)
-        subprocess.run(["openssl", "x509", "-req", "-days", "2", "-in", request, "-CA", f"{self.tls}/ca.pem", "-CAkey",
-                        f"{self.tls}/ca.key", "-CAcreateserial", "-CAserial", str(store.side / "serial"), "-out", cert],
+        subprocess.run(["openssl", "x509", "-req", "-days", "2", "-in", request, "-CA", f"{self.tls}/ca.pem",
+                        "-CAkey",
+                        f"{self.tls}/ca.key", "-CAcreateserial", "-CAserial", str(store.side / "serial"), "-out",
+                        cert],
                        check=True, capture_output=True)
         os.kill(agent.process.pid, signal.SIGHUP)
         rig.wait_until("a connection with the new certificate", lambda: self.connections(agent) > before, 30)

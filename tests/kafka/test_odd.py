@@ -1,5 +1,5 @@
-"""Unusual events and unusual situations on a real broker: bytes of every kind, huge values, many topics, topics made anew,
-frozen agents, copies of a live store."""
+"""Unusual events and unusual situations on a real broker: bytes of every kind, huge values, many topics, topics
+made anew, frozen agents, copies of a live store."""
 import os
 import shutil
 import signal
@@ -27,7 +27,8 @@ class Bytes(rig.Rig):
         every = bytes(range(256))
         odd = [
             store.put(topic, b"no key"), store.put(topic, b"", key=b""), store.put(topic, b"", key=None),
-            store.put(topic, every, key=every, headers={"binary": every, "empty": b"", "nul": b"\0", "utf8": "\u2713".encode()}),
+            store.put(topic, every, key=every,
+                      headers={"binary": every, "empty": b"", "nul": b"\0", "utf8": "\u2713".encode()}),
             store.put(topic, b"\0", key=b"\0"), store.put(topic, b"\xff\xfe", key=b"\xff"),
             store.put(topic, b"long key", key=self.random.randbytes(32 << 10)),
             store.put(topic, b"many headers", headers={f"h{i}": bytes([i & 255]) for i in range(2000)}),
@@ -64,8 +65,10 @@ class Bytes(rig.Rig):
     def test_values_up_to_the_ceiling_with_a_small_queue(self):
         store, topic = self.store(), self.topic()
         self.cluster.topic(topic, 3, max_message_bytes=17_000_000, segment_bytes=32 << 20)
-        sizes = [10, 1_000_000, 5 << 20, 100, 1_000_000, 16 << 20, 3, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 12 << 20, 7]
-        store.put_all([store.put(topic, self.random.randbytes(size), key=b"k%d" % (i % 2)) for i, size in enumerate(sizes)])
+        sizes = [10, 1_000_000, 5 << 20, 100, 1_000_000, 16 << 20, 3, (1 << 20) - 1, 1 << 20, (1 << 20) + 1,
+                 12 << 20, 7]
+        store.put_all([store.put(topic, self.random.randbytes(size), key=b"k%d" % (i % 2)) for i,
+                       size in enumerate(sizes)])
         agent = self.agent(store, "--set", "transactions.queue=1MiB", *rig.txn_events(4))
         self.assertEqual(agent.drain(90), 0, agent.log())
         stats, _ = check.assert_exact(self, store, self.cluster)
@@ -74,7 +77,8 @@ class Bytes(rig.Rig):
     def test_two_hundred_topics(self):
         store = self.store()
         topics = [self.topic(f"evt.n{i}.v1") for i in range(200)]
-        store.put_all([store.put(topic, f"{turn} {topic}".encode(), key=b"k") for turn in range(4) for topic in topics])
+        store.put_all([store.put(topic, f"{turn} {topic}".encode(), key=b"k") for turn in range(4)
+                       for topic in topics])
         agent = self.agent(store)
         begun = time.monotonic()
         self.assertEqual(agent.drain(120), 0, agent.log()[-3000:])
@@ -104,7 +108,8 @@ class Situations(rig.Rig):
         store, topic, absent = self.store(), self.topic(), self.topic("absent")
         self.cluster.topic(topic, 3, max_message_bytes=3000)
         path = store.side / "history"
-        agent = self.agent(store, *rig.txn_events(100), "--set", f"debug.history={path}", "--set", "debug.history_size=64KiB",
+        agent = self.agent(store, *rig.txn_events(100), "--set", f"debug.history={path}", "--set",
+                           "debug.history_size=64KiB",
                            "--set", "new_topics.create=false").start()
         lines = rig.numbered(4000, rnd=self.random)
         store.append_lines(lines[:2000], topic=topic)
@@ -140,7 +145,8 @@ class Situations(rig.Rig):
         broken[-20] ^= 1
         part.write_bytes(broken)
         self.assertIn(rig.run([rig.sidelogd(), "--replay-history", str(part)], expect=(0, 1)).returncode, (0, 1))
-        self.assertEqual(rig.run([rig.sidelogd(), "--replay-history", str(store.side / "agent.log")], expect=None).returncode, 3)
+        self.assertEqual(rig.run([rig.sidelogd(), "--replay-history", str(store.side / "agent.log")],
+                                 expect=None).returncode, 3)
 
     def copy(self, store, agent):
         """A copy as a snapshot of the disk would make it: of one instant."""
@@ -170,11 +176,13 @@ class Situations(rig.Rig):
 
     def test_reload_under_load(self):
         store, topic = self.store(), self.topic()
-        agent = self.agent(store, *rig.txn_events(50), config={"new_topics": {"partitions": 2}, "report_interval": "200ms"})
+        agent = self.agent(store, *rig.txn_events(50),
+                           config={"new_topics": {"partitions": 2}, "report_interval": "200ms"})
         agent.start()
         store.append_lines(rig.numbered(4000, rnd=self.random), topic=topic)
         for turn in range(20):
-            (store.side / "agent.yaml").write_text(rig.yaml({"new_topics": {"partitions": 2 + turn % 3}, "report_interval": "100ms"}))
+            (store.side / "agent.yaml").write_text(rig.yaml({"new_topics": {"partitions": 2 + turn % 3},
+                                                             "report_interval": "100ms"}))
             os.kill(agent.process.pid, signal.SIGHUP)
             self.progress(store, agent, 20)
         rig.wait_until("the last reload", lambda: agent.log().count("reloaded:") >= 1, 10)

@@ -1,5 +1,5 @@
-"""No request of a transaction is under way any more when the transaction is ended: the end, which goes by a connection of
-its own, would overtake it, and what arrives behind the end may become valid with the next one."""
+"""No request of a transaction is under way any more when the transaction is ended: the end, which goes by a
+connection of its own, would overtake it, and what arrives behind the end may become valid with the next one."""
 import signal
 import unittest
 
@@ -37,7 +37,8 @@ class Overtaken(rig.Rig):
         cls.cluster.down()
 
     def refused_while_held(self, store, agent, proxy, poison, other, turn):
-        """One event that the broker refuses, and another topic's, in one transaction. False: they went the other way round."""
+        """One event that the broker refuses, and another topic's, in one transaction. False: they went the
+        other way round."""
         proxy.hold_behind(poison, other)
         agent.process.send_signal(signal.SIGSTOP)
         store.append_lines(rig.numbered(1, turn * 10, size=12000, rnd=self.random), topic=poison)

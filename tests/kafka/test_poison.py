@@ -117,7 +117,8 @@ class Poison(rig.Rig):
         self.assertLess(abs(stamp[newest] - exact), 2, "a young one has the time of its append")
 
     def test_a_topic_that_looks_back_less_than_it_did(self):
-        """The agent knows another setting: what is refused for its time is sent with that of its sending; none is lost."""
+        """The agent knows another setting: what is refused for its time is sent with that of its sending; none
+        is lost."""
         store, topic = self.store(), self.topic("evt.shorter.v1")
         self.cluster.topic(topic, 2)
         agent = self.agent(store).start()

@@ -1,5 +1,6 @@
-"""tests/reliability.py at a length for every run: each kind of fault once on one broker, those of a cluster on three of the
-older Kafka line. With --long more often, all of them on both, without transactions, and beside consumers with aiokafka."""
+"""tests/reliability.py at a length for every run: each kind of fault once on one broker, those of a cluster on
+three of the older Kafka line. With --long more often, all of them on both, without transactions, and beside
+consumers with aiokafka."""
 import json
 import os
 import subprocess
@@ -21,7 +22,8 @@ class Reliability(unittest.TestCase):
         if program == SCRIPT:
             argv += ["--seed", str(rig.SEED)]
         env = {**os.environ, "SIDELOG_BUILD": str(rig.BUILD)}
-        done = subprocess.run(rig.dying_with_us(argv), capture_output=True, stdin=subprocess.DEVNULL, env=env, check=False)
+        done = subprocess.run(rig.dying_with_us(argv), capture_output=True, stdin=subprocess.DEVNULL, env=env,
+                              check=False)
         words = (done.stdout + done.stderr).decode()
         self.assertEqual(done.returncode, 0, words[-6000:])
         told = json.loads(path.read_text())
@@ -44,13 +46,15 @@ class Reliability(unittest.TestCase):
         told = self.faults("--each", 4 if rig.LONG else 1)
         missing = set(told["not_possible_here"]) - set(CLUSTER.split(","))
         self.assertLessEqual(missing, {"disk-full"}, "that one needs the right to mount")
-        for what in ("commits held", "commits sent again", "zombies", "stores restored", "transactional ids expired",
+        for what in ("commits held", "commits sent again", "zombies", "stores restored",
+                     "transactional ids expired",
                      "topics deleted"):
             self.assertGreater(told["what_happened"].get(what, 0), 0, what)
         self.assertGreater(told["true_receipts"], 1000)
 
     def test_faults_of_three_brokers(self):
-        told = self.faults("--brokers", 3, "--each", 1, *(() if rig.LONG else ("--only", CLUSTER, "--kafka", "3.9.1")))
+        told = self.faults("--brokers", 3, "--each", 1,
+                           *(() if rig.LONG else ("--only", CLUSTER, "--kafka", "3.9.1")))
         self.assertGreater(told["what_happened"]["coordinators moved"], 1)
 
     @unittest.skipUnless(rig.LONG, "long")
@@ -64,7 +68,8 @@ class Reliability(unittest.TestCase):
         self.addCleanup(cluster.down)
         self.faults("--brokers-at", cluster.brokers, "--each", 1)
         left = cluster.call("topics", "--list").split()
-        self.assertEqual([name for name in left if not name.startswith("__")], [], "it leaves the cluster as it was")
+        self.assertEqual([name for name in left if not name.startswith("__")], [],
+                         "it leaves the cluster as it was")
 
     @unittest.skipUnless(rig.LONG, "long")
     def test_without_transactions(self):

@@ -1,5 +1,5 @@
-"""A cluster with ACLs: a topic that may not be written goes to a lane, everything else arrives, and the lane drains
-in order once the right is given."""
+"""A cluster with ACLs: a topic that may not be written goes to a lane, everything else arrives, and the lane
+drains in order once the right is given."""
 import unittest
 
 import check
@@ -15,7 +15,8 @@ def setUpModule():
 
 
 def login(user):
-    return [word for setting in (*LOGIN, f"sasl.username={user}", f"sasl.password={user}") for word in ("-X", setting)]
+    return [word for setting in (*LOGIN, f"sasl.username={user}", f"sasl.password={user}")
+            for word in ("-X", setting)]
 
 
 class Rights(rig.Rig):
@@ -56,7 +57,8 @@ class Rights(rig.Rig):
             for topic in self.random.sample((free, unseen, readonly), 3):
                 store.append_lines(rig.numbered(100, turn * 100, rnd=self.random), topic=topic)
         agent = self.agent_of(store, *rig.txn_events(70)).start()
-        rig.wait_until("the free topic to arrive", lambda: store.stats()["delivered"] >= 400 or not agent.running(), 60)
+        rig.wait_until("the free topic to arrive",
+                       lambda: store.stats()["delivered"] >= 400 or not agent.running(), 60)
         self.assertTrue(agent.running(), agent.log())
         stats = store.stats()
         self.assertIsNone(check.law(stats))
@@ -82,8 +84,8 @@ class Rights(rig.Rig):
         check.assert_exact(self, store, self.cluster)
 
     def test_a_lane_that_waits_too_long(self):
-        # The denied topic's events die of their age, with the reason; the rest flows; what is younger when the rights
-        # return is delivered in order.
+        # The denied topic's events die of their age, with the reason; the rest flows; what is younger when the
+        # rights return is delivered in order.
         free, denied, patient = self.topic("evt.free.v1"), self.topic("evt.denied.v1"), self.topic("evt.patient.v1")
         for topic in (free, denied, patient):
             self.cluster.topic(topic, 3)
@@ -93,7 +95,8 @@ class Rights(rig.Rig):
         old = store.append_lines(rig.numbered(300, rnd=self.random), topic=denied)
         store.append_lines(rig.numbered(20, rnd=self.random), topic=patient)
         store.append_lines(rig.numbered(100, rnd=self.random), topic=free)
-        config = {"lanes": {"max_age": "12s"}, "topics": [{"match": patient, "lane_max_age": "never"}], "refused_retry": "1s"}
+        config = {"lanes": {"max_age": "12s"}, "topics": [{"match": patient, "lane_max_age": "never"}],
+                  "refused_retry": "1s"}
         agent = self.agent(store, *login("agent"), config=config).start()
         told = []
 
@@ -128,7 +131,8 @@ class Rights(rig.Rig):
         store = self.store()
         for turn in range(3):
             for topic in (sick, well):
-                store.append_lines([*rig.numbered(20, turn * 50, rnd=self.random), *rig.numbered(1, turn * 50 + 30, size=4000)], topic=topic)
+                store.append_lines([*rig.numbered(20, turn * 50, rnd=self.random),
+                                    *rig.numbered(1, turn * 50 + 30, size=4000)], topic=topic)
         agent = self.agent_of(store, "-X", "message.max.bytes=3000").start()
 
         def letters():
@@ -190,7 +194,8 @@ class Rights(rig.Rig):
         rig.wait_until("the free topic to arrive", lambda: store.stats()["delivered"] >= 250, 60)
         stats = store.stats()
         self.assertEqual((stats["delivered"], stats["pending"], stats["dead"]), (250, 150, 0))
-        self.cluster.call("acls", "--remove", "--force", "--deny-principal", "User:agent", "--operation", "Write", "--topic", lost)
+        self.cluster.call("acls", "--remove", "--force", "--deny-principal", "User:agent", "--operation", "Write",
+                          "--topic", lost)
         stats = store.wait_settled(100, agent)
         self.assertEqual(stats["dead"], 0)
         self.assertEqual(agent.terminate(), 0, agent.log())

@@ -1,6 +1,7 @@
-"""The agent is killed at each step of a transaction, by name: of events with a dead one among them, of the dead one's
-copy, of a replay; in an abort of each; while it writes at its start what became of the one before. Whatever was half
-done, the next start finishes once. In at-least-once mode it finishes, and may say things twice."""
+"""The agent is killed at each step of a transaction, by name: of events with a dead one among them, of the dead
+one's copy, of a replay; in an abort of each; while it writes at its start what became of the one before.
+Whatever was half done, the next start finishes once. In at-least-once mode it finishes, and may say things
+twice."""
 import base64
 import json
 import os
@@ -80,13 +81,15 @@ class Steps(rig.Rig):
             check.assert_exact(self, store, self.cluster, [topic], gone=dead)
 
     def test_a_lone_event_and_its_letter_in_one_transaction(self):
-        """Once the agent knows the dead-letter topic, a lone event that fails goes there with its verdict: both or neither."""
+        """Once the agent knows the dead-letter topic, a lone event that fails goes there with its verdict: both
+        or neither."""
         store, topic = self.store(), self.topic("evt.lone.v1")
         self.cluster.topic(topic, 2)
         self.cluster.topic(f"{topic}.dlq", 1)
         agent = self.agent(store, config=SMALL)
         fail = lambda: store.append_lines([poison(len(store.events))], topic=topic)
-        published = lambda: ((store.status()[1]["agent"]["report"] or {}).get("dead_letters") or {}).get("published")
+        published = lambda: ((store.status()[1]["agent"]["report"] or {}).get("dead_letters")
+                             or {}).get("published")
 
         def fail_when_the_first_is_there():
             rig.wait_until("the first copy", lambda: published() == len(store.events), 30)
@@ -95,7 +98,8 @@ class Steps(rig.Rig):
         for turn, step in enumerate(steps):
             fail()
             self.killed_at(agent, "letter", step, turn=2, meanwhile=fail_when_the_first_is_there)
-            self.assertEqual(store.stats()["pending"], step != "settled", f"{step}: its verdict has not been settled before")
+            self.assertEqual(store.stats()["pending"], step != "settled",
+                             f"{step}: its verdict has not been settled before")
         self.settle(store, agent)
         dead = [e["seq"] for e in store.query("--status", "dead")]
         self.assertEqual(len(dead), 2 * len(steps))
@@ -135,8 +139,8 @@ class Steps(rig.Rig):
         store.verify()
 
     def test_the_next_start_is_killed_too(self):
-        """One was killed before its commit, and one behind it: what the next writes of that is an abandoned attempt, and
-        a settled one."""
+        """One was killed before its commit, and one behind it: what the next writes of that is an abandoned
+        attempt, and a settled one."""
         store, topic = self.store(), self.topic("evt.start.v1")
         self.cluster.topic(topic, 2)
         self.cluster.topic(f"{topic}.dlq", 1)
@@ -159,7 +163,8 @@ class Steps(rig.Rig):
         check.assert_exact(self, store, self.cluster, [topic], gone=dead)
 
     def test_aborts(self):
-        """What only the broker refuses is aborted: an event, its copy (nor does the dead-letter topic take it), a replay."""
+        """What only the broker refuses is aborted: an event, its copy (nor does the dead-letter topic take it),
+        a replay."""
         store, topic = self.store(), self.topic("evt.abort.v1")
         self.cluster.topic(topic, 2, max_message_bytes=3000)
         self.cluster.topic(f"{topic}.dlq", 1, max_message_bytes=100)

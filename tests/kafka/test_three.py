@@ -1,5 +1,6 @@
-"""Dead letters and replays on three brokers: the transaction's coordinator dies at each step of their commit; topics
-are deleted and created again under load; rights, limits and passwords change as they do on one broker."""
+"""Dead letters and replays on three brokers: the transaction's coordinator dies at each step of their commit;
+topics are deleted and created again under load; rights, limits and passwords change as they do on one
+broker."""
 import json
 import os
 import pathlib
@@ -104,7 +105,8 @@ class Three(rig.Rig):
         store.verify()
 
     def test_topics_deleted_and_created_again_under_load(self):
-        """First the events' topic, then the dead letters'. What a deleted topic held is gone with it, nothing else."""
+        """First the events' topic, then the dead letters'. What a deleted topic held is gone with it, nothing
+        else."""
         store, topic = self.store(), self.topic("evt.recreated.v1")
         self.cluster.topic(topic, 2)
         self.cluster.topic(f"{topic}.dlq", 1)

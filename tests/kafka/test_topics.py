@@ -56,12 +56,13 @@ class Changes(rig.Rig):
         rig.wait_until("the agent to notice the new partitions, without a restart", told, 60, 0.2)
         self.assertIn("had 3 partitions and has 6", agent.log())
         store.wait_settled(90, agent)
-        rig.wait_until("the report to count it", lambda: store.status()[1]["agent"]["report"]["partition_changes"] == 1, 20, 0.2)
+        rig.wait_until("the report to count it",
+                       lambda: store.status()[1]["agent"]["report"]["partition_changes"] == 1, 20, 0.2)
         after = store.append_lines(rig.numbered(400, at, keys=40, rnd=self.random), topic=topic)
         store.wait_settled(60, agent)
         self.assertEqual(agent.terminate(), 0, agent.log())
-        # Every record lies where the Java client puts its key, among three partitions or among six; what came after the
-        # alert, among six. Within each partition the order of a key holds; nothing is missing or twice.
+        # Every record lies where the Java client puts its key, among three partitions or among six; what came
+        # after the alert, among six. Within each partition the order of a key holds; nothing is missing or twice.
         records = self.cluster.read(topic)
         for r in records:
             self.assertIn(r["partition"], {java_partition(r["key"], 3), java_partition(r["key"], 6)})
@@ -97,14 +98,17 @@ class Changes(rig.Rig):
         self.assertEqual((seen[large.seq], seen[dies.seq], seen[lives.seq]), (1, 0, 1))
 
     def assert_receipts_know(self, store, topic, after):
-        """Every receipt names a place where its event was read, but those that say that their topic is gone; and those are
-        exactly the ones from before."""
-        read = {int(r["headers"]["x-sidelog-seq"]): (r["partition"], r["offset"]) for r in self.cluster.read(topic)}
+        """Every receipt names a place where its event was read, but those that say that their topic is gone;
+        and those are exactly the ones from before."""
+        read = {int(r["headers"]["x-sidelog-seq"]): (r["partition"], r["offset"])
+                for r in self.cluster.read(topic)}
         self.assertEqual(sorted(read), [e.seq for e in after])
         told = store.query("--topic", topic)
-        self.assertEqual({o["seq"]: (o["partition"], o["offset"]) for o in told if not o.get("topic_recreated")}, read)
+        self.assertEqual({o["seq"]: (o["partition"], o["offset"]) for o in told if not o.get("topic_recreated")},
+                         read)
         self.assertEqual(len(told), len(store.events))
-        self.assertIn("of a topic since deleted and created again", store.call("show", str(store.events[0].seq)).stdout.decode())
+        self.assertIn("of a topic since deleted and created again",
+                      store.call("show", str(store.events[0].seq)).stdout.decode())
 
     def test_a_topic_created_again_is_noticed(self):
         store, topic = self.store(), self.topic()
@@ -116,7 +120,8 @@ class Changes(rig.Rig):
         stats = store.wait_settled(60, agent)
         self.assertEqual((stats["delivered"], stats["dead"]), (550, 0))
         rig.wait_until("the agent to notice", lambda: "topic-recreated" in agent.log(), 20)
-        rig.wait_until("the report to count it", lambda: store.status()[1]["agent"]["report"]["topics_recreated"] == 1, 20, 0.2)
+        rig.wait_until("the report to count it",
+                       lambda: store.status()[1]["agent"]["report"]["topics_recreated"] == 1, 20, 0.2)
         self.assertEqual(agent.terminate(), 0, agent.log())
         self.assert_receipts_know(store, topic, after)
 
@@ -164,7 +169,8 @@ class Changes(rig.Rig):
     def test_a_hundred_new_topics_are_prepared_together(self):
         store = self.store()
         topics = [self.topic(f"evt.n{i}.v1") for i in range(100)]
-        store.put_all([store.put(topic, f"{turn} {topic}".encode(), key=b"k") for turn in range(3) for topic in topics])
+        store.put_all([store.put(topic, f"{turn} {topic}".encode(), key=b"k") for turn in range(3)
+                       for topic in topics])
         agent = self.agent(store, "--set", "new_topics.partitions=1")
         begun = time.monotonic()
         self.assertEqual(agent.drain(120), 0, agent.log()[-3000:])

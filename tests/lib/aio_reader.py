@@ -2,8 +2,9 @@
 
     aio_reader.py HOST:PORT read_uncommitted|read_committed FILE TOPIC...
 
-Everything but isolation_level and auto_offset_reset is aiokafka's default. Writes a line `topic partition offset event-id key`
-for each record it is given, until standard input ends and five seconds bring nothing more.
+Everything but isolation_level and auto_offset_reset is aiokafka's default. Writes a line `topic partition
+offset event-id key` for each record it is given, until standard input ends and five seconds bring nothing
+more.
 """
 import asyncio
 import sys

@@ -1,6 +1,7 @@
-/* For builds under ThreadSanitizer only. librdkafka makes its threads with C11's thrd_create, which GCC 12's runtime
- * does not know: it crashes at the first allocation of such a thread, and would not see what its locks order. Here
- * C11's threads become POSIX threads, which the runtime watches. In glibc the types share their layout. */
+/* For builds under ThreadSanitizer only. librdkafka makes its threads with C11's thrd_create, which GCC 12's
+ * runtime does not know: it crashes at the first allocation of such a thread, and would not see what its locks
+ * order. Here C11's threads become POSIX threads, which the runtime watches. In glibc the types share their
+ * layout. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdint.h>

@@ -26,11 +26,13 @@ class Verdict:
 def store_of(events, records):
     """The id the agent put into the headers of these events: taken from a record, so that no program is asked."""
     ids = {e.event_id: e.topic for e in events}
-    return next((r["headers"].get("x-sidelog-store") for r in records if ids.get(r["headers"].get("x-event-id")) == r["topic"]), None)
+    return next((r["headers"].get("x-sidelog-store") for r in records
+                 if ids.get(r["headers"].get("x-event-id")) == r["topic"]), None)
 
 
 def records_of(records, store_id):
-    return [r for r in records if r["headers"].get("x-sidelog-store") == store_id and not r["topic"].startswith("__sidelog")]
+    return [r for r in records if r["headers"].get("x-sidelog-store") == store_id
+            and not r["topic"].startswith("__sidelog")]
 
 
 def judge(events, records, store_id, settled=None, gone=(), at_least_once=False):
@@ -85,7 +87,8 @@ def judge(events, records, store_id, settled=None, gone=(), at_least_once=False)
             state = settled.get(seq)
             if state is None or state["status"] != "sent":
                 v.receipts.append((seq, "status", state and state["status"]))
-            elif state.get("offset") is not None and (state["topic"], state["partition"], state["offset"]) not in found:
+            elif state.get("offset") is not None and (state["topic"], state["partition"],
+                                                      state["offset"]) not in found:
                 v.receipts.append((seq, (state["partition"], state["offset"]), found))
     return v
 
@@ -98,8 +101,10 @@ def law(stats):
     return None
 
 
-def assert_exact(test, store, cluster, topics=None, gone=(), settled=True, appended=None, at_least_once=False, receipts=True):
-    """Everything of a store arrived once, unchanged and in order; its books agree; it is sound. Returns (stats, records)."""
+def assert_exact(test, store, cluster, topics=None, gone=(), settled=True, appended=None, at_least_once=False,
+                 receipts=True):
+    """Everything of a store arrived once, unchanged and in order; its books agree; it is sound. Returns (stats,
+    records)."""
     stats = store.stats()
     problem = law(stats)
     test.assertIsNone(problem, problem)

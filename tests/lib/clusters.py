@@ -10,14 +10,15 @@ GIB = 1 << 30
 
 
 class Own(rig.Cluster):
-    """Brokers of broker.sh, with short terms for transactions, their ids and idle connections. Where this process may mount
-    (see can_mount), the first broker's disk is one whose size can be changed."""
+    """Brokers of broker.sh, with short terms for transactions, their ids and idle connections. Where this
+    process may mount (see can_mount), the first broker's disk is one whose size can be changed."""
 
     cleanup = 1.5
 
     def __init__(self, brokers, kafka, small_disk):
         super().__init__(brokers, up=False, kafka=kafka, set=[
-            "transaction.abort.timed.out.transaction.cleanup.interval.ms=500", "transactional.id.expiration.ms=6000",
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms=500",
+            "transactional.id.expiration.ms=6000",
             "transaction.remove.expired.transaction.cleanup.interval.ms=1000", "connections.max.idle.ms=5000"])
         self.data = pathlib.Path(self.dir, "broker-1", "data")
         self.mounted = small_disk
@@ -64,8 +65,8 @@ class Own(rig.Cluster):
 
 
 class Outside:
-    """A cluster that is there already: only its address is known, and nothing is done to it but to delete the topics of this
-    run, one of them now and then, all at the end."""
+    """A cluster that is there already: only its address is known, and nothing is done to it but to delete the
+    topics of this run, one of them now and then, all at the end."""
 
     cleanup = 11  # transaction.abort.timed.out.transaction.cleanup.interval.ms is 10 s where nobody has changed it
     size = 0
@@ -96,5 +97,6 @@ def own_mounts(argv):
     wrapped = ["unshare", "--mount", "--propagation", "private"]
     if os.geteuid() != 0:
         wrapped += ["--user", "--map-root-user"]
-    if shutil.which("unshare") and subprocess.run([*wrapped, "true"], capture_output=True, check=False).returncode == 0:
+    if shutil.which("unshare") and subprocess.run([*wrapped, "true"], capture_output=True,
+                                                  check=False).returncode == 0:
         os.execvpe(wrapped[0], [*wrapped, *argv], {**os.environ, "SIDELOG_OWN_MOUNTS": "1"})

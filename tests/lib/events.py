@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Events as the first producers send them: the workflow and the agent family of the catalogue, with their chains of cause.
+"""Events as the first producers send them: the workflow and the agent family of the catalogue, with their
+chains of cause.
 
     events.py --count 3000 [--seed 7] [--tenant T]  > events.jsonl
 
-One JSON envelope a line, in order of time, ready for `sidelog append --jsonl`. The same seed and start give the same
-lines; by default both are fresh. Shapes differ on purpose, as they do in the field: workflow envelopes, platform
-payloads with their own correlation id, and flat agent events with no event type and no correlation of their own.
+One JSON envelope a line, in order of time, ready for `sidelog append --jsonl`. The same seed and start give
+the same lines; by default both are fresh. Shapes differ on purpose, as they do in the field: workflow
+envelopes, platform payloads with their own correlation id, and flat agent events with no event type and no
+correlation of their own.
 """
 import argparse
 import json
@@ -50,30 +52,40 @@ class Maker:
                 "event_id": event_id, "correlation_id": correlation, "causation_id": cause or correlation,
                 "event_type": kind, "timestamp": self.stamp(at), "topic": BRIDGE + topic,
                 "workflow_id": workflow, "workflow_state": state, "partition_key": correlation,
-                "metadata": {"source_node": node, "node_version": "1.4.2", "environment": "dev"}, "payload": payload,
+                "metadata": {"source_node": node, "node_version": "1.4.2", "environment": "dev"},
+                "payload": payload,
             })
             return event_id
 
         path = f"src/module_{rnd.randrange(400):03d}.py"
-        root = emit(0, "stamp-workflow-started.v1", "WORKFLOW_STARTED", "RUNNING", None, "orchestrator", {"file": path})
-        emit(rnd.uniform(.001, .004), "workflow-state-transition.v1", "STATE_TRANSITION", "RUNNING", root, "orchestrator",
+        root = emit(0, "stamp-workflow-started.v1", "WORKFLOW_STARTED", "RUNNING", None, "orchestrator",
+                    {"file": path})
+        emit(rnd.uniform(.001, .004), "workflow-state-transition.v1", "STATE_TRANSITION", "RUNNING", root,
+             "orchestrator",
              {"from": "PENDING", "to": "RUNNING"})
-        asked = emit(rnd.uniform(.004, .02), "onextree-intelligence-requested.v1", "INTELLIGENCE_REQUESTED", "RUNNING", root,
+        asked = emit(rnd.uniform(.004, .02), "onextree-intelligence-requested.v1", "INTELLIGENCE_REQUESTED",
+                     "RUNNING", root,
                      "orchestrator", {"file": path, "depth": rnd.randrange(1, 5)})
-        emit(rnd.uniform(.3, 2.4), "onextree-intelligence-received.v1", "INTELLIGENCE_RECEIVED", "RUNNING", asked, "onextree",
+        emit(rnd.uniform(.3, 2.4), "onextree-intelligence-received.v1", "INTELLIGENCE_RECEIVED", "RUNNING", asked,
+             "onextree",
              {"confidence": round(rnd.random(), 3), "findings": rnd.randrange(12)})
         digest = f"{rnd.getrandbits(256):064x}"
-        hashed = emit(rnd.uniform(.001, .005), "blake3-hash-generated.v1", "HASH_GENERATED", "RUNNING", root, "stamper",
+        hashed = emit(rnd.uniform(.001, .005), "blake3-hash-generated.v1", "HASH_GENERATED", "RUNNING", root,
+                      "stamper",
                       {"hash": digest, "bytes": rnd.randrange(200, 80000)})
         if rnd.random() < .06:
-            emit(rnd.uniform(.01, .3), "stamp-workflow-failed.v1", "WORKFLOW_FAILED", "FAILED", hashed, "orchestrator",
+            emit(rnd.uniform(.01, .3), "stamp-workflow-failed.v1", "WORKFLOW_FAILED", "FAILED", hashed,
+                 "orchestrator",
                  {"error_message": "stamp service answered 503", "duration_ms": rnd.randrange(400, 4000)})
             return
-        stamped = emit(rnd.uniform(.004, .03), "metadata-stamp-created.v1", "STAMP_CREATED", "RUNNING", hashed, "stamper",
+        stamped = emit(rnd.uniform(.004, .03), "metadata-stamp-created.v1", "STAMP_CREATED", "RUNNING", hashed,
+                       "stamper",
                        {"stamp_id": f"st-{rnd.randrange(1 << 40):010x}", "hash": digest})
-        emit(rnd.uniform(.001, .003), "workflow-step-completed.v1", "STEP_COMPLETED", "RUNNING", stamped, "orchestrator",
+        emit(rnd.uniform(.001, .003), "workflow-step-completed.v1", "STEP_COMPLETED", "RUNNING", stamped,
+             "orchestrator",
              {"step": "stamp", "duration_ms": rnd.randrange(5, 90)})
-        emit(rnd.uniform(.02, .25), "stamp-workflow-completed.v1", "WORKFLOW_COMPLETED", "COMPLETED", root, "orchestrator",
+        emit(rnd.uniform(.02, .25), "stamp-workflow-completed.v1", "WORKFLOW_COMPLETED", "COMPLETED", root,
+             "orchestrator",
              {"duration_ms": rnd.randrange(400, 4000), "step_results": {"stamp": "ok"}})
 
     # -- the agent family
@@ -81,8 +93,10 @@ class Maker:
     def agent(self, at):
         rnd = self.random
         correlation, session = self.uuid7(at), f"s-{rnd.randrange(1 << 24):06x}"
-        name = rnd.choice(("agent-api-architect", "agent-debug", "agent-test-writer", "agent-security-audit", "agent-docs"))
-        request = rnd.choice(("add pagination to the orders API", "why is the build red?", "write tests for the parser",
+        name = rnd.choice(("agent-api-architect", "agent-debug", "agent-test-writer", "agent-security-audit",
+                           "agent-docs"))
+        request = rnd.choice(("add pagination to the orders API", "why is the build red?",
+                              "write tests for the parser",
                               "explain the retry policy", "r\u00e9viser la documentation \u2713"))
 
         def platform(delay, action, cause, payload):
@@ -90,7 +104,8 @@ class Maker:
             at += delay
             event_id, kind = self.uuid7(at), f"{PLATFORM}{action}.v1"
             self.put(at, {
-                "event_type": kind, "event_id": event_id, "timestamp": self.stamp(at), "tenant_id": "omninode_bridge",
+                "event_type": kind, "event_id": event_id, "timestamp": self.stamp(at),
+                "tenant_id": "omninode_bridge",
                 "namespace": "agents", "source": "agent-workflow-coordinator", "correlation_id": correlation,
                 "causation_id": cause or correlation, "topic": kind, "partition_key": correlation,
                 "schema_ref": f"registry://omninode/agent/{action.replace('.', '-')}/v1",
@@ -110,10 +125,13 @@ class Maker:
         score = round(rnd.uniform(.55, .99), 3)
         flat(rnd.uniform(.002, .01), "agent-routing-decision.v1", {
             "user_request": request, "selected_agent": name, "confidence_score": score, "alternatives": [],
-            "reasoning": "trigger match", "routing_strategy": "enhanced_fuzzy", "routing_time_ms": rnd.randrange(2, 60)}, True)
-        routed = platform(rnd.uniform(.001, .01), "routing.completed", asked, {"selected_agent": name, "confidence_score": score})
+            "reasoning": "trigger match", "routing_strategy": "enhanced_fuzzy",
+            "routing_time_ms": rnd.randrange(2, 60)}, True)
+        routed = platform(rnd.uniform(.001, .01), "routing.completed", asked,
+                          {"selected_agent": name, "confidence_score": score})
         started = platform(rnd.uniform(.005, .05), "execution.started", routed,
-                           {"agent_name": name, "user_request": request, "session_id": session, "started_at": self.stamp(at)})
+                           {"agent_name": name, "user_request": request, "session_id": session,
+                            "started_at": self.stamp(at)})
         platform(rnd.uniform(.002, .02), "provider.selected", started,
                  {"provider_name": "local", "model_name": "m-7b", "selection_reason": "latency"})
         if rnd.random() < .4:
@@ -128,7 +146,8 @@ class Maker:
         gate = platform(rnd.uniform(.2, 2), f"quality.gate.{'passed' if passed else 'failed'}", started,
                         {"gate_name": "complexity", "score": round(rnd.uniform(.3, 1), 2), "threshold": .5})
         platform(rnd.uniform(.01, .2), "execution.completed", gate,
-                 {"agent_name": name, "duration_ms": rnd.randrange(200, 4000), "quality_score": score, "output_summary": "done"})
+                 {"agent_name": name, "duration_ms": rnd.randrange(200, 4000), "quality_score": score,
+                  "output_summary": "done"})
 
     def make(self, count):
         at = self.start
@@ -148,7 +167,8 @@ def generate(count, seed=None, start=None):
 
 def lines(count, seed=None, start=None):
     """The same as bytes, one JSON object each."""
-    return [json.dumps(e, ensure_ascii=False, separators=(",", ":")).encode() for e in generate(count, seed, start)]
+    return [json.dumps(e, ensure_ascii=False, separators=(",", ":")).encode()
+            for e in generate(count, seed, start)]
 
 
 if __name__ == "__main__":

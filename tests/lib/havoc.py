@@ -1,5 +1,6 @@
-"""The kinds of faults of tests/reliability.py. Each is a function of the world: it does its worst while producers append and
-the agent delivers, and leaves everything mended. Sleeps in here are the length of a fault, not a way to wait for something."""
+"""The kinds of faults of tests/reliability.py. Each is a function of the world: it does its worst while
+producers append and the agent delivers, and leaves everything mended. Sleeps in here are the length of a
+fault, not a way to wait for something."""
 import os
 import shutil
 import signal
@@ -13,8 +14,8 @@ KINDS = {}
 
 
 def kind(where, exactly=False, needs=(), with_kills=False):
-    """where: agent, broker, link, topic. exactly: only where transactions are. needs: `own` (a cluster started here), `three`
-    (brokers), `mount` (small disks). with_kills: the agent may be killed while it lasts."""
+    """where: agent, broker, link, topic. exactly: only where transactions are. needs: `own` (a cluster started
+    here), `three` (brokers), `mount` (small disks). with_kills: the agent may be killed while it lasts."""
     def note(function):
         function.name = function.__name__.replace("_", "-")
         function.where, function.exactly, function.needs, function.with_kills = where, exactly, set(needs), with_kills
@@ -74,8 +75,8 @@ def freeze(world, seconds):
 
 @kind("agent", exactly=True)
 def zombie(world):
-    """The agent sleeps, with a transaction open or not; its host is taken for dead and a copy of the disk goes on elsewhere;
-    the agent wakes."""
+    """The agent sleeps, with a transaction open or not; its host is taken for dead and a copy of the disk goes
+    on elsewhere; the agent wakes."""
     some(world)
     old = world.agent
     os.kill(old.process.pid, signal.SIGSTOP)
@@ -100,7 +101,8 @@ def zombie(world):
 
 @kind("agent", exactly=True)
 def store_restored(world):
-    """A backup of a while ago takes the place of the store: it must park, and go on where the cluster is, once told to."""
+    """A backup of a while ago takes the place of the store: it must park, and go on where the cluster is, once
+    told to."""
     some(world)
     world.stop_producers()
     backup = world.new_store()
@@ -119,7 +121,8 @@ def store_restored(world):
     world.wait("appends to the restored store", lambda: len(world.ledger) > some_new, 30)
     before = world.delivered()
     world.start_agent()
-    world.wait("the restored store to park", lambda: "parked: marker-ahead" in world.agent.log() or world.ended(), 60)
+    world.wait("the restored store to park", lambda: "parked: marker-ahead" in world.agent.log() or world.ended(),
+               60)
     if world.delivered() != before:
         raise Trouble("a restored store delivered before anybody had decided")
     world.agent.terminate()
@@ -142,7 +145,8 @@ def transactional_id_expired(world):
         world.stop_producers()
         world.judge()
     name = f"sidelog-{world.store.stats()['store_id']}"
-    world.wait("the transactional id to expire", lambda: name not in world.cluster.call("transactions", "list"), 90, 1)
+    world.wait("the transactional id to expire", lambda: name not in world.cluster.call("transactions", "list"),
+               90, 1)
     world.tally["transactional ids expired"] += 1
     if down:
         world.start_agent()
@@ -309,7 +313,8 @@ def link_half_open(world):
 
 @kind("link")
 def answers_lost(world):
-    """What was asked is done, the answer never comes; the agent lives, or dies of something else at that moment."""
+    """What was asked is done, the answer never comes; the agent lives, or dies of something else at that
+    moment."""
     for _ in range(world.random.randrange(2, 5)):
         some(world, 100)
         world.links.hold_answers = True
@@ -351,7 +356,8 @@ def commit_held_in_the_network(world):
 
 @kind("topic")
 def topic_deleted(world):
-    """Deleted while events are on their way to it; the agent makes it anew. What the deleted one held is gone with it."""
+    """Deleted while events are on their way to it; the agent makes it anew. What the deleted one held is gone
+    with it."""
     some(world)
     world.judge()
     os.kill(world.agent.process.pid, signal.SIGSTOP)  # or it would make the topic anew before anybody saw it gone

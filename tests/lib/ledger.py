@@ -1,7 +1,7 @@
 """What was appended and what a read_committed consumer saw of it, for runs of hours: about 200 bytes an event.
 
-Events are known by their id, not their seq: a restored store gives a seq twice. `n` is an event's number in this ledger,
-in order of its append; within a key that is the order in which consumers must see it.
+Events are known by their id, not their seq: a restored store gives a seq twice. `n` is an event's number in
+this ledger, in order of its append; within a key that is the order in which consumers must see it.
 """
 import array
 import base64
@@ -104,7 +104,8 @@ class Ledger:
     def end_over(self, before):
         """The second reading must have found each event where the first did."""
         for record in self.heard:
-            self.violation("foreign", record={k: record[k] for k in ("topic", "partition", "offset", "key", "headers")})
+            self.violation("foreign",
+                           record={k: record[k] for k in ("topic", "partition", "offset", "key", "headers")})
         partition, offset = before
         for n in range(len(partition)):
             then, now = [partition[n], offset[n]], [self.partition[n], self.offset[n]]
@@ -168,4 +169,5 @@ class Ledger:
 
     def counts(self):
         return {"appended": len(self), "seen": self.records, "duplicates": self.duplicates,
-                "gone_with_their_topic": len(self.waiting & self.lost_with_topic), "violations": len(self.violations)}
+                "gone_with_their_topic": len(self.waiting & self.lost_with_topic),
+                "violations": len(self.violations)}

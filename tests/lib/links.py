@@ -1,7 +1,8 @@
-"""Every connection of an agent, of whatever cluster, through one proxy that knows Kafka's frames (see detour.c).
+"""Every connection of an agent, of whatever cluster, through one proxy that knows Kafka's frames (see
+detour.c).
 
-Beside what Proxy can do: half-open connections, and one request held in the network while its client has long given up on
-it, to arrive at the broker later. Frames are seen only where the link is not encrypted.
+Beside what Proxy can do: half-open connections, and one request held in the network while its client has
+long given up on it, to arrive at the broker later. Frames are seen only where the link is not encrypted.
 """
 import os
 import pathlib
@@ -29,7 +30,8 @@ class Links(proxy.Proxy):
     def env(self):
         """What an agent is started with, so that its connections come here."""
         library = rig.tool("tests/kafka/libdetour.so")
-        return {**os.environ, "LD_PRELOAD": library, "SIDELOG_DETOUR_PORT": str(self.port), "SIDELOG_DETOUR_DIR": str(self.dir)}
+        return {**os.environ, "LD_PRELOAD": library, "SIDELOG_DETOUR_PORT": str(self.port),
+                "SIDELOG_DETOUR_DIR": str(self.dir)}
 
     def target_of(self, client):
         name = self.dir / str(client.getpeername()[1])
@@ -74,7 +76,8 @@ class Links(proxy.Proxy):
     # -- one request held
 
     def hold(self, key):
-        """The next request of this key, and what follows on its connection, stays in the network until release()."""
+        """The next request of this key, and what follows on its connection, stays in the network until
+        release()."""
         self.captured.clear()
         self.released.clear()
         self.hold_key = key
@@ -99,8 +102,8 @@ class Links(proxy.Proxy):
         self.released.set()
 
     def half_open(self):
-        """The brokers' ends are gone, and no word of it reaches the agent: what it sends goes nowhere. New connections are
-        as ever."""
+        """The brokers' ends are gone, and no word of it reaches the agent: what it sends goes nowhere. New
+        connections are as ever."""
         with self.lock:
             pairs = [pair for pair in self.pairs if pair not in self.captives]
             for pair in pairs:

@@ -1,7 +1,8 @@
-"""A TCP proxy to stand between agent and broker: slow and long links, silences, cut connections, answers that never
-come.
+"""A TCP proxy to stand between agent and broker: slow and long links, silences, cut connections, answers that
+never come.
 
-The broker must advertise the proxy's port: Proxy first, then Cluster(advertise=proxy.port), then proxy.to(port).
+The broker must advertise the proxy's port: Proxy first, then Cluster(advertise=proxy.port), then
+proxy.to(port).
 """
 import collections
 import queue
@@ -63,7 +64,8 @@ class Proxy:
         under_way = None
         if self.delay:
             under_way = queue.SimpleQueue()
-            threading.Thread(target=self.deliver, args=(pair, sink, upwards, under_way, self.delay), daemon=True).start()
+            threading.Thread(target=self.deliver, args=(pair, sink, upwards, under_way, self.delay),
+                             daemon=True).start()
         try:
             while True:
                 queued = bool(select.select([source], [], [], 0)[0])
@@ -112,7 +114,8 @@ class Proxy:
         sink.sendall(data)
 
     def spend(self, size, queued):
-        """A link does not carry less because we are scheduled late: what was waiting goes right behind what went before."""
+        """A link does not carry less because we are scheduled late: what was waiting goes right behind what
+        went before."""
         with self.lock:
             now = time.monotonic()
             begin = self.budget_at if queued and now - self.budget_at < 0.5 else max(now, self.budget_at)

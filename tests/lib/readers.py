@@ -1,4 +1,5 @@
-"""Consumers with aiokafka beside tests/reliability.py: one with its defaults, which are read_uncommitted, one read_committed."""
+"""Consumers with aiokafka beside tests/reliability.py: one with its defaults, which are read_uncommitted, one
+read_committed."""
 import os
 import pathlib
 import subprocess
@@ -38,10 +39,12 @@ class Beside:
             path = self.world.side / f"{isolation}.seen"
             argv = [interpreter, str(program), self.world.cluster.brokers, isolation, str(path), *self.world.kept]
             with open(path.with_suffix(".log"), "wb") as log:
-                self.running[name] = path, subprocess.Popen(rig.dying_with_us(argv), stdin=subprocess.PIPE, stderr=log)
+                self.running[name] = path, subprocess.Popen(rig.dying_with_us(argv), stdin=subprocess.PIPE,
+                                                            stderr=log)
 
     def tell(self):
-        """What each saw, judged by the ledger: {name: counts}. A read_committed one that is not exact is a violation."""
+        """What each saw, judged by the ledger: {name: counts}. A read_committed one that is not exact is a
+        violation."""
         told = {}
         for name, (_, process) in self.running.items():
             process.stdin.close()
@@ -72,7 +75,8 @@ class Beside:
                     last_first[place] = max(n, last_first.get(place, -1))
         kept = {book.name_numbers[topic] for topic in self.world.kept if topic in book.name_numbers}
         expected = {n for n in range(len(book)) if book.topic[n] in kept}
-        return {"records": records, "events": len(first), "missing": len(expected - first), "repeats": records - len(first),
+        return {"records": records, "events": len(first), "missing": len(expected - first),
+                "repeats": records - len(first),
                 "out of order": disorder, "out of order once repeats are dropped": disorder_of_first}
 
     def close(self):

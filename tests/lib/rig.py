@@ -1,7 +1,8 @@
-"""What the integration tests stand on: a cluster, an agent, a store, and waiting for a condition with a deadline.
+"""What the integration tests stand on: a cluster, an agent, a store, and waiting for a condition with a
+deadline.
 
-Standard library only (tests may import validators besides). The binaries are those of $SIDELOG_BUILD (default: build/ of this tree).
-Every process started here ends with this one, however this one ends.
+Standard library only (tests may import validators besides). The binaries are those of $SIDELOG_BUILD
+(default: build/ of this tree). Every process started here ends with this one, however this one ends.
 """
 import json
 import os
@@ -77,7 +78,8 @@ class Failed(AssertionError):
 def run(argv, expect=(0,), stdin=None, seconds=60, env=None):
     """Runs a command to its end. stdin and the result's out are bytes; err is text."""
     try:
-        done = subprocess.run(argv, input=stdin if stdin is not None else b"", capture_output=True, timeout=seconds, env=env, check=False)
+        done = subprocess.run(argv, input=stdin if stdin is not None else b"", capture_output=True,
+                              timeout=seconds, env=env, check=False)
     except subprocess.TimeoutExpired as late:
         raise Deadline(f"{' '.join(map(str, argv))}: not done within {seconds} s") from late
     err = done.stderr.decode("utf-8", "replace")
@@ -103,7 +105,8 @@ class Cluster:
                     argv += [f"--{name}", str(one)]
             elif value:
                 argv += [f"--{name}", str(value)]
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=300, check=False)
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                              timeout=300, check=False)
         if done.returncode != 0:
             raise Failed(argv, done.returncode, done.stdout.decode(), done.stderr.decode())
         self.dir = done.stdout.decode().strip()
@@ -170,10 +173,12 @@ def yaml(value, indent=0):
     pad = "  " * indent
     if isinstance(value, dict):
         return "".join(
-            f"{pad}{k}:\n{yaml(v, indent + 1)}" if isinstance(v, (dict, list)) else f"{pad}{k}: {json.dumps(v)}\n" for k, v in value.items()
+            f"{pad}{k}:\n{yaml(v, indent + 1)}" if isinstance(v, (dict, list)) else f"{pad}{k}: {json.dumps(v)}\n"
+            for k, v in value.items()
         )
     return "".join(
-        f"{pad}-\n{yaml(v, indent + 1)}" if isinstance(v, (dict, list)) else f"{pad}- {json.dumps(v)}\n" for v in value
+        f"{pad}-\n{yaml(v, indent + 1)}" if isinstance(v, (dict, list)) else f"{pad}- {json.dumps(v)}\n"
+        for v in value
     )
 
 
@@ -198,7 +203,8 @@ class Agent:
         with open(self.log_path, "ab") as log:
             self.mark = log.tell()
             self.process = subprocess.Popen(
-                dying_with_us([*self.argv, *more]), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                dying_with_us([*self.argv, *more]), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
                 env=self.env,
             )
         return self
@@ -286,7 +292,8 @@ class Store:
         return run(self.argv(*args), expect=expect, stdin=stdin, seconds=seconds)
 
     def lines(self, *args, expect=(0,), seconds=60):
-        return [json.loads(line) for line in self.call(*args, "--json", expect=expect, seconds=seconds).stdout.splitlines()]
+        return [json.loads(line)
+                for line in self.call(*args, "--json", expect=expect, seconds=seconds).stdout.splitlines()]
 
     # -- appending
 
@@ -305,7 +312,8 @@ class Store:
         return event
 
     def append_lines(self, lines, topic=None, *more, seconds=120):
-        """JSON lines (bytes without a newline) as one `append --jsonl --ack`. Each needs a topic of its own or `topic`."""
+        """JSON lines (bytes without a newline) as one `append --jsonl --ack`. Each needs a topic of its own or
+        `topic`."""
         argv = ["append", "--jsonl", "--ack", *more]
         if topic:
             argv += ["--topic", topic]
@@ -330,10 +338,12 @@ class Store:
             shown = f"={value.hex()}"
         words = [topic, "-" if key is None else f"={key.hex()}", shown]
         words += [f"{name}={text.hex()}" for name, text in (headers or {}).items()]
-        return " ".join(words), Event(0, "", topic, value, None if key is None else seen(key), {n: seen(t) for n, t in (headers or {}).items()})
+        return " ".join(words), Event(0, "", topic, value, None if key is None else seen(key),
+                                      {n: seen(t) for n, t in (headers or {}).items()})
 
     def put_all(self, puts, seconds=120):
-        done = run([tool("tests/kafka/put"), str(self.path)], stdin="".join(line + "\n" for line, _ in puts).encode(), seconds=seconds)
+        done = run([tool("tests/kafka/put"), str(self.path)],
+                   stdin="".join(line + "\n" for line, _ in puts).encode(), seconds=seconds)
         for (_, event), ack in zip(puts, done.stdout.splitlines(), strict=True):
             event.seq, event.event_id = parse_ack(ack)
             self.events.append(event)
@@ -405,8 +415,9 @@ class Rig(unittest.TestCase):
         return self.prefix + name
 
     def progress(self, store, agent, more, seconds=60):
-        """Waits until so many more events are delivered, and sees to it that there are so many, and some behind them:
-        on a busy machine the agent is faster than whoever looks at it, and the goal would never be reached."""
+        """Waits until so many more events are delivered, and sees to it that there are so many, and some behind
+        them: on a busy machine the agent is faster than whoever looks at it, and the goal would never be
+        reached."""
         stats = store.stats()
         if stats["pending"] < more + 300:
             topic = self.random.choice(sorted({e.topic for e in store.events}))
@@ -458,9 +469,11 @@ def at_least_once():
 
 
 def numbered(count, start=0, keys=7, size=60, rnd=None):
-    """Small JSON events, each with one of a few correlation ids, which become its key: [bytes]. `size` random letters make each incompressible."""
+    """Small JSON events, each with one of a few correlation ids, which become its key: [bytes]. `size` random
+    letters make each incompressible."""
     rnd = rnd or random
     return [
-        json.dumps({"n": i, "correlation_id": f"k{rnd.randrange(keys)}", "pad": f"{rnd.getrandbits(size * 4 + 1):x}"}).encode()
+        json.dumps({"n": i, "correlation_id": f"k{rnd.randrange(keys)}",
+                    "pad": f"{rnd.getrandbits(size * 4 + 1):x}"}).encode()
         for i in range(start, start + count)
     ]

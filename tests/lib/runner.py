@@ -96,7 +96,8 @@ def run_files(options):
                 argv += ["-v"] * options.verbose + (["-k", options.text] if options.text else [])
                 argv += ["--tally", options.tally] if options.tally else []
                 out = tempfile.TemporaryFile()
-                child = subprocess.Popen([*argv, str(waiting.pop(0))], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+                child = subprocess.Popen([*argv, str(waiting.pop(0))], stdin=subprocess.DEVNULL, stdout=out,
+                                         stderr=out)
                 running.append((child, out))
             for child, out in [pair for pair in running if pair[0].poll() is not None]:
                 running.remove((child, out))
@@ -147,7 +148,8 @@ def main():
     else:
         for skip in result.skips:
             print(f"skipped {skip}")
-        print(f"{result.passed} passed, {result.failed} failed" + (f", {len(result.skips)} skipped" if result.skips else ""))
+        print(f"{result.passed} passed, {result.failed} failed"
+              + (f", {len(result.skips)} skipped" if result.skips else ""))
     sys.stdout.flush()
     return 1 if result.failed else 0
 

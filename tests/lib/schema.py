@@ -4,13 +4,16 @@ import re
 
 import rig
 
-TYPES = {"string": str, "integer": int, "number": (int, float), "object": dict, "array": list, "null": type(None), "boolean": bool}
-KNOWN = {"type", "properties", "required", "additionalProperties", "enum", "pattern", "minimum", "items", "anyOf", "$ref", "description"}
+TYPES = {"string": str, "integer": int, "number": (int, float), "object": dict, "array": list, "null": type(None),
+         "boolean": bool}
+KNOWN = {"type", "properties", "required", "additionalProperties", "enum", "pattern", "minimum", "items", "anyOf",
+         "$ref", "description"}
 SCHEMA = json.loads((rig.ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8"))
 
 
 def faults(value, schema, where="line"):
-    """As much of JSON Schema as that file uses; an unknown word in it is a fault, too. `schema`: or a definition's name."""
+    """As much of JSON Schema as that file uses; an unknown word in it is a fault, too. `schema`: or a
+    definition's name."""
     if isinstance(schema, str):
         schema = SCHEMA["$defs"][schema]
     if "$ref" in schema:
@@ -19,7 +22,8 @@ def faults(value, schema, where="line"):
     if "anyOf" in schema:
         tried = [faults(value, s, where) for s in schema["anyOf"]]
         return found if not all(tried) else found + min(tried, key=len)
-    if "type" in schema and (not isinstance(value, TYPES[schema["type"]]) or isinstance(value, bool) != (schema["type"] == "boolean")):
+    if "type" in schema and (not isinstance(value, TYPES[schema["type"]])
+                             or isinstance(value, bool) != (schema["type"] == "boolean")):
         return [*found, f"{where}: {value!r} is no {schema['type']}"]
     if "enum" in schema and value not in schema["enum"]:
         found.append(f"{where}: {value!r} is none of {schema['enum']}")

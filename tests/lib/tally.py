@@ -50,7 +50,8 @@ def main():
             passed, failed = passed + good, failed + bad
             if bad:
                 print(f"FAIL {label} {name}: {result}, exit status {entry.get('returncode')}")
-                shown = [l for l in (output + "\n" + entry.get("stderr", "")).splitlines() if l.strip() and not re.match(r"ok\b", l)]
+                shown = [l for l in (output + "\n" + entry.get("stderr", "")).splitlines() if l.strip()
+                         and not re.match(r"ok\b", l)]
                 for line in shown[-60:]:
                     print("     " + line)
     with open(tally, "a", encoding="utf-8") as out:

@@ -1,5 +1,5 @@
-"""A cluster, its network, a store with producers that append all the time, an agent, and the judge of what arrives: the
-place where tests/reliability.py does its worst."""
+"""A cluster, its network, a store with producers that append all the time, an agent, and the judge of what
+arrives: the place where tests/reliability.py does its worst."""
 import collections
 import json
 import pathlib
@@ -206,7 +206,8 @@ class World:
     def resume(self, what):
         """Called the moment the way to the broker is free again: how long until something arrives."""
         before, begun = self.delivered(), time.monotonic()
-        self.wait(f"delivery to resume after {what}", lambda: self.delivered() > before or self.ended(), every=0.02)
+        self.wait(f"delivery to resume after {what}", lambda: self.delivered() > before or self.ended(),
+                  every=0.02)
         self.resumed.append((what, time.monotonic() - begun))
 
     # -- judging
@@ -235,7 +236,8 @@ class World:
     def judge(self):
         """All that was appended up to now arrived, once, in order, where its receipt says."""
         until, stats = len(self.ledger), self.store.stats()
-        self.wait(f"everything up to seq {stats['last_seq']} to be delivered", lambda: self.settled(stats["last_seq"]))
+        self.wait(f"everything up to seq {stats['last_seq']} to be delivered",
+                  lambda: self.settled(stats["last_seq"]))
         self.read()
         self.ledger.account(until)
         newest = self.store.stats()["last_seq"]

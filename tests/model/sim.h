@@ -119,7 +119,8 @@ typedef struct sim_handle {
   bool exists, transactional, begun, dead, failed, mute;
   bool part_failed[SIM_MARKER_TOPIC + 1][SIM_PARTITIONS];
   bool batch_failed[SIM_MARKER_TOPIC + 1][SIM_PARTITIONS]; /* with the reason of a record that is still to come */
-  bool gap[SIM_MARKER_TOPIC + 1][SIM_PARTITIONS]; /* of sequence numbers: an earlier transaction's batch was refused */
+  /* of sequence numbers: an earlier transaction's batch was refused */
+  bool gap[SIM_MARKER_TOPIC + 1][SIM_PARTITIONS];
   int epoch;
   int64_t timeout_us, queue_bytes, waiting;
   sim_wire *wires;
@@ -225,7 +226,8 @@ bool broker_committed(const sim *s, uint32_t txn);
 bool broker_takes(const sim *s, const sim_event *e); /* it is no poison, of whatever kind */
 bool broker_takes_wire(const sim *s, const sim_wire *w);
 int sim_dlq_of(const sim *s, uint64_t seq); /* the dead-letter topic of the event's topic */
-/* Exactly once (or at least once), in order per key; NULL: holds. `complete`: every event that must be there is. */
+/* Exactly once (or at least once), in order per key; NULL: holds. `complete`: every event that must be there
+ * is. */
 void broker_audit(sim *s, const sim_book *book, bool exactly_once, bool complete);
 
 /* sim_book.c */

@@ -47,7 +47,8 @@ static void send_along(sim *s, sim_agent *a, uint64_t seq) {
   do {
     uint64_t tag = 0;
     bool slim = false, full = false;
-    if (!core_dead(a->core, seq, s->now_us) || core_letter_ready(a->core, topic, s->now_us) != OFFER_PRODUCE) return;
+    if (!core_dead(a->core, seq, s->now_us) || core_letter_ready(a->core, topic, s->now_us) != OFFER_PRODUCE)
+      return;
     if (core_offer_letter(a->core, seq, topic, whole, s->now_us, &slim, &tag) != OFFER_PRODUCE) return;
     why = core_txn_begun(a->core) ? (fault){0} : handle_begin(s, a);
     if (fault_is_ok(&why)) why = handle_produce(s, a, seq, tag, slim ? 200 : whole, &full);
@@ -64,7 +65,9 @@ static void send_along(sim *s, sim_agent *a, uint64_t seq) {
 static void fill(sim *s, sim_agent *a) {
   sim_handle *h = &a->handle;
   if (sim_fault(s, 1)) {
-    done(s, a, (core_event){.fill_end = FILL_STOPPED, .why = sim_fault_of(SCOPE_AGENT, CLASS_RETRYABLE_DEPENDENCY, "STORE")});
+    done(s, a,
+         (core_event){.fill_end = FILL_STOPPED,
+                      .why = sim_fault_of(SCOPE_AGENT, CLASS_RETRYABLE_DEPENDENCY, "STORE")});
     return;
   }
   for (uint64_t n = 1 + sim_below(s, 12); n > 0; n--) {
@@ -135,7 +138,8 @@ static void fill(sim *s, sim_agent *a) {
 
 /* --- operations --- */
 
-static fault connection(const char *name) { return sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, name); }
+static fault connection(const char *name) { return sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT,
+                                                                name); }
 
 static void perform(sim *s, sim_agent *a, const core_action *action) {
   sim_handle *h = &a->handle;
@@ -150,8 +154,10 @@ static void perform(sim *s, sim_agent *a, const core_action *action) {
   a->topic[0] = '\0';
   if (action->topic) snprintf(a->topic, sizeof a->topic, "%s", action->topic);
   a->topic_count = action->topic_count;
-  for (size_t i = 0; i < action->topic_count; i++) snprintf(a->topics[i], sizeof a->topics[i], "%s", action->topics[i]);
-  if (action->op != OP_CONNECT && action->op != OP_DESTROY && !h->exists) sim_break(s, "an operation without a handle");
+  for (size_t i = 0; i < action->topic_count; i++)
+    snprintf(a->topics[i], sizeof a->topics[i], "%s", action->topics[i]);
+  if (action->op != OP_CONNECT && action->op != OP_DESTROY && !h->exists)
+    sim_break(s, "an operation without a handle");
   switch (action->op) {
   case OP_CONNECT:
     if (h->exists) break;
@@ -188,8 +194,8 @@ static bool book_writable(sim *s) { return !s->store_full && !sim_fault(s, 4); }
 static const fault store_fault = {.scope = SCOPE_AGENT, .class_ = CLASS_RETRYABLE_DEPENDENCY, .name = "STORE"};
 
 /* EndTxn: may be lost, late, answered late, sent again, or its answer lost. Copies stay in the network only where
- * librdkafka could have sent it again: after socket.timeout, or after a transport error. *answered: the driver has counted
- * an answer to each. */
+ * librdkafka could have sent it again: after socket.timeout, or after a transport error. *answered: the driver has
+ * counted an answer to each. */
 static fault end_txn(sim *s, sim_agent *a, bool commit, bool *answered) {
   sim_handle *h = &a->handle;
   *answered = false;
@@ -281,7 +287,8 @@ static void look_up(sim *s, sim_agent *a, int64_t *age_us) {
       sim_break(s, "a topic that nobody asked for");
       return;
     }
-    a->topic_results[n] = (core_topic_result){.partitions = t->partitions, .max_message_bytes = t->untold ? -1 : t->max_bytes,
+    a->topic_results[n] = (core_topic_result){.partitions = t->partitions,
+                                              .max_message_bytes = t->untold ? -1 : t->max_bytes,
                                               .lane_max_age_us = s->lane_max_age_us,
                                               .rules = s->config.letters ? &fault_rules_default : NULL};
     if (t->rights == RIGHTS_NO_LOOKUP)
@@ -490,7 +497,8 @@ static void history_begins(void *arg) {
   replay(a->of, a);
 }
 
-static void history_grows(void *arg, const void *data, size_t len) { sl_buf_append(&((sim_agent *)arg)->history, data, len); }
+static void history_grows(void *arg, const void *data,
+                          size_t len) { sl_buf_append(&((sim_agent *)arg)->history, data, len); }
 
 /* --- life --- */
 
@@ -519,12 +527,14 @@ void agent_give(sim *s, sim_agent *a, core_event e) {
   if (wrong) sim_break(s, "core_check: %s", wrong);
   core_phase after = core_phase_of(a->core);
   if (s->tracing && (before != after || actions.count || e.kind == EVENT_ERROR))
-    sim_trace(s, "agent %d: event %d op %d: %s -> %s (cursor %llu%s)", a->id, e.kind, e.op, core_phase_text(before),
+    sim_trace(s, "agent %d: event %d op %d: %s -> %s (cursor %llu%s)", a->id, e.kind, e.op,
+              core_phase_text(before),
               core_phase_text(after), (unsigned long long)a->book.state.cursor.seq,
               a->book.state.has_intent ? ", intent" : "");
   core_view v;
   core_view_get(a->core, &v);
-  if (v.cursor_seq != a->book.state.cursor.seq && a->action.op == OP_NONE) sim_break(s, "the core's cursor is not the book's");
+  if (v.cursor_seq != a->book.state.cursor.seq && a->action.op == OP_NONE)
+    sim_break(s, "the core's cursor is not the book's");
   if (v.offsets_back) sim_break(s, "offsets are said to have gone back, which they never do here");
   if (after == PHASE_PARKED && v.park != PARK_REFUSED && !s->options.copies)
     sim_break(s, "parked without a reason: %d", v.park);
@@ -546,7 +556,8 @@ bool agent_wake(sim *s, sim_agent *a) {
   agent_give(s, a, (core_event){.kind = EVENT_TIMER});
   at = core_wake_at(a->core);
   a->vain_wakes = at > 0 && at <= s->now_us ? a->vain_wakes + 1 : 0;
-  if (a->vain_wakes > 5) sim_break(s, "it wakes for nothing, again and again, in %s", core_phase_text(core_phase_of(a->core)));
+  if (a->vain_wakes > 5)
+    sim_break(s, "it wakes for nothing, again and again, in %s", core_phase_text(core_phase_of(a->core)));
   return true;
 }
 

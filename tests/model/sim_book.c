@@ -1,7 +1,8 @@
 /* The book of src/delivery/delivery.c in memory, as strict as the real one and simpler. */
 #include "sim.h"
 
-static void progress_take(const sl_buf *bytes, sl_progress *p, sl_lane *lanes, char (*names)[24], sl_lane *scratch) {
+static void progress_take(const sl_buf *bytes, sl_progress *p, sl_lane *lanes, char (*names)[24],
+                          sl_lane *scratch) {
   sl_progress_decode(sl_buf_slice(bytes), p, scratch);
   for (size_t i = 0; i < p->lane_count; i++) {
     memset(names[i], 0, 24);
@@ -76,13 +77,16 @@ static bool pend(sim *s, sim_book *b, const delivery_verdict *v, bool lane) {
     sim_break(s, "event %llu has half a letter", (unsigned long long)v->seq);
     return false;
   }
-  if (v->copied && v->verdict != SL_VERDICT_DEAD) sim_break(s, "I7: event %llu has a copy and no letter", (unsigned long long)v->seq);
+  if (v->copied && v->verdict != SL_VERDICT_DEAD)
+    sim_break(s, "I7: event %llu has a copy and no letter", (unsigned long long)v->seq);
   if (v->verdict == SL_VERDICT_DEAD && !v->copied)
     b->letters[++b->state.last_letter] = (sim_letter){v->seq, LETTER_INTENT};
   if (v->verdict == SL_VERDICT_DEAD && sl_slice_eq(v->letter->error_code, sl_slice_of("LANE_TOO_OLD"))) {
     const sim_event *e = &s->log[v->seq - 1];
-    if (!s->broker.topics[e->topic].ever_sick || s->lane_max_age_us == 0 || s->now_us - e->appended_us <= s->lane_max_age_us) {
-      sim_break(s, "event %llu is set aside, but its topic was never refused, or not long enough", (unsigned long long)v->seq);
+    if (!s->broker.topics[e->topic].ever_sick || s->lane_max_age_us == 0 ||
+        s->now_us - e->appended_us <= s->lane_max_age_us) {
+      sim_break(s, "event %llu is set aside, but its topic was never refused, or not long enough",
+                (unsigned long long)v->seq);
       return false;
     }
     s->expired++;
@@ -105,7 +109,8 @@ static bool copies_hold(sim *s, sim_book *b, const delivery_attempt *a) {
   }
   uint64_t published = a->copy_count;
   for (size_t i = 0; i < a->count; i++) published += a->verdicts[i].copied;
-  if (a->progress.dlq_no != b->state.cursor.dlq_no + published) sim_break(s, "I7: dlq_no does not count the copies");
+  if (a->progress.dlq_no != b->state.cursor.dlq_no + published)
+    sim_break(s, "I7: dlq_no does not count the copies");
   return !s->broken;
 }
 
@@ -121,7 +126,8 @@ static bool lanes_hold(sim *s, const sl_progress *before, const sl_progress *aft
   }
   for (size_t k = 0; k < after->lane_count; k++) {
     for (size_t i = 0; i < s->broker.topic_count; i++)
-      if (sl_slice_eq(after->lanes[k].topic, sl_slice_of(s->broker.topics[i].name)) && !s->broker.topics[i].ever_sick) {
+      if (sl_slice_eq(after->lanes[k].topic, sl_slice_of(s->broker.topics[i].name)) &&
+          !s->broker.topics[i].ever_sick) {
         sim_break(s, "topic %s has a lane and was never sick", s->broker.topics[i].name);
         return false;
       }
@@ -165,7 +171,8 @@ bool book_intent(sim *s, sim_book *b, const delivery_attempt *a) {
   if (!s->broken && found != a->lane_count) sim_break(s, "I1: lane verdicts of events that do not wait");
   if (s->broken) return false;
   sl_buf_reset(&b->intent);
-  if (sl_progress_encode(after, &b->intent) != SL_OK) sim_break(s, "progress cannot be encoded: %s", sl_last_detail());
+  if (sl_progress_encode(after, &b->intent) != SL_OK)
+    sim_break(s, "progress cannot be encoded: %s", sl_last_detail());
   b->intent_marked = a->marked;
   b->state.last_attempt = after->attempt;
   refresh(b);
@@ -214,7 +221,8 @@ bool book_abandon(sim *s, sim_book *b) {
 
 bool book_letters_wait(const sim *s, const sim_book *b) {
   for (uint64_t i = 1; i <= b->state.last_letter; i++)
-    if (b->letters[i].state == LETTER_WAITS && s->broker.topics[sim_dlq_of(s, b->letters[i].seq)].rights == RIGHTS_ALL)
+    if (b->letters[i].state == LETTER_WAITS &&
+        s->broker.topics[sim_dlq_of(s, b->letters[i].seq)].rights == RIGHTS_ALL)
       return true;
   return false;
 }

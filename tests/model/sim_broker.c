@@ -146,7 +146,8 @@ int sim_dlq_of(const sim *s, uint64_t seq) { return SIM_TOPICS + s->log[seq - 1]
 
 /* Or will be, once the intent is settled, whose transaction may be committed already. */
 static bool is_dead(const sim_book *b, uint64_t seq) {
-  return b->verdicts[seq].verdict == SL_VERDICT_DEAD || (b->state.has_intent && b->pending[seq].verdict == SL_VERDICT_DEAD);
+  return b->verdicts[seq].verdict == SL_VERDICT_DEAD ||
+      (b->state.has_intent && b->pending[seq].verdict == SL_VERDICT_DEAD);
 }
 
 /* Each dead letter has one copy on its dead-letter topic, and nothing else has. */
@@ -158,8 +159,10 @@ static void audit_letters(sim *s, const sim_book *book, bool exactly_once, bool 
     for (size_t k = 0; k < part->n && !s->broken; k++) {
       if (!broker_committed(s, part->recs[k].txn)) continue;
       const uint64_t seq = part->recs[k].seq;
-      if (sim_dlq_of(s, seq) != SIM_TOPICS + i) sim_break(s, "the letter of event %llu is on the wrong topic", (unsigned long long)seq);
-      if (seen[seq]++ && exactly_once) sim_break(s, "the letter of event %llu is there twice", (unsigned long long)seq);
+      if (sim_dlq_of(s, seq) != SIM_TOPICS + i)
+        sim_break(s, "the letter of event %llu is on the wrong topic", (unsigned long long)seq);
+      if (seen[seq]++ && exactly_once)
+        sim_break(s, "the letter of event %llu is there twice", (unsigned long long)seq);
       if (exactly_once && !s->options.copies && !is_dead(book, seq))
         sim_break(s, "event %llu has a letter and is not dead", (unsigned long long)seq);
     }
@@ -195,7 +198,8 @@ void broker_audit(sim *s, const sim_book *book, bool exactly_once, bool complete
         if (exactly_once && !first) sim_break(s, "event %llu is there twice", (unsigned long long)seq);
         if (e->duplicate_of) sim_break(s, "duplicate %llu was sent", (unsigned long long)seq);
         if (!first) continue;
-        /* At least once: a copy of what was refused and set aside may come late, to a limit that was raised meanwhile. */
+        /* At least once: a copy of what was refused and set aside may come late, to a limit that was raised
+         * meanwhile. */
         if (!exactly_once && book->verdicts[seq].verdict == SL_VERDICT_DEAD) continue;
         /* In order per key. At least once: the first copies are in order. */
         if (seq < newest[e->key])
@@ -210,7 +214,8 @@ void broker_audit(sim *s, const sim_book *book, bool exactly_once, bool complete
       sim_break(s, "event %llu is missing", (unsigned long long)seq);
     if (exactly_once && there && book->verdicts[seq].verdict == SL_VERDICT_DEAD)
       sim_break(s, "event %llu is dead and delivered", (unsigned long long)seq);
-    if (book->verdicts[seq].verdict == SL_VERDICT_DEAD && !book->verdicts[seq].expired && always_taken(s, &s->log[seq - 1]))
+    if (book->verdicts[seq].verdict == SL_VERDICT_DEAD && !book->verdicts[seq].expired &&
+        always_taken(s, &s->log[seq - 1]))
       sim_break(s, "innocent event %llu is dead", (unsigned long long)seq);
     if (book->verdicts[seq].verdict == SL_VERDICT_SENT && !there)
       sim_break(s, "event %llu counts as delivered and is not there", (unsigned long long)seq);

@@ -1,4 +1,5 @@
-/* The simulated handle: what librdkafka and the network make of records on their way, and of a handle's that is gone. */
+/* The simulated handle: what librdkafka and the network make of records on their way, and of a handle's that is
+ * gone. */
 #include "sim.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,14 +48,16 @@ static size_t head_of(const sim_handle *h, size_t i) {
   return i;
 }
 
-/* A record of the same batch that the broker refuses brings down its neighbours. What it calls that; NULL: none is. */
+/* A record of the same batch that the broker refuses brings down its neighbours. What it calls that; NULL: none
+ * is. */
 static const char *poison_of_batch(sim *s, const sim_handle *h, size_t head, unsigned batch) {
   const sim_wire *first = &h->wires[head];
   for (size_t i = head; i < h->wire_count && batch > 0; i++) {
     if (h->wires[i].topic != first->topic || h->wires[i].part != first->part) continue;
     const sim_wire *w = &h->wires[i];
     const sim_event *e = &s->log[w->seq - 1];
-    if (w->letter ? !broker_takes_wire(s, w) : e->poison == POISON_NONE && !broker_takes(s, e)) return "MSG_SIZE_TOO_LARGE";
+    if (w->letter ? !broker_takes_wire(s, w) : e->poison == POISON_NONE && !broker_takes(s, e))
+      return "MSG_SIZE_TOO_LARGE";
     if (!w->letter && e->poison == POISON_BROKER) return "INVALID_RECORD";
     batch--;
   }
@@ -150,7 +153,8 @@ void agent_wire(sim *s, sim_agent *a) {
 
 /* What a dead or destroyed handle left in the network may still arrive, in order, up to some point. */
 void ghost_add(sim *s, sim_handle *h) {
-  for (size_t i = 0; i < h->wire_count;) { /* behind a failed record the sequence has a gap: the broker refuses it */
+  /* behind a failed record the sequence has a gap: the broker refuses it */
+  for (size_t i = 0; i < h->wire_count;) {
     if (h->part_failed[h->wires[i].topic][h->wires[i].part] || h->mute) wire_remove(h, i);
     else i++;
   }
@@ -219,7 +223,8 @@ fault handle_produce(sim *s, sim_agent *a, uint64_t seq, uint64_t tag, uint32_t 
     *full = true;
     return (fault){0};
   }
-  if (letter > 50000 || (!letter && e->poison == POISON_LOCAL)) return sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "MSG_SIZE_TOO_LARGE");
+  if (letter > 50000 || (!letter && e->poison == POISON_LOCAL))
+    return sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "MSG_SIZE_TOO_LARGE");
   sim_rights rights = s->broker.topics[topic].rights;
   if ((rights == RIGHTS_NO_LOOKUP || rights == RIGHTS_NO_WRITE) && sim_below(s, 3) == 0)
     return sim_fault_of(SCOPE_TOPIC, CLASS_RETRYABLE_DEPENDENCY, "_UNKNOWN_TOPIC");

@@ -54,7 +54,8 @@ void sim_dump(const sim *s) {
   for (unsigned i = first; i < history_at; i++) fprintf(stderr, "%s\n", history[i % HISTORY]);
   for (uint64_t seq = 1; seq <= s->last && s->last <= 60; seq++) {
     const sim_event *e = &s->log[seq - 1];
-    fprintf(stderr, "  event %llu: %s key %d%s%s\n", (unsigned long long)seq, s->broker.topics[e->topic].name, e->key,
+    fprintf(stderr, "  event %llu: %s key %d%s%s\n", (unsigned long long)seq, s->broker.topics[e->topic].name,
+            e->key,
             e->duplicate_of ? " duplicate" : "", e->poison ? " poison" : "");
   }
 }
@@ -79,7 +80,8 @@ sim *sim_new(const sim_options *options) {
   broker_init(s);
   static const int64_t events[] = {1, 3, 10, 50, 1000};
   s->config = (core_config){.txn_max_events = events[sim_below(s, 5)], .txn_max_bytes = 1 << 20,
-                            .txn_start_bytes = sim_below(s, 2) ? 0 : 20000, .txn_timeout_us = 15000000, .txn_timeout_max_us = 240000000,
+                            .txn_start_bytes = sim_below(s, 2) ? 0 : 20000, .txn_timeout_us = 15000000,
+                            .txn_timeout_max_us = 240000000,
                             .doubt_us = 5000000, .probe_us = 30000000,
                             .latency_budget_us = sim_below(s, 3) ? 0 : 2000000,
                             .letters = sim_below(s, 4) > 0,
@@ -112,7 +114,8 @@ void sim_free(sim *s) {
 /* --- what happens --- */
 
 static void append(sim *s) {
-  for (uint64_t n = s->options.lone ? 1 : 1 + sim_below(s, 8); n > 0 && s->appended < s->options.appends && s->last < SIM_LOG_MAX; n--) {
+  for (uint64_t n = s->options.lone ? 1 : 1 + sim_below(s, 8);
+       n > 0 && s->appended < s->options.appends && s->last < SIM_LOG_MAX; n--) {
     sim_event e = {.topic = (uint8_t)sim_below(s, s->broker.topic_count), .key = (uint8_t)sim_below(s, SIM_KEYS)};
     e.size = 100 + (uint32_t)sim_below(s, 400);
     if (sim_below(s, 100) < (s->bulky ? 60 : 3)) e.size = 6000;
@@ -160,7 +163,8 @@ static void random_trouble(sim *s, sim_agent *a) {
     if (a->handle.exists && sim_below(s, 2)) agent_give(s, a, (core_event){.kind = EVENT_REACHED});
     if (a->handle.exists)
       agent_give(s, a, (core_event){.kind = EVENT_ERROR, .transport = true,
-                                    .why = sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "_TRANSPORT")});
+                                    .why = sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT,
+                                                        "_TRANSPORT")});
     break;
   case 8:
     if (a->handle.exists) {
@@ -266,11 +270,12 @@ static void restart(sim *s, sim_agent *a, bool drain) {
   agent_log(s, a);
 }
 
-/* Goes on until everything is settled and the agent idle (or, with `drain`, gone); false: it is parked, as the copy
- * that lost should be. */
+/* Goes on until everything is settled and the agent idle (or, with `drain`, gone); false: it is parked, as the
+ * copy that lost should be. */
 static bool settle(sim *s, sim_agent *a, bool drain) {
   int64_t until = s->now_us + CALM_TIME_MAX_US;
-  if (drain || a->exited || !a->exists || s->options.copies || (s->options.mixed && !a->exactly_once)) restart(s, a, drain);
+  if (drain || a->exited || !a->exists || s->options.copies || (s->options.mixed && !a->exactly_once))
+    restart(s, a, drain);
   agent_log(s, a);
   for (unsigned i = 0; i < CALM_STEPS_MAX && s->now_us < until && !s->broken; i++) {
     broker_expire(s);
@@ -286,7 +291,8 @@ static bool settle(sim *s, sim_agent *a, bool drain) {
       sim_break(s, "the agent sleeps for ever in %s", core_phase_text(core_phase_of(a->core)));
   }
   sim_break(s, "not drained in bounded time: cursor %llu of %llu, %zu lanes, phase %s",
-            (unsigned long long)a->book.state.cursor.seq, (unsigned long long)s->last, a->book.state.cursor.lane_count,
+            (unsigned long long)a->book.state.cursor.seq, (unsigned long long)s->last,
+            a->book.state.cursor.lane_count,
             core_phase_text(core_phase_of(a->core)));
   return true;
 }

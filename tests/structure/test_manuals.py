@@ -1,4 +1,5 @@
-"""Every command has a manual page that is installed, says what its help says, and is roff that mandoc and man accept."""
+"""Every command has a manual page that is installed, says what its help says, and is roff that mandoc and man
+accept."""
 import json
 import os
 import pathlib
@@ -13,12 +14,14 @@ OTHERS = {"sidelog.1", "sidelog-output.5", "sidelogd.8", "sidelogd.yaml.5"}
 
 
 def said(*argv):
-    return subprocess.run(list(map(str, argv)), capture_output=True, text=True, encoding="utf-8", check=True).stdout
+    return subprocess.run(list(map(str, argv)), capture_output=True, text=True, encoding="utf-8",
+                          check=True).stdout
 
 
 def plain(roff):
     """Text of roff without fonts and escapes."""
-    escapes = {"\\-": "-", "\\(aq": "'", "\\(ga": "`", "\\(ti": "~", "\\(ha": "^", "\\(dq": '"', "\\&": "", "\\e": "\\"}
+    escapes = {"\\-": "-", "\\(aq": "'", "\\(ga": "`", "\\(ti": "~", "\\(ha": "^", "\\(dq": '"', "\\&": "",
+               "\\e": "\\"}
     for escape, text in escapes.items():
         roff = roff.replace(escape, text)
     return re.sub(r"\\f[BIR]", "", roff)
@@ -30,7 +33,8 @@ class Manuals(unittest.TestCase):
         cls.sidelog = BUILD / "tools" / "sidelog"
         listed = said(cls.sidelog, "help").split("\nEverywhere:")[0]
         cls.commands = re.findall(r"(?m)^  ([a-z]+)  ", listed)
-        cls.pages = {path.name: path for folder in ("tools", "sync") for path in (BUILD / folder).glob("sidelog*.[158]")}
+        cls.pages = {path.name: path for folder in ("tools", "sync")
+                     for path in (BUILD / folder).glob("sidelog*.[158]")}
 
     def test_each_command_has_its_page_and_each_is_installed(self):
         wanted = {f"sidelog-{command}.1" for command in self.commands} | OTHERS
@@ -55,7 +59,8 @@ class Manuals(unittest.TestCase):
                     self.assertIn(example, page)
                 for section in ("NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "SEE ALSO"):
                     self.assertIn(f"\n.SH {section}\n", page)
-                self.assertLessEqual(len(text.splitlines()), 60, "help is to be short; docs/cli.md has what is longer")
+                self.assertLessEqual(len(text.splitlines()), 60,
+                                     "help is to be short; docs/cli.md has what is longer")
 
     def test_what_a_page_refers_to_is_there(self):
         known = {path.rsplit(".", 1)[0] + f"({path[-1]})" for path in self.pages}
@@ -73,15 +78,18 @@ class Manuals(unittest.TestCase):
         found, checked = [], False
         if shutil.which("mandoc"):
             checked = True
-            lint = subprocess.run(["mandoc", "-Tlint", "-W", "warning", *map(str, self.pages.values())], capture_output=True,
+            lint = subprocess.run(["mandoc", "-Tlint", "-W", "warning", *map(str, self.pages.values())],
+                                  capture_output=True,
                                   text=True, check=False)
             # no date: what is built does not depend on the day
             found += [line for line in lint.stdout.splitlines() if "missing date" not in line]
         if shutil.which("man") and shutil.which("groff"):
             checked = True
             env = os.environ | {"LC_ALL": "C.UTF-8", "MANWIDTH": "100"}
-            man = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", *map(str, self.pages.values())], env=env,
-                                 stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", check=False)
+            man = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", *map(str, self.pages.values())],
+                                 env=env,
+                                 stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8",
+                                 check=False)
             found += man.stderr.splitlines()
             self.assertEqual(man.stdout.count("SEE ALSO"), len(self.pages))
         if not checked:

@@ -57,7 +57,8 @@ class Readme(unittest.TestCase):
                 break
             time.sleep(0.05)
         reader.terminate()
-        self.assertEqual(reader.communicate(timeout=30)[0], "orders.v1: 2 bytes\norders.v1: 0 bytes\norders.v1: 2 bytes\n")
+        self.assertEqual(reader.communicate(timeout=30)[0],
+                         "orders.v1: 2 bytes\norders.v1: 0 bytes\norders.v1: 2 bytes\n")
         self.assertEqual(reader.returncode, 0)
         (letter,) = self.run_in_folder(*sidelog, "dlq", "list", "--reader", "billing", "--json").splitlines()
         self.assertEqual((json.loads(letter)["seq"], json.loads(letter)["error_code"]), (2, "NO_AMOUNT"))
@@ -73,7 +74,8 @@ class Readme(unittest.TestCase):
         """Files and headings, from README and every document."""
         pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
         text = {page: re.sub(r"(?ms)^```.*?^```", "", page.read_text()) for page in pages}
-        anchors = {page: {re.sub(r"[^\w -]", "", re.sub(r"\]\([^)]*\)", "", title).strip().lower()).replace(" ", "-")
+        anchors = {page: {re.sub(r"[^\w -]", "",
+                                 re.sub(r"\]\([^)]*\)", "", title).strip().lower()).replace(" ", "-")
                           for title in re.findall(r"(?m)^#+ (.*)", text[page])} for page in pages}
         links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)\s]+)\)", text[page])
                  if not link.startswith("http")]

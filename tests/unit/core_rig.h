@@ -73,7 +73,8 @@ static inline void ok(rig *r, core_op op) {
   core_topic_result topics[CORE_TOPICS_MAX];
   r->looked += op == OP_TOPIC;
   for (size_t i = 0; i < r->act.topic_count && op == OP_TOPIC; i++) {
-    topics[i] = (core_topic_result){.partitions = r->partitions ? r->partitions : 3, .max_message_bytes = r->max_bytes,
+    topics[i] = (core_topic_result){.partitions = r->partitions ? r->partitions : 3,
+                                    .max_message_bytes = r->max_bytes,
                                     .needs_key = r->needs_key, .lane_max_age_us = r->lane_max_age_us,
                                     .recreated = r->recreated};
     if (strcmp(r->act.topics[i], "topic-1") == 0) topics[i].rules = r->rules;
@@ -88,7 +89,8 @@ static inline void bad(rig *r, core_op op, fault why) {
   done_with(r, (core_event){.why = why});
 }
 
-static inline fault outage(void) { return sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT, "_TRANSPORT"); }
+static inline fault outage(void) { return sim_fault_of(SCOPE_CONNECTION, CLASS_RETRYABLE_TRANSIENT,
+                                                       "_TRANSPORT"); }
 static inline fault too_large(void) {
   return sim_fault_of(SCOPE_RECORD, CLASS_NON_RETRYABLE_VALIDATION, "MSG_SIZE_TOO_LARGE");
 }
@@ -96,7 +98,8 @@ static inline fault no_write(void) {
   return sim_fault_of(SCOPE_TOPIC, CLASS_NON_RETRYABLE_SECURITY, "TOPIC_AUTHORIZATION_FAILED");
 }
 static inline fault disk_full(void) { return sim_fault_of(SCOPE_AGENT, CLASS_RETRYABLE_DEPENDENCY, "STORE"); }
-static inline fault purged(void) { return sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT, "_PURGE_QUEUE"); }
+static inline fault purged(void) { return sim_fault_of(SCOPE_PRODUCER, CLASS_RETRYABLE_TRANSIENT,
+                                                       "_PURGE_QUEUE"); }
 
 static inline rig *rig_new(bool exactly_once) {
   rig *r = calloc(1, sizeof *r);
@@ -112,7 +115,8 @@ static inline rig *rig_new(bool exactly_once) {
   r->max_bytes = -1;
   r->letter_size = 500;
   r->config = (core_config){.exactly_once = exactly_once, .txn_max_events = 1000, .txn_max_bytes = 1 << 24,
-                            .txn_timeout_us = 15 * SECOND, .txn_timeout_max_us = 240 * SECOND, .doubt_us = 5 * SECOND, .probe_us = 30 * SECOND,
+                            .txn_timeout_us = 15 * SECOND, .txn_timeout_max_us = 240 * SECOND,
+                            .doubt_us = 5 * SECOND, .probe_us = 30 * SECOND,
                             .incarnation = {1}, .seed = 1};
   return r;
 }
@@ -131,7 +135,8 @@ static inline void start(rig *r) {
 }
 
 static inline void append(rig *r, uint8_t topic, size_t n) {
-  for (size_t i = 0; i < n; i++) r->s->log[r->s->last++] = (sim_event){.topic = topic, .size = 100, .appended_us = r->now + r->wall_ahead_us};
+  for (size_t i = 0; i < n; i++)
+    r->s->log[r->s->last++] = (sim_event){.topic = topic, .size = 100, .appended_us = r->now + r->wall_ahead_us};
   r->s->indexed = r->s->last;
 }
 
@@ -197,7 +202,8 @@ static inline void send_along(rig *r, uint64_t seq) {
   }
 }
 
-/* Looks topics up and offers what the FILL wants; how many were produced. The FILL is done, the flush asked for. */
+/* Looks topics up and offers what the FILL wants; how many were produced. The FILL is done, the flush asked
+ * for. */
 static inline size_t fill_sized(rig *r, uint32_t size) {
   while (r->act.op == OP_TOPIC || r->act.op == OP_FILL) {
     if (r->act.op == OP_TOPIC) {

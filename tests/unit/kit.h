@@ -107,7 +107,8 @@ static inline void kit_deliver(kit *k, uint64_t seq) {
   delivery_close(delivery);
 }
 
-/* What `work` returns in a process of its own, which must end by itself. It inherits k->store, and may not use it. */
+/* What `work` returns in a process of its own, which must end by itself. It inherits k->store, and may not use
+ * it. */
 static inline int kit_in_child(int (*work)(kit *k), kit *k) {
   int code;
   const pid_t pid = fork();

@@ -88,7 +88,8 @@ typedef struct letters {
 static inline void take_letter(void *arg, const sl_reader_letter *l) {
   letters *all = arg;
   snprintf(all->text[all->count], 64, "%.*s %.*s %.*s", (int)l->error_class.len, (const char *)l->error_class.data,
-           (int)l->error_code.len, (const char *)l->error_code.data, (int)l->error_text.len, (const char *)l->error_text.data);
+           (int)l->error_code.len, (const char *)l->error_code.data, (int)l->error_text.len,
+           (const char *)l->error_text.data);
   snprintf(all->topic[all->count], 16, "%.*s", (int)l->topic.len, (const char *)l->topic.data);
   all->list[all->count++] = *l;
 }
@@ -109,8 +110,10 @@ static inline void take_drop(void *arg, const sl_drop *d) {
   all->count++;
   snprintf(all->text, sizeof all->text, "%.*s|%lu|%.*s|%.*s|%.*s|%.*s|%.*s", (int)d->reader.len,
            (const char *)d->reader.data,
-           d->seq, (int)d->event_id.len, (const char *)d->event_id.data, (int)d->topic.len, (const char *)d->topic.data,
-           (int)d->error_code.len, (const char *)d->error_code.data, (int)d->who.len, (const char *)d->who.data, (int)d->why.len,
+           d->seq, (int)d->event_id.len, (const char *)d->event_id.data, (int)d->topic.len,
+           (const char *)d->topic.data,
+           (int)d->error_code.len, (const char *)d->error_code.data, (int)d->who.len, (const char *)d->who.data,
+           (int)d->why.len,
            (const char *)d->why.data);
 }
 #endif

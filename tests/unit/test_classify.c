@@ -131,7 +131,8 @@ static void texts_are_total(void **state) {
   assert_string_equal(fault_class_text((fault_class)99), "?");
 }
 
-/* What the configuration may treat otherwise is what the table says of a single record, without the one that a broker has. */
+/* What the configuration may treat otherwise is what the table says of a single record, without the one that a
+ * broker has. */
 static void codes_of_a_record_are_the_tables(void **state) {
   const struct rd_kafka_err_desc *descs;
   size_t count, found = 0;

@@ -19,8 +19,8 @@ static rig *committing(void) {
   return r;
 }
 
-/* librdkafka sends EndTxn again under the same epoch: the held copy aborted the NEXT transaction, whose commit then
- * returned ok: marker read, 0 of 10 events. */
+/* librdkafka sends EndTxn again under the same epoch: the held copy aborted the NEXT transaction, whose commit
+ * then returned ok: marker read, 0 of 10 events. */
 static void held_end_txn(void **state) {
   (void)state;
   for (int how = 0; how < 4; how++) {
@@ -43,8 +43,9 @@ static void held_end_txn(void **state) {
   }
 }
 
-/* Over a link that is cut every few seconds, each cut near a commit cost a new handle and twenty round trips, whichever
- * connection it was that ended. Where the driver has an answer to each EndTxn there is no copy to be afraid of. */
+/* Over a link that is cut every few seconds, each cut near a commit cost a new handle and twenty round trips,
+ * whichever connection it was that ended. Where the driver has an answer to each EndTxn there is no copy to be
+ * afraid of. */
 static void another_connection_is_lost_during_a_commit(void **state) {
   (void)state;
   for (int answered = 0; answered < 2; answered++) {
@@ -102,8 +103,8 @@ static void larger_marker(void **state) {
   rig_free(r);
 }
 
-/* Of a progress topic created again with fewer partitions the agent said that the cluster refused it: see to credentials
- * and ACLs. It tried for ever, and nobody was sent to --adopt. */
+/* Of a progress topic created again with fewer partitions the agent said that the cluster refused it: see to
+ * credentials and ACLs. It tried for ever, and nobody was sent to --adopt. */
 static void progress_topic_created_again(void **state) {
   (void)state;
   static const char *const names[] = {"OFFSET_OUT_OF_RANGE", "_UNKNOWN_PARTITION", "MARKER_LOST"};
@@ -120,8 +121,8 @@ static void progress_topic_created_again(void **state) {
   }
 }
 
-/* A broker that was cut off and has not heard that it leads no more may end before the marker, or know only an older one. The
- * agent parked, and waited for a person long after the cluster was whole again. */
+/* A broker that was cut off and has not heard that it leads no more may end before the marker, or know only an
+ * older one. The agent parked, and waited for a person long after the cluster was whole again. */
 static void leader_that_was_behind(void **state) {
   (void)state;
   for (int how = 0; how < 3; how++) {
@@ -134,12 +135,14 @@ static void leader_that_was_behind(void **state) {
     claim(r);
     start(r);
     to_marker(r);
-    if (how == 0) bad(r, OP_READ_MARKER, sim_fault_of(SCOPE_CLUSTER, CLASS_NON_RETRYABLE_POLICY, "OFFSET_OUT_OF_RANGE"));
+    if (how == 0)
+      bad(r, OP_READ_MARKER, sim_fault_of(SCOPE_CLUSTER, CLASS_NON_RETRYABLE_POLICY, "OFFSET_OUT_OF_RANGE"));
     else reads(r, how == 1 ? (sl_slice){0} : sl_buf_slice(&older));
     ok(r, OP_DESTROY);
     assert_int_equal(parked(r), how == 2 ? PARK_MARKER_AHEAD : PARK_MARKER_MISSING);
     assert_int_equal(core_wake_at(r->core), r->now + r->config.probe_us);
-    for (int looks = 0; looks < 3; looks++) { /* it fences nobody meanwhile: a copy of this store may be delivering */
+    /* it fences nobody meanwhile: a copy of this store may be delivering */
+    for (int looks = 0; looks < 3; looks++) {
       wake(r);
       ok(r, OP_CONNECT);
       ok(r, OP_MARKER_TOPIC);
@@ -182,8 +185,10 @@ static void stores_that_share_an_id(void **state) {
   wake(r); /* which has gone */
   claim(r);
   assert_int_equal(phase(r), PHASE_IDLE);
-  assert_in_range(times, 30, 50); /* a copy of this store, started a few times, fences some ten times (tests/kafka/test_odd.py) */
-  /* Now and then it is nothing: a copy of this store whose agent is started every five minutes, and parks each time. */
+  /* a copy of this store, started a few times, fences some ten times (tests/kafka/test_odd.py) */
+  assert_in_range(times, 30, 50);
+  /* Now and then it is nothing: a copy of this store whose agent is started every five minutes, and parks each
+   * time. */
   start(r);
   for (int i = 0; i < 20; i++) {
     claim(r);
@@ -256,7 +261,8 @@ static void foreign_cluster(void **state) {
 /* A switch to at-least-once while a commit was in doubt: it could neither begin nor say why. */
 static void intent_left_to_at_least_once(void **state) {
   (void)state;
-  /* The broker's partition ends before the intent's marker, and may do so for ever; or has something else in its place. */
+  /* The broker's partition ends before the intent's marker, and may do so for ever; or has something else in its
+   * place. */
   enum { NOT_COMMITTED, COMMITTED, BEHIND, LOST };
   for (int outcome = 0; outcome <= LOST; outcome++) {
     const int committed = outcome == COMMITTED;
@@ -488,7 +494,8 @@ static void what_a_full_store_dropped_is_not_sent(void **state) {
   ready(r);
   tell_log(r);
   assert_int_equal(r->act.op, OP_FILL);
-  assert_int_equal(core_offer_dropped(r->core, 1, SL_STR("topic-0"), SL_STR("DROPPED_STORE_FULL"), SL_STR("why"), 7),
+  assert_int_equal(core_offer_dropped(r->core, 1, SL_STR("topic-0"), SL_STR("DROPPED_STORE_FULL"), SL_STR("why"),
+                                      7),
                    OFFER_SETTLED);
   done_with(r, (core_event){.fill_end = FILL_END_OF_LOG});
   assert_int_equal(r->act.op, OP_FLUSH);
@@ -588,7 +595,8 @@ static void lane_tells_why(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(held_end_txn), cmocka_unit_test(another_connection_is_lost_during_a_commit), cmocka_unit_test(abort_in_doubt), cmocka_unit_test(larger_marker), cmocka_unit_test(leader_that_was_behind),
+      cmocka_unit_test(held_end_txn), cmocka_unit_test(another_connection_is_lost_during_a_commit),
+      cmocka_unit_test(abort_in_doubt), cmocka_unit_test(larger_marker), cmocka_unit_test(leader_that_was_behind),
       cmocka_unit_test(stores_that_share_an_id),
       cmocka_unit_test(progress_topic_created_again),
       cmocka_unit_test(claim_of_a_copy), cmocka_unit_test(foreign_cluster),

@@ -127,8 +127,8 @@ static void a_topic_created_again_before_the_start(void **state) {
   rig_free(r);
 }
 
-/* The book is fine, the attempt no longer is: an event of it was dropped from a full store meanwhile. This was taken
- * for a full disk: a pause, then events one by one. */
+/* The book is fine, the attempt no longer is: an event of it was dropped from a full store meanwhile. This was
+ * taken for a full disk: a pause, then events one by one. */
 static void dropped_while_in_hand(void **state) {
   (void)state;
   rig *r = rig_new(true);

@@ -1,5 +1,6 @@
-/* A history of the core, recorded and replayed: the same calls on the same core give the same results, another core's
- * do not, and a recording that a kill has cut off is good up to there. (test_core_model.c replays whole storms.) */
+/* A history of the core, recorded and replayed: the same calls on the same core give the same results, another
+ * core's do not, and a recording that a kill has cut off is good up to there. (test_core_model.c replays whole
+ * storms.) */
 #include "core_rig.h"
 
 #include "core/history_pack.h"

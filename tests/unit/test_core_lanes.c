@@ -55,7 +55,8 @@ static void test_too_old_is_set_aside_and_the_younger_wait(void **state) {
   const sl_letter *l = a->lane_verdicts[0].letter;
   assert_true(sl_slice_eq(l->error_code, SL_STR("LANE_TOO_OLD")));
   assert_true(sl_slice_eq(l->error_class, SL_STR("NON_RETRYABLE_SECURITY")));
-  assert_non_null(strstr((const char *)l->error_text.data, "refused since 1970-01-01T00:01:40Z: TOPIC_AUTHORIZATION_FAILED"));
+  assert_non_null(strstr((const char *)l->error_text.data,
+                         "refused since 1970-01-01T00:01:40Z: TOPIC_AUTHORIZATION_FAILED"));
   assert_true(l->attempts > 10 && l->first_failure_us == 100 * SECOND);
   ok(r, OP_INTENT);
   ok(r, OP_COMMIT);
@@ -77,8 +78,8 @@ static void test_too_old_is_set_aside_and_the_younger_wait(void **state) {
   rig_free(r);
 }
 
-/* Nine days without a broker, and the first refusals after it: nothing is set aside until the cluster has refused for a
- * while again. */
+/* Nine days without a broker, and the first refusals after it: nothing is set aside until the cluster has refused
+ * for a while again. */
 static void test_an_outage_sets_nothing_aside(void **state) {
   (void)state;
   rig *r = with_a_lane(DAY);
@@ -222,7 +223,9 @@ static void test_topics_of_a_backlog_are_prepared_together(void **state) {
   uint64_t tag;
   size_t looked = 0;
   for (uint64_t seq = 1; seq <= r->s->last; seq++, looked++) {
-    const core_record record = {.seq = seq, .topic = sl_slice_of(r->s->broker.topics[r->s->log[seq - 1].topic].name), .size = 100};
+    const core_record record = {.seq = seq,
+                                .topic = sl_slice_of(r->s->broker.topics[r->s->log[seq - 1].topic].name),
+                                .size = 100};
     assert_int_equal(core_offer(r->core, &record, r->now, &tag), OFFER_SETTLED);
   }
   done_with(r, (core_event){.fill_end = FILL_END_OF_LOG});
@@ -296,8 +299,8 @@ static void test_offsets_that_go_back(void **state) {
   rig_free(r);
 }
 
-/* A mute lane beside a main reader that is well: each of its good transactions took the lane's failures off the count, so
- * that the topic was never named, and cost a new producer each time, for ever. */
+/* A mute lane beside a main reader that is well: each of its good transactions took the lane's failures off the
+ * count, so that the topic was never named, and cost a new producer each time, for ever. */
 static void test_a_mute_lane_beside_a_busy_main_is_named(void **state) {
   (void)state;
   rig *r = with_a_lane(0);

@@ -31,7 +31,8 @@ static void letters_beside_a_backlog_that_makes_more(void **state) {
   rig_free(r);
 }
 
-/* An agent whose dead-letter topic is known: one letter has gone there. The client refuses every event of topic-1. */
+/* An agent whose dead-letter topic is known: one letter has gone there. The client refuses every event of
+ * topic-1. */
 static rig *with_a_letter_gone(void) {
   rig *r = rig_new(true);
   r->config.letters = true;
@@ -131,8 +132,8 @@ static void to_fill(rig *r) {
   }
 }
 
-/* The broker refuses the copy: nobody is set aside for that, no topic of events gets a lane, and the letter is settled
- * without it, to be copied in a transaction of its own. */
+/* The broker refuses the copy: nobody is set aside for that, no topic of events gets a lane, and the letter is
+ * settled without it, to be copied in a transaction of its own. */
 static void refused_it_harms_nobody(void **state) {
   (void)state;
   const fault whys[] = {too_large(), no_write(), purged()};
@@ -210,8 +211,8 @@ static void goes_along(rig *r) {
   commit(r);
 }
 
-/* Where nobody tells the limit of a dead-letter topic, a large letter that went along had its transaction aborted, and again
- * half a minute later, for ever. */
+/* Where nobody tells the limit of a dead-letter topic, a large letter that went along had its transaction aborted,
+ * and again half a minute later, for ever. */
 static void a_limit_of_letters_that_nobody_tells(void **state) {
   (void)state;
   rig *r = with_a_letter_gone();
@@ -258,8 +259,8 @@ static void a_limit_of_letters_that_nobody_tells(void **state) {
   rig_free(r);
 }
 
-/* What the client refuses says nothing of what the broker would have: the topic's limit is believed as before, so only one
- * record of it costs an abort. */
+/* What the client refuses says nothing of what the broker would have: the topic's limit is believed as before, so
+ * only one record of it costs an abort. */
 static void the_clients_refusal_does_not_clear_a_suspect(void **state) {
   (void)state;
   rig *r = rig_new(true);

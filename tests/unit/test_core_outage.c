@@ -6,13 +6,14 @@
 #define HOUR (3600 * SECOND)
 #define DAY (24 * HOUR)
 
-/* A thousand agents whose broker went away in the same instant. While it is away each tries again at a time of its own,
- * uniform in up to two seconds; when it returns, it sees them come evenly, and all of them soon. */
+/* A thousand agents whose broker went away in the same instant. While it is away each tries again at a time of its
+ * own, uniform in up to two seconds; when it returns, it sees them come evenly, and all of them soon. */
 static void test_no_herd(void **state) {
   (void)state;
   enum { AGENTS = 1000, BINS = 25 };
   core *list[AGENTS];
-  core_config config = {.exactly_once = true, .txn_max_events = 1000, .txn_max_bytes = 1 << 24, .txn_timeout_us = 15 * SECOND,
+  core_config config = {.exactly_once = true, .txn_max_events = 1000, .txn_max_bytes = 1 << 24,
+                        .txn_timeout_us = 15 * SECOND,
                         .doubt_us = 5 * SECOND, .probe_us = 30 * SECOND};
   sim_book book;
   book_init(&book);
@@ -23,7 +24,8 @@ static void test_no_herd(void **state) {
     assert_non_null(list[i]);
     const core_event go = {.kind = EVENT_START, .now_us = SECOND, .wall_us = SECOND};
     core_step(list[i], &go, &out);
-    const core_event lost = {.kind = EVENT_DONE, .op = OP_CONNECT, .why = outage(), .now_us = SECOND, .wall_us = SECOND};
+    const core_event lost = {.kind = EVENT_DONE, .op = OP_CONNECT, .why = outage(), .now_us = SECOND,
+                             .wall_us = SECOND};
     core_step(list[i], &lost, &out);
   }
   const int64_t back = 120 * SECOND; /* refused connections fail at once: that is the worst case for a herd */
@@ -45,8 +47,8 @@ static void test_no_herd(void **state) {
   }
   for (unsigned i = 0; i < BINS; i++) most = bins[i] > most ? bins[i] : most;
   assert_int_equal(within_two, AGENTS);
-  /* Who sleeps for longer is the likelier to be met asleep: the arrivals thin out over the two seconds, from about a
-   * tenth of them in the first tenth of a second. All at once would be 1,000. */
+  /* Who sleeps for longer is the likelier to be met asleep: the arrivals thin out over the two seconds, from about
+   * a tenth of them in the first tenth of a second. All at once would be 1,000. */
   if (most > 150) fail_msg("%u of %d agents come within a tenth of a second", most, AGENTS);
   book_free(&book);
 }
@@ -62,9 +64,10 @@ static size_t footprint(const core *c) {
   return bytes;
 }
 
-/* Three days without a broker while events are appended: nothing is set aside, what the core keeps does not grow with the
- * outage, and all of it drains in order once the broker is back. */
-/* Up to 2 s of a wait were left when the broker was back, beside the client's own second and the steps of a new session. */
+/* Three days without a broker while events are appended: nothing is set aside, what the core keeps does not grow
+ * with the outage, and all of it drains in order once the broker is back. */
+/* Up to 2 s of a wait were left when the broker was back, beside the client's own second and the steps of a new
+ * session. */
 static void test_a_broker_that_answers_ends_the_wait(void **state) {
   (void)state;
   int64_t sum = 0;
@@ -144,11 +147,12 @@ static void test_an_outage_of_days(void **state) {
   rig_free(r);
 }
 
-/* A laptop closes its lid in each of the phases: whatever was in hand is finished without a commit, a new handle is made at
- * once, and nothing is counted that the marker does not confirm. */
+/* A laptop closes its lid in each of the phases: whatever was in hand is finished without a commit, a new handle
+ * is made at once, and nothing is counted that the marker does not confirm. */
 static void test_sleep_in_every_phase(void **state) {
   (void)state;
-  static const core_op at[] = {OP_CONNECT, OP_MARKER_TOPIC, OP_INIT_TXN, OP_READ_MARKER, OP_TOPIC, OP_FILL, OP_FLUSH, OP_INTENT,
+  static const core_op at[] = {OP_CONNECT, OP_MARKER_TOPIC, OP_INIT_TXN, OP_READ_MARKER, OP_TOPIC, OP_FILL,
+                               OP_FLUSH, OP_INTENT,
                                OP_COMMIT};
   for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
     rig *r = rig_new(true);
@@ -192,7 +196,8 @@ static void test_sleep_in_every_phase(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_herd), cmocka_unit_test(test_a_broker_that_answers_ends_the_wait),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_herd),
+                                     cmocka_unit_test(test_a_broker_that_answers_ends_the_wait),
                                      cmocka_unit_test(test_an_outage_of_days),
                                      cmocka_unit_test(test_sleep_in_every_phase)};
   return cmocka_run_group_tests(tests, NULL, NULL);

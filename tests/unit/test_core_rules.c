@@ -88,7 +88,8 @@ static void test_a_code_may_be_a_dead_letter_at_once(void **state) {
   rig_free(r);
 }
 
-/* Nothing is set aside: the topic waits behind the record, the others pass; once it is taken all arrive in order. */
+/* Nothing is set aside: the topic waits behind the record, the others pass; once it is taken all arrive in
+ * order. */
 static void test_a_code_may_make_its_topic_wait(void **state) {
   (void)state;
   fault_rules rules = fault_rules_default;

@@ -1,5 +1,5 @@
-/* Poison that only the broker refuses: the first of a kind costs a transaction, those behind it none, and nobody is set
- * aside for a setting that was raised before it came. */
+/* Poison that only the broker refuses: the first of a kind costs a transaction, those behind it none, and nobody
+ * is set aside for a setting that was raised before it came. */
 #include "core_rig.h"
 
 typedef struct world {
@@ -148,14 +148,16 @@ static void to_look_up(world *w) {
   rig *r = w->r;
   for (int i = 0; i < 100 && r->act.op != OP_FILL; i++) step(w);
   uint64_t tag;
-  core_record record = {.seq = r->s->last, .topic = SL_STR("topic-0"), .size = 6000, .weighed = true, .least = 6000, .exact = true,
+  core_record record = {.seq = r->s->last, .topic = SL_STR("topic-0"), .size = 6000, .weighed = true,
+                        .least = 6000, .exact = true,
                         .appended_us = r->s->log[r->s->last - 1].appended_us};
   (void)core_offer(r->core, &record, r->now, &tag);
   done_with(r, (core_event){.fill_end = FILL_STOPPED});
   assert_int_equal(r->act.op, OP_TOPIC);
 }
 
-/* While it was being asked for, the connection was lost; with the next handle the driver knew it already, from before the raise. */
+/* While it was being asked for, the connection was lost; with the next handle the driver knew it already, from
+ * before the raise. */
 static void test_what_was_looked_up_ahead_condemns_nobody(void **state) {
   (void)state;
   world w = world_new(5000);

@@ -1,9 +1,9 @@
-/* A bit flips, or the file is cut, anywhere: opening, verifying and reading end in an answer, no wrong byte is ever
- * told as a right one, what is missing is told, and repair keeps whatever the damage has not touched.
+/* A bit flips, or the file is cut, anywhere: opening, verifying and reading end in an answer, no wrong byte is
+ * ever told as a right one, what is missing is told, and repair keeps whatever the damage has not touched.
  *
- * LMDB trusts its pages, so a process that reads a damaged store may die by a signal. The library cannot keep it from
- * that (the command line reads in a second process); here each store is read in a child. Repair reads without LMDB:
- * it must not die. SIDELOG_LONG=1 takes many more places. */
+ * LMDB trusts its pages, so a process that reads a damaged store may die by a signal. The library cannot keep it
+ * from that (the command line reads in a second process); here each store is read in a child. Repair reads without
+ * LMDB: it must not die. SIDELOG_LONG=1 takes many more places. */
 #include "kit.h"
 
 #include "base/clock.h"
@@ -52,7 +52,8 @@ static void append_copy(kit *k) {
   const uint64_t seq = COPY;
   value_of(seq, value);
   const sl_parts parts = {.flags = SL_RECORD_REPLAY, .origin_seq = ORIGINAL, .topic = SL_STR("topic-a"),
-                          .type = SL_STR("topic-a"), .event_id = SL_STR("id 13"), .appended_us = sl_clock_wall_us(),
+                          .type = SL_STR("topic-a"), .event_id = SL_STR("id 13"),
+                          .appended_us = sl_clock_wall_us(),
                           .value = {value, size_of(seq)}};
   assert_ok(sl_record_encode(&parts, &copy));
   assert_ok(db_begin_write(k->store->log->env, false, &txn));
@@ -101,7 +102,8 @@ static void fill_store(kit *k) {
   delivery_close(d);
 }
 
-static void place(char *path, size_t cap, const char *root, const char *name) { snprintf(path, cap, "%s/%s", root, name); }
+static void place(char *path, size_t cap, const char *root,
+                  const char *name) { snprintf(path, cap, "%s/%s", root, name); }
 
 static void write_file(const char *path, const uint8_t *bytes, size_t len) {
   const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -246,7 +248,8 @@ static int mend(const rig *r, unsigned most, bool delivery) {
   sl_close(store);
   if (c.wrong) return say(WRONG_VALUE, "a wrong event in the repaired store", said);
   if (c.there + most < EVENTS) return say(FAILED, "events are lost that the damage had not touched", said);
-  if (c.there < EVENTS && report.lost_pending + report.lost_settled == 0 && !report.end_unknown) return say(UNSEEN, "a loss is not told", said);
+  if (c.there < EVENTS && report.lost_pending + report.lost_settled == 0 && !report.end_unknown)
+    return say(UNSEEN, "a loss is not told", said);
   return report.delivery_kept || delivery ? FINE : say(FAILED, "the delivery state is lost", said);
 }
 

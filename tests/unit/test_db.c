@@ -222,7 +222,8 @@ static void append_and_trim(room *r, uint64_t *first, uint64_t *last) {
   assert_ok(db_commit(txn));
 }
 
-/* Write calls a commit, after `commits` of them, over 1,000 more; 0: the system does not say. *pages: of the file. */
+/* Write calls a commit, after `commits` of them, over 1,000 more; 0: the system does not say. *pages: of the
+ * file. */
 static double live_on(room *r, uint64_t slack_pages, unsigned commits, uint64_t *pages) {
   uint64_t first = 1, last = 0, count;
   db_txn *txn;
@@ -256,8 +257,9 @@ static sl_slice long_value(uint64_t key) {
   return SL_BYTES(words, sizeof words);
 }
 
-/* Commits of one record each leave a page of every nineteen that they write, and use the others again. Where the left ones
- * stayed in between, 7 pages came to be 4 runs; now they are moved out of the way, and no record may change by that. */
+/* Commits of one record each leave a page of every nineteen that they write, and use the others again. Where the
+ * left ones stayed in between, 7 pages came to be 4 runs; now they are moved out of the way, and no record may
+ * change by that. */
 static void test_commits_of_one_record_write_hardly_more_than_one_run(void **state) {
   enum { BEFORE = 20000, COMMITS = 3000, META = 1 };
   room *r = *state;
@@ -314,7 +316,8 @@ static void test_what_lay_in_memory_does_not_get_into_the_file(void **state) {
   if (!mallopt(M_MMAP_THRESHOLD, 8 << 20) || !mallopt(M_TRIM_THRESHOLD, 64 << 20)) skip(); /* not this malloc */
   for (int i = 0; i < BLOCKS; i++) {
     assert_non_null(blocks[i] = malloc(LEN));
-    for (size_t at = 0; at + sizeof secret <= LEN; at += sizeof secret) memcpy(blocks[i] + at, secret, sizeof secret);
+    for (size_t at = 0; at + sizeof secret <= LEN; at += sizeof secret)
+      memcpy(blocks[i] + at, secret, sizeof secret);
   }
   for (int i = 0; i < BLOCKS; i++) free(blocks[i]);
   db_txn *reader; /* no page is free yet: then LMDB does not take back what it gave */

@@ -1,5 +1,5 @@
-/* Replay and drop of dead letters: what each does to the books, what it refuses, and that a failure or a kill at any write
- * leaves nothing twice and nothing lost. */
+/* Replay and drop of dead letters: what each does to the books, what it refuses, and that a failure or a kill at
+ * any write leaves nothing twice and nothing lost. */
 #include "kit.h"
 
 #include "delivery/delivery.h"
@@ -16,8 +16,10 @@ static void settle_to(kit *k, sl_delivery *d, uint64_t to, uint8_t verdict) {
   delivery_attempt a = {.progress = s->cursor, .verdicts = v, .marked = true};
   assert_ok(sl_index_advance(k->store, 0, NULL));
   for (uint64_t seq = s->cursor.seq + 1; seq <= to; seq++)
-    v[a.count++] = (delivery_verdict){.seq = seq, .verdict = verdict, .partition = verdict == SL_VERDICT_SENT ? 0 : -1,
-                                      .place = (int64_t)seq, .letter = verdict == SL_VERDICT_DEAD ? &too_large : NULL};
+    v[a.count++] = (delivery_verdict){.seq = seq, .verdict = verdict,
+                                      .partition = verdict == SL_VERDICT_SENT ? 0 : -1,
+                                      .place = (int64_t)seq,
+                                      .letter = verdict == SL_VERDICT_DEAD ? &too_large : NULL};
   a.progress.seq = to;
   a.progress.attempt = s->last_attempt + 1;
   assert_ok(delivery_intent(d, &a));
@@ -36,7 +38,8 @@ static sl_record record_of(kit *k, uint64_t seq) {
   return *r;
 }
 
-static void assert_books(kit *k, uint64_t appended, uint64_t delivered, uint64_t dead, uint64_t dropped, uint64_t pending) {
+static void assert_books(kit *k, uint64_t appended, uint64_t delivered, uint64_t dead, uint64_t dropped,
+                         uint64_t pending) {
   sl_stats s;
   sl_verify_report report;
   assert_ok(sl_stats_get(k->store, &s));
@@ -140,8 +143,8 @@ static delivery_attempt replay_in_hand(kit *k, sl_delivery *d, delivery_verdict 
   return a;
 }
 
-/* A person drops an event whose copy an agent has in hand: before the intent the drop stands and the copy must not go;
- * behind it the copy stands. */
+/* A person drops an event whose copy an agent has in hand: before the intent the drop stands and the copy must not
+ * go; behind it the copy stands. */
 static void test_a_drop_and_a_replay_meet(void **state) {
   kit *k = *state;
   sl_delivery *d = two_dead(k);
@@ -153,7 +156,8 @@ static void test_a_drop_and_a_replay_meet(void **state) {
   a.verdicts = &passed;
   a.progress.attempt = delivery_state_get(d)->last_attempt + 1;
   assert_ok(delivery_intent(d, &a));
-  assert_ok(sl_dead_drop(k->store, 2, SL_STR("me"), SL_STR("meanwhile"))); /* beside an intent: its totals follow */
+  /* beside an intent: its totals follow */
+  assert_ok(sl_dead_drop(k->store, 2, SL_STR("me"), SL_STR("meanwhile")));
   assert_ok(delivery_settle(d));
   assert_books(k, 2, 0, 0, 2, 0);
   delivery_close(d);
@@ -173,7 +177,8 @@ static void test_what_is_being_sent_is_not_dropped(void **state) {
   delivery_close(d);
 }
 
-/* Letters wait for their copy from the settling of the attempt that wrote them to that of the one that published it. */
+/* Letters wait for their copy from the settling of the attempt that wrote them to that of the one that published
+ * it. */
 static void test_letters_wait_for_their_copy(void **state) {
   kit *k = *state;
   sl_delivery *d = two_dead(k);
@@ -185,7 +190,8 @@ static void test_letters_wait_for_their_copy(void **state) {
   assert_int_equal(w[0].seq, 1);
   assert_string_equal(w[1].topic, "t");
   const delivery_copy both[] = {{.number = w[0].number}, {.number = w[1].number, .gone = true}};
-  delivery_attempt a = {.progress = delivery_state_get(d)->cursor, .copies = both, .copy_count = 2, .marked = true};
+  delivery_attempt a = {.progress = delivery_state_get(d)->cursor, .copies = both, .copy_count = 2,
+                        .marked = true};
   a.progress.attempt = delivery_state_get(d)->last_attempt + 1;
   assert_fails(delivery_intent(d, &a), SL_E_INVALID, "1 copies");
   a.progress.dlq_no++;

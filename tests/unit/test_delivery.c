@@ -479,8 +479,8 @@ static void assert_places(kit *k, const uint64_t *seqs, size_t count, size_t max
   }
 }
 
-/* Where the events of an intent were acknowledged can be asked as long as its outcome is not known; of no earlier ones, and of
- * lanes, too. */
+/* Where the events of an intent were acknowledged can be asked as long as its outcome is not known; of no earlier
+ * ones, and of lanes, too. */
 static void test_the_places_of_an_intent(void **state) {
   kit *k = *state;
   sl_delivery *d = open_filled(k, 90);
@@ -518,8 +518,8 @@ static void *report_again_and_again(void *arg) {
   return NULL;
 }
 
-/* The agent's loop reports while a worker writes the book. The report loaded the book anew where it met the worker doing
- * so: both wrote the same state, and it became an older one, or garbage. */
+/* The agent's loop reports while a worker writes the book. The report loaded the book anew where it met the worker
+ * doing so: both wrote the same state, and it became an older one, or garbage. */
 static void test_a_report_beside_each_write(void **state) {
   kit *k = *state;
   sl_delivery *d = open_filled(k, 1);

@@ -134,6 +134,7 @@ static void secrets(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(envelopes), cmocka_unit_test(records), cmocka_unit_test(secrets)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(envelopes), cmocka_unit_test(records),
+                                     cmocka_unit_test(secrets)};
   return cmocka_run_group_tests_name("out of memory", tests, NULL, NULL);
 }

@@ -1,14 +1,17 @@
-/* Numbers, lengths and times at the ends of their ranges, in every public function that takes some: each call ends, says
- * what is wrong or does what was asked, and the store stays sound. The sanitizers' runs look for overflows. */
+/* Numbers, lengths and times at the ends of their ranges, in every public function that takes some: each call
+ * ends, says what is wrong or does what was asked, and the store stays sound. The sanitizers' runs look for
+ * overflows. */
 #include "kit.h"
 
 #include <limits.h>
 #include <sidelog/dead.h>
 #include <sidelog/reader.h>
 
-static const uint64_t numbers[] = {0, 1, 2, UINT64_C(1) << 32, UINT64_C(1) << 48, INT64_MAX, (uint64_t)INT64_MAX + 1,
+static const uint64_t numbers[] = {0, 1, 2, UINT64_C(1) << 32, UINT64_C(1) << 48, INT64_MAX,
+                                   (uint64_t)INT64_MAX + 1,
                                    UINT64_MAX - 1, UINT64_MAX};
-static const int64_t times[] = {0, 1, -1, INT64_MIN, INT64_MIN + 1, INT64_MAX - 60000000, INT64_MAX - 1, INT64_MAX};
+static const int64_t times[] = {0, 1, -1, INT64_MIN, INT64_MIN + 1, INT64_MAX - 60000000, INT64_MAX - 1,
+                                INT64_MAX};
 #define NUMBERS (sizeof numbers / sizeof *numbers)
 #define TIMES (sizeof times / sizeof *times)
 
@@ -43,7 +46,8 @@ static void test_lengths(void **state) {
   size_t count;
   assert_int_equal(sl_iter_start(k->store, &q, &it), SL_E_INVALID);
   assert_int_equal(sl_resolve(k->store, SL_ID_EVENT, SL_BYTES("x", SIZE_MAX), out, 1, &count), SL_E_INVALID);
-  assert_int_equal(sl_full_policy_set(k->store, &(sl_full_policy){.drop_oldest = SL_BYTES("x", SIZE_MAX)}), SL_E_INVALID);
+  assert_int_equal(sl_full_policy_set(k->store, &(sl_full_policy){.drop_oldest = SL_BYTES("x", SIZE_MAX)}),
+                   SL_E_INVALID);
   sound(k, 0);
 }
 
@@ -53,7 +57,8 @@ static void test_bounds_of_queries(void **state) {
   for (int i = 0; i < 5; i++) kit_append(k, "t", "v");
   for (size_t n = 0; n < NUMBERS * NUMBERS * TIMES * 3; n++) {
     const sl_query q = {.first_seq = numbers[n % NUMBERS], .last_seq = numbers[n / NUMBERS % NUMBERS],
-                        .since_us = times[n / NUMBERS / NUMBERS % TIMES], .until_us = times[(n + n / NUMBERS) % TIMES],
+                        .since_us = times[n / NUMBERS / NUMBERS % TIMES],
+                        .until_us = times[(n + n / NUMBERS) % TIMES],
                         .limit = n % 5, .flags = (uint32_t)(n / NUMBERS / NUMBERS / TIMES)};
     const uint64_t last = q.last_seq && q.last_seq < 5 ? q.last_seq : 5, first = q.first_seq ? q.first_seq : 1;
     const bool in_time = q.since_us <= before && (q.until_us == 0 || q.until_us > INT64_MAX / 2);
@@ -75,7 +80,8 @@ static void test_limits_of_trim(void **state) {
   for (size_t n = 0; n < NUMBERS * NUMBERS * TIMES; n++) {
     const sl_trim_topic topic = {SL_STR("*"), times[(n + 1) % TIMES]};
     const sl_trim_policy policy = {.max_age_us = times[n % TIMES], .max_events = numbers[n % NUMBERS],
-                                   .max_bytes = numbers[n / NUMBERS % NUMBERS], .budget = numbers[(n + 3) % NUMBERS],
+                                   .max_bytes = numbers[n / NUMBERS % NUMBERS],
+                                   .budget = numbers[(n + 3) % NUMBERS],
                                    .topics = &topic, .topic_count = n % 2};
     const bool bad = policy.max_age_us < 0 || (policy.topic_count && topic.max_age_us < 0);
     assert_int_equal(sl_trim(k->store, &policy, NULL), bad ? SL_E_INVALID : SL_OK);
@@ -103,7 +109,8 @@ static void test_seqs_and_waits(void **state) {
   const sl_reader_options o = {.commit_us = INT64_MAX, .backoff_us = INT64_C(86400000000), .max_attempts = 1000};
   assert_ok(sl_reader_open(k->store, "r", &o, &reader));
   assert_ok(sl_reader_next(reader, INT_MAX, &event));
-  assert_int_equal(sl_reader_fail(reader, 1, &(sl_reader_failure){.retry_after_us = INT64_MAX}, NULL), SL_E_INVALID);
+  assert_int_equal(sl_reader_fail(reader, 1, &(sl_reader_failure){.retry_after_us = INT64_MAX}, NULL),
+                   SL_E_INVALID);
   for (size_t i = 0; i < NUMBERS; i++)
     if (numbers[i] != 1) assert_int_equal(sl_reader_ack(reader, numbers[i]), SL_E_INVALID);
   assert_ok(sl_reader_ack(reader, 1));

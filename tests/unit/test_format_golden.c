@@ -234,10 +234,13 @@ static void recreations(void **state) {
 static void readers(void **state) {
   (void)state;
   const sl_reader_state s = {.id = 3, .flags = 5, .max_attempts = 7, .seq = 1000, .born = 900, .expected = 4,
-                             .totals = {.seen = 100, .acked = 80, .dead = 7, .dropped = 2, .missed = 6}, .commits = 44,
-                             .changes = 5, .created_us = INT64_C(1709210096789000), .committed_us = INT64_C(1709210097000000),
+                             .totals = {.seen = 100, .acked = 80, .dead = 7, .dropped = 2, .missed = 6},
+                             .commits = 44,
+                             .changes = 5, .created_us = INT64_C(1709210096789000),
+                             .committed_us = INT64_C(1709210097000000),
                              .topics = SL_STR("orders.*"), .types = SL_STR("A,B")};
-  sl_reader_entry e = {.seq = 1004, .lane = UINT64_C(0x1122334455667788), .next_us = 99, .attempts = 2, .replays = 1};
+  sl_reader_entry e = {.seq = 1004, .lane = UINT64_C(0x1122334455667788), .next_us = 99, .attempts = 2,
+                       .replays = 1};
   sl_buf made = {0}, golden = {0};
   sl_reader_state s_back;
   sl_reader_entry e_back;
@@ -254,8 +257,10 @@ static void readers(void **state) {
   assert_ok(sl_reader_entry_decode(sl_buf_slice(&golden), &e_back));
   assert_false(e_back.has_letter);
   e.has_letter = true;
-  e.letter = (sl_letter){.seq = 1004, .first_failure_us = 5, .last_failure_us = 7, .attempts = 4, .error_class = SL_STR("RETRYABLE"),
-                         .error_code = SL_STR("BUSY"), .error_text = SL_STR("it broke"), .topic = SL_STR("orders.v1")};
+  e.letter = (sl_letter){.seq = 1004, .first_failure_us = 5, .last_failure_us = 7, .attempts = 4,
+                         .error_class = SL_STR("RETRYABLE"),
+                         .error_code = SL_STR("BUSY"), .error_text = SL_STR("it broke"),
+                         .topic = SL_STR("orders.v1")};
   sl_buf_reset(&made);
   sl_buf_reset(&golden);
   assert_ok(sl_reader_entry_encode(&e, &made));
@@ -271,7 +276,8 @@ static void readers(void **state) {
 static void drops(void **state) {
   (void)state;
   const sl_drop_note n = {.number = 12, .seq = 1004, .dropped_us = INT64_C(1709210096789000),
-                          .texts = {SL_STR("billing"), SL_STR("id 1"), SL_STR("orders.v1"), SL_STR("T"), SL_STR("C"), SL_STR(""),
+                          .texts = {SL_STR("billing"), SL_STR("id 1"), SL_STR("orders.v1"), SL_STR("T"),
+                                    SL_STR("C"), SL_STR(""),
                                     SL_STR("me"), SL_STR("test data")}};
   sl_buf made = {0}, golden = {0};
   sl_drop_note back;

@@ -51,7 +51,8 @@ static void no_other_length_is_taken(void **state) {
       uint8_t *cut = malloc(len); /* of its own, so that a read behind it is seen */
       memcpy(cut, encoded[i].data, len);
       frame_seal(cut, len, 1);
-      if (!(i == 1 && len == 40)) assert_int_equal(decode[i](SL_BYTES(cut, len)), SL_E_CORRUPT); /* an entry without a letter */
+      /* an entry without a letter */
+      if (!(i == 1 && len == 40)) assert_int_equal(decode[i](SL_BYTES(cut, len)), SL_E_CORRUPT);
       free(cut);
     }
 }

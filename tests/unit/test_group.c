@@ -50,7 +50,8 @@ static void many(producer *p, size_t n) {
   for (size_t i = 0; i < MANY; i++) {
     told *t = &p->told[p->count + i];
     snprintf(t->id, sizeof t->id, "%s-%zu.%zu", p->name, n, i);
-    events[i] = (sl_event){.topic = SL_STR("batches"), .event_id = sl_slice_of(t->id), .value = sl_slice_of(t->id)};
+    events[i] = (sl_event){.topic = SL_STR("batches"), .event_id = sl_slice_of(t->id),
+                           .value = sl_slice_of(t->id)};
   }
   if (sl_append_many(p->store, events, MANY, &first, NULL) != SL_OK) p->failed = true;
   for (size_t i = 0; i < MANY; i++) p->told[p->count++].seq = first + i;
@@ -158,7 +159,8 @@ static void run_processes(kit *k, bool each_believes_to_be_alone) {
 
 static void processes_append_together(void **state) { run_processes(*state, false); }
 
-/* Somebody removes the lock file: each process then makes slots of its own. LMDB's lock still keeps commits apart. */
+/* Somebody removes the lock file: each process then makes slots of its own. LMDB's lock still keeps commits
+ * apart. */
 static void without_the_lock_file_nothing_is_lost(void **state) { run_processes(*state, true); }
 
 static void own_commits_and_group_commits_mix(void **state) {
@@ -244,8 +246,8 @@ static void where_all_do_not_fit_together_some_do(void **state) {
   assert_true(stored > 20);
 }
 
-/* What a commit was granted for its first producers counts for those that join it, also where only they need a look at
- * the free list, and that was counted a while ago. */
+/* What a commit was granted for its first producers counts for those that join it, also where only they need a
+ * look at the free list, and that was counted a while ago. */
 static void who_joins_a_commit_finds_what_it_was_granted(void **state) {
   kit *k = *state;
   db_txn *txn;

@@ -95,7 +95,8 @@ static void test_a_trim_in_2038_does_not_keep_events_until_then(void **state) {
   atomic_store(&wall_moved, 11 * DAY);
   assert_ok(sl_trim(k->store, &policy, &result));
   atomic_store(&wall_moved, 0);
-  assert_int_equal(result.first_seq, 4); /* all but the newest: what is dated 2038 is as old as what came behind it */
+  /* all but the newest: what is dated 2038 is as old as what came behind it */
+  assert_int_equal(result.first_seq, 4);
 }
 
 /* Stopped between its look at the clock and its commit: its event comes late, and makes nobody old. */
@@ -254,8 +255,8 @@ static void test_forks_among_threads_that_append_together(void **state) {
 
 static int compact(kit *k) { return sl_compact(k->path, NULL, NULL); }
 
-/* One that no fork() made, so that no handler of pthread_atfork ran: its parent's store is not its own, and what it gives
- * up was not its to give up. */
+/* One that no fork() made, so that no handler of pthread_atfork ran: its parent's store is not its own, and what
+ * it gives up was not its to give up. */
 static void test_a_child_made_by_a_bare_system_call(void **state) {
   kit *k = *state;
   kit_append(k, "t", "v");

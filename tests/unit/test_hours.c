@@ -37,7 +37,8 @@ static void over_midnight(void **state) {
 
 static void what_is_no_span(void **state) {
   (void)state;
-  static const char *const wrong[] = {"", "22:00", "22-06", "25:00-06:00", "22:60-06:00", "24:01-06:00", "22:00-22:00",
+  static const char *const wrong[] = {"", "22:00", "22-06", "25:00-06:00", "22:60-06:00", "24:01-06:00",
+                                      "22:00-22:00",
                                       "00:00-24:00", "08:00-12:00,", ",08:00-12:00", "08:00-12:00;13:00-14:00",
                                       "008:00-12:00", "08:00-12:00 x", "night", "-1:00-02:00"};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

@@ -75,8 +75,8 @@ static void test_producers_keep_the_tail_bounded(void **state) {
   for (size_t i = 0; i < 4; i++) wait_for(children[i]);
   assert_int_equal(kit_head(k).last_seq, 200000);
   print_message("longest tail seen: %llu\n", (unsigned long long)longest);
-  /* Appends that come while a helper is at work go by: the cap is no wall, and the slower the helper's build, the more
-   * of them. Without help all 200,000 would wait. */
+  /* Appends that come while a helper is at work go by: the cap is no wall, and the slower the helper's build, the
+   * more of them. Without help all 200,000 would wait. */
   assert_true(longest <= 5 * INDEX_APPEND_CAP);
   assert_true(watermark_of(k) >= 200000 - 5 * INDEX_APPEND_CAP);
   sl_verify_report report;

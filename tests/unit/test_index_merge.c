@@ -1,4 +1,5 @@
-/* The ladder: whatever is merged when, and whatever is trimmed meanwhile, every look-up answers as a list would. */
+/* The ladder: whatever is merged when, and whatever is trimmed meanwhile, every look-up answers as a list
+ * would. */
 #include "kit.h"
 
 #include "base/id.h"
@@ -125,7 +126,8 @@ static void check(const naive *n) {
     else if (original == 0) assert_int_equal(wanted, 0);
   }
   memset(there, 0, sizeof there);
-  for (uint64_t s = n->first; s <= n->watermark; s++) ids += !there[n->events[s].id], there[n->events[s].id] = true;
+  for (uint64_t s = n->first; s <= n->watermark; s++)
+    ids += !there[n->events[s].id], there[n->events[s].id] = true;
   assert_ok(index_view_keys(view, INDEX_EVENT, low, high, keys, IDS + 1, &count));
   assert_true(count >= ids);
   for (size_t i = 1; i < count; i++) assert_true(memcmp(keys[i - 1].key, keys[i].key, 16) < 0);
@@ -307,8 +309,8 @@ static void test_filters(void **state) {
 
 #define WITH_STORE(name) cmocka_unit_test_setup_teardown(name, setup, kit_teardown)
 
-/* Where merging has failed for so long that no slot is left, the index goes on, also while the newest generation is
- * being merged. */
+/* Where merging has failed for so long that no slot is left, the index goes on, also while the newest generation
+ * is being merged. */
 static void test_no_slot_is_left_while_the_newest_is_merged(void **state) {
   kit *k = *state;
   sl_index *index = k->store->index;

@@ -3,7 +3,8 @@
 
 #include "index_pause.h"
 
-/* Events come at `rate`; each step takes step_us and finds what came since the last. Runs for a second from *now on. */
+/* Events come at `rate`; each step takes step_us and finds what came since the last. Runs for a second from *now
+ * on. */
 static unsigned run(index_pause *p, uint64_t *seq, int64_t *now, unsigned rate, int64_t step_us, unsigned *steps) {
   const int64_t end = *now + 1000000;
   unsigned longest = 0;

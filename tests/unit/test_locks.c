@@ -1,4 +1,5 @@
-/* Who has the store open, who has it for itself, who delivers from it: what happens between, and how long one waits. */
+/* Who has the store open, who has it for itself, who delivers from it: what happens between, and how long one
+ * waits. */
 #include "kit.h"
 
 #include "base/clock.h"
@@ -13,7 +14,8 @@
 
 /* ------------------------------------------------------- the moment between --- */
 
-static const char *compact_at; /* the store that another process compacts in the moment in which the lock is nobody's */
+/* the store that another process compacts in the moment in which the lock is nobody's */
+static const char *compact_at;
 static sl_status compacted;
 
 static sl_status compact_elsewhere(const char *path) {
@@ -77,11 +79,13 @@ static void test_a_foreign_reader_during_a_compaction_harms_nobody(void **state)
   const pid_t pid = fork();
   if (pid == 0) {
     const db_table_def table = {"meta", 0};
-    const db_env_options options = {.map_size = 1u << 20, .map_floor = 1u << 20, .max_readers = 1024, .mode = 0600};
+    const db_env_options options = {.map_size = 1u << 20, .map_floor = 1u << 20, .max_readers = 1024,
+                                    .mode = 0600};
     db_env *env;
     db_txn *txn;
     close(over[1]);
-    if (db_env_open(kit_file(k, "log"), &table, 1, &options, &env) != SL_OK || db_begin_read(env, &txn) != SL_OK) _exit(1);
+    if (db_env_open(kit_file(k, "log"), &table, 1, &options, &env) != SL_OK || db_begin_read(env, &txn) != SL_OK)
+      _exit(1);
     if (write(ready[1], "r", 1) != 1) _exit(2);
     _exit(read(over[0], &byte, 1) == 0 ? 0 : 3);
   }
@@ -109,8 +113,8 @@ static int looks, works_until, ends_at;
 static int other = -1;
 static char grows[4400];
 
-/* In place of the C library's. While `other` holds a lock each look at the clock takes a second, and the holder works,
- * and ends, by the number of looks. */
+/* In place of the C library's. While `other` holds a lock each look at the clock takes a second, and the holder
+ * works, and ends, by the number of looks. */
 int clock_gettime(clockid_t id, struct timespec *now) {
   int rc = (int)syscall(SYS_clock_gettime, id, now);
   if (id != CLOCK_MONOTONIC) return rc;
@@ -189,7 +193,8 @@ static void test_an_agent_waits_for_a_producer_that_settles(void **state) {
   assert_fails(delivery_open(k->store, &d), SL_E_BUSY, "settles events that the full store");
   assert_in_range(looks, 10, 30);
   looks = 0;
-  assert_fails(agent_lock(k->store, AGENT_SETTLES, &fd), SL_E_BUSY, "settles events"); /* producers do not queue up */
+  /* producers do not queue up */
+  assert_fails(agent_lock(k->store, AGENT_SETTLES, &fd), SL_E_BUSY, "settles events");
   assert_in_range(looks, 1, 4);
   let_go();
   hold_book(k, AGENT_DELIVERS, 8);

@@ -107,7 +107,8 @@ static void test_what_breaks_a_rule_is_named_and_not_stored(void **state) {
 static void test_what_is_taken_does_not_hang_on_who_wrote_before(void **state) {
   kit *k = *state;
   static char big[SL_MAX_ATTRIBUTES];
-  sl_header header = {.name = SL_STR("h"), .value = SL_BYTES(big, SL_MAX_ATTRIBUTES - 8)}; /* 64 KiB without names */
+  /* 64 KiB without names */
+  sl_header header = {.name = SL_STR("h"), .value = SL_BYTES(big, SL_MAX_ATTRIBUTES - 8)};
   sl_event e = {.topic = SL_STR("t"), .type = SL_STR("u"), .headers = &header, .header_count = 1};
   for (int known = 0; known < 2; known++) {
     for (size_t over = 1; over <= 6; over++) {

@@ -232,15 +232,18 @@ static int has_the_header(void *asked_, const sl_record *r) {
   unsigned *asked = asked_;
   ++*asked;
   assert_null(r->value.data);
-  return r->header_count == 1 && sl_slice_eq(r->headers[0].value, SL_STR("yes")) && sl_slice_eq(r->tenant, SL_STR("ten"));
+  return r->header_count == 1 && sl_slice_eq(r->headers[0].value, SL_STR("yes")) &&
+      sl_slice_eq(r->tenant, SL_STR("ten"));
 }
 
-/* A filter of attributes is asked without the value; what it accepts comes back whole. By a scan, and by the index. */
+/* A filter of attributes is asked without the value; what it accepts comes back whole. By a scan, and by the
+ * index. */
 static void test_filter_of_attributes(void **state) {
   kit *k = *state;
   for (unsigned i = 0; i < 20; i++) {
     const sl_header header = {SL_STR("h"), i % 5 == 0 ? SL_STR("yes") : SL_STR("no")};
-    const sl_event e = {.topic = SL_STR("t"), .tenant = SL_STR("ten"), .correlation_id = SL_STR("c"), .headers = &header,
+    const sl_event e = {.topic = SL_STR("t"), .tenant = SL_STR("ten"), .correlation_id = SL_STR("c"),
+                        .headers = &header,
                         .header_count = 1, .value = SL_STR("the value")};
     assert_ok(sl_append(k->store, &e, NULL));
   }
@@ -278,8 +281,8 @@ static int looks(void *glance_, const sl_record *r) {
   return r->seq % 2 == 0;
 }
 
-/* Some without headers, some with more than there is room for at first; more names than are learnt at once. The filters
- * see what they asked for, and who asked for less spares nobody else his ids. */
+/* Some without headers, some with more than there is room for at first; more names than are learnt at once. The
+ * filters see what they asked for, and who asked for less spares nobody else his ids. */
 static void test_scan_sees_what_was_asked_for(void **state) {
   enum { EVENTS = 700, HEADERS = 30 };
   kit *k = *state;
@@ -296,7 +299,8 @@ static void test_scan_sees_what_was_asked_for(void **state) {
     snprintf(type, sizeof type, "TYPE_%u", i);
     snprintf(id, sizeof id, "0190a6c2-7c1e-7000-8000-%012u", i);
     const sl_event e = {.topic = sl_slice_of(topic), .type = sl_slice_of(type), .event_id = sl_slice_of(id),
-                        .correlation_id = SL_STR("0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f"), .headers = list, .header_count = count};
+                        .correlation_id = SL_STR("0190a6c2-7c1e-7d5b-9f0e-3a5b1c2d4e6f"), .headers = list,
+                        .header_count = count};
     assert_ok(sl_append(k->store, &e, NULL));
     headers += count;
   }
@@ -319,7 +323,8 @@ static void test_scan_sees_what_was_asked_for(void **state) {
     sl_iter_close(it);
   }
   static const struct { const char *type, *topic; unsigned matches; } globs[] = {
-    {"TYPE_6?9", "", 10}, {"", "topic-3?9", 10}, {"TYPE_*", "topic-349", 2}, {"*_1*", "*-1*", 111}, {"TYPE_1", "topic-2", 0},
+    {"TYPE_6?9", "", 10}, {"", "topic-3?9", 10}, {"TYPE_*", "topic-349", 2}, {"*_1*", "*-1*", 111},
+    {"TYPE_1", "topic-2", 0},
   };
   for (unsigned g = 0; g < sizeof globs / sizeof *globs; g++) {
     const sl_query q = {.type = sl_slice_of(globs[g].type), .topic = sl_slice_of(globs[g].topic)};

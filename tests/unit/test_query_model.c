@@ -50,7 +50,8 @@ static void do_append(kit *k, model *m) {
     if (m->last > 0 && random_below(2)) strcpy(e->causation, m->events[1 + random_below(m->last)].id);
     strcpy(e->topic, topics[random_below(TOPICS)]);
     strcpy(e->type, types[random_below(4)]);
-    if (random_below(2)) snprintf(e->tenant, sizeof e->tenant, "x%zu", random_below(4)); /* one text, three meanings */
+    /* one text, three meanings */
+    if (random_below(2)) snprintf(e->tenant, sizeof e->tenant, "x%zu", random_below(4));
     if (random_below(2)) snprintf(e->source, sizeof e->source, "x%zu", random_below(4));
     if (random_below(2)) snprintf(e->key, sizeof e->key, "x%zu", random_below(40));
     snprintf(e->value, sizeof e->value, "v%zu", random_below(1000000));

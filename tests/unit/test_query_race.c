@@ -303,7 +303,8 @@ static void test_rebuilds_while_everything_runs(void **state) {
   while (!b.r.stop && sl_clock_monotonic_us() < until) usleep(20000);
   b.r.stop = true;
   for (size_t i = 0; i < 7; i++) pthread_join(threads[i], NULL);
-  print_message("%u rebuilds, %u queries, %u attempts, %u trims, %u times held, %llu kept\n", b.rebuilds, b.r.queries,
+  print_message("%u rebuilds, %u queries, %u attempts, %u trims, %u times held, %llu kept\n", b.rebuilds,
+                b.r.queries,
                 b.r.attempts, b.r.trims, b.held, (unsigned long long)b.kept);
   if (b.r.failure[0]) fail_msg("%s", b.r.failure);
   assert_true(b.rebuilds && b.r.queries && b.r.attempts && b.r.trims);

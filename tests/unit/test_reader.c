@@ -226,7 +226,8 @@ static void test_a_new_reader_begins_where_it_is_told(void **state) {
   assert_law(k, "r", 1, 0, 0, 0, 1);
 }
 
-/* Each of many keys has failed and is due again: the oldest first, and none of them costs a look at all the others. */
+/* Each of many keys has failed and is due again: the oldest first, and none of them costs a look at all the
+ * others. */
 static void test_many_keys_that_are_due_come_in_order(void **state) {
   enum { KEYS = 10000 };
   kit *k = *state;

@@ -253,7 +253,8 @@ static void test_a_child_has_no_reader(void **state) {
   waitpid(pid, &code, 0);
   assert_int_equal(code, 0);
   sl_reader *other;
-  assert_fails(sl_reader_open(k->store, "r", NULL, &other), SL_E_BUSY, "open already"); /* the lock is still the parent's */
+  /* the lock is still the parent's */
+  assert_fails(sl_reader_open(k->store, "r", NULL, &other), SL_E_BUSY, "open already");
   assert_next(r, 1);
   sl_reader_close(r);
 }

@@ -150,7 +150,8 @@ static sl_reader *open_it(kit *k, const model *m) {
   /* A failed event is due again at once, so that the model needs no clock. */
   return reader_of(k, "r", (sl_reader_options){.flags = m->together ? SL_READER_TOGETHER : 0,
                                                .max_attempts = BUDGET,
-                                               .backoff_us = 1, .backoff_max_us = 1, .commit_events = 1 + (uint32_t)random_below(20)});
+                                               .backoff_us = 1, .backoff_max_us = 1,
+                                               .commit_events = 1 + (uint32_t)random_below(20)});
 }
 
 static sl_reader *do_reopen(kit *k, model *m, sl_reader *r) {

@@ -1,5 +1,5 @@
-/* Secrets in copies: each well-known shape goes, wherever it stands and however it is escaped; what is no secret stays byte
- * for byte, and JSON stays JSON. */
+/* Secrets in copies: each well-known shape goes, wherever it stands and however it is escaped; what is no secret
+ * stays byte for byte, and JSON stays JSON. */
 #include "unit.h"
 
 #include "envelope/redact.h"
@@ -61,7 +61,8 @@ static void test_shapes(void **state) {
 static void test_fields(void **state) {
   (void)state;
   assert_redacted("{\"token\":\"x\"}", "{\"token\":\"[redacted]\"}");
-  assert_redacted("{ \"DB_PASSWORD\" : 1234 , \"a\": 1e400 }", "{ \"DB_PASSWORD\" : \"[redacted]\" , \"a\": 1e400 }");
+  assert_redacted("{ \"DB_PASSWORD\" : 1234 , \"a\": 1e400 }",
+                  "{ \"DB_PASSWORD\" : \"[redacted]\" , \"a\": 1e400 }");
   assert_redacted("{\"openai_api_key\":null,\"clientSecret\":[\"a\",{\"b\":true}]}",
                   "{\"openai_api_key\":null,\"clientSecret\":[\"[redacted]\",{\"b\":\"[redacted]\"}]}");
   assert_redacted("{\"to\\u006ben\":\"x\",\"next\":2}", "{\"to\\u006ben\":\"[redacted]\",\"next\":2}");
@@ -78,7 +79,8 @@ static void test_the_rest_stays(void **state) {
   static const char *const same[] = {
     "", "plain", "{}", "[1,2.50,1e400,12345678901234567890,\"\\u00e9\\/\",true,null]", "{\"max_tokens\":4096}",
     "{\"key\":\"k\",\"tokens\":[1,2],\"password_hint\":\"none\"}", "sk-short", "ask-me-anything-about-all-of-this",
-    "https://example.org/a:b@c", "{\"a\" :\t[ {\"b\":\"\\\"\"} ] }\n", "\"alone\"", "{broken", "task-abcdefghijklmnopqrstuvwxyz",
+    "https://example.org/a:b@c", "{\"a\" :\t[ {\"b\":\"\\\"\"} ] }\n", "\"alone\"", "{broken",
+    "task-abcdefghijklmnopqrstuvwxyz",
     "token counts are 3", "-----", "eyJ",
   };
   for (size_t i = 0; i < sizeof same / sizeof *same; i++) assert_redacted(same[i], same[i]);
@@ -87,8 +89,10 @@ static void test_the_rest_stays(void **state) {
 /* Whatever the bytes: no byte outside, and JSON in is JSON out. */
 static void test_random(void **state) {
   (void)state;
-  static const char *const bits[] = {"{", "}", "[", "]", ",", ":", "\"", "\\", "\"token\"", "\"a\"", "1", "null", "sk-",
-                                     "abcdefghijklmnopqrst", "\\u006b", "\\ud83d\\ude00", " ", "eyJ", ".", "://u:p@h",
+  static const char *const bits[] = {"{", "}", "[", "]", ",", ":", "\"", "\\", "\"token\"", "\"a\"", "1", "null",
+                                     "sk-",
+                                     "abcdefghijklmnopqrst", "\\u006b", "\\ud83d\\ude00", " ", "eyJ", ".",
+                                     "://u:p@h",
                                      "-----BEGIN ", "password=", "\xff", "\x01", "Bearer "};
   random_seed();
   for (int i = 0; i < 20000; i++) {
@@ -115,7 +119,8 @@ static void ignore(void *arg, sl_slice text, int json) {
 /* Who may append an event must not be able to keep the agent busy for minutes with the copy of its dead letter. */
 static void test_time_goes_with_the_length(void **state) {
   (void)state;
-  static const char *const pieces[] = {"eyJ-", "eyJ-eyJ.", "sk-", "-----BEGIN ", "://a:", "token=", "pwd='", "Bearer "};
+  static const char *const pieces[] = {"eyJ-", "eyJ-eyJ.", "sk-", "-----BEGIN ", "://a:", "token=", "pwd='",
+                                       "Bearer "};
   enum { SIZE = 300000 };
   char *text = malloc(SIZE);
   for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
@@ -123,7 +128,8 @@ static void test_time_goes_with_the_length(void **state) {
     for (size_t at = 0; at < SIZE; at++) text[at] = pieces[i][at % len];
     const clock_t begun = clock();
     assert_ok(sl_redact(SL_BYTES(text, SIZE), ignore, NULL));
-    const double seconds = (double)(clock() - begun) / CLOCKS_PER_SEC; /* milliseconds; a minute where it is the square */
+    /* milliseconds; a minute where it is the square */
+    const double seconds = (double)(clock() - begun) / CLOCKS_PER_SEC;
     if (seconds > 5) fail_msg("%s: %.1f s", pieces[i], seconds);
   }
   free(text);

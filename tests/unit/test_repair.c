@@ -14,7 +14,8 @@ static char said[65536];
 static void hear(void *arg, sl_repair_kind kind, uint64_t first, uint64_t last, const char *text) {
   (void)arg;
   const size_t len = strlen(said);
-  snprintf(said + len, sizeof said - len, "%s %d-%d: %s\n", sl_repair_kind_text(kind), (int)first, (int)last, text);
+  snprintf(said + len, sizeof said - len, "%s %d-%d: %s\n", sl_repair_kind_text(kind), (int)first, (int)last,
+           text);
 }
 
 static const char *target(const kit *k) {
@@ -55,7 +56,8 @@ static int setup(void **state) {
   v[12] = (delivery_verdict){.seq = 13, .verdict = SL_VERDICT_DEAD, .letter = &letter};
   v[13] = (delivery_verdict){.seq = 14, .verdict = SL_VERDICT_DROPPED, .letter = &letter};
   for (uint64_t n = 1; n <= 4; n++) {
-    const delivery_attempt a = {.progress = {.seq = n * 10, .attempt = n}, .verdicts = v + (n - 1) * 10, .count = 10,
+    const delivery_attempt a = {.progress = {.seq = n * 10, .attempt = n}, .verdicts = v + (n - 1) * 10,
+                                .count = 10,
                                 .marked = true};
     assert_ok(delivery_record(d, &a));
   }
@@ -301,7 +303,8 @@ static void lose_main_page(kit *k, const char *file) {
   close(fd);
 }
 
-/* The main tree's root is gone, and with it the newest count. The copy that counts most is from before the trim. */
+/* The main tree's root is gone, and with it the newest count. The copy that counts most is from before the
+ * trim. */
 static void test_no_event_is_made_up_from_an_older_count(void **state) {
   kit *k = *state;
   uint64_t seqs[40];
@@ -334,7 +337,8 @@ static void test_of_older_copies_the_newest_counts(void **state) {
   assert_non_null(strstr(said, "may be back"));
 }
 
-/* The trim was the last commit. Its events have no receipts any more: they do not come back, or are not kept secret. */
+/* The trim was the last commit. Its events have no receipts any more: they do not come back, or are not kept
+ * secret. */
 static void test_trimmed_events_do_not_come_back(void **state) {
   kit *k = *state;
   const sl_trim_policy policy = {.max_events = 70};
@@ -366,7 +370,8 @@ static void test_without_the_delivery_state_trimmed_events_may_be_back_and_that_
   assert_true(r.first_seq == 31 || strstr(said, "may be back") != NULL);
 }
 
-/* A bit of the log's head, which has no checksum, must not make trimmed events of all that are found another way. */
+/* A bit of the log's head, which has no checksum, must not make trimmed events of all that are found another
+ * way. */
 static void test_a_flipped_first_seq_hides_no_events(void **state) {
   static const uint8_t zeros[4096];
   kit *k = *state;
@@ -384,7 +389,8 @@ static void test_a_flipped_first_seq_hides_no_events(void **state) {
   db_abort(txn);
   sl_close(k->store);
   k->store = NULL;
-  const int fd = open(kit_file(k, "log/data.mdb"), O_RDWR); /* its head alone: its records are found, if looked for */
+  /* its head alone: its records are found, if looked for */
+  const int fd = open(kit_file(k, "log/data.mdb"), O_RDWR);
   assert_int_equal(pwrite(fd, zeros, 16, (off_t)page * 4096), 16);
   close(fd);
   const sl_repair_report r = repair(k, 0);
@@ -414,7 +420,8 @@ static void test_a_flipped_name_of_a_table_is_no_older_table(void **state) {
   assert_int_equal(r.lost_pending + r.lost_settled, 0);
 }
 
-/* The head of the log is lost, and a record in the middle: the tree's end is whole, so the newest event is known. */
+/* The head of the log is lost, and a record in the middle: the tree's end is whole, so the newest event is
+ * known. */
 static void test_the_end_is_known_where_the_tree_ends_whole(void **state) {
   kit *k = *state;
   db_txn *txn = begin(k->store->log->env);

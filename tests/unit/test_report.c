@@ -13,7 +13,8 @@
 #include "report.h"
 
 static const report_lane lanes[] = {
-  {.topic = {"audit\xff.v1", 9}, .seq = 18446744073709551615u, .oldest_us = 15, .refused_since_us = 16, .max_age_us = 17,
+  {.topic = {"audit\xff.v1", 9}, .seq = 18446744073709551615u, .oldest_us = 15, .refused_since_us = 16,
+   .max_age_us = 17,
    .kept_bytes = 18, .code = "TOPIC_AUTHORIZATION_FAILED", .text = "not \"yours\""},
   {.seq = 0},
 };
@@ -29,7 +30,8 @@ static const agent_report full = {
   .lanes = lanes, .lane_count = 2,
   .lanes_limit_bytes = 19, .lanes_expired = 20, .partition_changes = 21, .topics_recreated = 22,
   .letters_published = 15, .letters_waiting = 16,
-  .monitor = &(const report_monitor){.topics = 23, .looked_us = 24, .failed = 25, .fresh = 26, .more = true, .alerts = 27, .webhooks_sent = 28,
+  .monitor = &(const report_monitor){.topics = 23, .looked_us = 24, .failed = 25, .fresh = 26, .more = true,
+                                     .alerts = 27, .webhooks_sent = 28,
                                      .webhooks_failed = 29, .webhooks_lost = 30, .webhooks_waiting = 31},
   .parked_reason = "marker-ahead",
       .parked_text = "1,041 > 981",

@@ -378,8 +378,8 @@ static void actions(void **state) {
   parsed_free(&p);
 }
 
-/* What a topic's records may spend: the defaults are the core's, a topic's rule goes before the one for all, what it leaves
- * out stays; and what is printed reads back as the same. */
+/* What a topic's records may spend: the defaults are the core's, a topic's rule goes before the one for all, what
+ * it leaves out stays; and what is printed reads back as the same. */
 static void budgets_for_topics(void **state) {
   (void)state;
   fault_rules rules;

@@ -1,4 +1,5 @@
-/* A full store: each policy does what it promises, the law holds at every look, no event is both sent and dropped. */
+/* A full store: each policy does what it promises, the law holds at every look, no event is both sent and
+ * dropped. */
 #include "kit.h"
 
 #include "delivery/book_impl.h"
@@ -331,7 +332,8 @@ static void test_what_waits_in_a_lane_goes_too(void **state) {
   a.lane_verdicts = w;
   a.lane_count = 18;
   assert_fails(delivery_intent(d, &a), SL_NOTFOUND, "was dropped by the full store");
-  for (size_t i = 0; i < 18; i++) w[i] = (delivery_verdict){.seq = 12 + i * 4, .verdict = SL_VERDICT_DROPPED, .letter = &letter};
+  for (size_t i = 0; i < 18; i++)
+    w[i] = (delivery_verdict){.seq = 12 + i * 4, .verdict = SL_VERDICT_DROPPED, .letter = &letter};
   assert_ok(delivery_record(d, &a));
   s = stats(k);
   assert_int_equal(s.dropped, 22);

@@ -1,7 +1,7 @@
-/* A full store under every order of events: appends, deliveries that end in every way, drops between any two steps of
- * them, dead letters that are sent again, fail again or are given up, trims, reopens. After each step the law holds, seqs
- * are dense, no event that was sent is dropped, or the reverse, and a letter moves only by what was done to it. Then the
- * same with threads. */
+/* A full store under every order of events: appends, deliveries that end in every way, drops between any two steps
+ * of them, dead letters that are sent again, fail again or are given up, trims, reopens. After each step the law
+ * holds, seqs are dense, no event that was sent is dropped, or the reverse, and a letter moves only by what was
+ * done to it. Then the same with threads. */
 #include "kit.h"
 
 #include "delivery/book_impl.h"
@@ -274,7 +274,8 @@ static void hear(void *arg, sl_repair_kind kind, uint64_t first, uint64_t last, 
   unsigned *losses = arg;
   if (kind == SL_REPAIR_LOG && strstr(text, "the policy for a full store is not taken over")) return;
   ++*losses;
-  print_error("%s %llu-%llu: %s\n", sl_repair_kind_text(kind), (unsigned long long)first, (unsigned long long)last, text);
+  print_error("%s %llu-%llu: %s\n", sl_repair_kind_text(kind), (unsigned long long)first, (unsigned long long)last,
+              text);
 }
 
 /* As it is, or what repair makes of it: that changes nothing of what a sound store says. */

@@ -445,7 +445,8 @@ static void test_a_part_that_cannot_be_reached_is_not_passed_over_by_compact(voi
   held_to_modes(false);
 }
 
-/* `sudo sidelog ...` on the store of a service: what root makes there the service must be able to open afterwards. */
+/* `sudo sidelog ...` on the store of a service: what root makes there the service must be able to open
+ * afterwards. */
 
 #define NOBODY 65534
 
@@ -539,7 +540,8 @@ static void test_root_leaves_another_users_store_usable(void **state) {
   assert_int_equal(nftw(k->dir, give_away, 16, FTW_PHYS), 0);
   assert_ok(sl_compact(k->path, NULL, NULL));
   check_nobody_can_go_on(k->path);
-  static const char *const lost[] = {"index/data.mdb", "index/lock.mdb", "index/turn.lock", "index", "log/lock.mdb",
+  static const char *const lost[] = {"index/data.mdb", "index/lock.mdb", "index/turn.lock", "index",
+                                     "log/lock.mdb",
                                      "log/slots", "store.lock", "ballast", "delivery/agent.lock"};
   for (size_t i = 0; i < sizeof lost / sizeof *lost; i++) (void)remove(kit_file(k, lost[i]));
   kit_open(k);

@@ -166,8 +166,8 @@ static void test_a_log_that_is_put_back_is_the_same_log(void **state) {
   assert_int_equal(kit_append(k, "t", "v"), 2);
 }
 
-/* As long as one has the old file open, LMDB's reader table is of that one: whoever opened the new one would read and write
- * by the number of the other's newest transaction, over the newest of its own. */
+/* As long as one has the old file open, LMDB's reader table is of that one: whoever opened the new one would read
+ * and write by the number of the other's newest transaction, over the newest of its own. */
 static int open_it(kit *k) {
   sl_store *store;
   const sl_status status = sl_open(k->path, NULL, &store);
@@ -212,7 +212,8 @@ static void test_a_newer_log_alone_is_not_opened_beside_the_other(void **state) 
   assert_int_equal(kit_append(k, "t", "v"), 22);
 }
 
-/* Its newest transaction has the same number by chance. What the others commit there is not read by it in the old file. */
+/* Its newest transaction has the same number by chance. What the others commit there is not read by it in the old
+ * file. */
 static void test_a_log_of_the_same_age_takes_over_at_once(void **state) {
   kit *k = *state;
   sl_stats stats;
@@ -235,8 +236,8 @@ static int make_another(kit *k) {
   return 0;
 }
 
-/* The folder was moved, another store was made in its place, and then a write fails: LMDB has to be opened anew, by a path
- * that leads elsewhere now. */
+/* The folder was moved, another store was made in its place, and then a write fails: LMDB has to be opened anew,
+ * by a path that leads elsewhere now. */
 static void test_a_reopened_log_is_the_same_log(void **state) {
   kit *k = *state;
   char moved[sizeof k->path];

@@ -132,7 +132,8 @@ static void books_lanes_and_disk(void **state) {
   l.stats.lanes = 1;
   l.stats.bytes_used = l.stats.bytes_quota / 10 * 9 + 100;
   l.readers_wrong = true;
-  assert_int_equal(health_judge(&l), 1 << TROUBLE_LAW | 1 << TROUBLE_LANES | 1 << TROUBLE_DISK | 1 << TROUBLE_READERS);
+  assert_int_equal(health_judge(&l),
+                   1 << TROUBLE_LAW | 1 << TROUBLE_LANES | 1 << TROUBLE_DISK | 1 << TROUBLE_READERS);
   for (int i = 0; i < TROUBLE_COUNT; i++) {
     assert_non_null(trouble_name((trouble)i));
     assert_non_null(trouble_words((trouble)i));
@@ -193,7 +194,8 @@ static void words_of_an_agent(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(all_well),
                                      cmocka_unit_test(an_agent_that_is_not_running),
-                                     cmocka_unit_test(events_held_back_by_the_flow_settings), cmocka_unit_test(a_broker_that_is_not_there),
+                                     cmocka_unit_test(events_held_back_by_the_flow_settings),
+                                     cmocka_unit_test(a_broker_that_is_not_there),
                                      cmocka_unit_test(an_agent_that_is_parked_or_silent),
                                      cmocka_unit_test(books_lanes_and_disk),
                                      cmocka_unit_test(the_law),

@@ -1,5 +1,5 @@
-/* The quick way to what a JSON pointer points at says what the parser says, of JSON and of what nearly is; and the searches
- * through bytes find what a plain loop finds. */
+/* The quick way to what a JSON pointer points at says what the parser says, of JSON and of what nearly is; and the
+ * searches through bytes find what a plain loop finds. */
 #include "unit.h"
 
 #include "bytes.h"
@@ -55,7 +55,8 @@ static void check(pointer *p, const char *json, size_t len) {
   if (quick.len) memcpy(kept, quick.data, quick.len);
   const pointed b = len ? pointer_find_slowly(p, whole, &slow) : POINTED_NOTHING;
   if (a != b || quick.len != slow.len || (quick.len && memcmp(kept, slow.data, slow.len) != 0))
-    fail_msg("of %.*s: %d %.*s, the parser says %d %.*s", (int)len, json, a, (int)quick.len, kept, b, (int)slow.len,
+    fail_msg("of %.*s: %d %.*s, the parser says %d %.*s", (int)len, json, a, (int)quick.len, kept, b,
+             (int)slow.len,
              slow.len ? (const char *)slow.data : "");
   free(kept);
   free(exact);
@@ -80,7 +81,10 @@ static void add_value(growing *g, int depth) {
   const unsigned kind = chance(depth > 4 ? 6 : 9);
   add(g, ONE_OF("", "", "", " ", "\n\t"));
   if (kind < 3) add(g, ONE_OF("1", "-0", "0.5e+10", "123456789012345678901234567890", "1e400", "0"));
-  else if (kind < 5) add(g, ONE_OF("\"\"", "\"x\"", "\"a long one, longer than sixteen bytes\"", "\"\\u00e9\\n\\\"\"", "\"\\/\\ud800\"", "\"\xc3\xa9\xff\""));
+  else if (kind < 5)
+    add(g,
+        ONE_OF("\"\"", "\"x\"", "\"a long one, longer than sixteen bytes\"", "\"\\u00e9\\n\\\"\"",
+               "\"\\/\\ud800\"", "\"\xc3\xa9\xff\""));
   else if (kind < 6) add(g, ONE_OF("true", "false", "null"));
   else {
     const bool map = kind < 8;
@@ -88,7 +92,9 @@ static void add_value(growing *g, int depth) {
     for (unsigned n = chance(4), i = 0; i < n; i++) {
       add(g, i ? "," : "");
       if (map) {
-        add(g, ONE_OF("\"a\"", "\"a\"", "\"b\"", "\"x\"", "\"y\"", "\"0\"", "\"\"", "\"a/b\"", "\"\\u0061\"", "\"a\\/b\"", "\"z\""));
+        add(g,
+            ONE_OF("\"a\"", "\"a\"", "\"b\"", "\"x\"", "\"y\"", "\"0\"", "\"\"", "\"a/b\"", "\"\\u0061\"",
+                   "\"a\\/b\"", "\"z\""));
         add(g, ONE_OF(":", ":", " : "));
       }
       add_value(g, depth + 1);
@@ -120,9 +126,12 @@ static void test_as_the_parser_says(void **state) {
 static void test_corners(void **state) {
   (void)state;
   static const char *const texts[] = {
-    "", " ", "01", "-", "1.", "1e", "1e+", ".5", "+1", "\"", "\"\\", "\"\\u12\"", "\"\\x\"", "\"a\tb\"", "{", "[", "[1,]", "{\"a\":1,}", "{\"a\"}",
-    "{\"a\":1 \"b\":2}", "tru", "nul", "true false", "{\"a\":1}}", "[1]x", "/**/1", "\xef\xbb\xbf{}", "{\"a\":{\"b\":1},\"a\":2}",
-    "{\"a\":2,\"a\":{\"b\":1}}", "{\"a\":[{\"b\":1},{\"b\":2}]}", "{\"\\u0061\":1}", "{\"a\":1,\"\\u0061\":2}", "{\"a/b\":1}", "{\"a\\/b\":1}", "{\"\":1}",
+    "", " ", "01", "-", "1.", "1e", "1e+", ".5", "+1", "\"", "\"\\", "\"\\u12\"", "\"\\x\"", "\"a\tb\"", "{", "[",
+    "[1,]", "{\"a\":1,}", "{\"a\"}",
+    "{\"a\":1 \"b\":2}", "tru", "nul", "true false", "{\"a\":1}}", "[1]x", "/**/1", "\xef\xbb\xbf{}",
+    "{\"a\":{\"b\":1},\"a\":2}",
+    "{\"a\":2,\"a\":{\"b\":1}}", "{\"a\":[{\"b\":1},{\"b\":2}]}", "{\"\\u0061\":1}", "{\"a\":1,\"\\u0061\":2}",
+    "{\"a/b\":1}", "{\"a\\/b\":1}", "{\"\":1}",
     "{\"a\":[]}", "{\"a\":{}}", "[[[1]]]", "{\"0\":1}", "\v1", "{\"01\":1}"};
   for (unsigned i = 0; i < POINTERS; i++) {
     pointer *p = pointer_new(slice_of(pointers[i]));
@@ -148,7 +157,8 @@ static void test_deep(void **state) {
 
 int main(void) {
   print_message("SIDELOG_SEED=%llu\n", (unsigned long long)random_seed());
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_find), cmocka_unit_test(test_plain_end), cmocka_unit_test(test_as_the_parser_says),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_find), cmocka_unit_test(test_plain_end),
+                                     cmocka_unit_test(test_as_the_parser_says),
                                      cmocka_unit_test(test_corners), cmocka_unit_test(test_deep)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -210,7 +210,8 @@ static void a_clock_that_was_set(void **state) {
   skew_solve(s);
   assert_true(skew_clock_of(s, 1)->contradicts);
   assert_false(skew_moves(s));
-  check_words(s, 1, "the clocks of a and b cannot be told: by one cause b is ahead by at most -1.000 s, by another at least "
+  check_words(s, 1,
+              "the clocks of a and b cannot be told: by one cause b is ahead by at most -1.000 s, by another at least "
                     "+2.000 s; a clock was set meanwhile, or a time is of another clock");
   skew_free(s);
 }

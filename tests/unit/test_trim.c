@@ -214,7 +214,8 @@ static void test_bad_policies_are_refused(void **state) {
   sl_trim_topic nameless = {.max_age_us = 1};
   assert_fails(sl_trim(k->store, &(sl_trim_policy){.max_age_us = -1}, NULL), SL_E_INVALID, "negative");
   sl_trim_topic dangling = {.topic = {NULL, 5}};
-  assert_fails(sl_trim(k->store, &(sl_trim_policy){.topics = &dangling, .topic_count = 1}, NULL), SL_E_INVALID, "name");
+  assert_fails(sl_trim(k->store, &(sl_trim_policy){.topics = &dangling, .topic_count = 1}, NULL), SL_E_INVALID,
+               "name");
   assert_fails(sl_trim(k->store, &(sl_trim_policy){.flags = 1}, NULL), SL_E_INVALID, "flags");
   assert_fails(sl_trim(k->store, &(sl_trim_policy){.topic_count = 1}, NULL), SL_E_INVALID, "topics");
   assert_fails(sl_trim(k->store, &(sl_trim_policy){.topics = &nameless, .topic_count = 1}, NULL), SL_E_INVALID,
@@ -248,8 +249,9 @@ static void *write_all(void *arg) {
   return NULL;
 }
 
-/* 40 MB go through a quota of 8 MiB, of which 2,000 events are to be kept. However fast the writers are against who
- * delivers and trims, the file stays what the quota says; where they are not (a disk that flushes), near 2,000 events. */
+/* 40 MB go through a quota of 8 MiB, of which 2,000 events are to be kept. However fast the writers are against
+ * who delivers and trims, the file stays what the quota says; where they are not (a disk that flushes), near 2,000
+ * events. */
 static void test_trim_keeps_up_with_appends_at_full_rate(void **state) {
   kit *k = *state;
   stream s = {.k = k, .writing = WRITERS};
@@ -275,7 +277,8 @@ static void test_trim_keeps_up_with_appends_at_full_rate(void **state) {
   if (end.kept > most) most = end.kept;
   struct stat st;
   assert_int_equal(stat(kit_file(k, "log/data.mdb"), &st), 0);
-  print_message("at most %u of %u kept, file %u KB\n", (unsigned)most, (unsigned)end.appended, (unsigned)(st.st_size / 1000));
+  print_message("at most %u of %u kept, file %u KB\n", (unsigned)most, (unsigned)end.appended,
+                (unsigned)(st.st_size / 1000));
   assert_int_equal(end.appended, WRITERS * EACH * BATCH);
   assert_true(st.st_size < 16 << 20);
   kit_deliver(k, end.last_seq);

@@ -243,7 +243,8 @@ static void test_names_differ(void **state) {
 
 static void test_a_name_without_its_number(void **state) {
   kit *k = *state;
-  plant(k, k->store->log->env, LOG_DICT_NAMES, SL_STR("u"), (sl_slice){"\7\0\0\0", 4}, "name 7, 'u', is not the same");
+  plant(k, k->store->log->env, LOG_DICT_NAMES, SL_STR("u"), (sl_slice){"\7\0\0\0", 4},
+        "name 7, 'u', is not the same");
 }
 
 static void test_damaged_eras(void **state) {
@@ -264,7 +265,8 @@ static void test_time_that_falls(void **state) {
   parts.appended_us -= 5000000;
   assert_ok(sl_record_encode(&parts, &bytes));
   db_abort(txn);
-  plant(k, k->store->log->env, LOG_EVENTS, db_u64(&seq), sl_buf_slice(&bytes), "event 10 has an earlier time than event 9");
+  plant(k, k->store->log->env, LOG_EVENTS, db_u64(&seq), sl_buf_slice(&bytes),
+        "event 10 has an earlier time than event 9");
   sl_buf_free(&bytes);
 }
 
@@ -284,11 +286,13 @@ static void test_a_block_across_the_cursor(void **state) {
   receipts[0] = (sl_receipt){.verdict = SL_VERDICT_DEAD};
   const sl_receipt_block head = {.first_seq = 6, .attempt = 2, .count = 7};
   assert_ok(sl_receipt_block_encode(&head, receipts, &bytes));
-  plant(k, k->store->book->env, BOOK_RECEIPTS, db_u64(&seq), sl_buf_slice(&bytes), "events 6 to 12 cross the cursor at 10");
+  plant(k, k->store->book->env, BOOK_RECEIPTS, db_u64(&seq), sl_buf_slice(&bytes),
+        "events 6 to 12 cross the cursor at 10");
   sl_buf_free(&bytes);
 }
 
-static void plant_block(kit *k, unsigned table, uint64_t key, uint64_t first, uint64_t attempt, const char *words) {
+static void plant_block(kit *k, unsigned table, uint64_t key, uint64_t first, uint64_t attempt,
+                        const char *words) {
   const sl_receipt receipt = {.verdict = SL_VERDICT_SENT, .place = -1};
   const sl_receipt_block head = {.first_seq = first, .attempt = attempt, .count = 1};
   sl_buf bytes = {0};
@@ -298,7 +302,8 @@ static void plant_block(kit *k, unsigned table, uint64_t key, uint64_t first, ui
 }
 
 static void test_receipts_of_nobody(void **state) {
-  plant_block(*state, BOOK_RECEIPTS, 11, 11, 3, "lie above the cursor at 10, and no unfinished delivery wrote them");
+  plant_block(*state, BOOK_RECEIPTS, 11, 11, 3,
+              "lie above the cursor at 10, and no unfinished delivery wrote them");
 }
 
 static void test_a_sparse_receipt_of_nobody(void **state) {
@@ -311,7 +316,8 @@ static void test_a_letter_without_a_receipt(void **state) {
   const sl_letter letter = {.seq = 3, .attempt = 1};
   sl_buf bytes = {0};
   assert_ok(sl_letter_encode(&letter, &bytes));
-  plant(k, k->store->book->env, BOOK_DEAD, db_u64(&seq), sl_buf_slice(&bytes), "a letter of event 3, whose receipt does not");
+  plant(k, k->store->book->env, BOOK_DEAD, db_u64(&seq), sl_buf_slice(&bytes),
+        "a letter of event 3, whose receipt does not");
   sl_buf_free(&bytes);
 }
 
@@ -324,7 +330,8 @@ static void test_a_receipt_without_a_letter(void **state) {
 static void test_a_cursor_beyond_the_log(void **state) {
   kit *k = *state;
   const uint64_t seq = 21;
-  plant(k, k->store->book->env, BOOK_CURSORS, SL_STR("reader"), db_u64(&seq), "cursor reader stands beyond the log");
+  plant(k, k->store->book->env, BOOK_CURSORS, SL_STR("reader"), db_u64(&seq),
+        "cursor reader stands beyond the log");
 }
 
 static void test_a_damaged_note_of_a_recreated_topic(void **state) {
@@ -343,7 +350,8 @@ static void test_a_damaged_note_of_a_recreated_topic(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       WITH_STORE(test_a_sound_store),       WITH_STORE(test_missing_index_entries),
-      WITH_STORE(test_a_filter_without_its_keys), WITH_STORE(test_foreign_index_entries), WITH_STORE(test_lost_receipts),
+      WITH_STORE(test_a_filter_without_its_keys), WITH_STORE(test_foreign_index_entries),
+      WITH_STORE(test_lost_receipts),
       WITH_STORE(test_damaged_receipts),    WITH_STORE(test_wrong_totals),
       WITH_STORE(test_lost_records),        WITH_STORE(test_trim_is_no_damage),
       WITH_STORE(test_names_differ),        WITH_STORE(test_a_name_without_its_number),

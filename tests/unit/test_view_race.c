@@ -1,6 +1,6 @@
-/* What a look keeps for the next one is only of the same snapshot. LMDB's number of a snapshot may be older than what it
- * shows: of a reader that was stopped in the middle of its begin while others committed twice. With more threads than
- * processors that is one of a million begins. */
+/* What a look keeps for the next one is only of the same snapshot. LMDB's number of a snapshot may be older than
+ * what it shows: of a reader that was stopped in the middle of its begin while others committed twice. With more
+ * threads than processors that is one of a million begins. */
 #include "kit.h"
 
 #include "base/clock.h"
@@ -41,7 +41,8 @@ static void test_a_head_is_of_the_snapshot_that_it_is_told_of(void **state) {
   kit *k = *state;
   pthread_t threads[READERS + 1];
   store = k->store;
-  for (size_t i = 0; i <= READERS; i++) assert_int_equal(pthread_create(&threads[i], NULL, i ? look : append, NULL), 0);
+  for (size_t i = 0; i <= READERS; i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, i ? look : append, NULL), 0);
   const int64_t until = sl_clock_monotonic_us() + SECONDS * INT64_C(1000000);
   while (sl_clock_monotonic_us() < until) (void)sl_wait(store, UINT64_MAX, 100, NULL);
   stop = true;
