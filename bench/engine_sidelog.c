@@ -1,3 +1,4 @@
+/* sidelog behind the interface of the benchmarks (engine.h). */
 #include "engine.h"
 #include "delivery/delivery.h"
 

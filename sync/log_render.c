@@ -1,3 +1,4 @@
+/* A line of the log as text or JSON. */
 #include "base/text.h"
 #include "log_inner.h"
 

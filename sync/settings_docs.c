@@ -1,3 +1,4 @@
+/* The settings as a table for docs/configuration.md. */
 #include "settings_inner.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Properties of librdkafka: which may be set, and to what. */
 #include "settings_inner.h"
 
 #include <inttypes.h>

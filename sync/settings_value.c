@@ -1,3 +1,4 @@
+/* One value of a setting, from text and to text. */
 #include "base/text.h"
 #include "settings_inner.h"
 

@@ -1,3 +1,4 @@
+/* check: what is out of the ordinary in one story, or in all since a time. The rules are in check.c. */
 #include "check.h"
 #include "story_ids.h"
 #include "trace_walk.h"

@@ -1,3 +1,4 @@
+/* export: whole events in one of the formats of formats.h. */
 #include "formats.h"
 
 #include "conditions.h"

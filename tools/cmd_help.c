@@ -1,3 +1,4 @@
+/* help: from the tables of commands and options. */
 #include "tool.h"
 
 #include <stdlib.h>

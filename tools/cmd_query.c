@@ -1,3 +1,4 @@
+/* query: a list, a count, groups, or an order by a field. */
 #include "conditions.h"
 #include "decimal.h"
 #include "groups.h"

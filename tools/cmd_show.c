@@ -1,3 +1,4 @@
+/* show: one event with all that is known of it. */
 #include "sources.h"
 #include "when.h"
 

@@ -1,3 +1,4 @@
+/* stats: the books of the store. The steps between events (--hops) are in stats_hops.c. */
 #include "tool.h"
 
 #include "law.h"

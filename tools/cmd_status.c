@@ -1,3 +1,4 @@
+/* status: one look at store and agent. What is said of each is in health.c. */
 #include "status_view.h"
 
 #include "health.h"

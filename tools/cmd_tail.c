@@ -1,3 +1,4 @@
+/* tail: the newest events, and with -f each as it becomes durable. */
 #include "conditions.h"
 
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* trace: finds the story; trace_*.c reads, lays out and draws it. */
 #include "trace_events.h"
 #include "trace_walk.h"
 

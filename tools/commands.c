@@ -1,3 +1,4 @@
+/* The table of commands: what each takes, needs and says of itself. */
 #include "tool.h"
 
 #include <string.h>

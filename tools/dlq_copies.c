@@ -1,3 +1,4 @@
+/* The copies that replays made of dead letters, found from their originals. */
 #include "dlq.h"
 
 typedef struct looking {

@@ -1,3 +1,4 @@
+/* Which dead letters a command line means, of delivery or of a local reader. */
 #include "dlq.h"
 
 #include "conditions.h"

@@ -1,3 +1,4 @@
+/* Finds the command, opens what it needs, runs it, and ends with its status. */
 #include "conditions.h"
 #include "pager.h"
 #include "sources.h"

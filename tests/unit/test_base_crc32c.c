@@ -1,3 +1,4 @@
+/* CRC-32C: known values, any length and alignment, in pieces as in one. */
 #include "unit.h"
 
 #include "base/crc32c.h"

@@ -1,3 +1,4 @@
+/* Ids: canonical text, UUIDv7 that ascend, over threads and forks, prefixes, the index's keys. */
 #include "unit.h"
 
 #include "base/clock.h"

@@ -1,3 +1,4 @@
+/* The rules of text: UTF-8, names of topics, globs, times. */
 #include "unit.h"
 
 #include "base/text.h"

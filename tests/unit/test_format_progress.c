@@ -1,3 +1,4 @@
+/* Progress: one form for each value, and whatever is not that form is refused. */
 #include "unit.h"
 
 #include "base/crc32c.h"

@@ -1,3 +1,4 @@
+/* Blocks of receipts, letters and recreations: what was encoded is decoded, and nothing else. */
 #include "unit.h"
 
 #include "base/text.h"

@@ -1,3 +1,4 @@
+/* Records: what was encoded is decoded, and any bit that flips, cut or extra byte is refused. */
 #include "unit.h"
 
 #include "format/frame.h"
