@@ -1,4 +1,4 @@
-/* Failures: the detail is of the thread, whole, and says what happened last. Names of statuses, buffers, clocks. */
+/* Failures: the detail is of the thread, whole, and of what happened last. Names of statuses, buffers, clocks. */
 #include "unit.h"
 
 #include "base/clock.h"
