@@ -289,6 +289,24 @@ class SmallDisk(rig.Rig):
         self.assertEqual(store.stats()["appended"], stored + 1)
         store.verify()
 
+    def test_two_pid_namespaces(self):
+        """Each container has a process with number 1, by which LMDB would take one for the other."""
+        store = self.store()
+        inside = ["unshare", "--pid", "--fork"]
+        if subprocess.run([*inside, "true"], stderr=subprocess.DEVNULL).returncode:
+            raise unittest.SkipTest("this root may not make a pid namespace")
+        store.append("evt.a.v1", b"first")
+        other = subprocess.Popen([*inside, *store.argv("tail", "-f", "--json")], stdout=subprocess.PIPE, start_new_session=True)
+        self.addCleanup(other.stdout.close)
+        self.addCleanup(other.wait)
+        self.addCleanup(os.killpg, other.pid, 9)
+        other.stdout.readline()
+        done = rig.run([*inside, *store.argv("stats")], expect=(3,))
+        self.assertIn("pid namespace", done.err)
+        store.append("evt.a.v1", b"second")  # of another number
+        self.assertIn(b'"seq":2', other.stdout.readline())
+        store.verify()
+
     def test_a_read_only_mount(self):
         store = self.disk("80m")
         store.append("evt.a.v1", b"{}")
