@@ -400,6 +400,8 @@ sl_status db_recover(db_env *env) {
   return SL_OK;
 }
 
+uint64_t db_env_file(const db_env *env) { return env->ino ^ env->dev * UINT64_C(0x9E3779B97F4A7C15); }
+
 uint64_t db_env_map_size(db_env *env) { return atomic_load_explicit(&env->map_size, memory_order_relaxed); }
 
 void db_env_wish_map(db_env *env, uint64_t bytes) {

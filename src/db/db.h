@@ -44,6 +44,8 @@ sl_status db_env_sync(db_env *env);             /* flush what relaxed commits le
 sl_status db_env_copy(db_env *env, const char *path);
 /* The file may grow to this many pages to keep free pages together (db_gather.c); 0, as at first: never for that. */
 void db_env_allow_slack(db_env *env, uint64_t pages);
+/* A number for the data file, as it was opened: that of another file is another. */
+uint64_t db_env_file(const db_env *env);
 /* Bytes of the file that this process can use. */
 uint64_t db_env_map_size(db_env *env);
 /* The map becomes so large as soon as no transaction of this process is open; where address space is short it stays as it

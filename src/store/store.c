@@ -141,7 +141,8 @@ static void free_store(sl_store *store) {
 /* The shared memory of group commit, and then the store's lock for others, too. Who is alone makes it for those who come,
  * also if it does not use it itself: what they found would be of an earlier life. */
 static sl_status open_slots(sl_store *store, bool alone) {
-  const bool used = !(store->options.flags & SL_OPEN_OWN_COMMITS);
+  const bool same = store_lock_same_log(store, db_env_file(store->log->env));
+  const bool used = same && !(store->options.flags & SL_OPEN_OWN_COMMITS);
   if (alone) compact_tidy(store);
   slots *s = used || alone ? slots_open(store, alone) : NULL;
   if (!s && used) return sl_fail(SL_E_NOMEM, "out of memory");

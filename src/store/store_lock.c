@@ -105,7 +105,36 @@ sl_status store_lock_share(sl_store *store) {
   return status;
 }
 
+#if defined(F_OFD_SETLK)
+/* A byte of the lock's file for each log: those locks die with the open file, too, and are of another kind than flock's. */
+static bool ofd_lock(int fd, int command, short type, off_t from, off_t len, bool *held) {
+  struct flock at = {.l_type = type, .l_whence = SEEK_SET, .l_start = from, .l_len = len};
+  int rc;
+  do rc = fcntl(fd, command, &at);
+  while (rc != 0 && errno == EINTR);
+  if (held) *held = rc == 0 && at.l_type != F_UNLCK;
+  return rc == 0;
+}
+
+bool store_lock_same_log(const sl_store *store, uint64_t file) {
+  const off_t own = (off_t)(1 + file % (UINT64_C(1) << 61));
+  bool below = false, above = false;
+  if (store->lock_fd < 0 || !ofd_lock(store->lock_fd, F_OFD_SETLK, F_RDLCK, own, 1, NULL)) return true;
+  (void)ofd_lock(store->lock_fd, F_OFD_GETLK, F_WRLCK, 0, own, &below);
+  (void)ofd_lock(store->lock_fd, F_OFD_GETLK, F_WRLCK, own + 1, 0, &above); /* 0: to the end */
+  return !below && !above;
+}
+#else
+bool store_lock_same_log(const sl_store *store, uint64_t file) {
+  (void)store, (void)file;
+  return true;
+}
+#endif
+
 void store_lock_leave(sl_store *store, bool ours) {
+#if defined(F_OFD_SETLK)
+  if (ours && store->lock_fd >= 0) (void)ofd_lock(store->lock_fd, F_OFD_SETLK, F_UNLCK, 0, 0, NULL);
+#endif
   if (ours) {
     store_lock_close(store->gate_fd);
     store_lock_close(store->lock_fd);

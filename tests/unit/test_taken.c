@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "db/db_inner.h"
 #include "index/index_impl.h"
+#include "store/append.h"
 #include "store/log_inner.h"
 
 #include <stdatomic.h>
@@ -229,6 +230,43 @@ static void test_a_log_of_the_same_age_takes_over_at_once(void **state) {
   assert_int_equal(kit_append(k, "t", "v"), 22);
 }
 
+static int append_to_w(kit *k) {
+  kit_open(k);
+  for (int i = 0; i < 3; i++) kit_append(k, "w", "theirs");
+  sl_close(k->store);
+  return 0;
+}
+
+/* A backup was put in place with a reader table of its own, so it can be opened. In it the name's number is another's: who
+ * opens it must not commit what was published with the numbers of the old one. */
+static void test_what_was_published_for_the_old_log_is_not_committed_to_the_new_one(void **state) {
+  kit *k = *state;
+  slots *s = k->store->log->slots;
+  sl_buf bytes = {0};
+  group_batch batch;
+  const sl_event e = {.topic = SL_STR("u")};
+  if (!slots_shared(s)) skip();
+  kit_append(k, "t", "v");
+  copy_log(k, "backup");
+  kit_append(k, "u", "v");
+  assert_ok(append_encode(k->store, &e, 1, &bytes, &batch, NULL));
+  const int i = slots_claim(s);
+  append_slot *at = slots_at(s, (unsigned)i);
+  memcpy(slots_bytes(s, (unsigned)i), batch.records.data, batch.records.len);
+  at->len = (uint32_t)batch.records.len;
+  at->count = 1;
+  at->now_us = batch.now_us;
+  slots_publish(s, (unsigned)i);
+  put_log(k, "backup");
+  assert_int_equal(unlink(kit_file(k, "log/lock.mdb")), 0);
+  assert_int_equal(kit_in_child(append_to_w, k), 0);
+  assert_int_equal(at->state, SLOT_READY);
+  slots_release(s, (unsigned)i);
+  sl_buf_free(&bytes);
+  reopen_by_all(k);
+  assert_int_equal(kit_head(k).last_seq, 4);
+}
+
 static int make_another(kit *k) {
   sl_store *store;
   if (sl_open(k->path, &(sl_options){.preallocate = SL_NONE}, &store) != SL_OK) return 1;
@@ -269,6 +307,7 @@ int main(void) {
     TEST(test_an_older_log_alone_is_not_opened_beside_the_other),
     TEST(test_a_newer_log_alone_is_not_opened_beside_the_other),
     TEST(test_a_log_of_the_same_age_takes_over_at_once),
+    TEST(test_what_was_published_for_the_old_log_is_not_committed_to_the_new_one),
     TEST(test_a_reopened_log_is_the_same_log),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
