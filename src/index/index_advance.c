@@ -73,10 +73,12 @@ sl_status index_step_in_turn(sl_index *index, uint64_t max, bool helps, uint64_t
 }
 
 sl_status index_step(sl_index *index, uint64_t max, uint64_t *watermark, bool *more, uint64_t *indexed) {
-  index_turn_take(index);
-  const sl_status status = index_step_in_turn(index, max, false, watermark, more, indexed);
-  index_turn_end(index);
-  return status;
+  for (;; max /= 2) { /* a large step takes memory, of LMDB's, too: where there is little, smaller ones do */
+    index_turn_take(index);
+    const sl_status status = index_step_in_turn(index, max, false, watermark, more, indexed);
+    index_turn_end(index);
+    if (status != SL_E_NOMEM || max / 2 < INDEX_BATCH_LEAST) return status;
+  }
 }
 
 /* Watermark and newest seq, without the writer lock. */

@@ -155,7 +155,7 @@ static void judge(const char *told, bool killed) {
 }
 
 int main(int argc, char **argv) {
-  const life_plan plan = {.live = live, .judge = judge, .dense = 4, .part = 2};
+  const life_plan plan = {.live = live, .judge = judge, .dense = 3, .part = 1};
   if (!lives_begin("repair")) return 2;
   fault_plain_writes = true;
   snprintf(source, sizeof source, "%s.damaged", path);

@@ -26,9 +26,12 @@ static inline int kit_remove_one(const char *path, const struct stat *st, int fl
 }
 
 static inline void kit_open(kit *k) { assert_ok(sl_open(k->path, &k->options, &k->store)); }
-static inline void kit_reopen(kit *k) {
+static inline void kit_close(kit *k) {
   sl_close(k->store);
   k->store = NULL;
+}
+static inline void kit_reopen(kit *k) {
+  kit_close(k);
   kit_open(k);
 }
 

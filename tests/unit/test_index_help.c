@@ -233,6 +233,41 @@ static void test_no_room_for_the_index(void **state) {
   assert_int_equal(count_by_correlation(k, "c"), 10000);
 }
 
+/* Bytes of memory that RLIMIT_DATA counts. */
+static uint64_t data_used(void) {
+  char line[128];
+  unsigned long long kib = 0;
+  FILE *f = fopen("/proc/self/status", "r");
+  while (f && fgets(line, sizeof line, f)) (void)sscanf(line, "VmData: %llu", &kib);
+  if (f) fclose(f);
+  return kib * 1024;
+}
+
+static uint64_t little_memory;
+
+static int index_in_little_memory(kit *k) {
+  if (sl_open(k->path, NULL, &k->store) != SL_OK) return 1;
+  const struct rlimit little = {data_used() + little_memory, RLIM_INFINITY};
+  if (setrlimit(RLIMIT_DATA, &little) != 0) return 2;
+  const sl_status advance = sl_index_advance(k->store, 0, NULL), anew = sl_reindex(k->store);
+  return advance != SL_OK ? 3 : anew != SL_OK ? 4 : 0;
+}
+
+static void test_an_index_is_made_in_little_memory(void **state) {
+#if defined(__SANITIZE_ADDRESS__)
+  (void)state;
+  skip(); /* its shadow counts, too */
+#else
+  kit *k = *state;
+  append_correlated(k, "c", 60000);
+  kit_close(k);
+  for (little_memory = 4u << 20; little_memory <= 16u << 20; little_memory += 2u << 20)
+    assert_int_equal(kit_in_child(index_in_little_memory, k), 0);
+  kit_open(k);
+  assert_int_equal(watermark_of(k), 60000);
+#endif
+}
+
 #define WITH_STORE(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
 
 int main(void) {
@@ -243,6 +278,7 @@ int main(void) {
       WITH_STORE(test_a_query_helps_and_does_not_wait),
       WITH_STORE(test_damage_stops_the_help_alone),
       WITH_STORE(test_no_room_for_the_index),
+      WITH_STORE(test_an_index_is_made_in_little_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

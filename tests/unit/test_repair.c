@@ -69,8 +69,7 @@ static sl_repair_report repair(kit *k, uint32_t flags) {
   const sl_repair_options options = {.flags = flags};
   sl_repair_report report = {0};
   said[0] = '\0';
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   if (sl_repair(k->path, target(k), &options, hear, NULL, &report) != SL_OK)
     fail_msg("%s\n%s", sl_last_detail(), said);
   assert_ok(sl_open(target(k), &(sl_options){.flags = SL_OPEN_EXISTING}, &k->store));
@@ -155,8 +154,7 @@ static void flip_value(kit *k, uint64_t seq) {
 static void test_lost_events(void **state) {
   kit *k = *state;
   unsigned missing, stones;
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   flip_value(k, 7);
   flip_value(k, 63);
   flip_value(k, 64);
@@ -248,8 +246,7 @@ static void test_no_delivery(void **state) {
   kit *k = *state;
   char id[37], path[4500];
   memcpy(id, sl_store_id(k->store), 37);
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   snprintf(path, sizeof path, "%s", kit_file(k, "delivery/data.mdb"));
   assert_int_equal(truncate(path, 100), 0);
   sl_repair_report report;
@@ -265,18 +262,30 @@ static void test_no_delivery(void **state) {
   kit_deliver(k, 100);
 }
 
+/* Which of the two meta pages is the newer one; *txn: its number. */
+static int newer_meta(int fd, uint64_t *txn) {
+  uint64_t txns[2];
+  for (int i = 0; i < 2; i++) assert_int_equal(pread(fd, &txns[i], 8, i * 4096 + 16 + 128), 8);
+  *txn = txns[txns[1] > txns[0]];
+  return txns[1] > txns[0];
+}
+
+/* Where the page that leads to the tables lies. */
+static off_t main_page(int fd) {
+  uint64_t txn, root;
+  assert_int_equal(pread(fd, &root, 8, newer_meta(fd, &txn) * 4096 + 16 + 112), 8);
+  return (off_t)root * 4096;
+}
+
 /* The cursor of an older commit is no cursor: the newer meta page is damaged. */
 static void test_an_older_cursor_is_not_believed(void **state) {
   kit *k = *state;
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   const int fd = open(kit_file(k, "delivery/data.mdb"), O_RDWR);
-  uint64_t txn[2];
-  assert_int_equal(pread(fd, &txn[0], 8, 16 + 128), 8);
-  assert_int_equal(pread(fd, &txn[1], 8, 4096 + 16 + 128), 8);
-  const int newer = txn[1] > txn[0];
-  const uint64_t older = txn[newer] - 2;
-  assert_int_equal(pwrite(fd, &older, 8, newer * 4096 + 16 + 128), 8);
+  uint64_t txn;
+  const int newer = newer_meta(fd, &txn);
+  txn -= 2;
+  assert_int_equal(pwrite(fd, &txn, 8, newer * 4096 + 16 + 128), 8);
   close(fd);
   sl_repair_report report;
   assert_fails(sl_repair(k->path, target(k), NULL, hear, NULL, &report), SL_E_MISMATCH, "attempt 4");
@@ -295,11 +304,8 @@ static void test_trimmed_and_eras(void **state) {
 /* The page that leads to the tables is gone: only older copies of it are left. */
 static void lose_main_page(kit *k, const char *file) {
   static const uint8_t zeros[4096];
-  uint64_t txn[2], root;
   const int fd = open(kit_file(k, file), O_RDWR);
-  for (int i = 0; i < 2; i++) assert_int_equal(pread(fd, &txn[i], 8, i * 4096 + 16 + 128), 8);
-  assert_int_equal(pread(fd, &root, 8, (txn[1] > txn[0]) * 4096 + 16 + 112), 8);
-  assert_int_equal(pwrite(fd, zeros, sizeof zeros, (off_t)root * 4096), sizeof zeros);
+  assert_int_equal(pwrite(fd, zeros, sizeof zeros, main_page(fd)), sizeof zeros);
   close(fd);
 }
 
@@ -313,8 +319,7 @@ static void test_no_event_is_made_up_from_an_older_count(void **state) {
   kit_deliver(k, 40);
   assert_ok(log_remove(k->store, seqs, 40));
   for (uint64_t i = 0; i < 20; i++) kit_append(k, "t", "value value value value value");
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   lose_main_page(k, "log/data.mdb");
   const sl_repair_report r = repair(k, 0);
   assert_int_equal(r.last_seq, 70);
@@ -327,8 +332,7 @@ static void test_of_older_copies_the_newest_counts(void **state) {
   const sl_trim_policy policy = {.max_events = 70};
   assert_ok(sl_trim(k->store, &policy, NULL)); /* the copies from before it count more events */
   kit_append(k, "a", "one more");
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   lose_main_page(k, "log/data.mdb");
   const sl_repair_report r = repair(k, 0);
   assert_int_equal(r.first_seq, 31);
@@ -345,8 +349,7 @@ static void test_trimmed_events_do_not_come_back(void **state) {
   sl_stats before, after;
   assert_ok(sl_trim(k->store, &policy, NULL));
   assert_ok(sl_stats_get(k->store, &before));
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   lose_main_page(k, "log/data.mdb");
   const sl_repair_report r = repair(k, 0);
   assert_int_equal(r.first_seq, 31);
@@ -363,8 +366,7 @@ static void test_without_the_delivery_state_trimmed_events_may_be_back_and_that_
   kit *k = *state;
   const sl_trim_policy policy = {.max_events = 70};
   assert_ok(sl_trim(k->store, &policy, NULL));
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   lose_main_page(k, "log/data.mdb");
   const sl_repair_report r = repair(k, SL_REPAIR_NO_DELIVERY);
   assert_true(r.first_seq == 31 || strstr(said, "may be back") != NULL);
@@ -387,8 +389,7 @@ static void test_a_flipped_first_seq_hides_no_events(void **state) {
   assert_ok(db_get(txn, LOG_EVENTS, db_u64(&seq), &value));
   const uint64_t page = sl_get_u64((const uint8_t *)((uintptr_t)value.data & ~(uintptr_t)4095));
   db_abort(txn);
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   /* its head alone: its records are found, if looked for */
   const int fd = open(kit_file(k, "log/data.mdb"), O_RDWR);
   assert_int_equal(pwrite(fd, zeros, 16, (off_t)page * 4096), 16);
@@ -401,18 +402,15 @@ static void test_a_flipped_first_seq_hides_no_events(void **state) {
 /* A bit of a table's name: the page that leads to it is there, so nothing is old and nothing in doubt. */
 static void test_a_flipped_name_of_a_table_is_no_older_table(void **state) {
   kit *k = *state;
-  uint64_t txn[2], root;
   uint8_t page[4096];
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   const int fd = open(kit_file(k, "log/data.mdb"), O_RDWR);
-  for (int i = 0; i < 2; i++) assert_int_equal(pread(fd, &txn[i], 8, i * 4096 + 16 + 128), 8);
-  assert_int_equal(pread(fd, &root, 8, (txn[1] > txn[0]) * 4096 + 16 + 112), 8);
-  assert_int_equal(pread(fd, page, sizeof page, (off_t)root * 4096), sizeof page);
+  const off_t at = main_page(fd);
+  assert_int_equal(pread(fd, page, sizeof page, at), sizeof page);
   uint8_t *name = memmem(page, sizeof page, "events", 6);
   assert_non_null(name);
   name[2] ^= 4;
-  assert_int_equal(pwrite(fd, page, sizeof page, (off_t)root * 4096), sizeof page);
+  assert_int_equal(pwrite(fd, page, sizeof page, at), sizeof page);
   close(fd);
   const sl_repair_report r = repair(k, 0);
   assert_int_equal(r.events, 100);
@@ -427,8 +425,7 @@ static void test_the_end_is_known_where_the_tree_ends_whole(void **state) {
   db_txn *txn = begin(k->store->log->env);
   assert_ok(db_del(txn, LOG_META, LOG_KEY_HEAD));
   assert_ok(db_commit(txn));
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   flip_value(k, 63);
   const sl_repair_report r = repair(k, 0);
   assert_int_equal(r.last_seq, 100);
@@ -448,8 +445,7 @@ static void test_a_damaged_watermark_makes_up_no_events(void **state) {
   bytes[0] ^= 128; /* 100 becomes 228 */
   assert_ok(db_put(txn, INDEX_META, SL_STR(INDEX_STATE_NAME), SL_BYTES(bytes, value.len)));
   assert_ok(db_commit(txn));
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   lose_main_page(k, "log/data.mdb"); /* so the index is asked */
   const sl_repair_report r = repair(k, 0);
   assert_true(r.last_seq <= 100);

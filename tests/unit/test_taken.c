@@ -91,12 +91,6 @@ static const sl_event event = {.topic = {"t", 1}};
 
 static void assert_gone(sl_status status) { assert_fails(status, SL_E_MISMATCH, "open it anew"); }
 
-static void reopen_by_all(kit *k) {
-  sl_close(k->store);
-  k->store = NULL;
-  kit_open(k);
-}
-
 static void test_nothing_is_acknowledged_into_a_file_that_was_removed(void **state) {
   kit *k = *state;
   kit_append(k, "t", "v");
@@ -104,7 +98,7 @@ static void test_nothing_is_acknowledged_into_a_file_that_was_removed(void **sta
   assert_fails(sl_append(k->store, &event, NULL), SL_E_MISMATCH, "log/data.mdb was removed");
   assert_gone(sl_append(k->store, &event, NULL));
   assert_gone(sl_trim(k->store, NULL, NULL));
-  reopen_by_all(k);
+  kit_reopen(k);
   assert_int_equal(kit_append(k, "t", "v"), 1);
 }
 
@@ -185,7 +179,7 @@ static void test_an_older_log_alone_is_not_opened_beside_the_other(void **state)
   put_log(k, "older");
   assert_int_equal(kit_in_child(open_it, k), SL_E_MISMATCH);
   assert_gone(sl_append(k->store, &event, NULL));
-  reopen_by_all(k);
+  kit_reopen(k);
   assert_int_equal(kit_append(k, "t", "v"), 6);
 }
 
@@ -200,8 +194,7 @@ static void test_a_newer_log_alone_is_not_opened_beside_the_other(void **state) 
   kit *k = *state;
   kit_append(k, "t", "v");
   copy_log(k, "older");
-  sl_close(k->store);
-  k->store = NULL;
+  kit_close(k);
   assert_int_equal(kit_in_child(append_twenty, k), 0);
   copy_log(k, "newer");
   put_log(k, "older");
@@ -209,7 +202,7 @@ static void test_a_newer_log_alone_is_not_opened_beside_the_other(void **state) 
   put_log(k, "newer");
   assert_int_equal(kit_in_child(open_it, k), SL_E_MISMATCH);
   assert_gone(sl_append(k->store, &event, NULL));
-  reopen_by_all(k);
+  kit_reopen(k);
   assert_int_equal(kit_append(k, "t", "v"), 22);
 }
 
@@ -226,7 +219,7 @@ static void test_a_log_of_the_same_age_takes_over_at_once(void **state) {
   assert_int_equal(kit_in_child(append_twenty, k), 0);
   assert_gone(sl_stats_get(k->store, &stats));
   assert_gone(sl_append(k->store, &event, NULL));
-  reopen_by_all(k);
+  kit_reopen(k);
   assert_int_equal(kit_append(k, "t", "v"), 22);
 }
 
@@ -263,7 +256,7 @@ static void test_what_was_published_for_the_old_log_is_not_committed_to_the_new_
   assert_int_equal(at->state, SLOT_READY);
   slots_release(s, (unsigned)i);
   sl_buf_free(&bytes);
-  reopen_by_all(k);
+  kit_reopen(k);
   assert_int_equal(kit_head(k).last_seq, 4);
 }
 
@@ -286,7 +279,7 @@ static void test_a_reopened_log_is_the_same_log(void **state) {
   assert_int_equal(kit_in_child(make_another, k), 0);
   k->store->log->env->poisoned = true; /* as after a meta page that could not be written */
   assert_fails(sl_append(k->store, &event, NULL), SL_E_MISMATCH, "open it anew");
-  reopen_by_all(k);
+  kit_reopen(k);
   assert_int_equal(kit_head(k).last_seq, 0);
   sl_close(k->store);
   memcpy(k->path, moved, sizeof moved);
