@@ -33,15 +33,16 @@ sl_status db_fail(const db_env *env, int rc, const char *doing) {
       return SL_NOTFOUND;
     case MDB_MAP_FULL:
       return sl_fail(SL_E_FULL, "%s is full: %s needs more than its map of %" PRIu64 " bytes", env->dir,
-                     doing, env->options.map_size);
+                     doing, atomic_load(&env->map_size));
     case MDB_TXN_FULL:
       return sl_fail(SL_E_TOO_LARGE, "%s: %s: too much for one commit; use smaller batches", env->dir, doing);
     case MDB_READERS_FULL:
       return sl_fail(SL_E_BUSY, "%s: all %u reader slots are taken by live processes: too many readers "
                      "at once", env->dir, env->options.max_readers);
     case EAGAIN: /* each process has a byte of lock.mdb locked, by its number */
-      return sl_fail(SL_E_UNSUPPORTED, "%s: a process of another pid namespace, with the number of this one (%ld), has it open: "
-                     "containers that share a store must share their pid namespace, too", env->dir, (long)getpid());
+      return sl_fail(SL_E_UNSUPPORTED, "%s: a process of another pid namespace, with the number of this one "
+                     "(%ld), has it open: containers that share a store must share their pid namespace, too",
+                     env->dir, (long)getpid());
     case MDB_VERSION_MISMATCH:
       return sl_fail(SL_E_VERSION, "%s was written by another version of LMDB: %s; nothing was touched",
                      env->dir, mdb_strerror(rc));

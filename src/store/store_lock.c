@@ -106,7 +106,8 @@ sl_status store_lock_share(sl_store *store) {
 }
 
 #if defined(F_OFD_SETLK)
-/* A byte of the lock's file for each log: those locks die with the open file, too, and are of another kind than flock's. */
+/* A byte of the lock's file for each log: those locks die with the open file, too, and are of another kind than
+ * flock's. */
 static bool ofd_lock(int fd, int command, short type, off_t from, off_t len, bool *held) {
   struct flock at = {.l_type = type, .l_whence = SEEK_SET, .l_start = from, .l_len = len};
   int rc;

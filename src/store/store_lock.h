@@ -12,8 +12,8 @@ sl_status store_lock_enter(sl_store *store, bool *alone);
 /* From here on others may open the store, too. What was made while alone may have been made anew by another opener that
  * was alone in the moment between: look at it after this. Nobody can have had it for itself in that moment. */
 sl_status store_lock_share(sl_store *store);
-/* Says which file is this process's log (db_env_file), and asks the others: does each of them have the same? Who has one that
- * was replaced shares the slots file, which numbers topics by its log. True where that cannot be asked. */
+/* Says which file is this process's log (db_env_file), and asks the others: does each of them have the same? Who has
+ * one that was replaced shares the slots file, and numbers topics by the old log. True where that cannot be asked. */
 bool store_lock_same_log(const sl_store *store, uint64_t file);
 /* Ends it. `ours` false: a forked child's copy, closed without giving up the parent's lock; true: also unlocked by name, as a
  * child forked meanwhile shares the open file. */

@@ -18,7 +18,8 @@ enum note {
   NOTE_CURSOR     /* the named cursor: durable */
 };
 
-/* Lives with a store at `at`, and ends the process. `shared`: zero, in memory that processes made by fork share. */
+/* Lives with a store at `at`, and ends the process. `shared`: zero, in memory that processes made by fork
+ * share. */
 void power_live(const char *at, _Atomic uint64_t *shared);
 
 /* Delivers what is there, and trims it; ends the process where that fails. */

@@ -296,7 +296,8 @@ class SmallDisk(rig.Rig):
         if subprocess.run([*inside, "true"], stderr=subprocess.DEVNULL).returncode:
             raise unittest.SkipTest("this root may not make a pid namespace")
         store.append("evt.a.v1", b"first")
-        other = subprocess.Popen([*inside, *store.argv("tail", "-f", "--json")], stdout=subprocess.PIPE, start_new_session=True)
+        follow = [*inside, *store.argv("tail", "-f", "--json")]
+        other = subprocess.Popen(follow, stdout=subprocess.PIPE, start_new_session=True)
         self.addCleanup(other.stdout.close)
         self.addCleanup(other.wait)
         self.addCleanup(os.killpg, other.pid, 9)

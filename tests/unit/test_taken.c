@@ -230,8 +230,8 @@ static int append_to_w(kit *k) {
   return 0;
 }
 
-/* A backup was put in place with a reader table of its own, so it can be opened. In it the name's number is another's: who
- * opens it must not commit what was published with the numbers of the old one. */
+/* A backup was put in place with a reader table of its own, so it can be opened. In it the name's number is another's:
+ * who opens it must not commit what was published with the numbers of the old one. */
 static void test_what_was_published_for_the_old_log_is_not_committed_to_the_new_one(void **state) {
   kit *k = *state;
   slots *s = k->store->log->slots;
