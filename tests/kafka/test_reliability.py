@@ -47,8 +47,7 @@ class Reliability(unittest.TestCase):
         missing = set(told["not_possible_here"]) - set(CLUSTER.split(","))
         self.assertLessEqual(missing, {"disk-full"}, "that one needs the right to mount")
         for what in ("commits held", "commits sent again", "zombies", "stores restored",
-                     "transactional ids expired",
-                     "topics deleted"):
+                     "transactional ids expired", "topics deleted", "transactions given up by the brokers"):
             self.assertGreater(told["what_happened"].get(what, 0), 0, what)
         self.assertGreater(told["true_receipts"], 1000)
 

@@ -51,6 +51,11 @@ class Own(rig.Cluster):
     def free_disk(self):
         self.resize(8 * GIB)
 
+    def given_up(self):
+        """How many transactions the coordinators have rolled back for their time, as far as their logs go back."""
+        logs = (log for log in pathlib.Path(self.dir).glob("broker-*/*log*") if log.is_file())
+        return sum(log.read_text(errors="replace").count("due to timeout") for log in logs)
+
     def evidence(self, to):
         for log in pathlib.Path(self.dir).glob("broker-*/*log*"):
             if log.is_file():
@@ -77,6 +82,9 @@ class Outside:
 
     def abilities(self):
         return set()
+
+    def given_up(self):
+        return 0  # it does not tell
 
     def evidence(self, to):
         pass

@@ -60,10 +60,20 @@ def agent_frozen(world):
 
 @kind("agent", exactly=True)
 def transaction_timed_out_asleep(world):
-    """Frozen in the middle of a transaction, until the broker has given that up."""
+    """Frozen in the middle of a transaction, until the broker has given that up: its records have left, and the
+    answers, without which it cannot be ended, wait in the network until it sleeps."""
     some(world)
+    world.links.hold_answers = True
+    sent = world.links.seen.get(links.PRODUCE, 0)
+    begun = time.monotonic()
+    while world.links.seen.get(links.PRODUCE, 0) == sent and time.monotonic() - begun < 2:  # encrypted, none is seen
+        time.sleep(0.002)
+    os.kill(world.agent.process.pid, signal.SIGSTOP)
+    world.links.hold_answers = False
+    before = world.cluster.given_up()
     freeze(world, world.timeout + world.cleanup + 1)
     world.tally["asleep beyond the transaction"] += 1
+    world.tally["transactions given up by the brokers"] += world.cluster.given_up() > before
 
 
 def freeze(world, seconds):
