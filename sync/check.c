@@ -61,9 +61,11 @@ static void tell_json(FILE *out, const char *word, const char *what, const char 
 }
 
 /* `remedy` may be NULL. */
-static void tell(check *c, verdict v, const char *what, const char *subject, const char *remedy, const char *format, ...)
+static void tell(check *c, verdict v, const char *what, const char *subject, const char *remedy,
+                 const char *format, ...)
     __attribute__((format(printf, 6, 7)));
-static void tell(check *c, verdict v, const char *what, const char *subject, const char *remedy, const char *format, ...) {
+static void tell(check *c, verdict v, const char *what, const char *subject, const char *remedy,
+                 const char *format, ...) {
   static const char *const words[] = {"ok", "warning", "missing"};
   char text[600];
   va_list args;
@@ -83,16 +85,19 @@ static void tell(check *c, verdict v, const char *what, const char *subject, con
 
 static const char *remedy_of(const fault *f) {
   static const struct { const char *name, *remedy; } remedies[] = {
-    {"_AUTHENTICATION", "check sasl.username, sasl.password and sasl.mechanisms, and that the brokers know the user"},
+    {"_AUTHENTICATION", "check sasl.username, sasl.password and sasl.mechanisms, and that the brokers know the "
+                        "user"},
     {"SASL_AUTHENTICATION_FAILED", "check sasl.username, sasl.password and sasl.mechanisms"},
     {"_SSL", "check ssl.ca.location, the certificate's name and dates, and that this port speaks TLS"},
     {"_RESOLVE", "check the brokers' names and the DNS of this host"},
     {"_TRANSPORT", "check address, port and firewall, and that security.protocol is that of the port"},
     {"_TIMED_OUT", "check address, port and firewall, and that security.protocol is that of the port"},
-    {"TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "allow Write and Describe on transactional ids with the agent's id as prefix"},
+    {"TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
+     "allow Write and Describe on transactional ids with the agent's id as prefix"},
     {"TOPIC_AUTHORIZATION_FAILED", "allow the agent's user Write and Describe on the topic"},
     {"CLUSTER_AUTHORIZATION_FAILED", "allow the agent's user Create on the cluster or on the topic's name"},
-    {"INVALID_TRANSACTION_TIMEOUT", "lower transactions.timeout, or raise the brokers' transaction.max.timeout.ms"},
+    {"INVALID_TRANSACTION_TIMEOUT",
+     "lower transactions.timeout, or raise the brokers' transaction.max.timeout.ms"},
     {"UNSUPPORTED_VERSION", "these brokers are too old for transactions: mode: at-least-once"},
     {"_UNSUPPORTED_FEATURE", "these brokers are too old for transactions: mode: at-least-once"},
     {"INVALID_TIMESTAMP", "set this host's clock"},
@@ -126,7 +131,8 @@ static bool look_at_store(check *c) {
   const sl_options options = {.flags = SL_OPEN_EXISTING};
   sl_status st = sl_open(c->settings->store, &options, &c->store);
   if (st == SL_E_NO_STORE) {
-    tell(c, WARNING, "store", NULL, "nothing, if no program has appended yet", "there is none at %s", c->settings->store);
+    tell(c, WARNING, "store", NULL, "nothing, if no program has appended yet", "there is none at %s",
+         c->settings->store);
     return true;
   }
   if (st == SL_OK) st = delivery_look(c->store, &c->book);
@@ -138,8 +144,9 @@ static bool look_at_store(check *c) {
   int64_t pid = 0;
   c->agent_alive = sl_agent_alive(c->store, &pid, NULL) == SL_OK;
   snprintf(c->sender, sizeof c->sender, "%s", delivery_state_get(c->book)->sender);
-  tell(c, OK, "store", NULL, NULL, "%s, %s%" PRIu64 " event%s%s", c->settings->store, c->topics.all ? "" : "more than ",
-       c->topics.looked, c->topics.looked == 1 ? " waits" : "s wait", c->agent_alive ? ", an agent runs" : "");
+  tell(c, OK, "store", NULL, NULL, "%s, %s%" PRIu64 " event%s%s", c->settings->store,
+       c->topics.all ? "" : "more than ", c->topics.looked, c->topics.looked == 1 ? " waits" : "s wait",
+       c->agent_alive ? ", an agent runs" : "");
   return true;
 }
 
@@ -149,10 +156,11 @@ static void look_at_login(check *c) {
   bool tls = protocol && strlen(protocol) >= 3 && strcasecmp(protocol + strlen(protocol) - 3, "ssl") == 0;
   bool user = property(c->settings, "sasl.username") || property(c->settings, "sasl.password");
   if (user && !sasl)
-    tell(c, WARNING, "login", NULL, "security.protocol: sasl_ssl", "a user is configured, but security.protocol is %s: nobody "
-         "logs in", protocol ? protocol : "plaintext");
+    tell(c, WARNING, "login", NULL, "security.protocol: sasl_ssl", "a user is configured, but security.protocol "
+         "is %s: nobody logs in", protocol ? protocol : "plaintext");
   else
-    tell(c, OK, "login", NULL, NULL, "%s, %s", sasl ? "as a user (SASL)" : tls ? "by certificate, if at all" : "none",
+    tell(c, OK, "login", NULL, NULL, "%s, %s",
+         sasl ? "as a user (SASL)" : tls ? "by certificate, if at all" : "none",
          tls ? "encrypted (TLS)" : "not encrypted");
 }
 
@@ -162,7 +170,8 @@ static bool exactly_once(const check *c) { return c->settings->mode == MODE_EXAC
 
 static fault open_handle(check *c) {
   fault f = {0};
-  const kafka_options options = {.brokers = c->settings->brokers, .transactional_id = exactly_once(c) ? c->id : NULL,
+  const kafka_options options = {.brokers = c->settings->brokers,
+                                 .transactional_id = exactly_once(c) ? c->id : NULL,
                                  .txn_timeout_ms = (int32_t)(c->settings->txn_timeout_us / 1000),
                                  .queue_bytes = c->settings->queue_bytes,
                                  .properties = c->settings->kafka, .property_count = c->settings->kafka_count};
@@ -187,8 +196,8 @@ static fault ready(check *c) {
 static bool look_at_brokers(check *c) {
   const fault f = open_handle(c);
   if (scram_fails(c, &f)) {
-    tell(c, MISSING, "brokers", c->settings->brokers, "check user and password; for Kafka 4 update librdkafka to 2.6.1 or use "
-         "another mechanism: older ones cannot log in to it by SCRAM", "%s: %s", f.name, f.text);
+    tell(c, MISSING, "brokers", c->settings->brokers, "check user and password; for Kafka 4 update librdkafka to "
+         "2.6.1 or use another mechanism: older ones cannot log in to it by SCRAM", "%s: %s", f.name, f.text);
     return false;
   }
   if (!fault_is_ok(&f)) {
@@ -200,14 +209,16 @@ static bool look_at_brokers(check *c) {
   tell(c, OK, "brokers", c->settings->brokers, NULL, "reached; the cluster has %d", known);
   const delivery_state *book = c->book ? delivery_state_get(c->book) : NULL;
   if (!c->cluster_id[0])
-    tell(c, WARNING, "cluster", NULL, "nothing, if these brokers give none: a change of cluster is then seen by the marker only",
-         "it has no id");
+    tell(c, WARNING, "cluster", NULL, "nothing, if these brokers give none: a change of cluster is then seen by "
+         "the marker only", "it has no id");
   else if (book && book->cluster_id.len && !sl_slice_eq(book->cluster_id, sl_slice_of(c->cluster_id)) &&
            delivery_has_begun(book))
     tell(c, MISSING, "cluster", c->cluster_id, "point `brokers` to the other one, or see `sidelogd --adopt`",
-         "this store delivered to another one, %.*s", (int)book->cluster_id.len, (const char *)book->cluster_id.data);
+         "this store delivered to another one, %.*s", (int)book->cluster_id.len,
+         (const char *)book->cluster_id.data);
   else
-    tell(c, OK, "cluster", c->cluster_id, NULL, "%s", book && book->cluster_id.len ? "the one of this store" : "new to this store");
+    tell(c, OK, "cluster", c->cluster_id, NULL, "%s",
+         book && book->cluster_id.len ? "the one of this store" : "new to this store");
   return true;
 }
 
@@ -253,7 +264,8 @@ static fault try_create(check *c, const char *topic, bool marker) {
   const topic_rule rule = settings_topic(s, sl_slice_of(topic));
   const kafka_topic_spec spec = {.create = true, .compacted = marker,
                                  .partitions = marker ? s->marker_partitions : rule.partitions,
-                                 .replication = marker ? s->marker_replication : rule.replication, .retention_ms = -1};
+                                 .replication = marker ? s->marker_replication : rule.replication,
+                                 .retention_ms = -1};
   fault f = ready(c);
   if (fault_is_ok(&f)) f = kafka_try_create(c->kafka, topic, &spec, CALL_TIMEOUT_MS);
   return f;
@@ -264,21 +276,22 @@ static fault read_marker(check *c, int32_t partition, kafka_marker *marker) {
   const kafka_sought sought = witness_sought(book);
   int64_t from = -1;
   size_t len = 0;
-  if (delivery_note_get(c->book, DELIVERY_NOTE_MARKER, &from, sizeof from, &len) != SL_OK || len != sizeof from) from = -1;
+  if (delivery_note_get(c->book, DELIVERY_NOTE_MARKER, &from, sizeof from, &len) != SL_OK || len != sizeof from)
+    from = -1;
   const fault f = ready(c);
   if (!fault_is_ok(&f)) return f;
-  return kafka_read_marker(c->kafka, c->settings->marker_topic, partition, sl_slice_of(book->sender), from, &sought,
-                           MARKER_TIMEOUT_MS, marker);
+  return kafka_read_marker(c->kafka, c->settings->marker_topic, partition, sl_slice_of(book->sender), from,
+                           &sought, MARKER_TIMEOUT_MS, marker);
 }
 
 static void tell_unread(check *c, const fault *f) {
   const bool gone = strcmp(f->name, "OFFSET_OUT_OF_RANGE") == 0 || strcmp(f->name, "_UNKNOWN_PARTITION") == 0;
-  tell(c, MISSING, "marker", c->settings->marker_topic, gone ? "see `sidelogd --adopt`" : "allow the agent's user Read on the topic",
-       "%s: %s", f->name, f->text);
+  tell(c, MISSING, "marker", c->settings->marker_topic,
+       gone ? "see `sidelogd --adopt`" : "allow the agent's user Read on the topic", "%s: %s", f->name, f->text);
 }
 
-/* Asked before anything is written there: with our probe in it the partition would be long enough to be believed. Nor may it
- * be written where that cannot be read: it would grow with each look. */
+/* Asked before anything is written there: with our probe in it the partition would be long enough to be believed.
+ * Nor may it be written where that cannot be read: it would grow with each look. */
 static bool is_doubtful(check *c, int32_t partition) {
   const delivery_state *book = delivery_state_get(c->book);
   const char *topic = c->settings->marker_topic;
@@ -293,8 +306,9 @@ static bool is_doubtful(check *c, int32_t partition) {
   }
   f = witness_of_marker(c->store, book, &options, topic, &marker);
   if (!fault_is_ok(&f))
-    tell(c, MISSING, "marker", topic, f.scope == SCOPE_CONNECTION ? "bring back the broker that has it, or see `sidelogd --adopt`"
-                                                                  : "see `sidelogd --adopt`",
+    tell(c, MISSING, "marker", topic,
+         f.scope == SCOPE_CONNECTION ? "bring back the broker that has it, or see `sidelogd --adopt`"
+                                     : "see `sidelogd --adopt`",
          "the agent would %s (%s): %s", f.scope == SCOPE_CONNECTION ? "wait" : "park", f.name, f.text);
   free(marker.value);
   return !fault_is_ok(&f);
@@ -310,19 +324,20 @@ static void compare_marker(check *c, int32_t partition) {
     return;
   }
   if (marker.end_offset == 0 && book->marker_bytes.len == 0) {
-    tell(c, WARNING, "marker", topic, "check again once the topic may be written", "its partition is empty, so the right to read "
-         "it is not proven");
+    tell(c, WARNING, "marker", topic, "check again once the topic may be written", "its partition is empty, so "
+         "the right to read it is not proven");
     return;
   }
   const core_park park = c->agent_alive ? PARK_NONE /* it moves on meanwhile */
-                         : core_judge_marker(SL_BYTES(marker.value, marker.found ? marker.len : 0), book->marker_bytes,
-                                             book->intent_bytes);
+                         : core_judge_marker(SL_BYTES(marker.value, marker.found ? marker.len : 0),
+                                             book->marker_bytes, book->intent_bytes);
   if (park != PARK_NONE)
     tell(c, MISSING, "marker", topic, "see `sidelogd --adopt`", "%s", park == PARK_MARKER_AHEAD ?
          "the cluster's progress is not this store's: the agent would park (marker-ahead)" :
          "the store has delivered, but its progress is not there: the agent would park (marker-missing)");
   else
-    tell(c, OK, "marker", topic, NULL, "may be read%s", c->agent_alive ? "" : marker.found ? "; it is this store's" : "; none yet");
+    tell(c, OK, "marker", topic, NULL, "may be read%s",
+         c->agent_alive ? "" : marker.found ? "; it is this store's" : "; none yet");
   free(marker.value);
 }
 
@@ -338,11 +353,11 @@ static void look_at_marker(check *c) {
   if (!seen.exists) {
     f = try_create(c, topic, true);
     if (!fault_is_ok(&f))
-      tell(c, MISSING, "progress topic", topic, "create it (cleanup.policy=compact), or allow Create", "is not there, and cannot be "
-           "created: %s: %s", f.name, f.text);
+      tell(c, MISSING, "progress topic", topic, "create it (cleanup.policy=compact), or allow Create",
+           "is not there, and cannot be created: %s: %s", f.name, f.text);
     else if (book && book->marker_bytes.len)
-      tell(c, MISSING, "progress topic", topic, "see `sidelogd --adopt`", "is not there, but this store has delivered: the agent "
-           "would park (marker-missing)");
+      tell(c, MISSING, "progress topic", topic, "see `sidelogd --adopt`", "is not there, but this store has "
+           "delivered: the agent would park (marker-missing)");
     else tell(c, OK, "progress topic", topic, NULL, "is not there and may be created");
     return;
   }
@@ -352,11 +367,11 @@ static void look_at_marker(check *c) {
          "has %d partitions: the marker's is gone, it was created again (%d without a leader)" :
          "%d partitions, %d of them without a leader", (int)seen.partitions, (int)seen.leaderless);
   else if (!seen.configs_read)
-    tell(c, WARNING, "progress topic", topic, "allow DescribeConfigs, or see that cleanup.policy is compact", "its settings "
-         "cannot be read");
+    tell(c, WARNING, "progress topic", topic, "allow DescribeConfigs, or see that cleanup.policy is compact",
+         "its settings cannot be read");
   else if (!seen.compacted || seen.deletes)
-    tell(c, MISSING, "progress topic", topic, "set cleanup.policy=compact", "cleanup.policy is not compact alone: the progress of "
-         "an idle store would be deleted in time");
+    tell(c, MISSING, "progress topic", topic, "set cleanup.policy=compact", "cleanup.policy is not compact alone: "
+         "the progress of an idle store would be deleted in time");
   else
     tell(c, OK, "progress topic", topic, NULL, "%d partition%s, compacted", (int)seen.partitions,
          seen.partitions == 1 ? "" : "s");
@@ -375,14 +390,16 @@ static void look_at_size(check *c, const check_topic *t, const kafka_topic_look 
   const bool topic_first = seen->max_message_bytes >= 0 && seen->max_message_bytes < client;
   const int64_t limit = topic_first ? seen->max_message_bytes : client;
   if (largest > limit)
-    tell(c, WARNING, "size", t->name, topic_first ? "raise max.message.bytes of the topic" : "raise kafka.message.max.bytes",
-         "event %" PRIu64 " takes about %" PRId64 " bytes, the limit is %" PRId64 ": it would become a dead letter", t->largest_seq,
-         largest, limit);
+    tell(c, WARNING, "size", t->name,
+         topic_first ? "raise max.message.bytes of the topic" : "raise kafka.message.max.bytes",
+         "event %" PRIu64 " takes about %" PRId64 " bytes, the limit is %" PRId64 ": it would become a dead "
+         "letter", t->largest_seq, largest, limit);
   else if (seen->max_message_bytes < 0)
-    tell(c, WARNING, "size", t->name, "allow DescribeConfigs on the topic", "its limit cannot be read: an event that is too large "
-         "costs a transaction before it is recognised");
+    tell(c, WARNING, "size", t->name, "allow DescribeConfigs on the topic", "its limit cannot be read: an event "
+         "that is too large costs a transaction before it is recognised");
   else if (t->pending)
-    tell(c, OK, "size", t->name, NULL, "the largest waiting event takes about %" PRId64 " of %" PRId64 " bytes", largest, limit);
+    tell(c, OK, "size", t->name, NULL, "the largest waiting event takes about %" PRId64 " of %" PRId64 " bytes",
+         largest, limit);
   else tell(c, OK, "size", t->name, NULL, "events up to %" PRId64 " bytes", limit);
 }
 
@@ -395,22 +412,23 @@ static void look_at_topic(check *c, const check_topic *t) {
   }
   if (!seen.exists) {
     if (!c->settings->create_topics) {
-      tell(c, MISSING, "topic", t->name, "create it, or new_topics.create: true", "is not there; %" PRIu64 " events wait for it",
-           t->pending);
+      tell(c, MISSING, "topic", t->name, "create it, or new_topics.create: true",
+           "is not there; %" PRIu64 " events wait for it", t->pending);
       return;
     }
     f = try_create(c, t->name, false);
     if (fault_is_ok(&f)) tell(c, OK, "topic", t->name, NULL, "is not there and may be created");
     else
-      tell(c, MISSING, "topic", t->name, "create it, or allow Create", "is not there, and cannot be created: %s: %s", f.name,
-           f.text);
+      tell(c, MISSING, "topic", t->name, "create it, or allow Create", "is not there, and cannot be created: "
+           "%s: %s", f.name, f.text);
     c->create_proven = true;
     return;
   }
   if (seen.leaderless)
-    tell(c, WARNING, "topic", t->name, "bring its brokers back", "%d of %d partitions have no leader: the topic waits",
-         (int)seen.leaderless, (int)seen.partitions);
-  else tell(c, OK, "topic", t->name, NULL, "%d partition%s", (int)seen.partitions, seen.partitions == 1 ? "" : "s");
+    tell(c, WARNING, "topic", t->name, "bring its brokers back", "%d of %d partitions have no leader: the topic "
+         "waits", (int)seen.leaderless, (int)seen.partitions);
+  else tell(c, OK, "topic", t->name, NULL, "%d partition%s", (int)seen.partitions,
+            seen.partitions == 1 ? "" : "s");
   look_at_size(c, t, &seen);
   if (seen.leaderless) return;
   f = try_write(c, t->name, -1);
@@ -423,17 +441,19 @@ static void look_at_create(check *c) {
   const fault f = try_create(c, "sidelog-check", false);
   if (fault_is_ok(&f)) tell(c, OK, "create topics", NULL, NULL, "allowed");
   else
-    tell(c, WARNING, "create topics", NULL, "allow Create, or new_topics.create: false", "not under any name: %s: %s", f.name,
-         f.text);
+    tell(c, WARNING, "create topics", NULL, "allow Create, or new_topics.create: false",
+         "not under any name: %s: %s", f.name, f.text);
 }
 
 static void look_at_clock(check *c) {
   if (!c->skew_known)
-    tell(c, OK, "clock", NULL, NULL, "no topic here keeps the broker's time; this host's was accepted wherever it was written");
+    tell(c, OK, "clock", NULL, NULL, "no topic here keeps the broker's time; this host's was accepted wherever it "
+         "was written");
   else if (c->skew_ms > SKEW_ALARM_MS || c->skew_ms < -SKEW_ALARM_MS)
-    tell(c, WARNING, "clock", NULL, "set the clock of the one that is wrong", "the brokers' differs by %" PRId64 " ms from this "
-         "host's", c->skew_ms);
-  else tell(c, OK, "clock", NULL, NULL, "within %" PRId64 " ms of the brokers'", c->skew_ms < 0 ? -c->skew_ms : c->skew_ms);
+    tell(c, WARNING, "clock", NULL, "set the clock of the one that is wrong",
+         "the brokers' differs by %" PRId64 " ms from this host's", c->skew_ms);
+  else tell(c, OK, "clock", NULL, NULL, "within %" PRId64 " ms of the brokers'",
+            c->skew_ms < 0 ? -c->skew_ms : c->skew_ms);
 }
 
 static void run(check *c) {
