@@ -199,7 +199,7 @@ class Adopt(rig.Rig):
     def lose_the_newest(self, progress, before, behind):
         """The topic has the marker before the newest where it was, and `behind` records more. Who can fill it
         on."""
-        self.cluster.call("topics", "--delete", "--topic", progress)
+        rig.run([rig.tool("tests/kafka/ktopic"), "-b", self.cluster.internal, "delete", progress])
         self.cluster.topic(progress, 1, cleanup_policy="compact")
         # A progress topic is a topic: other stores' records, and that marker, and the end of their transaction.
         forger = self.store()
@@ -251,7 +251,7 @@ class Adopt(rig.Rig):
     def test_no_record_where_the_newest_marker_was(self):
         # The end of another's transaction has its place, which readers do not see. Compaction leaves the same
         # behind of one that was aborted, long ago; so the events tell which it was.
-        for step, arrived in (("event:committed", True), ("event:intended", False)):
+        for step, arrived in (("event:committed", True), *([("event:intended", False)] if rig.LONG else [])):
             with self.subTest(step):
                 store, agent, progress, before, lost = self.in_doubt(step)
                 args = ("--set", f"progress.topic={progress}")
