@@ -4,7 +4,7 @@
 #include "core/inner.h"
 
 #define CUTS 3            /* so many, each soon after the one before, make a link that breaks */
-#define FAR_US 50000      /* where a round trip takes so long, each cut costs so much that one is enough */
+#define FAR_US 100000     /* where a round trip takes so long, each cut costs so much that one is enough */
 #define SOON_US 60000000
 #define TOGETHER_US 300000 /* each connection tells the same cut */
 #define FORGOTTEN_US 600000000

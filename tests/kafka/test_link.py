@@ -89,6 +89,25 @@ class Link(rig.Rig):
         self.link.cut()
         check.assert_exact(self, store, self.cluster)
 
+    @unittest.skipUnless(rig.LONG, "long")
+    def test_a_link_that_is_cut_all_the_time(self):
+        # Batches of a megabyte would take longer to cross than any of its connections lives.
+        self.link.rate, self.link.delay = 128_000, 0.1
+        self.link.cut()
+        before = self.link.carried[0]
+        store, _, agent = self.filled(3000, size=1000)
+        until = time.monotonic() + 120
+        while store.delivered() < 3000 and time.monotonic() < until:
+            time.sleep(self.random.uniform(2, 5))
+            self.link.cut()
+        store.wait_settled(1, agent)
+        self.assertLess(self.link.carried[0] - before, 3000 * 1000 * 1.7, agent.log())  # with headers and all: little in vain
+        self.assertEqual(store.stats()["dead"], 0)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        self.link.rate = self.link.delay = 0
+        self.link.cut()
+        check.assert_exact(self, store, self.cluster)
+
 
 if __name__ == "__main__":
     unittest.main()
