@@ -1,6 +1,6 @@
-/* Links whose connections are cut again and again. What is under way at a cut goes again, and a commit in doubt costs a new
- * handle, so on such a link less is under way at a time, and transactions are longer. How much is under way is the core's to
- * say for each record, so the first lesson costs no new handle. */
+/* Links whose connections are cut again and again. What is under way at a cut goes again, and a commit in doubt costs
+ * a new handle, so on such a link less is under way at a time, and transactions are longer. How much is under way is
+ * the core's to say for each record, so the first lesson costs no new handle. */
 #include "core/inner.h"
 
 #define CUTS 3            /* so many, each soon after the one before, make a link that breaks */
@@ -30,17 +30,18 @@ static void guess_rate(core *c) {
   c->events_per_s = (double)t->produced * 1e6 / (double)took_us;
 }
 
-/* Librdkafka 2.0.2 has one batch of an idempotent producer under way to each partition, and makes the next one of all that
- * waits. With one partition the link is idle until its answer: the best is sqrt(2 x what crosses in a gap x what crosses in a
- * round trip). With more it is enough that the others' batches take as long as the answer. Half as much again waits behind
- * it. Where a link is so fast that this is much, nothing changes. */
+/* Librdkafka 2.0.2 has one batch of an idempotent producer under way to each partition, and makes the next one of all
+ * that waits. With one partition the link is idle until its answer: the best is sqrt(2 x what crosses in a gap x what
+ * crosses in a round trip). With more it is enough that the others' batches take as long as the answer. Half as much
+ * again waits behind it. Where a link is so fast that this is much, nothing changes. */
 static void make_room(core *c) {
   const double bytes_per_s = c->bytes_per_s, all = partitions(c);
   const double gap_s = (double)c->gap_us / 1e6, trip_s = (double)c->round_trip_us / 1e6;
   const double in_a_gap = bytes_per_s * gap_s, in_a_trip = bytes_per_s * (trip_s + LATE_S);
   const double several = all > 1 ? bytes_per_s * (1.5 * trip_s * all / (all - 1) + SLACK_S) : in_a_gap;
   double crossing = LEAST_BYTES;
-  while (crossing * crossing < 2 * in_a_gap * in_a_trip && crossing < several && crossing <= MOST_BYTES) crossing *= 1.1;
+  while (crossing * crossing < 2 * in_a_gap * in_a_trip && crossing < several && crossing <= MOST_BYTES)
+    crossing *= 1.1;
   c->room_bytes = bytes_per_s <= 0 || crossing > MOST_BYTES ? 0 : (uint64_t)crossing * 3 / 2;
 }
 
@@ -49,9 +50,11 @@ static bool was_soon(const core *c) { return c->gap_us > 0 && c->now_us - c->cut
 /* True: the next handle has it. */
 static bool take_longer(core *c) {
   const int64_t next_us = pace_timeout(&c->config, c->config.txn_timeout_us * LONGER);
-  if (!c->config.exactly_once || c->timeout_refused || next_us <= c->timeout_us || c->room_bytes == 0) return false;
+  if (!c->config.exactly_once || c->timeout_refused) return false;
+  if (next_us <= c->timeout_us || c->room_bytes == 0) return false;
   const double in_time = c->bytes_per_s * (double)next_us / 3e6, most = (double)c->config.txn_max_bytes;
-  const double larger = (double)c->target_bytes * (double)(next_us / c->timeout_us), target = larger < in_time ? larger : in_time;
+  const double larger = (double)c->target_bytes * (double)(next_us / c->timeout_us);
+  const double target = larger < in_time ? larger : in_time;
   if (target > (double)c->target_bytes) c->target_bytes = (uint64_t)(target < most ? target : most);
   c->timeout_us = next_us;
   c->kept_long = true;
@@ -101,7 +104,8 @@ void cuts_learn(core *c) {
     return;
   }
   make_room(c);
-  if (c->cuts > 1 && was_soon(c) && take_longer(c)) c->recreate = true; /* what is over is no reason for a new handle */
+  /* What is over is no reason for a new handle. */
+  if (c->cuts > 1 && was_soon(c) && take_longer(c)) c->recreate = true;
 }
 
 void cuts_new_handle(core *c) {
