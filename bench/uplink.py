@@ -330,7 +330,8 @@ def as_it_was(link):
 
 
 def agent_over_link(bench, link, store, settled, cut, *args):
-    """From "delivering" until so many are settled: (seconds, bytes that crossed, longest stop, the report)."""
+    """From "delivering" until so many are settled: (events, seconds, bytes that crossed, longest stop, the report)."""
+    there = store.delivered()
     agent = rig.Agent(store, bench.brokers, *args).start()
     progress = Progress(store, agent)
     watcher = subprocess.Popen([rig.tool("bench/bench-uplink"), "watch", str(store.path), str(settled)],
@@ -342,28 +343,28 @@ def agent_over_link(bench, link, store, settled, cut, *args):
         if watcher.returncode != 0:
             raise SystemExit(agent.log()[-5000:])
         took, carried = float(watcher.stdout.read()) / 1e6 - begun, link.carried[0] - before
+        count = store.delivered() - there
     finally:
         watcher.kill()
         progress.end()
     report = store.status()[1]["agent"]["report"]["transactions"]
     if agent.terminate(60) != 0:
         raise SystemExit(agent.log())
-    return took, carried, progress.gap, report
+    return count, took, carried, progress.gap, report
 
 
 def over_link(bench, link, count, size, cut, runs, *args):
-    """For each run of an agent on one store: (useful, in vain, longest stop, aborts). useful: bytes of the delivered events as
-    the broker keeps them (batches, without aborted copies), in a second. The first run knows nothing of the link."""
+    """For each run of an agent on one store: (useful, in vain, longest stop, aborts). useful: bytes of the delivered
+    events as the broker keeps them (batches, without aborted copies), in a second. The first run knows nothing of the
+    link, the next one what the first has noted."""
     topic, found = bench.topic(2), []
-    with bench.store(topic, count, size) as store:
+    with bench.store(topic, count * runs, size) as store:
         for run in range(runs):
-            if run:
-                tool("uplink", "fill", store.path, topic, count, size, 1)
             found.append(agent_over_link(bench, link, store, count * (run + 1), cut, *args))
     with as_it_was(link):
-        useful = log_bytes(bench, topic) / int(tool("raw", bench.brokers, "count", topic)) * count
+        event = log_bytes(bench, topic) / int(tool("raw", bench.brokers, "count", topic))
         bench.check(topic, count * runs, size)
-    return [(useful / took, 1 - useful / carried, gap, report["aborted"]) for took, carried, gap, report in found]
+    return [(n * event / took, 1 - n * event / carried, gap, report["aborted"]) for n, took, carried, gap, report in found]
 
 
 def raw_over_link(bench, link, count, size, cut, batch):
