@@ -10,6 +10,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#if defined(__linux__)
+#include <sys/sysmacros.h>
+#endif
 #include <time.h>
 #include <unistd.h>
 
@@ -336,12 +339,26 @@ sl_status db_is_shared(const db_env *env) {
                  "everything that has this store open, then start again", env->dir);
 }
 
+/* Whoever asks for a file's times makes Linux (from 6.13) give its next write a time of its own; and with that the inode is
+ * written at each flush, which took 116 us instead of 44. So only the numbers are asked for, at every commit. */
+static bool file_in_place(const db_env *env, struct stat *st) {
+#if defined(STATX_INO)
+  struct statx is;
+  if (statx(env->dir_fd, "data.mdb", 0, STATX_INO, &is) != 0) return false;
+  st->st_dev = makedev(is.stx_dev_major, is.stx_dev_minor);
+  st->st_ino = is.stx_ino;
+  return true;
+#else
+  return fstatat(env->dir_fd, "data.mdb", st, 0) == 0;
+#endif
+}
+
 bool db_is_removed(const db_env *env) {
   struct stat ours, there;
   int fd;
   if (mdb_env_get_fd(env->lmdb, &fd) != 0) return false;
   if (env->dir_fd < 0) return fstat(fd, &ours) == 0 && ours.st_nlink == 0;
-  if (fstatat(env->dir_fd, "data.mdb", &there, 0) != 0) return errno == ENOENT;
+  if (!file_in_place(env, &there)) return errno == ENOENT;
   if (is_ours(env, &there)) return false;
   /* Are the numbers of an open file sure to stay? */
   return fstat(fd, &ours) == 0 && (ours.st_dev != there.st_dev || ours.st_ino != there.st_ino);
