@@ -115,6 +115,7 @@ int64_t retry_delay(uint64_t *seed, retry_rule rule, uint32_t failures);
 
 #define TARGET_MIN (16u << 10)
 #define TARGET_START (256u << 10)
+#define TARGET_NEAR (16u << 20)
 typedef struct core core;
 int64_t pace_timeout(const core_config *config, int64_t wish_us); /* within what is configured */
 int64_t pace_timeout_most(const core_config *config);

@@ -6,6 +6,7 @@
 #define ROUND_TRIPS 5       /* its partitions, its last batch, the marker's partition, the marker, the end */
 #define CLAIM_ROUND_TRIPS 3 /* the last three of them */
 #define SHARE 20            /* a transaction may take so many times what its round trips do */
+#define NEAR_US 2000        /* a round trip; who is as near takes TARGET_NEAR within a third of the timeout, mostly */
 #define QUICK 20            /* so many quick ones in a row say that a longer timeout is not wanted any more */
 
 int64_t pace_timeout_most(const core_config *config) {
@@ -44,8 +45,14 @@ static void shorter(core *c, int64_t next_us) {
 
 void pace_connected(core *c, int64_t round_trip_us) {
   const int64_t fixed_us = round_trip_us * ROUND_TRIPS, least = c->config.txn_timeout_us;
+  const bool first = c->connected_us == 0;
   if (round_trip_us > 0) c->round_trip_us = round_trip_us;
   c->connected_us = c->now_us;
+  /* Only before anything is known: where it was too much, the sizes that are tried next are not to be raised again. */
+  if (first && c->config.txn_start_bytes == 0 && round_trip_us > 0 && round_trip_us <= NEAR_US) {
+    const uint64_t max = (uint64_t)c->config.txn_max_bytes;
+    c->target_bytes = max < TARGET_NEAR ? max : TARGET_NEAR;
+  }
   if (!c->config.exactly_once) return;
   /* In between, either is good: a handle that sees a little more than the last one must not undo what that one did. */
   const int64_t wanted = fixed_us < least / 6   ? least
