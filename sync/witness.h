@@ -9,7 +9,7 @@
 /* What kafka_read_marker shall look for: the marker of the intent. */
 kafka_sought witness_sought(const delivery_state *book);
 
-/* [worker] Success: it may (also where nothing is in doubt). Else
+/* [worker] Success: it may (also where nothing is in doubt, and a marker of a later attempt). Else
  *   MARKER_BEHIND, SCOPE_CONNECTION    the partition ends before the place where the intent's marker was told to be
  *   MARKER_LOST, SCOPE_CLUSTER         something else lies there now; or nothing does, and events of it have arrived
  *   MARKER_UNPROVEN, SCOPE_CONNECTION  nothing does, and nobody answers for the events

@@ -211,6 +211,27 @@ class Adopt(rig.Rig):
                       [(r["offset"], r["value"]) for r in self.cluster.read(progress)])
         return forger
 
+    def test_a_backup_in_doubt_whose_marker_compaction_has_taken(self):
+        # The original goes on from there. The copy said that the topic had lost records, for which the only choice
+        # is to send all again.
+        store, agent, progress, before, lost = self.in_doubt("event:committed")
+        args = ("--set", f"progress.topic={progress}")
+        backup = self.copied(store)
+        self.deliver(store, self.topic(), 20, 40, args=args)
+        newest = self.cluster.read(progress)[-1]
+        for behind in (lost - before["offset"] - 1, 0):  # none is where it was; it ends before that
+            with self.subTest(behind=behind):
+                self.lose_the_newest(progress, {**newest, "offset": before["offset"]}, behind)
+                self.assertIn("marker-ahead", self.checked(backup, args))
+                self.parks(backup, "marker-ahead", args=args)
+                self.assertIn("10 events, up to seq 40", self.adopt(backup, status=4, args=args))
+        self.adopt(backup, "trust-cluster", args=args)
+        self.deliver(backup, self.topic(), 5, 1000, args=args)
+        ids = [r["headers"]["x-event-id"] for r in self.cluster.read(self.topic())]
+        self.assertEqual(len(ids), len(set(ids)))
+        self.assertEqual(set(ids), {e.event_id for e in (*store.events, *backup.events)})
+        backup.verify()
+
     def checked(self, store, args):
         argv = [rig.sidelogd(), "--store", str(store.path), "--brokers", self.cluster.brokers, "--check", *args]
         return rig.run(argv, expect=(4,)).stdout.decode()
