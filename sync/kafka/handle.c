@@ -239,7 +239,6 @@ static size_t record_cost(size_t key, size_t value, size_t headers) {
   return key + value + RECORD_OVERHEAD + headers * HEADER_OVERHEAD;
 }
 
-
 bool kafka_fault_is_queue_full(const fault *f) { return f->code == RD_KAFKA_RESP_ERR__QUEUE_FULL; }
 
 size_t kafka_waiting(const kafka *k) { return k->waiting; }
@@ -255,6 +254,7 @@ fault kafka_produce(kafka *k, const kafka_record *r, uint64_t tag) {
     if (!k->last_topic) return fault_of_code(rd_kafka_last_error(), "topic %.100s", r->topic);
   }
   rd_kafka_headers_t *headers = headers_new(k, r);
+  headers_make_room(k, cost);
   rd_kafka_resp_err_t err = rd_kafka_producev(
     k->rk, RD_KAFKA_V_RKT(k->last_topic->rkt), RD_KAFKA_V_PARTITION(r->partition),
     RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_VALUE((void *)r->value.data, r->value.len),

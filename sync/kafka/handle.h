@@ -50,6 +50,8 @@ enum { HEADER_OVERHEAD = 115 }; /* what librdkafka holds for a header, by reside
 rd_kafka_headers_t *headers_new(kafka *k, const kafka_record *r);
 /* Takes those of a delivered record for later ones, or frees them. */
 void headers_keep(kafka *k, rd_kafka_headers_t *headers);
+/* Frees as many as must go, so that `bytes` more may wait. */
+void headers_make_room(kafka *k, size_t bytes);
 void headers_forget(kafka *k); /* frees all that were kept */
 
 /* ---- handle.c ---- */

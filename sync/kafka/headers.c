@@ -1,7 +1,8 @@
 /* A list of headers is an allocation for each and two more, made for each record and freed with it: half of what
  * the filling thread did in a backlog. So the lists of delivered records are kept. The next record mostly has the
  * same names, and values as long; then librdkafka's copies of the values are written over. The list is ours alone
- * from the report of its record to the next rd_kafka_producev, and the values lie in its own memory. */
+ * from the report of its record to the next rd_kafka_producev, and the values lie in its own memory. With the records
+ * that wait they stay below the limit of these. */
 #include "handle.h"
 #include <stdlib.h>
 #include <string.h>
@@ -51,13 +52,17 @@ void headers_keep(kafka *k, rd_kafka_headers_t *headers) {
     if (more) k->spare = more;
     if (more) k->spare_cap = cap;
   }
-  /* With what waits they stay below the limit of that. */
   if (k->spare_count == k->spare_cap || k->waiting + k->spare_bytes + bytes > (size_t)k->options.queue_bytes) {
     rd_kafka_headers_destroy(headers);
     return;
   }
   k->spare[k->spare_count++] = headers;
   k->spare_bytes += bytes;
+}
+
+void headers_make_room(kafka *k, size_t bytes) {
+  while (k->spare_count > 0 && k->waiting + k->spare_bytes + bytes > (size_t)k->options.queue_bytes)
+    rd_kafka_headers_destroy(take(k));
 }
 
 void headers_forget(kafka *k) {

@@ -1,6 +1,6 @@
 /* Error paths of the Kafka room on librdkafka's mock cluster. Its transactions are stubs: what is proven here
  * is which fault comes out, never that anything is exact (tests/kafka/driver_check.c does that). */
-#include "kafka/kafka.h"
+#include "kafka/handle.h"
 #include "log.h"
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
@@ -212,6 +212,29 @@ static void full_queue(void **state) {
   assert_ok(produce(w, 2));
 }
 
+/* Small records, then large ones: the headers kept of the first took as much again as may wait. */
+static void headers_that_are_kept_make_room(void **state) {
+  world *w = *state;
+  static char large[32 << 10];
+  sl_header headers[8];
+  for (size_t i = 0; i < 8; i++) headers[i] = (sl_header){SL_STR("name"), SL_STR("value")};
+  begun(w);
+  kafka_record r = {.topic = "events", .partition = 0, .value = SL_STR("v"), .headers = headers, .header_count = 8};
+  fault f = {0};
+  while (fault_is_ok(&f)) f = kafka_produce(w->k, &r, 1);
+  assert_true(kafka_fault_is_queue_full(&f));
+  assert_ok(await(w, kafka_flush, 5000));
+  assert_int_equal(kafka_waiting(w->k), 0);
+  const size_t kept = w->k->spare_bytes;
+  assert_true(kept > 1 << 19);
+  r.value = SL_BYTES(large, sizeof large);
+  for (f = (fault){0}; fault_is_ok(&f);) {
+    assert_true(kafka_waiting(w->k) + w->k->spare_bytes <= 1 << 20);
+    f = kafka_produce(w->k, &r, 2);
+  }
+  assert_true(kafka_waiting(w->k) > 900 << 10);
+}
+
 static void too_large_for_the_handle(void **state) {
   world *w = *state;
   size_t size = 17 << 20;
@@ -412,7 +435,8 @@ static void brokers_that_go_while_nothing_is_sent(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     TEST(refused_property),       TEST(property_check),          TEST(descriptor_follows_the_queue),
-    TEST(full_queue),             TEST(too_large_for_the_handle), TEST(too_large_for_the_topic),
+    TEST(full_queue),             TEST(headers_that_are_kept_make_room),
+    TEST(too_large_for_the_handle), TEST(too_large_for_the_topic),
     TEST(no_right_to_write),      TEST(no_right_to_see),         TEST(no_right_to_the_id),
     TEST(fenced),                 TEST(commit_answered_once),    TEST(commit_whose_answer_was_lost),
     TEST(lost_connections_are_told_each_time), TEST(gap_ends_the_handle),
