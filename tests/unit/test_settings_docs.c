@@ -160,6 +160,12 @@ static void the_unit_starts_what_there_is(void **state) {
   assert_int_equal(sscanf(at ? at : "", "\nTimeoutStopSec=%d", &stop), 1);
   assert_true(stop * INT64_C(1000000) > p.s.shutdown_timeout_us);
   parsed_free(&p);
+
+  /* Started again for ever, as it says: by itself systemd gives up after five quick ends. */
+  assert_non_null(strstr(unit, "\nRestart=always"));
+  at = strstr(unit, "\nStartLimitIntervalSec=0");
+  assert_non_null(at);
+  assert_true(at < strstr(unit, "\n[Service]")); /* elsewhere it is not heard */
   free(unit);
 }
 
