@@ -10,15 +10,11 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#if defined(__linux__)
-#include <sys/sysmacros.h>
-#endif
 #include <time.h>
 #include <unistd.h>
 
 /* A file that grows at each look by more than its map. */
 #define MAP_GROWS_TRIES 100
-#define ADRIFT_LOOKS 100
 /* An EIO on a disk with less room than this is a full disk (LMDB reports a short write as EIO). */
 #define FULL_BELOW_BYTES (4u << 20)
 
@@ -105,6 +101,19 @@ static void fix_mode(const char *dir, const char *name, uint32_t mode) {
     (void)chmod(path, mode);
 }
 
+/* Of one that an environment which was opened again may have made: it is for those who can use the data file. */
+static void fix_lock_file(const db_env *env) {
+  int fd;
+  struct stat data, st;
+  fix_mode(env->dir, "lock.mdb", env->options.mode);
+  if (geteuid() != 0 || env->dir_fd < 0 || mdb_env_get_fd(env->lmdb, &fd) != 0 || fstat(fd, &data) != 0 ||
+      fstatat(env->dir_fd, "lock.mdb", &st, AT_SYMLINK_NOFOLLOW) != 0)
+    return;
+  if (S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_uid == 0 && st.st_uid != data.st_uid &&
+      fchownat(env->dir_fd, "lock.mdb", data.st_uid, data.st_gid, AT_SYMLINK_NOFOLLOW) != 0)
+    errno = 0; /* as in store_fs.c: best effort */
+}
+
 static void close_lmdb(db_env *env) {
   for (db_txn *txn = env->cached, *next; txn; txn = next) {
     next = txn->next;
@@ -177,11 +186,9 @@ static sl_status open_lmdb(db_env *env, bool create) {
     map /= 2; /* a limit on address space (ulimit -v, small machines): less room to grow, but it works */
   }
   int fd, dead;
-  struct stat st;
   if (mdb_env_get_fd(env->lmdb, &fd) == 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-  if (mdb_env_get_fd(env->lmdb, &fd) == 0 && fstat(fd, &st) == 0)
-    env->dev = (uint64_t)st.st_dev, env->ino = (uint64_t)st.st_ino;
   open_dir(env);
+  db_note_files(env);
   mdb_reader_check(env->lmdb, &dead);
   if (!env->options.disposable && look_adrift(env) == MDB_BAD_TXN) {
     close_lmdb(env);
@@ -317,92 +324,21 @@ void db_env_close(db_env *env) {
   free_env(env);
 }
 
-/* ----------------------------------------------------------- removed files --- */
-
-static bool file_at_path(const db_env *env, struct stat *st) {
-  char path[4096];
-  snprintf(path, sizeof path, "%s/data.mdb", env->dir); /* it was opened: it is not too long */
-  return stat(path, st) == 0;
-}
-
-static bool is_ours(const db_env *env, const struct stat *st) {
-  return (uint64_t)st->st_dev == env->dev && (uint64_t)st->st_ino == env->ino;
-}
-
-sl_status db_was_removed(const db_env *env) {
-  return sl_fail(SL_E_MISMATCH, "%s/data.mdb was removed or replaced while this process had it open, and nobody would find "
-                 "what it writes there: close the store and open it anew", env->dir);
-}
-
-sl_status db_is_shared(const db_env *env) {
-  return sl_fail(SL_E_MISMATCH, "%s/data.mdb was replaced while a process had the old one open, and has it still: stop "
-                 "everything that has this store open, then start again", env->dir);
-}
-
-/* Whoever asks for a file's times makes Linux (from 6.13) give its next write a time of its own; and with that the inode is
- * written at each flush, which took 116 us instead of 44. So only the numbers are asked for, at every commit. */
-static bool file_in_place(const db_env *env, struct stat *st) {
-#if defined(STATX_INO)
-  struct statx is;
-  if (statx(env->dir_fd, "data.mdb", 0, STATX_INO, &is) != 0) return false;
-  st->st_dev = makedev(is.stx_dev_major, is.stx_dev_minor);
-  st->st_ino = is.stx_ino;
-  return true;
-#else
-  return fstatat(env->dir_fd, "data.mdb", st, 0) == 0;
-#endif
-}
-
-bool db_is_removed(const db_env *env) {
-  struct stat ours, there;
-  int fd;
-  if (mdb_env_get_fd(env->lmdb, &fd) != 0) return false;
-  if (env->dir_fd < 0) return fstat(fd, &ours) == 0 && ours.st_nlink == 0;
-  if (!file_in_place(env, &there)) return errno == ENOENT;
-  if (is_ours(env, &there)) return false;
-  /* Are the numbers of an open file sure to stay? */
-  return fstat(fd, &ours) == 0 && (ours.st_dev != there.st_dev || ours.st_ino != there.st_ino);
-}
-
-bool db_env_is_removed(db_env *env) {
-  pthread_mutex_lock(&env->lock);
-  const bool removed = env->lmdb && db_is_removed(env);
-  pthread_mutex_unlock(&env->lock);
-  return removed;
-}
-
-bool db_is_adrift(MDB_env *lmdb, uint64_t newest, bool write) {
-  MDB_envinfo info;
-  /* A meta page comes before its number, and may be seen a moment after it. Whose meta page could not be written, nor be
-   * put back, left a file ahead by one, and the next commit writes over it. */
-  for (int tries = 0; tries < ADRIFT_LOOKS; tries++) {
-    atomic_thread_fence(memory_order_seq_cst);
-    mdb_env_info(lmdb, &info);
-    if (newest <= info.me_last_txnid && (!write || info.me_last_txnid <= newest + 1)) return false;
-  }
-  return true;
-}
-
-void db_env_renew(db_env *env) {
-  struct stat st;
-  if (!db_env_is_removed(env) || !file_at_path(env, &st)) return;
-  pthread_mutex_lock(&env->lock);
-  if (!is_ours(env, &st) && !env->poisoned) env->poisoned = env->renewed = true;
-  pthread_mutex_unlock(&env->lock);
-}
+/* --------------------------------------------------------------- opened again --- */
 
 sl_status db_recover(db_env *env) {
   if (env->poisoned) {
-    struct stat st;
-    const bool there = file_at_path(env, &st);
+    bool ours;
+    const bool there = db_is_there(env, &ours);
     if (!there && env->renewed && env->lmdb) { /* it has gone, too, and nothing is wrong with the old one */
       env->poisoned = env->renewed = false;
       return SL_OK;
     }
     /* What is there may be another store's by now. */
-    if (!there || (!is_ours(env, &st) && !env->options.disposable)) return db_was_removed(env);
+    if (!there || (!ours && !env->options.disposable)) return db_was_removed(env);
     if (env->lmdb) close_lmdb(env);
     sl_status status = open_lmdb(env, false);
+    if (status == SL_OK) fix_lock_file(env);
     if (status != SL_OK)
       return sl_fail_context(status, env->renewed ? "reopening what was made anew" : "reopening after a failed write");
   } else if (env->outgrown) {
@@ -417,8 +353,6 @@ sl_status db_recover(db_env *env) {
   env->opening++;
   return SL_OK;
 }
-
-uint64_t db_env_file(const db_env *env) { return env->ino ^ env->dev * UINT64_C(0x9E3779B97F4A7C15); }
 
 uint64_t db_env_map_size(db_env *env) { return atomic_load_explicit(&env->map_size, memory_order_relaxed); }
 

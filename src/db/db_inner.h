@@ -23,6 +23,7 @@ struct db_env {
   _Atomic uint64_t map_size;      /* as it is; options.map_size is what was wished */
   _Atomic bool removed;           /* as last seen: nothing is read any more */
   uint64_t dev, ino;              /* of the data file */
+  uint64_t lock_dev, lock_ino;    /* of lock.mdb; 0: not known */
   int dir_fd;                     /* of its folder, whatever name that has by now; -1: it cannot be had */
 
   pthread_mutex_t lock; /* guards what follows, and lmdb itself against use during a reopen */
@@ -31,7 +32,7 @@ struct db_env {
   uint64_t opening;     /* how often it was opened again, or its map made anew */
   bool map_wished;      /* db_env_wish_map, and it has not been tried */
   bool poisoned;        /* LMDB refuses everything until it is closed and opened again */
-  bool renewed;         /* poisoned because another file is there now */
+  bool renewed;         /* poisoned because another file is there now, the data file or lock.mdb */
   bool outgrown;        /* another process uses more of the file than our map covers */
   db_txn *cached;       /* read transactions at rest */
   unsigned cached_count;
@@ -54,7 +55,12 @@ struct db_cur {
 /* The one mapper from LMDB's codes (and errno) to ours; `doing` names the step. */
 sl_status db_fail(const db_env *env, int rc, const char *doing);
 sl_status db_was_removed(const db_env *env); /* SL_E_MISMATCH, with its detail */
+void db_note_files(db_env *env);             /* which ones LMDB has opened just now */
+bool db_is_there(const db_env *env, bool *ours); /* is a data file at its path, and the one that is open? */
 bool db_is_removed(const db_env *env);       /* as db_env_is_removed, for who is inside (db_enter) */
+/* Is another lock.mdb in its place, or none? It has LMDB's writer lock and its reader table: whoever opens the
+ * environment now does not know of us. It is to be opened again then. */
+bool db_lock_is_removed(const db_env *env);
 /* LMDB keeps the number of the newest transaction in lock.mdb, and believes it. Where data.mdb alone was put in another
  * one's place under processes that have the old one open, they and who opens the new one share that number: it is of the one
  * file, and false of the other. Is `newest`, as the transaction that has just begun read it, false of our file? */

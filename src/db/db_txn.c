@@ -154,13 +154,23 @@ static void look_for_dead(db_env *env) {
 }
 
 /* Of a transaction that has just begun: what is written into a file that was removed is lost, and what is read there is the
- * past. Writers look each time: within the writer lock, for which they may have waited long. */
-static sl_status check_file(db_env *env, const db_txn *txn) {
+ * past. Writers look each time: within the writer lock, for which they may have waited long. *parted: db_lock_is_removed,
+ * and nothing else is wrong. */
+static sl_status check_file(db_env *env, const db_txn *txn, bool *parted) {
   if (env->options.disposable) return SL_OK;
   const bool adrift = db_is_adrift(env->lmdb, mdb_txn_id(txn->lmdb) - txn->write, txn->write);
-  if (adrift || txn->write || is_due(&env->file_due_us, LOOK_FOR_FILE_US)) atomic_store(&env->removed, db_is_removed(env));
+  const bool look = adrift || txn->write || is_due(&env->file_due_us, LOOK_FOR_FILE_US);
+  if (look) atomic_store(&env->removed, db_is_removed(env));
   if (atomic_load_explicit(&env->removed, memory_order_relaxed)) return db_was_removed(env);
-  return adrift ? db_is_shared(env) : SL_OK;
+  *parted = look && db_lock_is_removed(env);
+  return adrift || *parted ? db_is_shared(env) : SL_OK;
+}
+
+/* As soon as no transaction of this process is open. */
+static void open_again(db_env *env) {
+  pthread_mutex_lock(&env->lock);
+  env->poisoned = env->renewed = true;
+  pthread_mutex_unlock(&env->lock);
 }
 
 static sl_status begin(db_env *env, bool write, db_txn **out) {
@@ -176,10 +186,14 @@ static sl_status begin(db_env *env, bool write, db_txn **out) {
       rc = db_begin_once(env, true, &txn);
     }
     if (rc == 0) {
-      status = check_file(env, txn);
+      bool parted = false;
+      status = check_file(env, txn, &parted);
       if (status == SL_OK) *out = txn;
-      else db_abort(txn);
-      return status;
+      if (status == SL_OK) return SL_OK;
+      if (parted) open_again(env);
+      db_abort(txn);
+      if (!parted || tries >= 3) return status;
+      continue;
     }
     if (rc == MDB_READERS_FULL) {
       int dead;

@@ -287,6 +287,47 @@ static void test_a_reopened_log_is_the_same_log(void **state) {
   assert_int_equal(kit_head(k).last_seq, 2);
 }
 
+/* ------------------------------------------------------------- the reader table --- */
+
+static int append_one(kit *k) {
+  kit_open(k);
+  kit_append(k, "t", "theirs");
+  sl_close(k->store);
+  return 0;
+}
+
+/* LMDB's writer lock and the number of the newest transaction are in it. Who has the old one and who made a new one
+ * would write over each other's commits. */
+static void test_a_lock_file_that_is_removed_parts_nobody(void **state) {
+  kit *k = *state;
+  sl_verify_report report;
+  kit_append(k, "t", "v");
+  assert_ok(sl_index_advance(k->store, 0, NULL));
+  for (uint64_t i = 0; i < 3; i++) {
+    for (size_t env = 0; env < 3; env++) {
+      static const char *const locks[] = {"log/lock.mdb", "index/lock.mdb", "delivery/lock.mdb"};
+      assert_int_equal(unlink(kit_file(k, locks[env])), 0);
+    }
+    assert_int_equal(kit_in_child(i == 1 ? append_twenty : append_one, k), 0);
+    kit_append(k, "t", "ours");
+    assert_ok(sl_index_advance(k->store, 0, NULL));
+  }
+  assert_int_equal(count_all(k), 1 + 22 + 3);
+  assert_ok(sl_verify(k->store, NULL, NULL, &report));
+  assert_int_equal(report.problems, 0);
+  assert_int_equal(kit_in_child(count_indexed, k), 1 + 22 + 3);
+}
+
+/* Its snapshots are none of those that the others leave alone. */
+static void test_who_only_reads_goes_on_with_the_new_lock_file(void **state) {
+  kit *k = *state;
+  kit_append(k, "t", "v");
+  assert_int_equal(unlink(kit_file(k, "log/lock.mdb")), 0);
+  assert_int_equal(kit_in_child(append_one, k), 0);
+  ten_seconds_pass();
+  assert_int_equal(count_all(k), 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
 
 int main(void) {
@@ -302,6 +343,8 @@ int main(void) {
     TEST(test_a_log_of_the_same_age_takes_over_at_once),
     TEST(test_what_was_published_for_the_old_log_is_not_committed_to_the_new_one),
     TEST(test_a_reopened_log_is_the_same_log),
+    TEST(test_a_lock_file_that_is_removed_parts_nobody),
+    TEST(test_who_only_reads_goes_on_with_the_new_lock_file),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
