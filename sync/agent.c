@@ -49,6 +49,7 @@ static int64_t closed_us(const agent *a) {
 static void on_wake(uv_timer_t *timer) {
   agent *a = timer->data;
   agent_event(a, (core_event){.kind = EVENT_TIMER});
+  fill_resume(a); /* the time of a drain is over: one that waits for room ends */
 }
 
 static void step_once(agent *a, core_event event) {
@@ -271,6 +272,7 @@ static void on_tick(uv_timer_t *timer) {
     log_line(LEVEL_INFO, "resumed", "the host slept for %lld s: connecting anew",
              (long long)((slept - a->suspend_us + 500000) / 1000000));
     agent_event(a, (core_event){.kind = EVENT_RESUMED});
+    fill_resume(a); /* no report would come from a dead connection */
   }
   a->suspend_us = slept;
   index_more(a);

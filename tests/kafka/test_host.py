@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import subprocess
+import time
 import unittest
 
 import check
@@ -121,6 +122,30 @@ class Host(rig.Rig):
             store.append_lines(rig.numbered(200, 3000 + 200 * nap, rnd=self.random), topic=topic)
         stats = store.wait_settled(60, agent)
         self.assertEqual(stats["dead"], 0)
+        self.assertEqual(agent.terminate(), 0, agent.log())
+        check.assert_exact(self, store, self.cluster)
+
+    @unittest.skipUnless(rig.LONG, "long")
+    def test_a_host_that_sleeps_while_the_queue_is_full(self):
+        # No report comes from a dead connection: who waited for room waited for its timeout, a minute.
+        store, topic = self.store(), self.topic()
+        slept = store.side / "slept"
+        slept.write_text("0")
+        agent = self.agent(store, "--set", "transactions.queue=1MiB")
+        agent.argv = ["env", f"LD_PRELOAD={rig.BUILD / 'tests/kafka/libsleeper.so'}", f"SIDELOG_SLEPT={slept}",
+                      *agent.argv]
+        agent.start()
+        store.append_lines(rig.numbered(4000, size=2000, rnd=self.random), topic=topic)
+        rig.wait_until("its transactions to be larger than the queue", lambda: store.delivered() >= 3000, 30)
+        self.cluster.pause(1)
+        self.addCleanup(self.cluster.resume, 1)
+        store.append_lines(rig.numbered(2000, 4000, size=2000, rnd=self.random), topic=topic)
+        used = lambda: pathlib.Path(f"/proc/{agent.process.pid}/stat").read_text().split()[13:15]
+        rig.wait_until("it to wait", lambda: used() == (time.sleep(0.6), used())[1], 30)
+        slept.write_text("3600")
+        rig.wait_until("it to give the connection up", lambda: "RESUMED" in agent.log(), 10)
+        self.cluster.resume(1)
+        store.wait_settled(60, agent)
         self.assertEqual(agent.terminate(), 0, agent.log())
         check.assert_exact(self, store, self.cluster)
 
