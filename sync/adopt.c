@@ -4,12 +4,15 @@
 #include "adopt.h"
 #include "adopt_cover.h"
 #include "agent.h"
+#include "base/clock.h"
 #include "log.h"
+#include "report.h"
 #include "witness.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define REACH_TIMEOUT_MS 10000
 #define LOOK_TIMEOUT_MS 10000
@@ -237,6 +240,21 @@ static int tell_situation(const adopt *a) {
   return EXIT_UNDECIDED;
 }
 
+/* The last word of the agent was that it is parked; it stood until its next start. */
+static void report_done(adopt *a) {
+  const delivery_state *book = delivery_state_get(a->delivery);
+  const int64_t now = sl_clock_wall_us();
+  const agent_report report = {
+    .state = REPORT_STOPPED, .state_since_us = now, .written_us = now, .started_us = now, .pid = (int64_t)getpid(),
+    .mode = a->settings->mode == MODE_EXACTLY_ONCE ? "exactly-once" : "at-least-once",
+    .brokers = a->settings->brokers, .cluster_id = a->cluster_id[0] ? a->cluster_id : NULL,
+    .backlog = a->stats.last_seq > book->cursor.seq ? a->stats.last_seq - book->cursor.seq : 0,
+    .cursor_seq = book->cursor.seq, .last_seq = a->stats.last_seq};
+  sl_buf json = {0};
+  if (agent_report_json(&report, &json)) delivery_report_set(a->delivery, sl_buf_slice(&json));
+  sl_buf_free(&json);
+}
+
 static int follow(adopt *a, const struct choice *c) {
   char before[37];
   memcpy(before, delivery_state_get(a->delivery)->sender, sizeof before);
@@ -247,6 +265,7 @@ static int follow(adopt *a, const struct choice *c) {
   sl_stats now;
   if (sl_stats_get(a->store, &now) == SL_OK) events(a->out, now.pending);
   fputs(" will be sent. Start the agent.\n", a->out);
+  report_done(a);
   return EXIT_FINE;
 }
 

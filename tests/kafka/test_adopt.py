@@ -67,7 +67,10 @@ class Adopt(rig.Rig):
         self.assertIn("30 events, up to seq 70", words)
         self.assertIn("The other 25 events", words)
         self.adopt(backup, "accept-cluster", status=2)
+        parked = lambda: backup.status()[1]["agent"]["report"]["parked"]
+        self.assertEqual(parked()["reason"], "marker-ahead")
         self.adopt(backup, "trust-cluster")
+        self.assertIsNone(parked())
         agent = self.agent(backup)
         self.assertEqual(agent.drain(), 0, agent.log())
         stats = backup.stats()
