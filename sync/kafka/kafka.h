@@ -203,8 +203,8 @@ fault kafka_watch_read(kafka_watch *w, const kafka_watch_span *span, int timeout
 
 /* --- for programs without a loop (--check, --adopt): they serve the handle's events themselves --- */
 
-/* [worker] As kafka_connect. Where nobody answers the fault is what the connection said last: a TLS handshake that
- * failed, a name that cannot be resolved. */
+/* [worker] As kafka_connect; two seconds are enough where each broker was tried in vain. Where nobody answers the fault
+ * is what the connection said last: a TLS handshake that failed, a name that cannot be resolved. */
 fault kafka_reach(kafka *k, int timeout_ms, char cluster_id[64]);
 
 /* True where this librdkafka cannot log in by SCRAM to Kafka 4: before 2.6.1 it repeats its nonce in the last message,

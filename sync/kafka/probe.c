@@ -8,6 +8,7 @@
 
 typedef struct probe {
   fault said;          /* what a connection said last */
+  bool all_down;       /* each was tried in vain */
   bool delivered;
   fault delivery;      /* how the record fared */
   int64_t append_ms;   /* -1: the topic keeps the producer's time */
@@ -28,6 +29,7 @@ static void serve_error(kafka *k, probe *p, rd_kafka_event_t *event) {
   const rd_kafka_resp_err_t code = rd_kafka_event_error(event);
   fault f = rd_kafka_event_error_is_fatal(event) ? fault_of_handle(k->rk, code, "fatal") : kafka_classify(code);
   if (!rd_kafka_event_error_is_fatal(event)) snprintf(f.text, sizeof f.text, "%s", rd_kafka_event_error_string(event));
+  p->all_down = p->all_down || code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
   /* "All brokers are down" says less than what it follows. */
   if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || fault_is_ok(&p->said)) p->said = f;
 }
@@ -49,8 +51,10 @@ static void serve(kafka *k, probe *p, int wait_ms) {
   }
 }
 
+#define ALL_DOWN_MS 2000 /* one that is just starting may answer yet */
+
 fault kafka_reach(kafka *k, int timeout_ms, char cluster_id[64]) {
-  const int64_t deadline = now_ms() + timeout_ms;
+  const int64_t begun = now_ms(), deadline = begun + timeout_ms;
   probe p = {.append_ms = -1};
   fault f;
   do {
@@ -59,6 +63,7 @@ fault kafka_reach(kafka *k, int timeout_ms, char cluster_id[64]) {
     if (fault_is_ok(&f)) return f;
     serve(k, &p, 0);
     if (p.said.class_ == CLASS_NON_RETRYABLE_SECURITY) return p.said;
+    if (p.all_down && now_ms() - begun >= ALL_DOWN_MS) break;
   } while (left_ms(deadline, 1) > 0);
   return fault_is_ok(&p.said) ? f : p.said;
 }
