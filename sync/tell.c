@@ -104,6 +104,18 @@ void tell_dead(agent *a) {
              "dead` names them", (unsigned long long)(news - named));
 }
 
+static const char *text_of_renewal(core_renewal renewed) {
+  switch (renewed) {
+  case RENEWAL_NONE: break;
+  case RENEWAL_BATCHES: return "; connected anew, since a topic takes smaller batches";
+  case RENEWAL_QUEUE: return "; connected anew, since an event is larger than the queue";
+  case RENEWAL_TIMEOUT: return "; connected anew, with another timeout of transactions, by what the link takes";
+  case RENEWAL_LOGIN: return "; connected anew, since the credentials were read again";
+  case RENEWAL_REFUSED: return "; connected anew, since a record was refused";
+  }
+  return "";
+}
+
 void tell_changes(agent *a) {
   core_view v;
   core_view_get(a->core, &v);
@@ -147,8 +159,8 @@ void tell_changes(agent *a) {
     a->told_partitions = v.partition_changes;
   }
   if (running && !was_running) {
-    log_line(LEVEL_INFO, "delivering", "connected to %s; delivering from seq %llu on", a->settings.brokers,
-             (unsigned long long)v.cursor_seq + 1);
+    log_line(LEVEL_INFO, "delivering", "connected to %s; delivering from seq %llu on%s", a->settings.brokers,
+             (unsigned long long)v.cursor_seq + 1, text_of_renewal(v.renewed));
     notify_ready();
   }
   if (v.phase == PHASE_STOPPED && a->told_phase != PHASE_STOPPED) tell_end(a, &v);

@@ -106,8 +106,8 @@ static void fail(core *c, core_actions *out, const fault *why) {
   c->aborts++;
   /* A drain, too, sends a letter without its value, and hears who was refused where only a neighbour's fate is told yet. */
   const bool untold = scope == SCOPE_PRODUCER && t->named == 0 && !c->stale && !why->fatal && !why->fenced;
-  if (t->copies && !c->config.exactly_once && scope == SCOPE_RECORD) c->recreate = true;
-  if (t->copies && c->drained && untold && c->drain_again++ < DRAIN_AGAIN) c->recreate = true;
+  if (t->copies && !c->config.exactly_once && scope == SCOPE_RECORD) c->recreate = RENEWAL_REFUSED;
+  if (t->copies && c->drained && untold && c->drain_again++ < DRAIN_AGAIN) c->recreate = RENEWAL_REFUSED;
   bool handle_lives =
       !why->fatal && !t->why.fatal && !c->stale && (scope == SCOPE_RECORD || scope == SCOPE_TOPIC);
   if (!c->config.exactly_once) {
@@ -387,7 +387,7 @@ static void done_abort(core *c, const core_event *e, core_actions *out) {
   /* librdkafka 2.0.2 counts a batch that the broker refused as sent, and an abort does not change that: the next
    * batch to its partition leaves a gap (OUT_OF_ORDER_SEQUENCE_NUMBER), innocents are purged, or kept until their
    * transaction's timeout (seen). Only a new handle counts anew. */
-  if (c->txn.named > 0) c->recreate = true;
+  if (c->txn.named > 0) c->recreate = RENEWAL_REFUSED;
   if (c->has_intent) {
     core_act(c, out, PHASE_ABANDON, OP_ABANDON);
   } else {
@@ -559,7 +559,7 @@ void core_take(core *c, const core_event *e, core_actions *out) {
       if (c->phase == PHASE_BACKOFF || (c->phase == PHASE_PARKED && c->wake_at)) c->wake_at = c->now_us;
       return;
     }
-    c->recreate = true;
+    c->recreate = RENEWAL_LOGIN;
     if (c->phase == PHASE_IDLE) core_idle(c, out);
     else if (c->phase == PHASE_BACKOFF) core_destroy(c, out, PHASE_BACKOFF); /* nobody answered it, or only refused */
     return;

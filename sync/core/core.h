@@ -265,6 +265,15 @@ int64_t core_queue_bytes(const core *c, int64_t configured); /* raised where a r
 int64_t core_batch_bytes(const core *c);     /* for kafka_options; 0: the default */
 int64_t core_txn_timeout_us(const core *c);  /* raised where a single event could not cross in time */
 
+typedef enum core_renewal { /* why there is another handle where nothing was wrong with the last one */
+  RENEWAL_NONE = 0,
+  RENEWAL_BATCHES,      /* a topic takes fewer bytes at once */
+  RENEWAL_QUEUE,        /* an event is larger than the queue */
+  RENEWAL_TIMEOUT,      /* transactions may take longer, or need not any more */
+  RENEWAL_LOGIN,
+  RENEWAL_REFUSED       /* a record was refused: the next batches would leave a gap */
+} core_renewal;
+
 typedef struct core_view {
   core_phase phase;
   int64_t since_us;            /* monotonic time the phase began (IDLE..SETTLE count as one: running) */
@@ -279,6 +288,7 @@ typedef struct core_view {
   uint64_t letters_published;  /* copies of dead letters, ever */
   bool letters_wait;           /* some are not published */
   uint64_t transactions, aborts, handles; /* of this agent's life */
+  core_renewal renewed;        /* the present handle was made for it */
   uint64_t expired;            /* dead letters of lanes that waited too long or kept too much; of this agent's life */
   uint64_t partition_changes;  /* of this agent's life; the last one: */
   sl_slice changed_topic;

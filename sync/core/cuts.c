@@ -105,7 +105,7 @@ void cuts_learn(core *c) {
   }
   make_room(c);
   /* What is over is no reason for a new handle. */
-  if (c->cuts > 1 && was_soon(c) && take_longer(c)) c->recreate = true;
+  if (c->cuts > 1 && was_soon(c) && take_longer(c)) c->recreate = RENEWAL_TIMEOUT;
 }
 
 void cuts_new_handle(core *c) {

@@ -289,7 +289,8 @@ struct core {
   int64_t last_fault_us, last_commit_us, next_try_us;
   core_phase after_destroy; /* BACKOFF, PARKED or STOPPED */
   bool destroy_after_settle;
-  bool recreate;           /* the handle's options no longer fit: a new one before the next transaction */
+  core_renewal recreate;   /* the handle no longer fits: a new one before the next transaction */
+  core_renewal renewed;    /* what the present one was made for */
   int64_t hold_us;         /* no transaction before this time: a record's own back-off */
   uint32_t timeouts;       /* single events in a row that did not cross in time */
   uint32_t book_failures;  /* attempts in a row that could not be written */

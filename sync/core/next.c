@@ -22,7 +22,8 @@ void core_connect(core *c, core_actions *out) {
   if (!c->handle) {
     c->handle = true;
     c->handles++;
-    c->recreate = false;
+    c->renewed = c->recreate;
+    c->recreate = RENEWAL_NONE;
     cuts_new_handle(c);
   }
   core_act(c, out, PHASE_CONNECT, OP_CONNECT);

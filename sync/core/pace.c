@@ -26,7 +26,7 @@ static bool longer(core *c, uint64_t bytes) {
   if (c->timeout_refused || times < 2) return false;
   c->target_bytes = bytes < max / times ? bytes * times : max;
   c->timeout_us = next;
-  c->recreate = true;
+  c->recreate = RENEWAL_TIMEOUT;
   return true;
 }
 
@@ -40,7 +40,7 @@ static void shorter(core *c, int64_t next_us) {
   c->kept_long = false;
   c->quick = 0;
   cuts_forget(c);
-  c->recreate = true;
+  c->recreate = RENEWAL_TIMEOUT;
 }
 
 void pace_connected(core *c, int64_t round_trip_us) {

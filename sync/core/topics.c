@@ -90,7 +90,7 @@ static void fit_batches(core *c, int64_t max_message_bytes) {
   int64_t fit = max_message_bytes > BATCH_MIN ? max_message_bytes : BATCH_MIN;
   if (max_message_bytes <= 0 || fit >= (c->batch_bytes ? c->batch_bytes : BATCH_DEFAULT)) return;
   c->batch_bytes = fit;
-  c->recreate = true;
+  c->recreate = RENEWAL_BATCHES;
 }
 
 /* A key goes on to the partition where the Java client puts it, of as many as there are now; who reads by key should

@@ -226,7 +226,7 @@ bool txn_queue_full(core *c, size_t size) {
   if (t->outstanding > 0) return true;
   int64_t wanted = (int64_t)size * 2 + (1 << 20);
   c->queue_bytes = c->queue_bytes < wanted ? wanted : c->queue_bytes * 2;
-  c->recreate = true;
+  c->recreate = RENEWAL_QUEUE;
   txn_stop(t, true);
   return false;
 }

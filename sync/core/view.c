@@ -24,7 +24,7 @@ void core_view_get(const core *c, core_view *v) {
                    .cursor_seq = c->cursor.seq, .last_seq = c->last_seq,
                    .indexed_seq = c->indexed_seq, .letters_published = c->cursor.dlq_no, .letters_wait = c->letters_wait,
                    .transactions = c->transactions, .aborts = c->aborts,
-                   .handles = c->handles, .expired = c->expired, .partition_changes = c->partition_changes,
+                   .handles = c->handles, .renewed = c->renewed, .expired = c->expired, .partition_changes = c->partition_changes,
                    .partitions_were = c->partitions_were, .txn_bytes = c->target_bytes, .bytes_per_s = c->bytes_per_s,
                    .link_gap_us = c->gap_us, .link_room = c->room_bytes, .events_per_s = c->events_per_s,
                    .lane_count = c->attempt.progress.lane_count, .lanes = c->lanes,

@@ -339,6 +339,7 @@ class Poison(rig.Rig):
         self.assertEqual(agent.drain(90), 0, agent.log())
         stats, _ = check.assert_exact(self, store, self.cluster, gone=dead)
         self.assertEqual((stats["delivered"], stats["dead"]), (296, 4))
+        self.assertIn("connected anew, since a topic takes smaller batches", agent.log())
         for event in store.query("--status", "dead", "-n", "10"):
             self.assertIn(event["seq"], dead)
             self.assertIn("SIZE_TOO_LARGE", json.dumps(event))
