@@ -77,9 +77,11 @@ sl_status store_lock_enter(sl_store *store, bool *alone) {
   const int fd = store_fs_open_file(store, path, O_RDWR);
   free(path);
   *alone = false;
-  if (fd < 0)
-    return sl_fail(sl_status_of_errno(errno), "%s/" LOCK_FILE " cannot be opened: %s. Every user of a store must be able "
-                   "to write to it, also to read", store->path, strerror(errno));
+  if (fd < 0) {
+    const sl_status status = sl_status_of_errno(errno);
+    return sl_fail(status, "%s/" LOCK_FILE " cannot be opened: %s%s", store->path, strerror(errno),
+                   status == SL_E_ACCESS ? ". Every user of a store must be able to write to it, also to read" : "");
+  }
   sl_status status = take(store, fd, alone);
   if (status != SL_OK) {
     close(fd);

@@ -7,6 +7,7 @@
 #include "store/append.h"
 #include "store/log_inner.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -328,6 +329,22 @@ static void test_who_only_reads_goes_on_with_the_new_lock_file(void **state) {
   assert_int_equal(count_all(k), 2);
 }
 
+/* LMDB's locks on lock.mdb end when the process closes any descriptor of it, as a host does that copies the files: who
+ * opens the store next gives its place among the readers away. */
+static void test_who_copies_its_own_store_is_told(void **state) {
+  kit *k = *state;
+  sl_stats stats;
+  kit_append(k, "t", "v");
+  assert_ok(sl_stats_get(k->store, &stats));
+  const int fd = open(kit_file(k, "log/lock.mdb"), O_RDONLY);
+  assert_true(fd >= 0);
+  close(fd);
+  assert_int_equal(kit_in_child(append_one, k), 0);
+  assert_fails(sl_stats_get(k->store, &stats), SL_E_IO, "let another process copy it");
+  kit_reopen(k);
+  assert_int_equal(count_all(k), 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
 
 int main(void) {
@@ -345,6 +362,7 @@ int main(void) {
     TEST(test_a_reopened_log_is_the_same_log),
     TEST(test_a_lock_file_that_is_removed_parts_nobody),
     TEST(test_who_only_reads_goes_on_with_the_new_lock_file),
+    TEST(test_who_copies_its_own_store_is_told),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
