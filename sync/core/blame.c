@@ -125,11 +125,10 @@ static void blame_book(core *c) {
   if (c->refusals < 16) c->refusals++;
 }
 
-static void blame_connection(core *c) {
+/* Perhaps it was too much for the link: what cannot finish inside its timeout is tried again for ever
+ * (over 128 kB/s, 3,000 events of 1 KB never arrived: seen). */
+static void too_much(core *c) {
   txn *t = &c->txn;
-  if (t->failed == 0 && t->outstanding == 0) return;
-  /* Perhaps it was too much for the link: what cannot finish inside its timeout is tried again for ever
-   * (over 128 kB/s, 3,000 events of 1 KB never arrived: seen). */
   if (c->target_bytes > TARGET_MIN) {
     uint64_t sent = t->bytes < c->target_bytes ? t->bytes : c->target_bytes;
     c->target_bytes = sent / 4 > TARGET_MIN ? sent / 4 : TARGET_MIN;
@@ -139,6 +138,17 @@ static void blame_connection(core *c) {
     c->kept_long = true;
     c->timeouts = 0;
   }
+}
+
+static void blame_connection(core *c) {
+  if (c->txn.failed > 0 || c->txn.outstanding > 0) too_much(c);
+}
+
+bool txn_blame_time(core *c) {
+  const txn *t = &c->txn;
+  if (t->produced == 0 || t->begun_us == 0 || c->now_us - t->begun_us <= c->timeout_us) return false;
+  too_much(c);
+  return true;
 }
 
 fault_scope txn_blame(core *c, const fault *why) {
@@ -158,7 +168,9 @@ fault_scope txn_blame(core *c, const fault *why) {
     break;
   case SCOPE_TOPIC: blame_topic(c); break;
   case SCOPE_CONNECTION: blame_connection(c); break;
-  case SCOPE_PRODUCER: blame_mute(c); break;
+  case SCOPE_PRODUCER:
+    if (!txn_blame_time(c)) blame_mute(c);
+    break;
   case SCOPE_AGENT: blame_book(c); break;
   case SCOPE_NONE:
   case SCOPE_CLUSTER: break;

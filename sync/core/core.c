@@ -365,6 +365,7 @@ static void done_commit(core *c, const core_event *e, core_actions *out) {
   if (!fault_is_ok(&e->why)) {
     core_fault(c, &e->why);
     c->aborts++;
+    (void)txn_blame_time(c);
   }
   core_destroy(c, out, PHASE_BACKOFF); /* doubt: the intent stays, the marker will tell */
 }

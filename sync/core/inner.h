@@ -391,6 +391,7 @@ slot *txn_add_slot(txn *t, uint64_t seq, topic *tp, uint8_t verdict);
 void txn_drop_last(txn *t); /* the last slot was not to be */
 /* The slot becomes a dead letter, or one that was dropped. False: no memory. */
 bool txn_add_letter(core *c, size_t index, const fault *why, uint32_t attempts, int64_t first_us, int64_t last_us);
+bool txn_is_late(const core *c, int64_t now_us); /* what is under way just fits into its time */
 core_offer_result txn_stop(txn *t, bool cut); /* it takes no more; cut: there is more */
 core_offer_result txn_settle_as(txn *t, uint64_t seq, topic *tp, uint8_t verdict, int64_t place);
 narrow *txn_narrow(core *c); /* of the reader that it is filled by */
@@ -413,6 +414,8 @@ bool topic_take_result(core *c, topic *tp, const core_topic_result *r);
 void txn_cut_at_failure(core *c);
 /* Learns from a failed transaction: whom to blame, how to go on. Says the scope to act on. */
 fault_scope txn_blame(core *c, const fault *why);
+/* It was open for longer than it may be, so the coordinator ended it: the next one is smaller. False: it was not. */
+bool txn_blame_time(core *c);
 /* After SETTLE: narrowing, size and pace follow. */
 void txn_settled(core *c);
 bool book_load(core *c, const delivery_state *book);

@@ -131,7 +131,7 @@ core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size
   if (!t->copies) return offer_along(c, tp, size, now_us, slim, tag);
   const bool tried = tp->letter_trial.seq == number;
   const size_t most = c->letters_narrow.events ? c->letters_narrow.events : (size_t)c->config.txn_max_events;
-  const bool full = t->bytes + size > c->target_bytes || !flow_has_room(c, size);
+  const bool full = t->bytes + size > c->target_bytes || !flow_has_room(c, size) || txn_is_late(c, now_us);
   const bool large = is_large(tp, size), to_be_tried = large && !tried && is_to_be_tried(c, tp);
   /* The broker refused it once, or another as large, long ago: no other shall suffer. */
   const bool alone = (tried && !tp->letter_trial.condemned) || to_be_tried;

@@ -76,6 +76,12 @@ bool txn_add_letter(core *c, size_t index, const fault *why, uint32_t attempts, 
   return true;
 }
 
+/* Where records wait for room the time may run out before the bytes do. */
+bool txn_is_late(const core *c, int64_t now_us) {
+  const txn *t = &c->txn;
+  return t->produced > 0 && t->begun_us > 0 && now_us - t->begun_us > c->timeout_us / 3 * 2;
+}
+
 core_offer_result txn_stop(txn *t, bool cut) {
   t->stop = true;
   t->cut = t->cut || cut;
@@ -155,7 +161,7 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
   if (suspect_is_proved(tp, suspect) && (!suspect_by_refusal(tp, suspect) || suspect_was_seen(tp, r, now_us)))
     return condemn(c, r, tp, suspect, now_us);
 
-  if (t->along > 0) return txn_stop(t, true);
+  if (t->along > 0 || txn_is_late(c, now_us)) return txn_stop(t, true);
   /* A record that may break its transaction goes alone: no innocent is harmed. */
   bool alone = tr || suspect || suspect_is_doubtful(tp, r) ||
                (tp->max_message_bytes > 0 && size > (uint64_t)tp->max_message_bytes);

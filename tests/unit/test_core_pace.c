@@ -387,6 +387,70 @@ static void what_a_run_learned_of_a_link_that_breaks(void **state) {
   rig_free(r);
 }
 
+/* The link is a tenth as fast by now. Each record is acknowledged soon after it was sent, so none was ever late; but the
+ * transaction was, the coordinator aborted it, and as large a one was tried again, for ever. */
+static void what_waits_for_room_ends_in_time(void **state) {
+  (void)state;
+  rig *r = rig_new(true);
+  r->config.link_gap_us = SECOND * 7 / 2;
+  r->config.link_bytes_per_s = 100000;
+  r->config.txn_start_timeout_us = 60 * SECOND;
+  r->config.txn_start_bytes = 1 << 22;
+  append(r, 0, 2000);
+  start(r);
+  connect_over(r, SECOND / 5);
+  tell_log(r);
+  look_up(r);
+  const int64_t begun_us = r->now;
+  size_t told = 0;
+  uint64_t seq = r->act.from;
+  for (r->tag_count = 0;; r->tag_count++) {
+    for (; core_waits(r->core); r->now += 1300 * SECOND / 10000) delivered(r, told++, NULL);
+    const core_record record = {.seq = seq++, .topic = SL_STR("topic-0"), .size = 1300, .appended_us = r->now};
+    if (core_offer(r->core, &record, r->now, &r->tags[r->tag_count]) != OFFER_PRODUCE) break;
+    begun(r);
+  }
+  assert_in_range(r->now - begun_us, 35 * SECOND, 45 * SECOND);
+  done_with(r, (core_event){.fill_end = FILL_STOPPED});
+  for (; told < r->tag_count; r->now += 1300 * SECOND / 10000) delivered(r, told++, NULL);
+  assert_true(r->now - begun_us < 60 * SECOND);
+  commit(r);
+  assert_true(view_of(r).txn_bytes <= 1 << 21);
+  rig_free(r);
+}
+
+/* What was under way at once took longer than a transaction may: the coordinator has ended it, as who was fenced. */
+static void what_the_coordinator_ended_for_its_time_is_smaller(void **state) {
+  (void)state;
+  const fault fenced = {.scope = SCOPE_PRODUCER, .class_ = CLASS_RETRYABLE_TRANSIENT, .name = "_FENCED", .fatal = true,
+                        .fenced = true};
+  for (int when = 0; when < 3; when++) {
+    rig *r = rig_new(true);
+    r->config.txn_start_bytes = 1 << 20;
+    append(r, 0, 2000);
+    start(r);
+    ready(r);
+    tell_log(r);
+    fill_sized(r, 1000);
+    r->now += when ? 20 * SECOND : SECOND;
+    if (when < 2) {
+      give(r, (core_event){.kind = EVENT_ERROR, .why = fenced});
+      r->act.op = OP_FLUSH;
+      delivered(r, 0, &fenced);
+      bad(r, OP_FLUSH, fenced);
+    } else {
+      all_delivered(r);
+      ok(r, OP_FLUSH);
+      ok(r, OP_INTENT);
+      bad(r, OP_COMMIT, fenced);
+    }
+    assert_int_equal(r->act.op, OP_DESTROY);
+    if (when) assert_true(view_of(r).txn_bytes <= 1 << 18);
+    else assert_int_equal(view_of(r).txn_bytes, 1 << 20); /* by another agent */
+    rig_free(r);
+  }
+}
+
 /* Three cuts, and then never again: with batches as before, the cuts of long ago asked for small ones once more, and these
  * were forgotten with the new handle, so each transaction had one of its own. */
 static void a_link_that_broke_long_ago(void **state) {
@@ -549,6 +613,8 @@ int main(void) {
       cmocka_unit_test(round_trips_that_take_seconds), cmocka_unit_test(round_trips_where_none_may_take_longer),
       cmocka_unit_test(single_event_that_cannot_cross_in_time), cmocka_unit_test(a_cluster_that_takes_no_longer_timeout),
       cmocka_unit_test(the_first_cut_of_a_far_link), cmocka_unit_test(what_a_run_learned_of_a_link_that_breaks),
+      cmocka_unit_test(what_waits_for_room_ends_in_time),
+      cmocka_unit_test(what_the_coordinator_ended_for_its_time_is_smaller),
       cmocka_unit_test(far_away_is_seen_while_connecting),
       cmocka_unit_test(size_learned_on_another_link), cmocka_unit_test(back_from_far_away), cmocka_unit_test(a_link_that_breaks),
       cmocka_unit_test(a_link_that_broke_long_ago),
