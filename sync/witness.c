@@ -46,10 +46,11 @@ static answer ask(sl_store *store, kafka_watch *watch, const delivery_place *pla
   fault f = {0};
   const bool known = read_event(store, place->seq, &e);
   const kafka_watch_span span = {e.topic, place->partition, place->offset, place->offset + 1, 1, SIZE_MAX};
-  if (known)
+  const bool gone = known && kafka_watch_is_gone(watch, e.topic, place->partition, ASK_TIMEOUT_MS);
+  if (known && !gone)
     f = kafka_watch_read(watch, &span, ASK_TIMEOUT_MS, &never, "x-sidelog-seq", see, &e, &reached, &bytes);
   sl_buf_free(&e.value);
-  if (!known || (!fault_is_ok(&f) && f.scope != SCOPE_CONNECTION)) return REFUSED;
+  if (!known || gone || (!fault_is_ok(&f) && f.scope != SCOPE_CONNECTION)) return REFUSED;
   if (!fault_is_ok(&f) || reached <= place->offset) return SILENT;
   return e.there ? THERE : NOT_THERE;
 }
@@ -73,8 +74,8 @@ static answer ask_the_events(sl_store *store, const kafka_options *options, uint
   return answers[THERE] ? THERE : answers[NOT_THERE] ? NOT_THERE : answers[SILENT] ? SILENT : REFUSED;
 }
 
-/* Attempts' numbers ascend: who has written a later one of this store's, elsewhere, has lost nothing. A backup with an
- * intent, whose marker compaction has taken since: "records are lost" would have hidden the choice that fits. */
+/* Attempts' numbers ascend: who has written a later one of this store's, elsewhere, has lost nothing. A backup with
+ * an intent, whose marker compaction has taken since: "records are lost" would have hidden the choice that fits. */
 static bool is_later(sl_slice there, uint64_t attempt) {
   sl_lane lanes[SL_LANES_MAX];
   sl_progress p;

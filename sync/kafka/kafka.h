@@ -193,6 +193,9 @@ typedef struct kafka_watch_span { /* records from `from` to below `to`: at most 
   uint64_t most;
   size_t most_bytes;
 } kafka_watch_span;
+/* [worker] Do the brokers say that there is no such partition? (A reading of it only takes its whole time.) Two looks at
+ * most, of up to timeout_ms each. */
+bool kafka_watch_is_gone(kafka_watch *w, const char *topic, int32_t partition, int timeout_ms);
 /* [worker] Reads them as a read_committed consumer does: no ends of transactions, nothing that was aborted. see() gets
  * the value and the named header of each (data NULL: it has none). *reached: everything below has been read; `to` where
  * all of it was, or what is left is no record. After a fault it says how far it came. Ends early when *stop is set.

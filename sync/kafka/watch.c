@@ -67,6 +67,28 @@ fault kafka_watch_look(kafka_watch *w, int timeout_ms, const kafka_watch_sink *s
   return (fault){0};
 }
 
+static rd_kafka_resp_err_t look_for(kafka_watch *w, const char *topic, int32_t partition, int timeout_ms) {
+  const struct rd_kafka_metadata *md;
+  rd_kafka_topic_t *rkt = rd_kafka_topic_new(w->rk, topic, NULL);
+  if (!rkt) return rd_kafka_last_error();
+  rd_kafka_resp_err_t err = rd_kafka_metadata(w->rk, 0, rkt, &md, timeout_ms);
+  rd_kafka_topic_destroy(rkt);
+  if (err) return err;
+  if (md->topic_cnt == 0) err = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+  else if (md->topics[0].err) err = md->topics[0].err;
+  else if (partition >= md->topics[0].partition_cnt) err = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+  rd_kafka_metadata_destroy(md);
+  return err;
+}
+
+bool kafka_watch_is_gone(kafka_watch *w, const char *topic, int32_t partition, int timeout_ms) {
+  for (int look = 0; look < 2; look++) {
+    if (look) nap_ms(1000); /* a broker that has just started may not know of it yet */
+    if (look_for(w, topic, partition, timeout_ms) != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) return false;
+  }
+  return true;
+}
+
 /* It may have been emptied up to here by its retention. */
 static fault skip_what_is_gone(kafka_watch *w, const kafka_watch_span *span, int timeout_ms, int64_t *from) {
   int64_t low, high;

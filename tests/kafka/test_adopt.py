@@ -214,6 +214,15 @@ class Adopt(rig.Rig):
                       [(r["offset"], r["value"]) for r in self.cluster.read(progress)])
         return forger
 
+    @unittest.skipUnless(rig.LONG, "long")
+    def test_no_record_where_the_newest_marker_was_and_no_topic_of_its_events(self):
+        # Nobody will ever answer for events of a topic that is deleted: it waited for that.
+        store, agent, progress, before, lost = self.in_doubt("event:intended")
+        self.lose_the_newest(progress, before, lost - before["offset"] - 1)
+        rig.run([rig.tool("tests/kafka/ktopic"), "-b", self.cluster.internal, "delete", self.topic()])
+        self.assertEqual(agent.drain(30), 0, agent.log())
+        self.assertEqual(len(self.cluster.read(self.topic())), 10)
+
     def test_a_backup_in_doubt_whose_marker_compaction_has_taken(self):
         # The original goes on from there. The copy said that the topic had lost records, for which the only choice
         # is to send all again.
