@@ -39,8 +39,9 @@ sl_status db_fail(const db_env *env, int rc, const char *doing) {
       return sl_fail(SL_E_BUSY, "%s: all %u reader slots are taken by live processes: too many readers "
                      "at once", env->dir, env->options.max_readers);
     case MDB_BAD_RSLOT: /* POSIX locks end when any descriptor of the file is closed */
-      return sl_fail(SL_E_IO, "%s: others take this process for dead, as it has opened and closed lock.mdb itself (to "
-                     "copy the store?): close the store and open it anew, and let another process copy it", env->dir);
+      return sl_fail(SL_E_IO, "%s: others take this process for dead, as it has opened and closed lock.mdb itself "
+                     "(to copy the store?): close the store and open it anew, and let another process copy it",
+                     env->dir);
     case EAGAIN: /* each process has a byte of lock.mdb locked, by its number */
       return sl_fail(SL_E_UNSUPPORTED, "%s: a process of another pid namespace, with the number of this one "
                      "(%ld), has it open: containers that share a store must share their pid namespace, too",

@@ -57,10 +57,11 @@ sl_status db_env_check_readers(db_env *env);    /* frees slots of dead processes
  * fail with SL_E_MISMATCH then, and within a second reads, which would be of the past; an environment that has to be reopened
  * after a failed write is not reopened with another file; and where data.mdb alone was replaced, so that its reader table is
  * shared with those who have the old one, it is not opened. Where lock.mdb alone is gone,
- * the environment is opened again before the next write. One that is `disposable` goes on with its old files, until: */
+ * the environment is opened again before the next write. One that is `disposable` goes on with its old files,
+ * until: */
 bool db_env_is_removed(db_env *env);
-/* Where another file stands in the place of the one that was removed, be it lock.mdb, the next transaction begins on
- * that one. No transaction of the calling thread may be open, and the new file must be complete. */
+/* Where another file stands in the place of the one that was removed, be it lock.mdb, the next transaction begins
+ * on that one. No transaction of the calling thread may be open, and the new file must be complete. */
 void db_env_renew(db_env *env);
 
 typedef struct db_env_info {

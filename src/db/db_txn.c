@@ -154,8 +154,8 @@ static void look_for_dead(db_env *env) {
 }
 
 /* Of a transaction that has just begun: what is written into a file that was removed is lost, and what is read there is the
- * past. Writers look each time: within the writer lock, for which they may have waited long. *parted: db_lock_is_removed,
- * and nothing else is wrong. */
+ * past. Writers look each time: within the writer lock, for which they may have waited long.
+ * *parted: db_lock_is_removed, and nothing else is wrong. */
 static sl_status check_file(db_env *env, const db_txn *txn, bool *parted) {
   if (env->options.disposable) return SL_OK;
   const bool adrift = db_is_adrift(env->lmdb, mdb_txn_id(txn->lmdb) - txn->write, txn->write);
