@@ -24,6 +24,7 @@
 #include <librdkafka/rdkafka.h>
 #include <lmdb.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,21 +88,54 @@ rd_kafka_error_t *rd_kafka_init_transactions(rd_kafka_t *rk, int timeout_ms) {
 }
 
 /* What a transaction sends is told by the headers that the agent adds. */
-rd_kafka_resp_err_t rd_kafka_header_add(rd_kafka_headers_t *headers, const char *name, ssize_t name_size,
-                                        const void *value, ssize_t value_size) {
-  static rd_kafka_resp_err_t (*next)(rd_kafka_headers_t *, const char *, ssize_t, const void *, ssize_t);
-  if (!next) *(void **)&next = real("rd_kafka_header_add");
-  const size_t len = name_size < 0 ? strlen(name) : (size_t)name_size;
+static void told_by(const rd_kafka_headers_t *headers) {
+  const void *value;
+  size_t size;
   if (!atomic_load(&begun) || atomic_load(&flushed)) begin(); /* at least once: there is nobody else to say so */
+  if (!headers) return;
   const char *now = atomic_load(&kind), *is = now;
-  if (len == 9 && memcmp(name, "dlq_topic", len) == 0) is = "letter";
-  else if (len == 19 && memcmp(name, "x-sidelog-replay-of", len) == 0 && strcmp(now, "letter") != 0) is = "replay";
-  else if (len == 11 && memcmp(name, "x-dedup-key", len) == 0 && !now[0]) is = "event";
-  if (is != now) {
-    atomic_store(&kind, is);
-    step("produce");
+#define HAS(name) (rd_kafka_header_get_last(headers, name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR)
+  if (HAS("dlq_topic")) is = "letter";
+  else if (HAS("x-sidelog-replay-of") && strcmp(now, "letter") != 0) is = "replay";
+  else if (HAS("x-dedup-key") && !now[0]) is = "event";
+#undef HAS
+  if (is == now) return;
+  atomic_store(&kind, is);
+  step("produce");
+}
+
+/* The kinds of arguments that the agent gives, and no other. */
+rd_kafka_resp_err_t rd_kafka_producev(rd_kafka_t *rk, ...) {
+  static rd_kafka_error_t *(*next)(rd_kafka_t *, const rd_kafka_vu_t *, size_t);
+  if (!next) *(void **)&next = real("rd_kafka_produceva");
+  rd_kafka_vu_t given[16];
+  size_t count = 0;
+  va_list args;
+  va_start(args, rk);
+  for (rd_kafka_vtype_t type; (type = va_arg(args, rd_kafka_vtype_t)) != RD_KAFKA_VTYPE_END; count++) {
+    if (count == sizeof given / sizeof *given) abort();
+    rd_kafka_vu_t *vu = &given[count];
+    *vu = (rd_kafka_vu_t){.vtype = type};
+    switch (type) {
+      case RD_KAFKA_VTYPE_RKT: vu->u.rkt = va_arg(args, rd_kafka_topic_t *); break;
+      case RD_KAFKA_VTYPE_PARTITION: vu->u.i32 = va_arg(args, int32_t); break;
+      case RD_KAFKA_VTYPE_MSGFLAGS: vu->u.i = va_arg(args, int); break;
+      case RD_KAFKA_VTYPE_VALUE:
+      case RD_KAFKA_VTYPE_KEY:
+        vu->u.mem.ptr = va_arg(args, void *);
+        vu->u.mem.size = va_arg(args, size_t);
+        break;
+      case RD_KAFKA_VTYPE_HEADERS: told_by(vu->u.headers = va_arg(args, rd_kafka_headers_t *)); break;
+      case RD_KAFKA_VTYPE_TIMESTAMP: vu->u.i64 = va_arg(args, int64_t); break;
+      case RD_KAFKA_VTYPE_OPAQUE: vu->u.ptr = va_arg(args, void *); break;
+      default: abort();
+    }
   }
-  return next(headers, name, name_size, value, value_size);
+  va_end(args);
+  rd_kafka_error_t *error = next(rk, given, count);
+  const rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+  rd_kafka_error_destroy(error);
+  return code;
 }
 
 rd_kafka_resp_err_t rd_kafka_flush(rd_kafka_t *rk, int timeout_ms) {
