@@ -163,6 +163,7 @@ typedef struct txn {
   topic *lane;             /* NULL: the main reader */
   bool expire;             /* sets aside what the lane has kept too long; produces nothing */
   size_t scouted;          /* records looked at for the sake of their topics alone */
+  uint64_t scouted_bytes;  /* of what size */
   bool copies;             /* of dead letters: a slot's seq is the letter's number */
   size_t along;            /* copies of letters of its own: then nothing else is produced */
   bool along_slim;         /* the next one goes without its value */

@@ -2,7 +2,8 @@
 #include "core/inner.h"
 #include <stdlib.h>
 
-#define SCOUT_MAX 4096   /* records looked at for their topics, before any of them is prepared */
+#define SCOUT_MAX 4096   /* records looked at for their topics, before any of them is prepared; */
+#define SCOUT_BYTES (4u << 20) /* and of what size: each is read from the disk (3,200 of 100 KB took a second: seen) */
 
 void txn_reset(core *c) {
   txn *t = &c->txn;
@@ -94,13 +95,18 @@ core_offer_result txn_settle_as(txn *t, uint64_t seq, topic *tp, uint8_t verdict
   return OFFER_SETTLED;
 }
 
+static core_offer_result scouted(txn *t, size_t size) {
+  t->scouted_bytes += size;
+  return ++t->scouted < SCOUT_MAX && t->scouted_bytes < SCOUT_BYTES ? OFFER_SETTLED : txn_stop(t, true);
+}
+
 /* An unknown topic is prepared between transactions: an open one would hold back its readers. Since that takes a request
  * or three, what comes next is looked at for more of them. */
-static core_offer_result scout(core *c, topic *tp) {
+static core_offer_result scout(core *c, topic *tp, size_t size) {
   txn *t = &c->txn;
   topics_want(c, tp);
-  if (t->lane || t->count > 0 || c->wanted_count == CORE_TOPICS_MAX || ++t->scouted >= SCOUT_MAX) return txn_stop(t, true);
-  return OFFER_SETTLED;
+  if (t->lane || t->count > 0 || c->wanted_count == CORE_TOPICS_MAX) return txn_stop(t, true);
+  return scouted(t, size);
 }
 
 /* Not sent, for the broker would refuse it; after its topic has been asked for its settings anew. */
@@ -132,8 +138,8 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
   topic *tp = topics_get(&c->topics, r->topic);
   if (!tp) return txn_stop(t, true);
   if (t->scouted > 0) {
-    if (tp->health == TOPIC_UNKNOWN && !tp->next_has_lane) return scout(c, tp);
-    return ++t->scouted < SCOUT_MAX ? OFFER_SETTLED : txn_stop(t, true);
+    if (tp->health == TOPIC_UNKNOWN && !tp->next_has_lane) return scout(c, tp, size);
+    return scouted(t, size);
   }
   if (t->lane && t->count == 0) tp->oldest_us = r->appended_us;
 
@@ -153,7 +159,7 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
   /* Sick, but no record came since: it may have recovered. */
   if (tp->health == TOPIC_SICK && !tp->next_has_lane && tp->lane_try_us <= now_us) tp->health = TOPIC_UNKNOWN;
   if (t->expire) return lane_offer_expired(c, r, tp);
-  if (tp->health == TOPIC_UNKNOWN) return scout(c, tp);
+  if (tp->health == TOPIC_UNKNOWN) return scout(c, tp, size);
   if (tp->health == TOPIC_SICK) return t->lane ? txn_stop(t, false) : lane_take(c, seq, tp, r->appended_us);
 
   if (suspect_unweighed(tp, r)) return OFFER_WEIGH;

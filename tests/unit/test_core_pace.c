@@ -510,6 +510,29 @@ static int connects(rig *r, int64_t round_trip_us) { /* how many handles it took
   return handles;
 }
 
+/* What comes next is looked at for topics to prepare, and each record is read for it. Of large ones that took a second
+ * before the first was sent. */
+static void large_events_before_their_topic_is_known(void **state) {
+  (void)state;
+  for (int large = 0; large < 2; large++) {
+    rig *r = rig_new(true);
+    append(r, 0, 4000);
+    start(r);
+    ready(r);
+    tell_log(r);
+    assert_int_equal(r->act.op, OP_FILL);
+    unsigned looked = 0;
+    uint64_t tag;
+    core_record record = {.topic = sl_slice_of(r->s->broker.topics[0].name), .size = large ? 100000 : 500};
+    do {
+      record.seq = ++looked;
+    } while (core_offer(r->core, &record, r->now, &tag) == OFFER_SETTLED && looked < 4000);
+    if (large) assert_in_range(looked, 10, 50);
+    else assert_int_equal(looked, 4000);
+    rig_free(r);
+  }
+}
+
 /* A broker that answers within two milliseconds takes sixteen megabytes to begin with: a backlog is spared the small
  * transactions that only find that out. Once one has failed the size is what is learned, however near the broker is. */
 static void a_near_broker(void **state) {
@@ -609,7 +632,7 @@ static void none_longer_than_the_setting(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_near_broker), cmocka_unit_test(slow_link), cmocka_unit_test(size_grows_with_the_pace),
+      cmocka_unit_test(large_events_before_their_topic_is_known), cmocka_unit_test(a_near_broker), cmocka_unit_test(slow_link), cmocka_unit_test(size_grows_with_the_pace),
       cmocka_unit_test(round_trips_that_take_seconds), cmocka_unit_test(round_trips_where_none_may_take_longer),
       cmocka_unit_test(single_event_that_cannot_cross_in_time), cmocka_unit_test(a_cluster_that_takes_no_longer_timeout),
       cmocka_unit_test(the_first_cut_of_a_far_link), cmocka_unit_test(what_a_run_learned_of_a_link_that_breaks),
