@@ -14,7 +14,7 @@
 #define REOPEN_WAIT_US 500000
 /* How often writers look for readers that were killed, */
 #define LOOK_FOR_DEAD_US 5000000
-/* and readers whether their file is still there: it costs half a microsecond. */
+/* and readers whether their file is still there: a system call or two. */
 #define LOOK_FOR_FILE_US 1000000
 
 /* -------------------------------------------------------- coming and going --- */

@@ -22,8 +22,6 @@ typedef struct trial {
   fault why;
 } trial;
 
-/* Narrowing down what breaks the transactions of one reader: at most so many records a transaction, doubling
- * with each success, until the reader has passed what was in the transaction that failed. */
 /* What a topic's settings say of a record: it is refused for sure. Believed once the broker itself has refused one
  * for the same reason under the same settings (suspect.c). */
 typedef enum suspicion { SUSPECT_NOTHING = 0, SUSPECT_SIZE, SUSPECT_KEY, SUSPICIONS } suspicion;
@@ -37,6 +35,8 @@ typedef struct too_big {
   int64_t at_us, wall_us;      /* when one of at least that size was refused last; monotonic, wall clock */
 } too_big;
 
+/* Narrowing down what breaks the transactions of one reader: at most so many records a transaction, doubling
+ * with each success, until the reader has passed what was in the transaction that failed. */
 typedef struct narrow {
   size_t events;           /* 0: off */
   uint64_t to;

@@ -363,13 +363,17 @@ static void the_first_cut_of_a_far_link(void **state) {
   rig_free(r);
 }
 
+static void knows_a_link_that_breaks(rig *r) { /* from the run before */
+  r->config.link_gap_us = SECOND * 7 / 2;
+  r->config.link_bytes_per_s = 100000;
+  r->config.txn_start_timeout_us = 60 * SECOND;
+}
+
 /* The next run knows it from its first record on, for as long as the link goes on breaking. */
 static void what_a_run_learned_of_a_link_that_breaks(void **state) {
   (void)state;
   rig *r = rig_new(true);
-  r->config.link_gap_us = SECOND * 7 / 2;
-  r->config.link_bytes_per_s = 100000;
-  r->config.txn_start_timeout_us = 60 * SECOND;
+  knows_a_link_that_breaks(r);
   append(r, 0, 2000);
   start(r);
   connect_over(r, SECOND / 5); /* the longer timeout is not taken for that of a satellite left behind */
@@ -392,9 +396,7 @@ static void what_a_run_learned_of_a_link_that_breaks(void **state) {
 static void what_waits_for_room_ends_in_time(void **state) {
   (void)state;
   rig *r = rig_new(true);
-  r->config.link_gap_us = SECOND * 7 / 2;
-  r->config.link_bytes_per_s = 100000;
-  r->config.txn_start_timeout_us = 60 * SECOND;
+  knows_a_link_that_breaks(r);
   r->config.txn_start_bytes = 1 << 22;
   append(r, 0, 2000);
   start(r);
