@@ -1,6 +1,6 @@
-/* Looks at store and cluster with a handle that has no transactional id, so that nobody is fenced; then explains, or
- * does what was chosen, in the book alone. The next start of the agent reads the marker again, behind INIT_TXN: if it
- * is not the one that was seen here, the agent parks again. So a choice can be outdated, never wrong unnoticed. */
+/* Looks at store and cluster with a handle that has no transactional id, so that nobody is fenced; then explains,
+ * or does what was chosen, in the book alone. The next start of the agent reads the marker again, behind INIT_TXN:
+ * is it not the one that was seen here, it parks again. A choice can be outdated, never wrong unnoticed. */
 #include "adopt.h"
 #include "adopt_cover.h"
 #include "agent.h"
@@ -61,8 +61,8 @@ static fault read_marker(adopt *a) {
   if (a->partition < 0 || a->partition >= look.partitions || a->park == PARK_FOREIGN_CLUSTER)
     a->partition = ops_marker_partition(book->sender, look.partitions);
   const kafka_sought sought = witness_sought(book);
-  return kafka_read_marker(a->kafka, a->settings->marker_topic, a->partition, sl_slice_of(book->sender), -1, &sought,
-                           MARKER_TIMEOUT_MS, &a->marker);
+  return kafka_read_marker(a->kafka, a->settings->marker_topic, a->partition, sl_slice_of(book->sender), -1,
+                           &sought, MARKER_TIMEOUT_MS, &a->marker);
 }
 
 static int look_at_cluster(adopt *a) {
@@ -73,14 +73,16 @@ static int look_at_cluster(adopt *a) {
                                  .properties = a->settings->kafka, .property_count = a->settings->kafka_count};
   fault f;
   if (kafka_new(&options, &a->kafka, &f)) f = kafka_reach(a->kafka, REACH_TIMEOUT_MS, a->cluster_id);
-  bool other = book->cluster_id.len && a->cluster_id[0] && !sl_slice_eq(book->cluster_id, sl_slice_of(a->cluster_id));
+  bool other =
+      book->cluster_id.len && a->cluster_id[0] && !sl_slice_eq(book->cluster_id, sl_slice_of(a->cluster_id));
   if (fault_is_ok(&f)) {
     if (other && delivery_has_begun(book)) a->park = PARK_FOREIGN_CLUSTER;
     f = read_marker(a);
   }
   if (!fault_is_ok(&f)) {
-    log_line(LEVEL_ERROR, "cluster-unusable", "%s (%s): %s; nothing was changed. `sidelogd --check` looks at each right "
-             "and setting", f.name, fault_class_text(f.class_), f.text);
+    log_line(LEVEL_ERROR, "cluster-unusable",
+             "%s (%s): %s; nothing was changed. `sidelogd --check` looks at each right and setting",
+             f.name, fault_class_text(f.class_), f.text);
     return EXIT_SILENT;
   }
   const sl_slice there = SL_BYTES(a->marker.value, a->marker.found ? a->marker.len : 0);
@@ -90,7 +92,8 @@ static int look_at_cluster(adopt *a) {
                                       : core_judge_marker(there, book->marker_bytes, book->intent_bytes);
   }
   if (a->park != PARK_MARKER_AHEAD) return EXIT_FINE;
-  return cover_find(&a->cover, a->store, book, there, a->marker.timestamp_ms) == SL_OK ? EXIT_FINE : store_failed();
+  if (cover_find(&a->cover, a->store, book, there, a->marker.timestamp_ms) != SL_OK) return store_failed();
+  return EXIT_FINE;
 }
 
 /* ---------------------------------------------------------------- the choices */
@@ -102,9 +105,11 @@ static void explain_cluster(const adopt *a) {
   const uint64_t left = a->stats.pending - a->cover.covered;
   fputs("    For a store restored from a backup. What the marker covers counts as delivered: ", out);
   events(out, a->cover.covered);
-  fprintf(out, ", up to seq %" PRIu64 "\n    and not appended after the marker was written. The other ", a->cover.to);
+  fprintf(out, ", up to seq %" PRIu64 "\n    and not appended after the marker was written. The other ",
+          a->cover.to);
   events(out, left);
-  fputs(" will be sent.\n    Sent twice: none. Never sent: none, if the clocks of then and now agree; else an event\n"
+  fputs(" will be sent.\n"
+        "    Sent twice: none. Never sent: none, if the clocks of then and now agree; else an event\n"
         "    appended after the restore, with a time before the marker's, would be taken for a delivered one.\n"
         "    What the lost store had set aside as a dead letter counts as delivered here.\n", out);
 }
@@ -125,10 +130,12 @@ static void explain_store(const adopt *a) {
 
 static void explain_new(const adopt *a) {
   FILE *out = a->out;
-  fputs("    For a copy of a store that goes on delivering elsewhere. This one gets an identity of its own (header\n"
+  fputs("    For a copy of a store that goes on delivering elsewhere. "
+        "This one gets an identity of its own (header\n"
         "    x-sidelog-store, transactional id, marker) and no longer touches the other's. Its ", out);
   events(out, a->stats.pending);
-  fputs(" pending\n    will be sent. Sent twice: those of them that were in the store when it was copied, if the other\n"
+  fputs(" pending\n"
+        "    will be sent. Sent twice: those of them that were in the store when it was copied, if the other\n"
         "    sends them too. Never sent: none.\n", out);
 }
 
@@ -142,7 +149,8 @@ static void explain_accept(const adopt *a) {
   events(out, book->delivered);
   fputs(" that the other\n    cluster has.", out);
   if (book->has_intent)
-    fprintf(out, " The other cluster may hold %" PRIu64 " of the pending ones as well: their outcome there is unknown.",
+    fprintf(out,
+            " The other cluster may hold %" PRIu64 " of the pending ones as well: their outcome there is unknown.",
             book->intent.seq - book->cursor.seq);
   fputc('\n', out);
 }
@@ -173,8 +181,8 @@ static const struct choice {
   {"trust-cluster", BIT(PARK_MARKER_AHEAD), explain_cluster, do_cluster},
   {"trust-store", BIT(PARK_MARKER_AHEAD) | BIT(PARK_MARKER_MISSING), explain_store, as_found},
   {"accept-cluster", BIT(PARK_FOREIGN_CLUSTER), explain_accept, as_found},
-  {"as-new", BIT(PARK_NONE) | BIT(PARK_MARKER_AHEAD) | BIT(PARK_MARKER_MISSING) | BIT(PARK_FOREIGN_CLUSTER), explain_new,
-   do_new},
+  {"as-new", BIT(PARK_NONE) | BIT(PARK_MARKER_AHEAD) | BIT(PARK_MARKER_MISSING) | BIT(PARK_FOREIGN_CLUSTER),
+   explain_new, do_new},
 };
 #define CHOICES (sizeof choices / sizeof *choices)
 
@@ -210,7 +218,8 @@ static void tell_found(const adopt *a) {
   } else if (!a->marker.found) {
     fprintf(out, "none in %s[%d]", a->settings->marker_topic, (int)a->partition);
   } else {
-    if (a->cover.readable) fprintf(out, "seq %" PRIu64 ", attempt %" PRIu64 ", ", a->cover.there.seq, a->cover.attempt);
+    if (a->cover.readable)
+      fprintf(out, "seq %" PRIu64 ", attempt %" PRIu64 ", ", a->cover.there.seq, a->cover.attempt);
     fprintf(out, "in %s[%d] at offset %" PRId64, a->settings->marker_topic, (int)a->partition, a->marker.offset);
     tell_time(out, a->marker.timestamp_ms);
   }
@@ -222,13 +231,17 @@ static int tell_situation(const adopt *a) {
   FILE *out = a->out;
   static const char *const texts[] = {
     [PARK_NONE] = "Store and cluster fit: there is nothing to decide, the agent goes on by itself.",
-    [PARK_FOREIGN_CLUSTER] = "foreign-cluster: these brokers are another cluster than the one this store delivered to.\n"
+    [PARK_FOREIGN_CLUSTER] =
+      "foreign-cluster: these brokers are another cluster than the one this store delivered to.\n"
       "If that is a mistake, point `brokers` back to the old one and choose nothing.",
-    [PARK_MARKER_AHEAD] = "marker-ahead: the cluster's progress for this store is not the one noted here. The store was\n"
+    [PARK_MARKER_AHEAD] =
+      "marker-ahead: the cluster's progress for this store is not the one noted here. The store was\n"
       "restored from a backup, or copied, or a second agent drains a copy of it. While another agent\n"
       "delivers under this identity, stop it first, or choose as-new.",
-    [PARK_MARKER_MISSING] = "marker-missing: this store has delivered events, but its progress is not on the cluster: the\n"
-      "topic was deleted or emptied, or lost records, `progress.topic` was changed, or the cluster was created anew."};
+    [PARK_MARKER_MISSING] =
+      "marker-missing: this store has delivered events, but its progress is not on the cluster: the\n"
+      "topic was deleted or emptied, or lost records, `progress.topic` was changed, or the cluster was "
+      "created anew."};
   fprintf(out, "\n%s\n", texts[a->park]);
   if (a->park == PARK_NONE) return EXIT_FINE;
   fputs("\nNothing was changed. The choices:\n", out);
@@ -283,8 +296,8 @@ static int decide(adopt *a) {
     return EXIT_CHOICE;
   }
   if (c && c->follow == do_new && a->settings->transactional_id) {
-    log_line(LEVEL_ERROR, "same-id", "transactions.id is set, so copy and original would fence each other: give each "
-             "its own first");
+    log_line(LEVEL_ERROR, "same-id",
+             "transactions.id is set, so copy and original would fence each other: give each its own first");
     return EXIT_CHOICE;
   }
   int status = open_store(a);

@@ -1,5 +1,6 @@
-/* `sidelogd --adopt`: the way on where store and cluster do not fit, which a person has to decide. Without a choice it
- * says what was found, what follows from each choice, and changes nothing. docs/delivery.md, "Parked", has them all.
+/* `sidelogd --adopt`: the way on where store and cluster do not fit, which a person has to decide. Without a
+ * choice it says what was found, what follows from each choice, and changes nothing. docs/delivery.md, "Parked",
+ * has them all.
  *
  * Exit status: 0 done, or nothing to decide; 2 no such choice here; 3 the store cannot be used, or an agent runs;
  * 4 a choice is needed (without one); 5 the cluster did not answer. */

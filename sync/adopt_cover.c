@@ -57,7 +57,8 @@ static sl_status find_topics(cover *c, const delivery_state *book) {
 typedef sl_status each_fn(void *arg, const sl_record *r);
 
 /* Every record of first..last, of one topic or of all. */
-static sl_status each(const cover *c, uint64_t first, uint64_t last, const cover_topic *topic, each_fn *fn, void *arg) {
+static sl_status each(const cover *c, uint64_t first, uint64_t last, const cover_topic *topic, each_fn *fn,
+                      void *arg) {
   const sl_query query = {.first_seq = first, .last_seq = last,
                           .topic = topic ? SL_BYTES(topic->name, topic->len) : (sl_slice){0}};
   sl_iter *iter;
@@ -157,8 +158,8 @@ static sl_status record(const cover *c, sl_delivery *d, uint64_t end, size_t mov
   sl_lane *lanes = calloc(c->topic_count + 1, sizeof *lanes);
   if (!lanes) return SL_E_NOMEM;
   const delivery_state *book = delivery_state_get(d);
-  delivery_attempt attempt = {.progress = {.seq = end, .dlq_no = book->cursor.dlq_no, .attempt = book->last_attempt + 1,
-                                           .lanes = lanes}};
+  delivery_attempt attempt = {.progress = {.seq = end, .dlq_no = book->cursor.dlq_no,
+                                           .attempt = book->last_attempt + 1, .lanes = lanes}};
   memcpy(attempt.progress.incarnation, c->there.incarnation, sizeof attempt.progress.incarnation);
   attempt.progress.lane_count = lanes_at(c, end, moved, lanes);
   if (v->lane) {

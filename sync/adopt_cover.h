@@ -22,13 +22,13 @@ typedef struct cover {
   size_t topic_count;
 } cover;
 
-/* Counts. An event is covered if it lies at or below the marker's seq for its topic and was appended no later than the
- * marker was written (`marker_ms`): seqs beyond the backup were given anew, to events that nobody ever sent. Indexes
- * what is not indexed yet. A marker that cannot be read covers nothing. */
+/* Counts. An event is covered if it lies at or below the marker's seq for its topic and was appended no later than
+ * the marker was written (`marker_ms`): seqs beyond the backup were given anew, to events that nobody ever sent.
+ * Indexes what is not indexed yet. A marker that cannot be read covers nothing. */
 sl_status cover_find(cover *c, sl_store *store, const delivery_state *book, sl_slice marker, int64_t marker_ms);
 
-/* Settles what cover_find counted as sent, where is not known; in steps, each durable and complete in itself. An intent
- * of unknown outcome is abandoned first. */
+/* Settles what cover_find counted as sent, where is not known; in steps, each durable and complete in itself. An
+ * intent of unknown outcome is abandoned first. */
 sl_status cover_take(cover *c, sl_delivery *delivery);
 
 void cover_free(cover *c); /* zeroed ones too */

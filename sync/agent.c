@@ -85,7 +85,8 @@ void agent_event(agent *a, core_event event) {
     step_once(a, a->pending);
   }
   a->stepping = false;
-  if (!keep_flush(a->keep)) log_line(LEVEL_WARN, "history-failed", "%s cannot be written: recording has ended", a->settings.history);
+  if (!keep_flush(a->keep))
+    log_line(LEVEL_WARN, "history-failed", "%s cannot be written: recording has ended", a->settings.history);
   int64_t wake = core_wake_at(a->core);
   if (wake == 0) {
     uv_timer_stop(&a->wake);
@@ -99,7 +100,7 @@ static void on_delivered(void *arg, uint64_t tag, int32_t partition, int64_t off
   agent *a = arg;
   if (tag != TAG_MARKER) {
     core_delivered(a->core, tag, partition, offset, why);
-    /* It left a gap in its partition's numbers: librdkafka kept what was behind until the transaction's timeout. */
+    /* It left a gap in its partition's numbers: librdkafka kept what was behind until the timeout. */
     const bool refused = why->scope == SCOPE_RECORD || why->scope == SCOPE_TOPIC;
     if (refused && a->settings.mode == MODE_EXACTLY_ONCE) kafka_give_up(a->kafka);
   } else if (fault_is_ok(why)) {
@@ -220,7 +221,8 @@ static void index_after(uv_work_t *request, int status) {
   const core_event seen = {.kind = EVENT_LOG, .last_seq = a->last_seq, .indexed_seq = a->indexed};
   bool more = a->index_again || a->indexed < a->last_seq;
   a->index_again = false;
-  const uint64_t pause_ms = a->settings.drain ? 0 : index_pause_next(&a->rhythm, a->indexed, sl_clock_monotonic_us());
+  const uint64_t pause_ms =
+      a->settings.drain ? 0 : index_pause_next(&a->rhythm, a->indexed, sl_clock_monotonic_us());
   if (pause_ms > 0) {
     pause_index(a, pause_ms);
   } else if (more) {
@@ -251,8 +253,8 @@ static void on_log_change(uv_fs_event_t *watch, const char *name, int events, in
   index_more(a);
 }
 
-/* While the broker is away a full store may go on dropping: the tombstones at the cursor need no broker to be settled,
- * and trim then frees what is left of them. */
+/* While the broker is away a full store may go on dropping: the tombstones at the cursor need no broker to be
+ * settled, and trim then frees what is left of them. */
 static void settle_tombstones(agent *a) {
   core_phase phase = core_phase_of(a->core);
   if (a->op_running || a->stepping || (phase != PHASE_BACKOFF && phase != PHASE_PARKED)) return;
@@ -313,8 +315,8 @@ static void house_work(uv_work_t *request) {
              (unsigned long long)stats.reader_lag);
   if (stats.dropped_full > a->told_drops)
     log_line(LEVEL_WARN, "dropped-full",
-             "the store was full: %llu undelivered events were dropped by its policy since the last look, %llu ever; "
-             "`sidelog query --status dropped` names those still kept",
+             "the store was full: %llu undelivered events were dropped by its policy since the last look, "
+             "%llu ever; `sidelog query --status dropped` names those still kept",
              (unsigned long long)(stats.dropped_full - a->told_drops), (unsigned long long)stats.dropped_full);
   a->told_drops = stats.dropped_full;
   a->bytes_per_event = stats.kept ? stats.bytes_used / stats.kept : 0;
@@ -323,8 +325,8 @@ static void house_work(uv_work_t *request) {
   a->lanes_full_to = stats.lanes && events && stats.delivery_seq > events ? stats.delivery_seq - events : 0;
   if (!stats.balanced)
     log_line(LEVEL_ERROR, "law-broken",
-             "appended %llu is not delivered %llu + duplicates %llu + dead %llu + dropped %llu + pending %llu: run "
-             "`sidelog verify`", (unsigned long long)stats.appended, (unsigned long long)stats.delivered,
+             "appended %llu is not delivered %llu + duplicates %llu + dead %llu + dropped %llu + pending %llu: "
+             "run `sidelog verify`", (unsigned long long)stats.appended, (unsigned long long)stats.delivered,
              (unsigned long long)stats.duplicates, (unsigned long long)stats.dead,
              (unsigned long long)stats.dropped, (unsigned long long)stats.pending);
 }
@@ -459,8 +461,8 @@ static bool setup_loop(agent *a) {
   uv_signal_init(loop, &a->term);
   uv_signal_init(loop, &a->intr);
   uv_signal_init(loop, &a->hup);
-  a->wake.data = a->tick.data = a->report.data = a->house.data = a->look.data = a->pause.data = a->deadline.data = a;
-  a->stop_look.data = a;
+  a->wake.data = a->tick.data = a->report.data = a->house.data = a->look.data = a->pause.data = a;
+  a->deadline.data = a->stop_look.data = a;
   a->watch.data = a->term.data = a->intr.data = a->hup.data = a;
   return true;
 }
@@ -476,8 +478,8 @@ static int open_store(agent *a) {
   if (st == SL_OK) st = delivery_open(a->store, &a->delivery);
   if (st == SL_OK) return 0;
   log_line(LEVEL_ERROR, st == SL_E_BUSY ? "store-taken" : "store-unusable", "%s%s", sl_last_detail(),
-           st == SL_E_ACCESS ? "; an agent runs as the store's owner, or in the group that the store was made for; --store "
-                               "(in the file store) names another" : "");
+           st != SL_E_ACCESS ? "" : "; an agent runs as the store's owner, or in the group that the store was "
+                                    "made for; --store (in the file store) names another");
   return 3;
 }
 
@@ -488,9 +490,10 @@ static int64_t property_ms(const settings *s, const char *name, int64_t preset) 
   return preset;
 }
 
-/* Half of socket.timeout.ms: what took longer may have been sent twice. */
+/* Half of socket.timeout.ms: what took longer may have been sent twice. Where conf.c makes it longer
+ * than ten seconds, for a slow link, this is less than half: more is doubted than need be, never less. */
 static int64_t doubt_us(const settings *s) {
-  const int64_t preset = 10000 < s->txn_timeout_us / 1000 ? 10000 : s->txn_timeout_us / 1000; /* the driver's default */
+  const int64_t preset = 10000 < s->txn_timeout_us / 1000 ? 10000 : s->txn_timeout_us / 1000;
   return property_ms(s, "socket.timeout.ms", preset) * 500;
 }
 
@@ -509,7 +512,8 @@ static bool make_core(agent *a) {
                         .look_us = property_ms(&a->settings, "topic.metadata.refresh.interval.ms", 300000) * 1000,
                         .probe_us = a->settings.refused_retry_us};
   char ignored[128];
-  if (a->settings.flow_hours) (void)hours_parse(a->settings.flow_hours, &a->hours, ignored, sizeof ignored); /* checked */
+  if (a->settings.flow_hours) /* the settings have checked it */
+    (void)hours_parse(a->settings.flow_hours, &a->hours, ignored, sizeof ignored);
   uint64_t last = 0;
   if (sl_wait(a->store, 0, 0, &last) == SL_OK) config.drain_to = last;
   if (a->settings.drain && a->settings.drain_timeout_us > 0)
@@ -521,7 +525,8 @@ static bool make_core(agent *a) {
   a->noted_timeout_us = config.txn_timeout_us;
   if (delivery_note_get(a->delivery, NOTE_TXN_TIMEOUT, &bytes, sizeof bytes, &len) == SL_OK && len == sizeof bytes)
     config.txn_start_timeout_us = a->noted_timeout_us = bytes;
-  if (delivery_note_get(a->delivery, NOTE_LINK, &a->noted_link, sizeof a->noted_link, &len) != SL_OK || len != sizeof a->noted_link)
+  if (delivery_note_get(a->delivery, NOTE_LINK, &a->noted_link, sizeof a->noted_link, &len) != SL_OK ||
+      len != sizeof a->noted_link)
     a->noted_link = (note_link){0};
   config.link_gap_us = a->noted_link.gap_us;
   config.link_bytes_per_s = a->noted_link.bytes_per_s;

@@ -9,9 +9,10 @@
  *   monitor.c  watches dead-letter topics
  *
  * Threads: everything belongs to the loop's thread, except inside the worker callbacks of ops.c, monitor.c and the
- * housekeeping in agent.c, which touch only their own request and the thread-safe sl_store. sl_delivery is
- * used by the operation under way, or by the loop while none is; the report may be set, and letters counted, at any
- * time, but its state is the worker's meanwhile.
+ * housekeeping in agent.c, which touch only their own request and the thread-safe sl_store. sl_delivery is used by
+ * the operation under way, or by the loop while none is; the report may be set, and letters counted, at any time,
+ * but its state is the worker's meanwhile.
+ *
  * A handle that is being destroyed belongs to that operation: agent.kafka is NULL from its first moment. */
 #ifndef SYNC_AGENT_H
 #define SYNC_AGENT_H
@@ -58,7 +59,7 @@ typedef struct fill { /* OP_FILL: see fill.c */
   sl_header *headers;      /* of one record, while it is produced */
   size_t headers_cap;
   bool active, waiting;
-  int64_t now_us, wall_us; /* looked at now and then: asking for each event took a thirtieth of this thread's time */
+  int64_t now_us, wall_us; /* looked at now and then: to ask for each event took a thirtieth of this thread */
   core_event done;
   uint64_t replays[REPLAYS_MOST]; /* originals of the copies that this transaction sends */
   size_t replay_count;
@@ -131,7 +132,8 @@ struct agent {
   bool index_busy, index_again, house_busy;
   bool house_again, house_near; /* written by the worker, read after it */
   uint64_t told_drops;          /* the worker's: drops of a full store that have had their line */
-  uint64_t lanes_full_to, told_lanes_full_to, lanes_limit, bytes_per_event; /* written by the worker, read after it */
+  uint64_t lanes_full_to, lanes_limit, bytes_per_event; /* written by the worker, read after it */
+  uint64_t told_lanes_full_to;
   uint64_t told_last_seq;
   unsigned looks;          /* still to be made */
   uint64_t indexed, last_seq; /* written by the worker, read after it */
@@ -163,7 +165,9 @@ int agent_run(settings *settings, int argc, char **argv);
 /* Gives the core an event (time is filled in) and performs what it answers. */
 void agent_event(agent *a, core_event event);
 /* Producers are busy, and the agent keeps up with them: what it does may wait for them (base/breathe.h). */
-static inline bool agent_gives_way(const agent *a) { return atomic_load_explicit(&a->rhythm.ms, memory_order_relaxed) > 0; }
+static inline bool agent_gives_way(const agent *a) {
+  return atomic_load_explicit(&a->rhythm.ms, memory_order_relaxed) > 0;
+}
 void agent_serve_kafka(agent *a); /* delivers everything the handle has */
 
 void agent_reload_if_due(agent *a);

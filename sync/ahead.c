@@ -30,7 +30,7 @@ static int note_topic(void *arg, const sl_record *r) {
     if (sl_slice_eq(r->topic, sl_slice_of(h->names[i]))) return 0;
   if (h->count == CORE_TOPICS_MAX) return 0;
   memcpy(h->names[h->count], r->topic.data, r->topic.len);
-  h->asks[h->count] = (kafka_topic_ask){.topic = h->names[h->count]}; /* not to be created: who parks has changed nothing */
+  h->asks[h->count] = (kafka_topic_ask){.topic = h->names[h->count]}; /* not created: who parks changes nothing */
   h->count++;
   return 0;
 }

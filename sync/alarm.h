@@ -3,10 +3,10 @@
  *
  * Offsets tell only that something is new: a transaction takes one more than its records, and those of an aborted
  * one are nobody's. So what lies between the place counted so far and the end is given out to be read
- * (alarms_unread), and the records found there are counted (alarms_read). What was there when a topic is first seen
- * is old; a topic that appears after a whole list was seen without it is new with all that it holds. Once a topic
- * has more than an alert wants the rest is passed over, and its count is "at least": that bounds what is read,
- * however much comes. */
+ * (alarms_unread), and the records found there are counted (alarms_read). What was there when a topic is first
+ * seen is old; a topic that appears after a whole list was seen without it is new with all that it holds. Once a
+ * topic has more than an alert wants the rest is passed over, and its count is "at least": that bounds what is
+ * read, however much comes. */
 #ifndef SYNC_ALARM_H
 #define SYNC_ALARM_H
 #include <stdbool.h>

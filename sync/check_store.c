@@ -6,7 +6,7 @@
 
 static check_topic *topic_of(check_topics *t, sl_slice name) {
   for (size_t i = t->count; i-- > 0;) /* neighbours in the log tend to share a topic */
-    if (strlen(t->list[i].name) == name.len && memcmp(t->list[i].name, name.data, name.len) == 0) return &t->list[i];
+    if (sl_slice_eq(sl_slice_of(t->list[i].name), name)) return &t->list[i];
   if (name.len >= sizeof t->list->name) return NULL;
   if (t->count == t->cap) {
     const size_t cap = t->cap ? t->cap * 2 : 16;

@@ -18,9 +18,10 @@ typedef struct check_topics {
   bool all;               /* and there are no more */
 } check_topics;
 
-/* The topics of pending events (of the first CHECK_EVENTS of them), then those that a topic rule names without a glob.
- * `store` and `book` may be NULL: then only the rules'. */
+/* The topics of pending events (of the first CHECK_EVENTS of them), then those that a topic rule names without a
+ * glob. `store` and `book` may be NULL: then only the rules'. */
 enum { CHECK_EVENTS = 500000 };
-sl_status check_topics_find(check_topics *topics, sl_store *store, const delivery_state *book, const settings *settings);
+sl_status check_topics_find(check_topics *topics, sl_store *store, const delivery_state *book,
+                            const settings *settings);
 void check_topics_free(check_topics *topics);
 #endif

@@ -63,7 +63,8 @@ static size_t decimal(uint64_t value, char out[24]) {
   return len;
 }
 
-static const fault no_memory = {.scope = SCOPE_AGENT, .name = "NO_MEMORY", .text = "no memory for a record's copy"};
+static const fault no_memory = {
+    .scope = SCOPE_AGENT, .name = "NO_MEMORY", .text = "no memory for a record's copy"};
 
 typedef struct outgoing { /* a record as it is sent, and what it points to */
   kafka_record record;
@@ -104,8 +105,8 @@ static bool shape(agent *a, const sl_record *r, outgoing *o) {
 static fault produce(agent *a, const sl_record *r, uint64_t tag) {
   outgoing o;
   if (!shape(a, r, &o)) return no_memory;
-  /* An event that waited longer than its topic looks back (an outage, say) is sent with the time of its sending; a quarter
-   * early, since it may wait a little more. */
+  /* An event that waited longer than its topic looks back (an outage, say) is sent with the time of its sending; a
+   * quarter early, since it may wait a little more. */
   const int64_t most = core_stamp_max_age_us(a->core, tag);
   if (most > 0 && a->fill.wall_us - r->appended_at_us > most / 4 * 3) o.record.timestamp_ms = 0;
   return kafka_produce(a->kafka, &o.record, tag);
@@ -137,8 +138,8 @@ static fault begin(agent *a) {
   return why;
 }
 
-/* Is the copy of a dead event to be sent? Not if its original is dead no more, or goes with this transaction already: then
- * it is settled as a duplicate of it (*instead). False: the store cannot be read. */
+/* Is the copy of a dead event to be sent? Not if its original is dead no more, or goes with this transaction
+ * already: then it is settled as a duplicate of it (*instead). False: the store cannot be read. */
 static bool replay_wanted(agent *a, uint64_t origin, uint64_t *instead) {
   const sl_query query = {.first_seq = origin, .last_seq = origin};
   const sl_record *r;
@@ -216,7 +217,7 @@ static fault produce_letter(agent *a, const char *dlq, uint64_t tag) {
   return kafka_produce(a->kafka, &record, tag);
 }
 
-/* The copy of an event that has just become a dead letter, with its verdict. Whatever is in the way, it waits then. */
+/* The copy of an event that just became a dead letter, with its verdict. It waits if something is in the way. */
 static void send_along(agent *a, const sl_record *r) {
   char dlq[250];
   fault no = {0};
@@ -226,7 +227,8 @@ static void send_along(agent *a, const sl_record *r) {
     if (!dead || !settings_letter_topic(&a->settings, r->topic, dlq)) return;
     if (core_letter_ready(a->core, sl_slice_of(dlq), now) != OFFER_PRODUCE) return;
     const topic_rule rule = settings_topic(&a->settings, r->topic);
-    letter_place place = {.topic = dlq, .store = a->store_id, .profile = (letter_profile)(rule.letter_profile - 1)};
+    letter_place place = {
+        .topic = dlq, .store = a->store_id, .profile = (letter_profile)(rule.letter_profile - 1)};
     sl_record copy = *r;
     copy.error_class = dead->error_class;
     copy.error_code = dead->error_code;
@@ -235,8 +237,8 @@ static void send_along(agent *a, const sl_record *r) {
     copy.last_failure_us = dead->last_failure_us;
     uint64_t tag;
     if (!letter_make(&a->fill.letter, &copy, &place)) return;
-    if (core_offer_letter(a->core, r->seq, sl_slice_of(dlq), letter_size(&a->fill.letter), now, &place.slim, &tag) !=
-        OFFER_PRODUCE)
+    if (core_offer_letter(a->core, r->seq, sl_slice_of(dlq), letter_size(&a->fill.letter), now, &place.slim,
+                          &tag) != OFFER_PRODUCE)
       return;
     no = begin(a);
     if (fault_is_ok(&no) && place.slim && !letter_make(&a->fill.letter, &copy, &place)) no = no_memory;

@@ -1,5 +1,5 @@
-/* Tells somebody over HTTP: one POST of JSON. The only code that knows libcurl, which it loads. Where it was not there
- * at the build (see meson.build) the settings refuse a webhook; where it is not there now, each post fails. */
+/* Tells somebody over HTTP: one POST of JSON. The only code that knows libcurl, which it loads. Where it was not
+ * there at the build (see meson.build) the settings refuse a webhook; is it missing now, each post fails. */
 #ifndef SYNC_HOOK_H
 #define SYNC_HOOK_H
 #include "base/base.h"

@@ -44,7 +44,8 @@ bool hours_parse(const char *text, hours *out, char *reason, size_t cap) {
       return false;
     }
     if (from % 1440 == to % 1440 || h.count == HOURS_MAX) {
-      snprintf(reason, cap, h.count == HOURS_MAX ? "more than %d spans" : "a span of no length, or of a whole day", HOURS_MAX);
+      snprintf(reason, cap,
+               h.count == HOURS_MAX ? "more than %d spans" : "a span of no length, or of a whole day", HOURS_MAX);
       return false;
     }
     h.list[h.count].from = from;

@@ -1,9 +1,9 @@
 /* How long the indexer waits before its next step.
  *
- * Each step flushes, and a step of many events writes less for each. So while producers are busy the indexer lets events
- * gather, longer as it goes on: step after step it would take processor and disk from them. What says that they are
- * busy is how many events come in a time, not how many a step finds: a quick indexer finds few, and would never rest.
- * A thousand events a second do not meet it, and a burst not before it lasts. */
+ * Each step flushes, and a step of many events writes less for each. So while producers are busy the indexer lets
+ * events gather, longer as it goes on: step after step it would take processor and disk from them. What says that
+ * they are busy is how many events come in a time, not how many a step finds: a quick indexer finds few, and would
+ * never rest. A thousand events a second do not meet it, and a burst not before it lasts. */
 #ifndef SYNC_INDEX_PAUSE_H
 #define SYNC_INDEX_PAUSE_H
 #include <stdatomic.h>
@@ -22,8 +22,8 @@ typedef struct index_pause { /* begins with zeros */
   atomic_uint ms; /* the last answer; above 0: producers are busy. Other threads may look */
 } index_pause;
 
-/* How many ms to wait after a step that reached seq `indexed` at now_us (monotonic). A whole step found a backlog, and is
- * followed at once. */
+/* How many ms to wait after a step that reached seq `indexed` at now_us (monotonic). A whole step found a backlog,
+ * and is followed at once. */
 static inline unsigned index_pause_next(index_pause *p, uint64_t indexed, int64_t now_us) {
   const uint64_t step = indexed - p->last_seq;
   const int64_t took_us = now_us - p->since_us;

@@ -29,7 +29,9 @@ static bool mask(sl_buf *to, sl_slice text, bool *json) {
 
 /* --- JSON --- */
 
-static void put_name(yajl_gen g, const char *name) { yajl_gen_string(g, (const unsigned char *)name, strlen(name)); }
+static void put_name(yajl_gen g, const char *name) {
+  yajl_gen_string(g, (const unsigned char *)name, strlen(name));
+}
 
 /* Bytes that are no UTF-8 are told in base64, with a word in front that says so. */
 static void put_bytes(yajl_gen g, sl_slice bytes) {
@@ -44,7 +46,8 @@ static void put_bytes(yajl_gen g, sl_slice bytes) {
   for (size_t i = 0; i < bytes.len; i += 3) {
     const size_t n = bytes.len - i < 3 ? bytes.len - i : 3;
     const uint32_t v = (uint32_t)p[i] << 16 | (n > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (n > 2 ? p[i + 2] : 0u);
-    const char four[4] = {digits[v >> 18], digits[v >> 12 & 63], n > 1 ? digits[v >> 6 & 63] : '=', n > 2 ? digits[v & 63] : '='};
+    const char four[4] = {digits[v >> 18], digits[v >> 12 & 63], n > 1 ? digits[v >> 6 & 63] : '=',
+                          n > 2 ? digits[v & 63] : '='};
     sl_buf_append(&text, four, 4);
   }
   yajl_gen_string(g, text.failed ? (const unsigned char *)"" : text.data, text.failed ? 0 : text.len);
@@ -83,7 +86,8 @@ static void put_value(const made *m, const char *name, bool as_json) {
   if (m->place->slim) {
     put_text(m->g, name, (sl_slice){0});
     snprintf(omitted, sizeof omitted, "%s_omitted", name);
-    snprintf(note, sizeof note, "%zu bytes, more than this topic takes: in the store, seq %" PRIu64, m->r->value.len, m->r->seq);
+    snprintf(note, sizeof note, "%zu bytes, more than this topic takes: in the store, seq %" PRIu64,
+             m->r->value.len, m->r->seq);
     put_text(m->g, omitted, sl_slice_of(note));
   } else if (as_json && m->json) {
     put_name(m->g, name);
@@ -127,7 +131,8 @@ static void put_archon(const made *m) {
   put_text(m->g, "error_message", m->reason);
   put_name(m->g, "error_timestamp");
   char seconds[40];
-  const int n = snprintf(seconds, sizeof seconds, "%" PRId64 ".%06d", m->failed_us / 1000000, (int)(m->failed_us % 1000000));
+  const int n = snprintf(seconds, sizeof seconds, "%" PRId64 ".%06d", m->failed_us / 1000000,
+                         (int)(m->failed_us % 1000000));
   yajl_gen_number(m->g, seconds, (size_t)n);
   put_text(m->g, "service", SL_STR("sidelog"));
   put_text(m->g, "instance_id", sl_slice_of(m->place->store));
@@ -163,9 +168,11 @@ static bool mask_header(sl_buf *to, const sl_header *h) {
 
 static bool put_headers(letter *l, const made *m, sl_slice failed_at, sl_slice seq, const size_t *ends) {
   const sl_record *r = m->r;
-  bool ok = add(l, SL_STR("original_topic"), r->topic) && add(l, SL_STR("dlq_topic"), sl_slice_of(m->place->topic)) &&
+  bool ok = add(l, SL_STR("original_topic"), r->topic) &&
+            add(l, SL_STR("dlq_topic"), sl_slice_of(m->place->topic)) &&
             add(l, SL_STR("failure_reason"), m->reason) && add(l, SL_STR("failure_timestamp"), failed_at) &&
-            add(l, SL_STR("x-correlation-id"), r->correlation_id) && add(l, SL_STR("x-causation-id"), r->causation_id) &&
+            add(l, SL_STR("x-correlation-id"), r->correlation_id) &&
+            add(l, SL_STR("x-causation-id"), r->causation_id) &&
             add(l, SL_STR("x-tenant"), r->tenant) && add(l, SL_STR("x-event-id"), r->event_id) &&
             add(l, SL_STR("x-sidelog-store"), sl_slice_of(m->place->store)) &&
             add(l, SL_STR("x-sidelog-seq"), seq) && add(l, SL_STR("x-error-class"), r->error_class) &&
@@ -204,8 +211,9 @@ bool letter_make(letter *l, const sl_record *r, const letter_place *place) {
   sl_buf value = {0};
   size_t *ends = malloc((r->header_count + 1) * sizeof *ends);
   made m = {.r = r, .place = place, .failed_us = r->last_failure_us > 0 ? r->last_failure_us : r->settled_at_us};
-  const int n = snprintf(reason, sizeof reason, "%.*s: %.*s", (int)r->error_code.len, (const char *)r->error_code.data,
-                         (int)r->error_text.len, (const char *)r->error_text.data);
+  const int n = snprintf(reason, sizeof reason, "%.*s: %.*s", (int)r->error_code.len,
+                         (const char *)r->error_code.data, (int)r->error_text.len,
+                         (const char *)r->error_text.data);
   sl_buf_reset(&l->value);
   sl_buf_reset(&l->texts);
   l->header_count = 0;

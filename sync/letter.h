@@ -1,5 +1,5 @@
-/* The copy of a dead letter as it goes to its dead-letter topic: payload, key and headers, with every secret masked. Pure.
- * docs/dead-letters.md has the three shapes. */
+/* The copy of a dead letter as it goes to its dead-letter topic: payload, key and headers, with every secret
+ * masked. Pure. docs/dead-letters.md has the three shapes. */
 #ifndef SYNC_LETTER_H
 #define SYNC_LETTER_H
 #include "settings.h"

@@ -9,13 +9,13 @@
 #include <malloc.h>
 #endif
 
-/* Records are allocated by one thread and freed by others. With an arena for each thread of librdkafka's the holes that
- * this leaves doubled what a drain took (70 MiB, and 33 with one arena for all, at the same speed).
+/* Records are allocated by one thread and freed by others. With an arena for each thread of librdkafka's the holes
+ * that this leaves doubled what a drain took (70 MiB, and 33 with one arena for all, at the same speed).
  *
- * Librdkafka makes room for a request of everything that waits for its partition, several MB, and uses one of it; the
- * core's tables grow by copying. In the heap each leaves a hole that small allocations then cut up: over two million
- * events it grew from 29 to 49 MB. Mapped, they cost what they use and go back to the system; the heap goes up and down
- * between 31 and 42. */
+ * Librdkafka makes room for a request of everything that waits for its partition, several MB, and uses one of it;
+ * the core's tables grow by copying. In the heap each leaves a hole that small allocations then cut up: over two
+ * million events it grew from 29 to 49 MB. Mapped, they cost what they use and go back to the system; the heap
+ * goes up and down between 31 and 42. */
 static void keep_memory_together(void) {
 #ifdef __GLIBC__
   mallopt(M_ARENA_MAX, 1);

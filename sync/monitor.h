@@ -1,7 +1,7 @@
 /* Watches dead-letter topics, whoever writes to them, and raises an alert where many letters arrive: a line of the
- * log, a count in the report, a webhook. Counts the records that a read_committed consumer gets, and writes to no topic.
- * On a worker of its own, one thing at a time: neither a slow cluster nor a webhook that hangs holds up delivery.
- * What it has noted does not survive the process. */
+ * log, a count in the report, a webhook. Counts the records that a read_committed consumer gets, and writes to no
+ * topic. On a worker of its own, one thing at a time: neither a slow cluster nor a webhook that hangs holds up
+ * delivery. What it has noted does not survive the process. */
 #ifndef SYNC_MONITOR_H
 #define SYNC_MONITOR_H
 #include "report.h"
@@ -9,7 +9,7 @@
 struct agent;
 typedef struct monitor monitor;
 
-/* Where it is enabled: a monitor in a->monitor that looks once the agent delivers. Else, or without memory, NULL. */
+/* Where it is enabled: a->monitor, which looks once the agent delivers. NULL otherwise, or without memory. */
 void monitor_start(struct agent *a);
 /* It reads the settings just now. NULL is fine. */
 bool monitor_busy(const monitor *m);

@@ -16,10 +16,10 @@
 #define INIT_TIMEOUT_MS 30000
 #define AHEAD_TIMEOUT_MS 5000
 #define MARKER_TIMEOUT_MS 40000 /* a stranger's dead transaction may hold ours back until its timeout */
-/* The learned size is noted so often at most, or when it is four times what was noted, or a quarter: after a kill a slow
- * link must not begin anew. */
+/* The learned size is noted so often at most, or when it is four times what was noted, or a quarter: after a kill
+ * a slow link must not begin anew. */
 #define NOTE_EVERY_US 10000000
-#define MARKER_STRIDE 256 /* the note may lag so many offsets: reading them again costs less than a write each time */
+#define MARKER_STRIDE 256 /* the note may lag so many offsets: reading them again costs less than a write each */
 
 /* A call before the transaction need not outlast `--drain --timeout`. */
 static int within(const agent *a, int wish_ms) {
@@ -51,7 +51,8 @@ int32_t ops_marker_partition(const char *sender, int32_t partitions) {
 static void work_marker_topic(op_request *r) {
   agent *a = r->agent;
   kafka_topic_info info;
-  r->done.why = kafka_prepare_topic(r->kafka, a->settings.marker_topic, &r->spec, within(a, TOPIC_TIMEOUT_MS), &info);
+  r->done.why = kafka_prepare_topic(r->kafka, a->settings.marker_topic, &r->spec, within(a, TOPIC_TIMEOUT_MS),
+                                    &info);
   if (!fault_is_ok(&r->done.why)) return;
   const delivery_state *book = delivery_state_get(a->delivery);
   int32_t partition = book->marker_partition;
@@ -68,7 +69,7 @@ static void work_connect(op_request *r) {
   agent *a = r->agent;
   r->done.why = kafka_connect(r->kafka, within(a, CONNECT_TIMEOUT_MS), r->cluster_id);
   const delivery_state *book = delivery_state_get(a->delivery);
-  /* Exactly-once notes it with the marker's partition. Another one is the store's as long as nothing was delivered. */
+  /* Exactly-once notes it with the marker's partition. Another is the store's until something was delivered. */
   if (fault_is_ok(&r->done.why) && a->settings.mode == MODE_AT_LEAST_ONCE && r->cluster_id[0] &&
       (book->cluster_id.len == 0 || !delivery_has_begun(book)) &&
       !sl_slice_eq(book->cluster_id, sl_slice_of(r->cluster_id))) {
@@ -86,13 +87,15 @@ static void work_read_marker(op_request *r) {
   agent *a = r->agent;
   int64_t from = -1;
   size_t len = 0;
-  if (delivery_note_get(a->delivery, DELIVERY_NOTE_MARKER, &from, sizeof from, &len) != SL_OK || len != sizeof from)
+  if (delivery_note_get(a->delivery, DELIVERY_NOTE_MARKER, &from, sizeof from, &len) != SL_OK ||
+      len != sizeof from)
     from = -1;
   ahead_start(a, r->kafka, within(a, AHEAD_TIMEOUT_MS));
   const delivery_state *book = delivery_state_get(a->delivery);
   const kafka_sought sought = witness_sought(book);
-  r->done.why = kafka_read_marker(r->kafka, a->settings.marker_topic, book->marker_partition, sl_slice_of(a->store_id),
-                                  from, &sought, within(a, MARKER_TIMEOUT_MS), &r->marker);
+  r->done.why = kafka_read_marker(r->kafka, a->settings.marker_topic, book->marker_partition,
+                                  sl_slice_of(a->store_id), from, &sought, within(a, MARKER_TIMEOUT_MS),
+                                  &r->marker);
   ahead_end(a);
   const kafka_options options = plain_options(a);
   if (fault_is_ok(&r->done.why))
@@ -106,7 +109,8 @@ static void work_read_marker(op_request *r) {
 /* At the start there may be a transaction whose outcome nobody was told: the marker has told it now. */
 static void tell_reconciled(const op_request *r) {
   if (!r->reconciles || !fault_is_ok(&r->done.why)) return;
-  log_line(LEVEL_INFO, "reconciled", "the transaction in doubt, up to seq %llu, %s", (unsigned long long)r->doubt_seq,
+  log_line(LEVEL_INFO, "reconciled", "the transaction in doubt, up to seq %llu, %s",
+           (unsigned long long)r->doubt_seq,
            r->action.op == OP_SETTLE ? "had been committed: its events are delivered"
                                      : "had not been committed: its events are sent again");
 }
@@ -115,8 +119,9 @@ static void work_intent(op_request *r) {
   delivery_attempt attempt = *core_attempt(r->agent->core);
   if (attempt.marked && r->agent->marker_offset >= 0) attempt.marker_end = (uint64_t)r->agent->marker_offset + 1;
   bool exactly_once = r->agent->settings.mode == MODE_EXACTLY_ONCE;
-  sl_status st = exactly_once ? delivery_intent(r->agent->delivery, &attempt) : delivery_record(r->agent->delivery, &attempt);
-  r->done.refused = st == SL_E_INVALID || st == SL_NOTFOUND; /* the log has changed below it: see delivery_intent */
+  sl_status st = exactly_once ? delivery_intent(r->agent->delivery, &attempt)
+                              : delivery_record(r->agent->delivery, &attempt);
+  r->done.refused = st == SL_E_INVALID || st == SL_NOTFOUND; /* the log changed below it: see delivery_intent */
   store_result(r, st, exactly_once ? "the intent could not be written" : "the receipts could not be written");
 }
 
@@ -190,12 +195,13 @@ static void work(uv_work_t *request) {
   }
 }
 
-/* What befell the marker. A topic that may be described but not written says nothing but _PURGE: then the transaction
- * knows why. With events beside it the reason may be a topic of theirs; the next claim has none. */
+/* What befell the marker. A topic that may be described but not written says nothing but _PURGE: then the
+ * transaction knows why. With events beside it the reason may be a topic of theirs; the next claim has none. */
 static fault marker_setback(agent *a) {
   const delivery_attempt *attempt = core_attempt(a->core);
   fault why = a->marker_fault;
-  if (strncmp(why.name, "_PURGE", 6) != 0 || attempt->count + attempt->lane_count + attempt->copy_count > 0) return why;
+  if (strncmp(why.name, "_PURGE", 6) != 0) return why;
+  if (attempt->count + attempt->lane_count + attempt->copy_count > 0) return why;
   const fault reason = kafka_why_abort(a->kafka);
   if (fault_is_ok(&reason)) return why;
   why = reason;
@@ -268,7 +274,8 @@ static void topic_specs(agent *a, op_request *r) {
     bool for_ever = rule.kafka_retention_us < 0 || rule.kafka_retention_us == INT64_MAX;
     r->agent->asks[i] = (kafka_topic_ask){
         .topic = r->action.topics[i],
-        .spec = {.create = a->settings.create_topics, .partitions = rule.partitions, .replication = rule.replication,
+        .spec = {.create = a->settings.create_topics, .partitions = rule.partitions,
+                 .replication = rule.replication,
                  .retention_ms = for_ever ? -1 : rule.kafka_retention_us / 1000}};
     if (settings_is_letter_topic(s, sl_slice_of(r->action.topics[i])))
       r->agent->asks[i].spec = (kafka_topic_spec){
@@ -276,7 +283,8 @@ static void topic_specs(agent *a, op_request *r) {
           .retention_ms = s->letter_retention_us == INT64_MAX ? -1 : s->letter_retention_us / 1000};
     settings_rules(s, sl_slice_of(r->action.topics[i]), &r->agent->rules[i]);
     r->agent->fresh[i] = core_topic_is_new(a->core, sl_slice_of(r->action.topics[i]));
-    r->agent->topics[i] = (core_topic_result){.lane_max_age_us = rule.lane_max_age_us, .rules = &r->agent->rules[i]};
+    r->agent->topics[i] =
+        (core_topic_result){.lane_max_age_us = rule.lane_max_age_us, .rules = &r->agent->rules[i]};
   }
 }
 
@@ -285,7 +293,8 @@ static void note_size(agent *a, op_request *r) {
   core_view_get(a->core, &view);
   if (core_txn_timeout_us(a->core) != a->noted_timeout_us)
     r->note_timeout_us = a->noted_timeout_us = core_txn_timeout_us(a->core);
-  const note_link link = view.link_room ? (note_link){view.link_gap_us, (int64_t)view.bytes_per_s} : (note_link){0};
+  note_link link = {0};
+  if (view.link_room) link = (note_link){view.link_gap_us, (int64_t)view.bytes_per_s};
   r->note_link = link.gap_us >= a->noted_link.gap_us * 4 || link.gap_us <= a->noted_link.gap_us / 4;
   r->note_link = r->note_link && link.gap_us != a->noted_link.gap_us;
   if (r->note_link) a->noted_link = link;

@@ -3,10 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW 20000 /* of the newest settled events are looked at: of 1 KB each, 28 MB to read with nothing in memory */
+#define WINDOW 20000 /* newest settled events are looked at: of 1 KB, 28 MB to read with nothing in memory */
 #define PARTITIONS 12 /* of each topic; one would do, were its new records spread evenly */
 
-typedef struct topic_places { size_t ask; sl_slice name; struct { int32_t partition; int64_t offset; } at[PARTITIONS]; } topic_places;
+typedef struct topic_places {
+  size_t ask;
+  sl_slice name;
+  struct { int32_t partition; int64_t offset; } at[PARTITIONS];
+} topic_places;
 typedef struct looked_for { topic_places *list; size_t count, last; } looked_for;
 
 static topic_places *find(looked_for *l, sl_slice name) {

@@ -25,14 +25,14 @@ typedef struct report_lane {
   const char *code, *text; /* why it cannot be written; NULL: not known */
 } report_lane;
 
-typedef struct report_monitor { /* of dead-letter topics; of this agent's life but `topics` and `webhooks_waiting` */
+typedef struct report_monitor { /* of dead-letter topics; `topics` and `webhooks_waiting` now, the rest so far */
   uint64_t topics;     /* watched */
   int64_t looked_us;   /* the last look that saw all of them */
   uint64_t failed;     /* looks that did not */
   uint64_t fresh;      /* dead letters counted; */
   bool more;           /* at least so many: others were passed over */
   uint64_t alerts;
-  uint64_t webhooks_sent, webhooks_failed, webhooks_lost, webhooks_waiting; /* failed: tries; lost: alerts given up */
+  uint64_t webhooks_sent, webhooks_failed, webhooks_lost, webhooks_waiting; /* failed tries; alerts given up */
 } report_monitor;
 
 /* All times are wall clock, since the epoch; 0 or NULL where there is nothing to say: null in the JSON.

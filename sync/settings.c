@@ -273,7 +273,8 @@ static void finish_webhook(const settings *s, problems *p, setting_place place) 
   if (header && (!colon || colon == header || strcspn(header, " ") < (size_t)(colon - header)))
     problem(p, place, "dlq_monitor.webhook_header is no \"Name: value\"");
 #ifndef SIDELOG_WEBHOOK
-  if (url) problem(p, place, "dlq_monitor.webhook_url: this sidelogd was built without libcurl and can call no webhook");
+  if (url)
+    problem(p, place, "dlq_monitor.webhook_url: this sidelogd was built without libcurl and can call no webhook");
 #endif
 }
 
@@ -426,8 +427,8 @@ bool settings_letter_topic(const settings *s, sl_slice topic, char out[250]) {
   if (settings_is_letter_topic(s, topic)) return false; /* or dead letters would have dead letters, for ever */
   const char *mark = strstr(rule.letter_topic, SETTING_TOPIC_MARK);
   const int lead = mark ? (int)(mark - rule.letter_topic) : (int)strlen(rule.letter_topic);
-  const int n = mark ? snprintf(out, 250, "%.*s%.*s%s", lead, rule.letter_topic, (int)topic.len, (const char *)topic.data,
-                                mark + sizeof SETTING_TOPIC_MARK - 1)
+  const int n = mark ? snprintf(out, 250, "%.*s%.*s%s", lead, rule.letter_topic, (int)topic.len,
+                                (const char *)topic.data, mark + sizeof SETTING_TOPIC_MARK - 1)
                      : snprintf(out, 250, "%s", rule.letter_topic);
   return n > 0 && n < 250 && !sl_slice_eq(topic, SL_BYTES(out, n));
 }

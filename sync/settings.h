@@ -26,7 +26,7 @@ typedef struct topic_rule {
   int32_t partitions;         /* when the agent creates it; 0: the default */
   int32_t replication;        /* 0: the default, -1: the broker's */
   int64_t kafka_retention_us; /* retention.ms of a created topic; 0: the default, INT64_MAX: for ever */
-  int64_t lane_max_age_us;    /* of events that wait because the topic is refused; 0: the default, INT64_MAX: never */
+  int64_t lane_max_age_us;    /* of events that wait while the topic is refused; 0: default, INT64_MAX: never */
   char *letter_topic;         /* of its dead letters, as dead_letters.topic; NULL: the default */
   int letter_profile;         /* 0: the default, else 1 and a letter_profile */
   char *taxonomy[TAXONOMY_CLASSES]; /* as in settings; NULL: the default */
@@ -139,16 +139,16 @@ void settings_man_yaml(FILE *out);                        /* roff of sidelogd.ya
 void settings_markdown(FILE *out);                        /* the tables of docs/configuration.md */
 void settings_print(const settings *settings, FILE *out); /* effective values as YAML, secrets masked */
 
-/* The rule for a topic, every field filled from the defaults. `match` is the rule's (NULL: none fitted)
- * and lives as long as the settings. retention_us is 0 for "for ever" here, as sl_trim_policy wants it;
- * kafka_retention_us keeps INT64_MAX (as milliseconds still a legal retention.ms); lane_max_age_us is 0 for never. */
+/* The rule for a topic, every field filled from the defaults. `match` is the rule's (NULL: none fitted) and lives
+ * as long as the settings. retention_us is 0 for "for ever" here, as sl_trim_policy wants it; kafka_retention_us
+ * keeps INT64_MAX (as milliseconds still a legal retention.ms); lane_max_age_us is 0 for never. */
 topic_rule settings_topic(const settings *settings, sl_slice topic);
 
 /* What the records of a topic may spend when they fail by their own fault. */
 void settings_rules(const settings *settings, sl_slice topic, fault_rules *out);
 
-/* The dead-letter topic of a topic, into `out`. False: it has none (it is one itself, or the configuration says none, or the
- * name would be too long). */
+/* The dead-letter topic of a topic, into `out`. False: it has none (it is one itself, or the configuration says
+ * none, or the name would be too long). */
 bool settings_letter_topic(const settings *settings, sl_slice topic, char out[250]);
 /* Is this a dead-letter topic, by what the configuration says? */
 bool settings_is_letter_topic(const settings *settings, sl_slice topic);

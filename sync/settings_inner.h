@@ -84,8 +84,8 @@ bool setting_is_text(const setting_row *row);
 
 bool setting_duration(const char *text, int64_t *us); /* 500ms, 1h30m; 0 needs no unit */
 
-/* "6 retries, 100ms..5s": what it leaves out stays as it is in *out. "A=lane, B=retry" for some of fault_record_codes. On
- * failure `reason` says why and nothing changes. */
+/* "6 retries, 100ms..5s": what it leaves out stays as it is in *out. "A=lane, B=retry" for some of
+ * fault_record_codes. On failure `reason` says why and nothing changes. */
 bool taxonomy_rule(const char *text, retry_rule *out, char *reason, size_t cap);
 bool taxonomy_codes(const char *text, uint8_t codes[FAULT_RECORD_CODES], char *reason, size_t cap);
 

@@ -143,8 +143,9 @@ void settings_kafka_set(settings *s, problems *p, setting_place place, const cha
 /* ----------------------------------------------------------------- login --- */
 
 bool settings_kafka_login(const char *name) {
-  return strcmp(name, "security.protocol") == 0 || strncmp(name, "sasl.", 5) == 0 || strncmp(name, "ssl.", 4) == 0 ||
-         strncmp(name, "ssl_", 4) == 0 || strcmp(name, "enable.ssl.certificate.verification") == 0 ||
+  return strcmp(name, "security.protocol") == 0 || strncmp(name, "sasl.", 5) == 0 ||
+         strncmp(name, "ssl.", 4) == 0 || strncmp(name, "ssl_", 4) == 0 ||
+         strcmp(name, "enable.ssl.certificate.verification") == 0 ||
          strcmp(name, "enable.sasl.oauthbearer.unsecure.jwt") == 0;
 }
 

@@ -93,9 +93,9 @@ void settings_man(FILE *out) {
   }
   fputs(".SH SIGNALS\n.TP\nSIGTERM, SIGINT\n"
         "End: the transaction at hand is committed within shutdown_timeout.\n.TP\nSIGHUP\n"
-        "Read the configuration again, credentials and certificates too: they are used from the next connection on, "
-        "which is made once nothing is in hand. What needs a restart is named in the log and stays as it is; a "
-        "file with a problem changes nothing.\n.SH EXIT STATUS\n.TP\n0\n"
+        "Read the configuration again, credentials and certificates too: they are used from the next connection "
+        "on, which is made once nothing is in hand. What needs a restart is named in the log and stays as it is; "
+        "a file with a problem changes nothing.\n.SH EXIT STATUS\n.TP\n0\n"
         "Ended as asked; with \\-\\-drain: nothing is pending of what was there at the start.\n.TP\n1\n"
         "A step repeated by \\-\\-replay\\-history went otherwise than it had been recorded.\n.TP\n2\n"
         "Usage or configuration.\n.TP\n3\n"
@@ -118,8 +118,8 @@ void settings_man_yaml(FILE *out) {
   fputs(".TH SIDELOGD.YAML 5 \"\" \"sidelog " VERSION "\" \"sidelog\"\n"
         ".SH NAME\nsidelogd.yaml \\- the configuration of sidelogd\n"
         ".SH DESCRIPTION\nYAML, read with \\fBsidelogd \\-\\-config\\fR \\fIFILE\\fR and again at SIGHUP. "
-        "\\fBsidelogd \\-\\-config\\fR \\fIFILE\\fR \\fB\\-\\-check\\-config\\fR says what is wrong in it, with line and "
-        "column, \\fB\\-\\-print\\-config\\fR what holds in the end.\n", out);
+        "\\fBsidelogd \\-\\-config\\fR \\fIFILE\\fR \\fB\\-\\-check\\-config\\fR says what is wrong in it, with "
+        "line and column, \\fB\\-\\-print\\-config\\fR what holds in the end.\n", out);
   fputs(".SH SETTINGS\nIn the YAML file, with a dot for each level of the map, or as \\fB\\-\\-set\\fR "
         "\\fINAME=VALUE\\fR. The command line goes before the file, the file before the environment.\n"
         "A duration is 500ms, 15s, 1h30m or 7d; a size 500kB or 32MiB (a bare number is bytes).\n", out);

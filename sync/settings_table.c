@@ -1,3 +1,9 @@
+/* Every setting, once. A row says how people name it, where its value lies, what it may be, and what is told of
+ * it: the parser, --help, the manual pages, --print-config and docs/configuration.md are made of the rows. So a
+ * new setting is a field (settings.h) and a row, and a test fails where the documents are behind.
+ *
+ * A row's type must be that of the field at its offset; names of an enum stand in the enum's order. The order of
+ * rows is that of the documents. */
 #include "settings_inner.h"
 
 #include <limits.h>
@@ -20,14 +26,15 @@ static const char *const profile_names[] = {"infra", "bridge", "archon", NULL};
 static const char *const rule_profile_names[] = {"default", "infra", "bridge", "archon", NULL};
 static const char *const format_names[] = {"text", "json", NULL};
 
-#define TAXONOMY_AT(owner, class_) (offsetof(owner, taxonomy) + (class_ - CLASS_RETRYABLE_TRANSIENT) * sizeof(char *))
-#define TAXONOMY(class_, preset_, text_)                                                                                   \
-  {.group = "Events that fail by themselves", .path = "taxonomy." #class_, .type = TYPE_RETRIES,                           \
-   .offset = TAXONOMY_AT(settings, CLASS_##class_), .min = 1, .max = 100, .preset = preset_, .argument = "RETRIES",        \
-   .text = text_}
-#define TOPIC_TAXONOMY(class_)                                                                                             \
-  {.path = "taxonomy." #class_, .type = TYPE_RETRIES, .offset = TAXONOMY_AT(topic_rule, CLASS_##class_), .min = 1,         \
-   .max = 100, .argument = "RETRIES", .text = "instead of the one for all topics"}
+#define TAXONOMY_AT(owner, class_) \
+  (offsetof(owner, taxonomy) + (class_ - CLASS_RETRYABLE_TRANSIENT) * sizeof(char *))
+#define TAXONOMY(class_, preset_, text_) \
+  {.group = "Events that fail by themselves", .path = "taxonomy." #class_, .type = TYPE_RETRIES, \
+   .offset = TAXONOMY_AT(settings, CLASS_##class_), .min = 1, .max = 100, .preset = preset_, \
+   .argument = "RETRIES", .text = text_}
+#define TOPIC_TAXONOMY(class_) \
+  {.path = "taxonomy." #class_, .type = TYPE_RETRIES, .offset = TAXONOMY_AT(topic_rule, CLASS_##class_), \
+   .min = 1, .max = 100, .argument = "RETRIES", .text = "instead of the one for all topics"}
 
 const setting_row settings_rows[] = {
   {.group = "What and where", .path = "store", .flag = "--store", .type = TYPE_PATH,
@@ -79,10 +86,10 @@ const setting_row settings_rows[] = {
    .offset = offsetof(settings, txn_timeout_max_us), .min = 1 * SECOND, .max = 15 * MINUTE, .preset = "4m",
    .flags = SETTING_RESTART, .argument = "DURATION",
    .text = "the longest that the agent may make transactions.timeout",
-   .more = "With round trips of a second short transactions leave the link idle most of the time, and an event may "
-           "be too large to cross in one. But as long as a transaction is open, read_committed consumers of its "
-           "partitions wait. Where they must not, set it to transactions.timeout or less: then none is ever longer, "
-           "and what cannot cross in that time waits for a better link."},
+   .more = "With round trips of a second short transactions leave the link idle most of the time, and an event "
+           "may be too large to cross in one. But as long as a transaction is open, read_committed consumers of "
+           "its partitions wait. Where they must not, set it to transactions.timeout or less: then none is ever "
+           "longer, and what cannot cross in that time waits for a better link."},
   {.group = "Transactions", .path = "transactions.queue", .type = TYPE_SIZE,
    .offset = offsetof(settings, queue_bytes), .min = 1 * MIB, .max = 1 * GIB, .preset = "24MiB",
    .flags = SETTING_RESTART, .argument = "SIZE",
@@ -109,8 +116,8 @@ const setting_row settings_rows[] = {
   {.group = "The link", .path = "flow.hours", .type = TYPE_HOURS,
    .offset = offsetof(settings, flow_hours), .min = 1, .max = 300, .flags = SETTING_RESTART, .argument = "SPANS",
    .text = "times of day to deliver at, local time; by default always",
-   .more = "\"22:00-06:00, 12:30-13:00\" for example. A transaction that has begun is finished. Outside of them the "
-           "agent stays connected and sends nothing but the client's own small requests."},
+   .more = "\"22:00-06:00, 12:30-13:00\" for example. A transaction that has begun is finished. Outside of them "
+           "the agent stays connected and sends nothing but the client's own small requests."},
 
   {.group = "Progress in Kafka", .path = "progress.topic", .type = TYPE_TOPIC,
    .offset = offsetof(settings, marker_topic), .min = 1, .max = 249, .preset = "__sidelog_progress",
@@ -151,13 +158,13 @@ const setting_row settings_rows[] = {
    .more = "The event itself stays in the store either way, where `sidelog dlq` shows it. A copy that cannot be "
            "written waits, and holds up nothing."},
   {.group = "Dead letters", .path = "dead_letters.topic", .type = TYPE_TEMPLATE,
-   .offset = offsetof(settings, letter_topic), .min = 1, .max = 249, .preset = "{topic}.dlq", .flags = SETTING_RESTART,
-   .argument = "TOPIC",
+   .offset = offsetof(settings, letter_topic), .min = 1, .max = 249, .preset = "{topic}.dlq",
+   .flags = SETTING_RESTART, .argument = "TOPIC",
    .text = "where the copies go; {topic} is the event's topic",
    .more = "none keeps them local. An event of a dead-letter topic has no dead-letter topic itself."},
   {.group = "Dead letters", .path = "dead_letters.profile", .type = TYPE_ENUM,
-   .offset = offsetof(settings, letter_profile), .preset = "infra", .names = profile_names, .flags = SETTING_RESTART,
-   .argument = "PROFILE",
+   .offset = offsetof(settings, letter_profile), .preset = "infra", .names = profile_names,
+   .flags = SETTING_RESTART, .argument = "PROFILE",
    .text = "shape of a copy: infra, bridge or archon"},
   {.group = "Dead letters", .path = "dead_letters.partitions", .type = TYPE_INT32,
    .offset = offsetof(settings, letter_partitions), .min = 1, .max = 10000, .preset = "1", .argument = "N",
@@ -178,18 +185,20 @@ const setting_row settings_rows[] = {
   {.group = "Events that fail by themselves", .path = "taxonomy.codes", .type = TYPE_CODES,
    .offset = offsetof(settings, taxonomy_codes), .min = 1, .max = 1000, .argument = "CODE=TREATMENT[,...]",
    .text = "single codes: dead-letter, lane, retry, or a class",
-   .more = "Only codes that tell of one record can be given. lane: nothing is set aside, the record's topic waits in order, "
-           "as one that is refused. What tells of a topic, the producer, the connection or the cluster costs no event its "
-           "budget, and cannot be made to. Taken when a topic is looked up next, after five minutes at most."},
+   .more = "Only codes that tell of one record can be given. lane: nothing is set aside, the record's topic "
+           "waits in order, as one that is refused. What tells of a topic, the producer, the connection or the "
+           "cluster costs no event its budget, and cannot be made to. Taken when a topic is looked up next, "
+           "after five minutes at most."},
 
   {.group = "Watching dead letters", .path = "dlq_monitor.enabled", .type = TYPE_BOOL,
    .offset = offsetof(settings, monitor_enabled), .preset = "false", .flags = SETTING_RESTART, .argument = "BOOL",
    .text = "watch the cluster's dead-letter topics and raise alerts",
-   .more = "Of letters from anybody. One agent a cluster is enough: each that watches raises its own alerts. It costs a "
-           "connection, some 2 MB, a list of all topics each interval, and reading what is new in the watched ones. Not "
-           "with --drain."},
+   .more = "Of letters from anybody. One agent a cluster is enough: each that watches raises its own alerts. It "
+           "costs a connection, some 2 MB, a list of all topics each interval, and reading what is new in the "
+           "watched ones. Not with --drain."},
   {.group = "Watching dead letters", .path = "dlq_monitor.topics", .type = TYPE_TEXT,
-   .offset = offsetof(settings, monitor_topics), .min = 1, .max = 4000, .preset = "*.dlq", .argument = "GLOB[,...]",
+   .offset = offsetof(settings, monitor_topics), .min = 1, .max = 4000, .preset = "*.dlq",
+   .argument = "GLOB[,...]",
    .text = "topics to watch, besides the configured dead-letter topics"},
   {.group = "Watching dead letters", .path = "dlq_monitor.interval", .type = TYPE_DURATION,
    .offset = offsetof(settings, monitor_interval_us), .min = 1 * SECOND, .max = 1 * DAY, .preset = "1m",
@@ -205,11 +214,13 @@ const setting_row settings_rows[] = {
    .text = "no second alert for a topic within so long",
    .more = "What comes meanwhile counts for the next."},
   {.group = "Watching dead letters", .path = "dlq_monitor.webhook_url", .type = TYPE_TEXT,
-   .offset = offsetof(settings, monitor_webhook), .min = 1, .max = 2000, .flags = SETTING_SECRET, .argument = "URL",
+   .offset = offsetof(settings, monitor_webhook), .min = 1, .max = 2000, .flags = SETTING_SECRET,
+   .argument = "URL",
    .text = "where each alert is POSTed as JSON; default: nowhere",
    .more = "http:// or https://, with the certificates that libcurl trusts. Treated as a secret."},
   {.group = "Watching dead letters", .path = "dlq_monitor.webhook_header", .type = TYPE_TEXT,
-   .offset = offsetof(settings, monitor_header), .min = 3, .max = 4000, .flags = SETTING_SECRET, .argument = "HEADER",
+   .offset = offsetof(settings, monitor_header), .min = 3, .max = 4000, .flags = SETTING_SECRET,
+   .argument = "HEADER",
    .text = "a header of that request, as \"Authorization: Bearer ...\"",
    .more = "Treated as a secret."},
 
@@ -219,16 +230,17 @@ const setting_row settings_rows[] = {
    .text = "how often a refused topic or cluster is tried again",
    .more = "A topic that cannot be written waits in a lane of its own, and an agent without rights is parked, "
            "until a try succeeds: nobody needs to restart it once the rights are mended."},
-  {.group = "Refusals", .path = "lanes.max_age", .type = TYPE_DURATION, .offset = offsetof(settings, lane_max_age_us),
-   .min = 1 * SECOND, .max = 100 * YEAR, .preset = "7d", .word = "never", .word_value = 0, .argument = "DURATION",
+  {.group = "Refusals", .path = "lanes.max_age", .type = TYPE_DURATION,
+   .offset = offsetof(settings, lane_max_age_us), .min = 1 * SECOND, .max = 100 * YEAR, .preset = "7d",
+   .word = "never", .word_value = 0, .argument = "DURATION",
    .text = "how long an event waits for a topic that is refused",
-   .more = "Counted from the append; then it becomes a dead letter. Only a topic that an answering cluster has refused "
-           "for ten times refused_retry counts: an outage, however long, sets nothing aside."},
+   .more = "Counted from the append; then it becomes a dead letter. Only a topic that an answering cluster has "
+           "refused for ten times refused_retry counts: an outage, however long, sets nothing aside."},
   {.group = "Refusals", .path = "lanes.quota_share", .type = TYPE_INT32, .offset = offsetof(settings, lane_share),
    .min = 1, .max = 100, .preset = "25", .word = "unlimited", .word_value = 0, .argument = "PERCENT",
    .text = "how much of the quota may be kept for refused topics",
-   .more = "The log behind the oldest event that waits for such a topic cannot be trimmed. Beyond the share the oldest "
-           "of them become dead letters, under the same condition."},
+   .more = "The log behind the oldest event that waits for such a topic cannot be trimmed. Beyond the share the "
+           "oldest of them become dead letters, under the same condition."},
 
   {.group = "The local store",
    .path = "retention.age", .type = TYPE_DURATION, .offset = offsetof(settings, retention_us),
@@ -273,10 +285,12 @@ const setting_row settings_rows[] = {
   {.group = "Running", .path = "debug.history", .type = TYPE_PATH, .offset = offsetof(settings, history),
    .min = 1, .max = 4000, .flags = SETTING_RESTART, .argument = "FILE",
    .text = "file to record each step of delivery in; default: none",
-   .more = "For a failure that cannot be explained: `sidelogd --replay-history FILE` repeats it, step by step. No key, "
-           "header or value of an event is in it; topics, numbers and error texts are. About 15 bytes an event."},
-  {.group = "Running", .path = "debug.history_size", .type = TYPE_SIZE, .offset = offsetof(settings, history_bytes),
-   .min = 64 * KIB, .max = 64 * GIB, .preset = "64MiB", .flags = SETTING_RESTART, .argument = "SIZE",
+   .more = "For a failure that cannot be explained: `sidelogd --replay-history FILE` repeats it, step by step. "
+           "No key, header or value of an event is in it; topics, numbers and error texts are. About 15 bytes "
+           "an event."},
+  {.group = "Running", .path = "debug.history_size", .type = TYPE_SIZE,
+   .offset = offsetof(settings, history_bytes), .min = 64 * KIB, .max = 64 * GIB, .preset = "64MiB",
+   .flags = SETTING_RESTART, .argument = "SIZE",
    .text = "most bytes of it, about; the older half is in FILE.1"},
 };
 const size_t settings_row_count = sizeof settings_rows / sizeof *settings_rows;
@@ -300,8 +314,8 @@ const setting_row settings_topic_rows[] = {
   {.path = "lane_max_age", .type = TYPE_DURATION, .offset = offsetof(topic_rule, lane_max_age_us),
    .min = 1 * SECOND, .max = 100 * YEAR, .word = "never", .word_value = INT64_MAX, .argument = "DURATION",
    .text = "instead of lanes.max_age"},
-  {.path = "dead_letter_topic", .type = TYPE_TEMPLATE, .offset = offsetof(topic_rule, letter_topic), .min = 1, .max = 249,
-   .argument = "TOPIC",
+  {.path = "dead_letter_topic", .type = TYPE_TEMPLATE, .offset = offsetof(topic_rule, letter_topic), .min = 1,
+   .max = 249, .argument = "TOPIC",
    .text = "instead of dead_letters.topic"},
   {.path = "dead_letter_profile", .type = TYPE_ENUM, .offset = offsetof(topic_rule, letter_profile),
    .names = rule_profile_names, .argument = "PROFILE",
@@ -310,14 +324,14 @@ const setting_row settings_topic_rows[] = {
   TOPIC_TAXONOMY(RETRYABLE_DEPENDENCY),
   TOPIC_TAXONOMY(NON_RETRYABLE_VALIDATION),
   TOPIC_TAXONOMY(NON_RETRYABLE_POLICY),
-  {.path = "taxonomy.codes", .type = TYPE_CODES, .offset = offsetof(topic_rule, taxonomy_codes), .min = 1, .max = 1000,
-   .argument = "CODE=TREATMENT[,...]",
+  {.path = "taxonomy.codes", .type = TYPE_CODES, .offset = offsetof(topic_rule, taxonomy_codes), .min = 1,
+   .max = 1000, .argument = "CODE=TREATMENT[,...]",
    .text = "on top of those for all topics; default: as if not given"},
 };
 const size_t settings_topic_row_count = sizeof settings_topic_rows / sizeof *settings_topic_rows;
 
-const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "dead_letters", "taxonomy",
-                                       "dlq_monitor", "lanes", "retention", "log", "debug",
+const char *const settings_groups[] = {"transactions", "flow", "progress", "new_topics", "dead_letters",
+                                       "taxonomy", "dlq_monitor", "lanes", "retention", "log", "debug",
                                        "topics", "kafka", NULL};
 
 const setting_option settings_options[] = {
@@ -326,7 +340,8 @@ const setting_option settings_options[] = {
   {"-X", NULL, "NAME=VALUE", "pass a property to librdkafka"},
   {"--check", NULL, NULL, "connect and say what is missing there: rights, topics, limits; send nothing, and exit"},
   {"--json", NULL, NULL, "with --check: one JSON object a line"},
-  {"--adopt", NULL, "[=CHOICE]", "where store and cluster do not fit: what was found and the choices, or follow one, and exit"},
+  {"--adopt", NULL, "[=CHOICE]",
+   "where store and cluster do not fit: what was found and the choices, or follow one, and exit"},
   {"--replay-history", NULL, "FILE", "repeat what debug.history recorded, step by step, compare, and exit"},
   {"--check-config", NULL, NULL, "say whether the configuration is fine, and exit"},
   {"--print-config", NULL, NULL, "print the settings in effect as YAML, and exit"},

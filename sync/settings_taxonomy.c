@@ -1,5 +1,5 @@
-/* What a record that failed by its own fault may spend, as the configuration writes it: "6 retries, 100ms..5s" for a class,
- * "MSG_SIZE_TOO_LARGE=lane, INVALID_RECORD=retry" for single codes. */
+/* What a record that failed by its own fault may spend, as the configuration writes it: "6 retries, 100ms..5s" for
+ * a class, "MSG_SIZE_TOO_LARGE=lane, INVALID_RECORD=retry" for single codes. */
 #include "settings_inner.h"
 
 #include <ctype.h>
@@ -42,8 +42,9 @@ bool taxonomy_rule(const char *text, retry_rule *out, char *reason, size_t cap) 
   }
   if (count < 0 || count > RETRIES_MOST || (*p && !read_pauses(p, &rule))) {
     setting_quote(text, quoted, sizeof quoted);
-    return snprintf(reason, cap, "'%s' is not of the form 6 retries, 100ms..5s (0..%d retries, pauses of 1ms..1m)", quoted,
-                    RETRIES_MOST), false;
+    snprintf(reason, cap, "'%s' is not of the form 6 retries, 100ms..5s (0..%d retries, pauses of 1ms..1m)",
+             quoted, RETRIES_MOST);
+    return false;
   }
   rule.budget = (uint32_t)count;
   *out = rule;
@@ -78,8 +79,8 @@ static bool code_of(const char *name, int *at, char *reason, size_t cap) {
   char quoted[SETTING_QUOTE];
   *at = fault_record_code(name);
   if (*at >= 0) return true;
-  int n = snprintf(reason, cap, "'%s' does not tell of a single record, so it is treated alike for all, or exactness and order "
-                   "would break; those that do: ", setting_quote(name, quoted, sizeof quoted));
+  int n = snprintf(reason, cap, "'%s' does not tell of a single record, so it is treated alike for all, or "
+                   "exactness and order would break; those that do: ", setting_quote(name, quoted, sizeof quoted));
   for (int i = 0; i < FAULT_RECORD_CODES && n > 0 && (size_t)n < cap; i++)
     n += snprintf(reason + n, cap - (size_t)n, "%s%s", i ? ", " : "", fault_record_codes[i]);
   return false;

@@ -120,7 +120,8 @@ static bool template_valid(const char *text) {
   char name[512];
   const char *mark = strstr(text, SETTING_TOPIC_MARK);
   const int lead = mark ? (int)(mark - text) : (int)strlen(text);
-  int n = snprintf(name, sizeof name, "%.*s%s%s", lead, text, mark ? "x" : "", mark ? mark + sizeof SETTING_TOPIC_MARK - 1 : "");
+  int n = snprintf(name, sizeof name, "%.*s%s%s", lead, text, mark ? "x" : "",
+                   mark ? mark + sizeof SETTING_TOPIC_MARK - 1 : "");
   if (mark && strcmp(text, SETTING_TOPIC_MARK) == 0) return false; /* its own dead-letter topic */
   return n > 0 && (size_t)n < sizeof name && sl_topic_valid((sl_slice){name, (size_t)n});
 }

@@ -1,3 +1,10 @@
+/* The configuration file: events of libyaml become values of rows. People write it by hand, so whatever is wrong
+ * is told with line and column, and the reading goes on: only where the syntax breaks it cannot. What YAML can do
+ * and a list of settings need not (anchors, tags, merge keys, a second document, a name twice) is refused, not
+ * guessed at.
+ *
+ * Each function that reads a value leaves its last event in hand, whatever was wrong with it: next() is then
+ * behind it. */
 #include "settings_inner.h"
 
 #include <stdlib.h>
@@ -126,10 +133,10 @@ static bool first_time(reader *r, const char *path, yaml_mark_t mark) {
   return true;
 }
 
-/* Reads the key in hand into `path` behind `prefix` and moves to its value. False: skip, or the end of the
- * map. */
 typedef enum key_result { KEY_GOOD, KEY_SKIPPED, KEY_END } key_result;
 
+/* Reads the next key of the map into `path`, behind `prefix`, and moves to its value. SKIPPED: something was
+ * wrong, was said, and its value is skipped. END: of the map, or of what can be read. */
 static key_result read_key(reader *r, const char *prefix, char *path, yaml_mark_t *mark) {
   if (!next(r) || r->event.type == YAML_MAPPING_END_EVENT) return KEY_END;
   *mark = r->event.start_mark;
@@ -178,8 +185,8 @@ static void unknown_key(reader *r, const setting_row *rows, size_t count, const 
   settings *s = r->settings;
   char reason[256];
   if (strstr(path, "NON_RETRYABLE_SECURITY") || strstr(path, "NON_RETRYABLE_IDEMPOTENCY"))
-    problem(r->problems, place_of(r, mark), "%s cannot be set: it never costs an event its budget, and never makes it a dead "
-            "letter", quoted);
+    problem(r->problems, place_of(r, mark), "%s cannot be set: it never costs an event its budget, and never "
+            "makes it a dead letter", quoted);
   else if (nearest)
     problem(r->problems, place_of(r, mark), "%s is no setting; the nearest is %s", quoted, nearest);
   else if (s->kafka_check && s->kafka_check(path, "", reason, sizeof reason) != KAFKA_PROPERTY_UNKNOWN)
@@ -263,7 +270,8 @@ static const setting_row *topic_row(const char *name) {
   return NULL;
 }
 
-/* What stands in an entry of topics, behind the first `lead` characters of `prefix`; calls itself once for a group. */
+/* What stands in an entry of topics; its names begin behind the first `lead` characters of `prefix`. Calls itself
+ * once, for a group. */
 static void read_rule(reader *r, topic_rule *rule, const char *prefix, size_t lead) {
   char path[PATH_CAP];
   yaml_mark_t mark;

@@ -1,4 +1,4 @@
-/* What the agent says of itself: a log line for each change that a person may care about, and the status report. */
+/* What the agent says of itself: a log line for each change that a person may care about, and its report. */
 #include "agent.h"
 #include "base/clock.h"
 #include "log.h"
@@ -23,25 +23,25 @@ static park_text text_of_park(core_park park) {
                        "point the agent back to that cluster, or stop it and run `sidelogd --adopt`"};
   case PARK_MARKER_AHEAD:
     return (park_text){"marker-ahead",
-                       "the cluster's progress for this store is not the one noted here: the store was restored from a "
-                       "backup or copied, or a second agent drains a copy of it",
+                       "the cluster's progress for this store is not the one noted here: the store was restored "
+                       "from a backup or copied, or a second agent drains a copy of it",
                        "stop both agents and run `sidelogd --adopt`: it says what can be done; nothing was sent"};
   case PARK_MARKER_MISSING:
     return (park_text){"marker-missing",
-                       "this store has delivered events, but its progress is not on the cluster: the progress topic was "
-                       "deleted, or the cluster recreated",
-                       "it is looked for again now and then, should a broker only be behind; else stop the agent and run "
-                       "`sidelogd --adopt`: it says what can be done; nothing was sent"};
+                       "this store has delivered events, but its progress is not on the cluster: the progress "
+                       "topic was deleted, or the cluster recreated",
+                       "it is looked for again now and then, should a broker only be behind; else stop the agent "
+                       "and run `sidelogd --adopt`: it says what can be done; nothing was sent"};
   case PARK_SHARED_ID:
     return (park_text){"shared-id",
-                       "another producer uses this agent's transactional id, and the two fenced each other again and again: "
-                       "most likely another store has the same `transactions.id`",
-                       "give each store one of its own (without the setting it has one), and start the agent anew; it tries again "
-                       "after an hour; no event was lost or sent twice"};
+                       "another producer uses this agent's transactional id, and the two fenced each other again "
+                       "and again: most likely another store has the same `transactions.id`",
+                       "give each store one of its own (without the setting it has one), and start the agent "
+                       "anew; it tries again after an hour; no event was lost or sent twice"};
   case PARK_REFUSED:
     return (park_text){"refused", "the cluster refuses this agent",
-                       "see the error, and `sidelogd --check` for what is missing: credentials, ACLs, the progress topic, "
-                       "this host's clock; the agent tries again by itself"};
+                       "see the error, and `sidelogd --check` for what is missing: credentials, ACLs, the "
+                       "progress topic, this host's clock; the agent tries again by itself"};
   case PARK_NONE: break;
   }
   return (park_text){0};
@@ -75,7 +75,7 @@ void tell_dead(agent *a) {
   const delivery_attempt *last = core_attempt(a->core);
   uint64_t expired = 0;
   const sl_letter *one = NULL;
-  bool ours = last->progress.attempt == book->cursor.attempt; /* else a restart has settled what another agent left */
+  bool ours = last->progress.attempt == book->cursor.attempt; /* else a restart settled what another agent left */
   for (int lane = 0; ours && lane < 2; lane++) {
     const delivery_verdict *list = lane ? last->lane_verdicts : last->verdicts;
     size_t count = lane ? last->lane_count : last->count;
@@ -96,12 +96,14 @@ void tell_dead(agent *a) {
     }
   }
   if (one)
-    log_line(LEVEL_WARN, "lane-expired", "%llu events of %.*s, up to %llu, set aside: %.*s (%.*s)", (unsigned long long)expired,
-             (int)one->topic.len, (const char *)one->topic.data, (unsigned long long)one->seq, (int)one->error_text.len,
-             (const char *)one->error_text.data, (int)one->error_code.len, (const char *)one->error_code.data);
+    log_line(LEVEL_WARN, "lane-expired", "%llu events of %.*s, up to %llu, set aside: %.*s (%.*s)",
+             (unsigned long long)expired, (int)one->topic.len, (const char *)one->topic.data,
+             (unsigned long long)one->seq, (int)one->error_text.len, (const char *)one->error_text.data,
+             (int)one->error_code.len, (const char *)one->error_code.data);
   if (named < news)
-    log_line(LEVEL_WARN, "dead-letter", "%llu events were set aside by the delivery now settled: `sidelog query --status "
-             "dead` names them", (unsigned long long)(news - named));
+    log_line(LEVEL_WARN, "dead-letter",
+             "%llu events were set aside by the delivery now settled: `sidelog query --status dead` names them",
+             (unsigned long long)(news - named));
 }
 
 static const char *text_of_renewal(core_renewal renewed) {
@@ -147,14 +149,16 @@ void tell_changes(agent *a) {
     a->told_lanes = v.lane_count;
   }
   if (v.offsets_back != a->told_back) {
-    log_line(LEVEL_WARN, "topic-recreated", "%.*s: its offsets went back from %lld to %lld: it was deleted and created "
-             "again (or a broker lost what it had acknowledged); receipts from before tell of places that are gone",
+    log_line(LEVEL_WARN, "topic-recreated",
+             "%.*s: its offsets went back from %lld to %lld: it was deleted and created again (or a broker lost "
+             "what it had acknowledged); receipts from before tell of places that are gone",
              (int)v.back_topic.len, (const char *)v.back_topic.data, (long long)v.back_from, (long long)v.back_to);
     a->told_back = v.offsets_back;
   }
   if (v.partition_changes != a->told_partitions) {
-    log_line(LEVEL_WARN, "partitions-changed", "%.*s had %d partitions and has %d: from here on its keys go where a Java "
-             "client puts them among %d", (int)v.changed_topic.len, (const char *)v.changed_topic.data,
+    log_line(LEVEL_WARN, "partitions-changed",
+             "%.*s had %d partitions and has %d: from here on its keys go where a Java client puts them among %d",
+             (int)v.changed_topic.len, (const char *)v.changed_topic.data,
              (int)v.partitions_were, (int)v.partitions_are, (int)v.partitions_are);
     a->told_partitions = v.partition_changes;
   }
@@ -189,7 +193,8 @@ void tell_report(agent *a) {
   core_view v;
   core_view_get(a->core, &v);
   int64_t now = sl_clock_monotonic_us(), wall = sl_clock_wall_us();
-  const int64_t alone_us = a->kafka && is_running(v.phase) ? kafka_alone_since_us(a->kafka) : 0; /* noticed while it rests */
+  /* While it rests only the client notices an outage. */
+  const int64_t alone_us = a->kafka && is_running(v.phase) ? kafka_alone_since_us(a->kafka) : 0;
   const bool down = alone_us > 0 || (v.last_fault.scope == SCOPE_CONNECTION && !is_running(v.phase));
   if (!down) a->unreachable_wall_us = 0;
   else if (a->unreachable_wall_us == 0) a->unreachable_wall_us = alone_us > 0 ? wall - (now - alone_us) : wall;
@@ -221,7 +226,8 @@ void tell_report(agent *a) {
       .last_seq = v.last_seq, .indexed_seq = v.indexed_seq,
       .txn_events = (uint64_t)a->settings.txn_max_events, .txn_bytes = v.txn_bytes, .bytes_per_s = v.bytes_per_s,
       .events_per_s = v.events_per_s,
-      .letters_published = v.letters_published, .transactions = v.transactions, .aborts = v.aborts, .handles = v.handles, .lanes = lanes, .lane_count = n,
+      .letters_published = v.letters_published, .transactions = v.transactions, .aborts = v.aborts,
+      .handles = v.handles, .lanes = lanes, .lane_count = n,
       .lanes_limit_bytes = a->lanes_limit, .lanes_expired = v.expired, .partition_changes = v.partition_changes,
       .topics_recreated = v.offsets_back, .monitor = monitor_report(a->monitor),
       .parked_reason = park.reason, .parked_text = park.text, .parked_remedy = park.remedy};

@@ -74,8 +74,8 @@ static answer ask_the_events(sl_store *store, const kafka_options *options, uint
   return answers[THERE] ? THERE : answers[NOT_THERE] ? NOT_THERE : answers[SILENT] ? SILENT : REFUSED;
 }
 
-/* Attempts' numbers ascend: who has written a later one of this store's, elsewhere, has lost nothing. A backup with
- * an intent, whose marker compaction has taken since: "records are lost" would have hidden the choice that fits. */
+/* Attempts' numbers ascend: who wrote a later one of this store's, elsewhere, has lost nothing. A backup with an
+ * intent, whose marker compaction has taken since: "records are lost" would have hidden the choice that fits. */
 static bool is_later(sl_slice there, uint64_t attempt) {
   sl_lane lanes[SL_LANES_MAX];
   sl_progress p;

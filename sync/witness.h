@@ -10,8 +10,8 @@
 kafka_sought witness_sought(const delivery_state *book);
 
 /* [worker] Success: it may (also where nothing is in doubt, and a marker of a later attempt). Else
- *   MARKER_BEHIND, SCOPE_CONNECTION    the partition ends before the place where the intent's marker was told to be
- *   MARKER_LOST, SCOPE_CLUSTER         something else lies there now; or nothing does, and events of it have arrived
+ *   MARKER_BEHIND, SCOPE_CONNECTION    the partition ends before the place that the intent's marker had
+ *   MARKER_LOST, SCOPE_CLUSTER         something else lies there now; or nothing does, and events of it arrived
  *   MARKER_UNPROVEN, SCOPE_CONNECTION  nothing does, and nobody answers for the events
  * Where their topics may not be read, or are there no more, a place without a record counts as cleaned by
  * compaction, and the marker is believed. Of the options only brokers and properties count. */

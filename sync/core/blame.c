@@ -66,8 +66,8 @@ static void blame_record(core *c, const fault *why) {
   else c->hold_us = again;
 }
 
-/* Its time was refused. That is no fault of the record's: it is sent again with the time of its sending, as are its
- * topic's others from then on. Where that is refused, too, the clocks differ, and its topic waits. */
+/* Its time was refused. That is no fault of the record's: it is sent again with the time of its sending, as are
+ * its topic's others from then on. Where that is refused, too, the clocks differ, and its topic waits. */
 static bool blame_stamp(core *c, const fault *why) {
   txn *t = &c->txn;
   const int code = fault_record_code(why->name);
@@ -113,15 +113,16 @@ int64_t book_pause(core *c) {
   return 500000 + retry_delay(&c->config.seed, (retry_rule){0, 500000, 10000000}, c->book_failures);
 }
 
-/* The attempt is not in the book. It could not be written (a full disk, say): not again at once. Or it no longer fits
- * the log: fewer are sooner through, before the next one of them is dropped; only what is refused again waits. */
+/* The attempt is not in the book. It could not be written (a full disk, say): not again at once. Or it no longer
+ * fits the log: fewer are through sooner, before the next is dropped; only what is refused again waits. */
 static void blame_book(core *c) {
   if (!c->txn.refused) {
     c->hold_us = c->now_us + book_pause(c);
     return;
   }
   if (c->txn.produced > 1) narrow_down(c);
-  if (c->refusals > 0) c->hold_us = c->now_us + retry_delay(&c->config.seed, (retry_rule){0, 10000, 2000000}, c->refusals);
+  if (c->refusals > 0)
+    c->hold_us = c->now_us + retry_delay(&c->config.seed, (retry_rule){0, 10000, 2000000}, c->refusals);
   if (c->refusals < 16) c->refusals++;
 }
 
@@ -133,7 +134,8 @@ static void too_much(core *c) {
     uint64_t sent = t->bytes < c->target_bytes ? t->bytes : c->target_bytes;
     c->target_bytes = sent / 4 > TARGET_MIN ? sent / 4 : TARGET_MIN;
   }
-  if (t->produced == 1 && !c->timeout_refused && ++c->timeouts >= 2 && c->timeout_us < pace_timeout_most(&c->config)) {
+  if (t->produced == 1 && !c->timeout_refused && ++c->timeouts >= 2 &&
+      c->timeout_us < pace_timeout_most(&c->config)) {
     c->timeout_us = pace_timeout(&c->config, c->timeout_us * 2);
     c->kept_long = true;
     c->timeouts = 0;

@@ -67,8 +67,9 @@ void core_enter(core *c, core_phase phase) {
   c->phase = phase;
 }
 
-/* A copy of this store fences a few times at each of its starts: what it claimed is then found at READ_MARKER, or it parks.
- * Who goes on fencing has a marker of his own, or none. The coordinator, too, fences who was too slow, or slept. */
+/* A copy of this store fences a few times at each start: what it claimed is then found at READ_MARKER, or it
+ * parks. Who goes on fencing has a marker of his own, or none. The coordinator, too, fences: who was slow, or
+ * slept through a timeout. */
 static void note_fence(core *c) {
   const txn *t = &c->txn;
   if (!c->claimed || c->stale || c->fenced_handle == c->handles) return;
@@ -104,7 +105,8 @@ static void fail(core *c, core_actions *out, const fault *why) {
   fault_scope scope = txn_blame(c, why);
   if (scope == SCOPE_CONNECTION) topics_forget_refusals(c);
   c->aborts++;
-  /* A drain, too, sends a letter without its value, and hears who was refused where only a neighbour's fate is told yet. */
+  /* A drain, too, sends a letter without its value, and hears who was refused where so far only a
+   * neighbour's fate is told. */
   const bool untold = scope == SCOPE_PRODUCER && t->named == 0 && !c->stale && !why->fatal && !why->fenced;
   if (t->copies && !c->config.exactly_once && scope == SCOPE_RECORD) c->recreate = RENEWAL_REFUSED;
   if (t->copies && c->drained && untold && c->drain_again++ < DRAIN_AGAIN) c->recreate = RENEWAL_REFUSED;
@@ -157,7 +159,7 @@ static void done_connect(core *c, const core_event *e, core_actions *out) {
   else core_idle(c, out);
 }
 
-/* Numbers are never used again, so who has only an older one lacks the newest: it is behind, or has lost records. */
+/* Numbers are never used again, so who has only an older one lacks the newest: behind, or records lost. */
 static bool is_older(const core *c, sl_slice there) {
   sl_lane lanes[SL_LANES_MAX];
   sl_progress p;
@@ -183,7 +185,7 @@ static void reconcile(core *c, sl_slice there, core_actions *out) {
   }
 }
 
-/* What is said where the marker's place is not there, or has something else: the topic was created again, or lost records. */
+/* The marker's place is not there, or holds something else: the topic was created again, or lost records. */
 static bool place_is_gone(const fault *why) {
   return strcmp(why->name, "OFFSET_OUT_OF_RANGE") == 0 || strcmp(why->name, "_UNKNOWN_PARTITION") == 0 ||
          strcmp(why->name, "MARKER_LOST") == 0;
@@ -194,7 +196,7 @@ static void done_marker_topic(core *c, const core_event *e, core_actions *out) {
     setback(c, out, &e->why);
     return;
   }
-  /* Parked for its marker it only looks: were it to fence at each look, whoever delivers under this id would suffer for it. */
+  /* Parked for its marker it only looks: a fence at each look would hurt whoever delivers under this id. */
   c->only_looks = c->park == PARK_MARKER_AHEAD || c->park == PARK_MARKER_MISSING;
   if (c->only_looks) core_act(c, out, PHASE_READ_MARKER, OP_READ_MARKER);
   else core_act(c, out, PHASE_INIT_TXN, OP_INIT_TXN);
@@ -209,7 +211,8 @@ static void done_read_marker(core *c, const core_event *e, core_actions *out) {
   } else if (fault_is_ok(&e->why)) {
     reconcile(c, e->marker, out);
   } else if (!c->config.exactly_once &&
-             (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_CLUSTER || strncmp(e->why.name, "MARKER_", 7) == 0)) {
+             (e->why.scope == SCOPE_TOPIC || e->why.scope == SCOPE_CLUSTER ||
+              strncmp(e->why.name, "MARKER_", 7) == 0)) {
     core_fault(c, &e->why);
     core_act(c, out, PHASE_RECONCILE, OP_ABANDON);
   } else if (place_is_gone(&e->why)) {
@@ -351,7 +354,7 @@ static void done_intent(core *c, const core_event *e, core_actions *out) {
   core_act(c, out, PHASE_COMMIT, OP_COMMIT);
 }
 
-/* A connection that was lost meanwhile may be another one than the coordinator's, or may have carried no EndTxn. */
+/* A connection that was lost meanwhile may not be the coordinator's, or may have carried no EndTxn. */
 static bool quick_and_clean(const core *c, const core_event *e) {
   return fault_is_ok(&e->why) && (!c->txn.transport || e->answered) && !c->stale &&
          c->now_us - c->txn.op_us <= c->config.doubt_us;
@@ -515,7 +518,7 @@ void core_take(core *c, const core_event *e, core_actions *out) {
   case EVENT_START:
     cuts_start(c);
     c->drained = core_nothing_to_drain(c);
-    if (c->drained && !(c->config.letters && c->letters_wait)) core_rest(c, out, 0); /* also with the broker away */
+    if (c->drained && !(c->config.letters && c->letters_wait)) core_rest(c, out, 0); /* even without a broker */
     else core_connect(c, out);
     return;
   case EVENT_DONE: done(c, e, out); return;
@@ -556,13 +559,13 @@ void core_take(core *c, const core_event *e, core_actions *out) {
     return;
   }
   case EVENT_LOGIN:
-    if (!c->handle && c->phase != PHASE_DESTROY) { /* the next one has them anyway; what they may mend need not wait */
+    if (!c->handle && c->phase != PHASE_DESTROY) { /* the next one has them; what they may mend need not wait */
       if (c->phase == PHASE_BACKOFF || (c->phase == PHASE_PARKED && c->wake_at)) c->wake_at = c->now_us;
       return;
     }
     c->recreate = RENEWAL_LOGIN;
     if (c->phase == PHASE_IDLE) core_idle(c, out);
-    else if (c->phase == PHASE_BACKOFF) core_destroy(c, out, PHASE_BACKOFF); /* nobody answered it, or only refused */
+    else if (c->phase == PHASE_BACKOFF) core_destroy(c, out, PHASE_BACKOFF); /* no answer yet but refusals */
     return;
   case EVENT_RULES:
     c->letters_anew = true;

@@ -4,9 +4,9 @@
  *   core_step(core, event, actions)    everything but single records goes through here
  *   core_offer / core_refused / core_delivered    single records, on the hot path; same rules, no actions
  *
- * The driver (sync/ops.c, sync/fill.c) performs each action and reports its end with one EVENT_DONE naming the same operation.
- * At most one operation is under way at a time; EVENT_LOG, EVENT_TIMER, EVENT_STOP and the handle's errors may
- * arrive at any moment.
+ * The driver (sync/ops.c, sync/fill.c) performs each action and reports its end with one EVENT_DONE naming the
+ * same operation. At most one operation is under way at a time; EVENT_LOG, EVENT_TIMER, EVENT_STOP and the
+ * handle's errors may arrive at any moment.
  *
  * Phases, exactly-once (in at-least-once those marked * do not exist):
  *
@@ -17,15 +17,15 @@
  *   a refusal that needs a person -> DESTROY -> PARKED
  *
  * THE RULE OF DOUBT. A commit or abort that did not succeed at its first call, took longer than half of
- * socket.timeout, or met a transport error without being sure that each EndTxn written has been answered: the handle is
- * destroyed and the outcome is read from the marker after INIT_TXN, before anything else is begun. (librdkafka 2.0.2
- * resends EndTxn under the same epoch: a copy held in the network aborted the NEXT transaction, whose commit then
- * returned ok: seen, 0 of 10 events.)
+ * socket.timeout, or met a transport error without being sure that each EndTxn written has been answered: the
+ * handle is destroyed and the outcome is read from the marker after INIT_TXN, before anything else is begun.
+ * (librdkafka 2.0.2 resends EndTxn under the same epoch: a copy held in the network aborted the NEXT transaction,
+ * whose commit then returned ok: seen, 0 of 10 events.)
  *
- * Copies of dead letters go in transactions of their own, in turn with the others: FILL (letters) -> FLUSH -> INTENT ->
- * COMMIT -> SETTLE. So a dead-letter topic that cannot be written breaks nothing but the copies, and they wait. Where
- * nothing is sent but a verdict or few, the copies go along in the same transaction (letters.c): a lone event that fails
- * is on its dead-letter topic as soon as another would be on its own.
+ * Copies of dead letters go in transactions of their own, in turn with the others: FILL (letters) -> FLUSH ->
+ * INTENT -> COMMIT -> SETTLE. So a dead-letter topic that cannot be written breaks nothing but the copies, and
+ * they wait. Where nothing is sent but a verdict or few, the copies go along in the same transaction (letters.c):
+ * a lone event that fails is on its dead-letter topic as soon as another would be on its own.
  *
  * The claim is a transaction without events: FILL (nothing) -> FLUSH -> INTENT -> COMMIT -> SETTLE. It carries the
  * new incarnation, so that whoever else drains this store is recognised. */
@@ -80,15 +80,16 @@ typedef enum core_park {
   PARK_NONE = 0,
   PARK_FOREIGN_CLUSTER, /* another cluster id than before */
   PARK_MARKER_AHEAD,    /* the cluster's progress is not one of ours: restored or copied store, second agent */
-  PARK_MARKER_MISSING,  /* events were delivered, but the marker is gone: marker topic or cluster recreated. Looked for again:
-                           who leads the topic may only be behind; but before INIT_TXN, so that no look fences anybody */
+  PARK_MARKER_MISSING,  /* events were delivered, but the marker is gone: marker topic or cluster recreated. Looked
+                           for again, since who leads the topic may only be behind; but before INIT_TXN, so that no
+                           look fences anybody */
   PARK_REFUSED,         /* credentials or cluster rights: probed again by itself */
-  PARK_SHARED_ID        /* somebody who does not touch our marker fences us, again and again: another store with this
-                           transactional id, say. Tried again after an hour */
+  PARK_SHARED_ID        /* somebody who does not touch our marker fences us, again and again: another store with
+                           this transactional id, say. Tried again after an hour */
 } core_park;
 
-/* What the marker on the cluster (empty: none) means for a book: PARK_NONE when it is the intent's or the one known
- * to be there, byte for byte. */
+/* What the marker on the cluster (empty: none) means for a book: PARK_NONE when it is the intent's or the one
+ * known to be there, byte for byte. */
 static inline core_park core_judge_marker(sl_slice there, sl_slice known, sl_slice intent) {
   if (there.len == 0) return known.len == 0 ? PARK_NONE : PARK_MARKER_MISSING;
   if (intent.len > 0 && sl_slice_eq(there, intent)) return PARK_NONE;
@@ -111,7 +112,7 @@ typedef struct core_config {
   int64_t doubt_us;            /* half of socket.timeout */
   int64_t flow_bytes_per_s, flow_events_per_s; /* to the brokers, before compression; 0: no limit */
   int64_t look_us;             /* topics are looked up again after so long, before a transaction; 0: never */
-  int64_t probe_us;            /* lanes, and where the core is parked and a probe may help, are tried again after so long */
+  int64_t probe_us;            /* lanes are tried again after so long, and a parked core where a probe may help */
   uint8_t incarnation[16];
   uint64_t seed;               /* of the jitter */
 } core_config;
@@ -143,7 +144,7 @@ typedef struct core_topic_result { /* of one topic that was looked up */
   int64_t stamp_max_age_us;     /* a record with an older time is refused; 0: none is */
   int64_t lane_max_age_us;      /* how long its events may wait in a lane; 0: for ever. Also with a fault */
   const fault_rules *rules;     /* of its records; NULL: the default. Read within the step; also with a fault */
-  bool recreated;               /* a receipt names offset receipt_at, and its partition ends at ends_at, not behind it */
+  bool recreated;               /* a receipt names offset receipt_at: its partition ends at ends_at, no later */
   int64_t receipt_at, ends_at;
 } core_topic_result;
 
@@ -151,18 +152,18 @@ typedef struct core_event {
   core_event_kind kind;
   int64_t now_us;               /* monotonic */
   int64_t wall_us;
-  int64_t slept_us;             /* how long the host has slept since it began: now_us stood still, wall_us did not */
+  int64_t slept_us;             /* for how long the host has slept, ever: now_us stood still, wall_us did not */
   int64_t closed_us;            /* nothing shall be delivered for so long (time of day); 0: now is fine */
   /* EVENT_DONE */
   core_op op;
   fault why;                    /* SCOPE_NONE: success. Store failures come as SCOPE_AGENT */
   const delivery_state *book;   /* after INTENT, SETTLE and ABANDON, failed ones too; EVENT_BOOK */
-  bool refused;                 /* INTENT failed, with the book in order: the attempt no longer fits the log, as when
+  bool refused;                 /* INTENT failed, the book in order: the attempt no longer fits the log, as when
                                    an event of it was dropped meanwhile. The same attempt would be refused again */
   const char *cluster_id;       /* CONNECT */
   int64_t round_trip_us;        /* CONNECT: the shortest one seen; 0: none was */
-  bool answered;                /* COMMIT, ABORT: no EndTxn of this handle is without its answer, so no copy is under way */
-  const core_topic_result *topics; /* TOPIC: of each of the action's, in its order. Not read where `why` is a fault */
+  bool answered;                /* COMMIT, ABORT: each EndTxn of this handle has its answer, none is under way */
+  const core_topic_result *topics; /* TOPIC: of the action's, in its order. Not read where `why` is a fault */
   int64_t age_us;               /* TOPIC: they were asked for so long before they are told */
   sl_slice marker;              /* READ_MARKER; empty: none found */
   int64_t marker_offset;
@@ -177,7 +178,7 @@ typedef struct core_event {
 
 typedef struct core_action {
   core_op op;
-  const char *topic;     /* FILL of a lane: its topic, else NULL. Valid until the operation is DONE, as are topics */
+  const char *topic;     /* FILL of a lane: its topic, else NULL. Valid until the operation is DONE, like topics */
   const char *const *topics; /* TOPIC */
   size_t topic_count;        /* at most CORE_TOPICS_MAX */
   uint64_t from, to;     /* FILL: seqs, inclusive; of letters: numbers */
@@ -225,30 +226,30 @@ core_offer_result core_offer(core *c, const core_record *record, int64_t now_us,
 /* The same of a record that the full store has dropped: it is settled as that, and never produced. */
 core_offer_result core_offer_dropped(core *c, uint64_t seq, sl_slice topic, sl_slice class_, sl_slice text,
                                      int64_t dropped_us);
-/* May a dead letter go to this dead-letter topic now? OFFER_PRODUCE: make the copy and offer it; OFFER_SETTLED: it waits
- * on, go on with the next; OFFER_STOP. */
+/* May a dead letter go to this dead-letter topic now? OFFER_PRODUCE: make the copy and offer it; OFFER_SETTLED: it
+ * waits on, go on with the next; OFFER_STOP. */
 core_offer_result core_letter_ready(core *c, sl_slice topic, int64_t now_us);
-/* One dead letter of an OP_FILL with action.letters, by its number (delivery_letters); else the one of core_dead, by its
- * seq. `size` of the whole copy; *slim: it
- * must go without the value, for the topic does not take it. The rest as core_offer. */
-core_offer_result core_offer_letter(core *c, uint64_t number, sl_slice topic, size_t size, int64_t now_us, bool *slim,
-                                    uint64_t *tag);
+/* One dead letter of an OP_FILL with action.letters, by its number (delivery_letters); else the one of core_dead,
+ * by its seq. `size` of the whole copy; *slim: it must go without the value, for the topic does not take it. The
+ * rest as core_offer. */
+core_offer_result core_offer_letter(core *c, uint64_t number, sl_slice topic, size_t size, int64_t now_us,
+                                    bool *slim, uint64_t *tag);
 /* There is nothing to copy any more: it was replayed, dropped or trimmed. False: not now, end the FILL. */
 bool core_letter_gone(core *c, uint64_t number, sl_slice topic);
-/* The letter of record `seq`, where the last answer made it dead and its copy may go along in the same transaction: make
- * it, ask core_letter_ready and offer it, before the next record. NULL: there is none, or its copy waits for a transaction of
- * its own. Valid until the next call. */
+/* The letter of record `seq`, where the last answer made it dead and its copy may go along in the same
+ * transaction: make it, ask core_letter_ready and offer it, before the next record. NULL: there is none, or its
+ * copy waits for a transaction of its own. Valid until the next call. */
 const sl_letter *core_dead(core *c, uint64_t seq, int64_t now_us);
 /* Has a transaction been begun on the broker's side? (the driver must begin before producing when not) */
 bool core_txn_begun(const core *c);
 void core_begun(core *c);
 /* The producer's queue is full: takes the last offer back; offer the same record again after deliveries. True:
- * deliveries are outstanding, wait for them; false: none are, so the record does not fit the queue: end the FILL. */
+ * deliveries are outstanding, wait for them; false: none are, so the record does not fit: end the FILL. */
 bool core_queue_full(core *c, size_t size);
 /* Is as much under way as the link may lose? Then deliveries are waited for before the next record is offered. */
 bool core_waits(const core *c);
-/* The handle refused the record just offered. True: go on offering (a letter: with the same one). False: end the FILL; a
- * letter that would have gone along just waits, instead. */
+/* The handle refused the record just offered. True: go on offering (a letter: with the same one). False: end the
+ * FILL; a letter that would have gone along just waits, instead. */
 bool core_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us);
 /* How old its topic lets the time of the record just offered be; 0: as old as it is. */
 int64_t core_stamp_max_age_us(const core *c, uint64_t tag);
@@ -289,7 +290,7 @@ typedef struct core_view {
   bool letters_wait;           /* some are not published */
   uint64_t transactions, aborts, handles; /* of this agent's life */
   core_renewal renewed;        /* the present handle was made for it */
-  uint64_t expired;            /* dead letters of lanes that waited too long or kept too much; of this agent's life */
+  uint64_t expired;            /* dead letters of lanes: too old, or too much was kept; of this agent's life */
   uint64_t partition_changes;  /* of this agent's life; the last one: */
   sl_slice changed_topic;
   int32_t partitions_were, partitions_are;

@@ -1,6 +1,6 @@
-/* Links whose connections are cut again and again. What is under way at a cut goes again, and a commit in doubt costs
- * a new handle, so on such a link less is under way at a time, and transactions are longer. How much is under way is
- * the core's to say for each record, so the first lesson costs no new handle. */
+/* Links whose connections are cut again and again. What is under way at a cut goes again, and a commit in doubt
+ * costs a new handle, so on such a link less is under way at a time, and transactions are longer. How much is
+ * under way is the core's to say for each record, so the first lesson costs no new handle. */
 #include "core/inner.h"
 
 #define CUTS 3            /* so many, each soon after the one before, make a link that breaks */
@@ -30,10 +30,10 @@ static void guess_rate(core *c) {
   c->events_per_s = (double)t->produced * 1e6 / (double)took_us;
 }
 
-/* Librdkafka 2.0.2 has one batch of an idempotent producer under way to each partition, and makes the next one of all
- * that waits. With one partition the link is idle until its answer: the best is sqrt(2 x what crosses in a gap x what
- * crosses in a round trip). With more it is enough that the others' batches take as long as the answer. Half as much
- * again waits behind it. Where a link is so fast that this is much, nothing changes. */
+/* Librdkafka 2.0.2 has one batch of an idempotent producer under way to each partition, and makes the next one of
+ * all that waits. With one partition the link is idle until its answer: the best is sqrt(2 x what crosses in a gap
+ * x what crosses in a round trip). With more it is enough that the others' batches take as long as the answer.
+ * Half as much again waits behind it. Where a link is so fast that this is much, nothing changes. */
 static void make_room(core *c) {
   const double bytes_per_s = c->bytes_per_s, all = partitions(c);
   const double gap_s = (double)c->gap_us / 1e6, trip_s = (double)c->round_trip_us / 1e6;

@@ -1,5 +1,5 @@
-/* The calls that change a core, for the world outside: each tells the recorder, where one listens, and goes in. Whoever
- * adds a way to change the core adds it here too: what a history lacks cannot be replayed. */
+/* The calls that change a core, for the world outside: each tells the recorder, where one listens, and goes in.
+ * Whoever adds a way to change the core adds it here too: what a history lacks cannot be replayed. */
 #include "core/history_pack.h"
 
 void core_step(core *c, const core_event *e, core_actions *out) {
@@ -30,8 +30,8 @@ core_offer_result core_letter_ready(core *c, sl_slice name, int64_t now_us) {
   return result;
 }
 
-core_offer_result core_offer_letter(core *c, uint64_t number, sl_slice name, size_t size, int64_t now_us, bool *slim,
-                                    uint64_t *tag) {
+core_offer_result core_offer_letter(core *c, uint64_t number, sl_slice name, size_t size, int64_t now_us,
+                                    bool *slim, uint64_t *tag) {
   history_letter(c->history, CALL_OFFER_LETTER, number, name, size, now_us);
   const core_offer_result result = txn_offer_letter(c, number, name, size, now_us, slim, tag);
   history_offer_end(c->history, result, result == OFFER_PRODUCE ? *tag : 0);

@@ -42,9 +42,10 @@ enum { FAULT_CLASSES = CLASS_NON_RETRYABLE_IDEMPOTENCY + 1 };
 /* How often a record that failed by its own fault is tried again, and the bounds of the pause between. */
 typedef struct retry_rule { uint32_t budget; int64_t base_us, cap_us; } retry_rule;
 
-/* The codes that tell of a single record, NULL at the end: those alone may be treated otherwise than classify.c says.
- * What tells of a topic, a producer, a connection or a cluster must not be laid at one record's door: events would be
- * set aside by an outage, or pass those that wait. DUPLICATE_SEQUENCE_NUMBER is a record's, and never a reason to bury it. */
+/* The codes that tell of a single record, NULL at the end: those alone may be treated otherwise than classify.c
+ * says. What tells of a topic, a producer, a connection or a cluster must not be laid at one record's door: events
+ * would be set aside by an outage, or pass those that wait. DUPLICATE_SEQUENCE_NUMBER is a record's, and never a
+ * reason to bury it. */
 enum { FAULT_RECORD_CODES = 9 };
 extern const char *const fault_record_codes[FAULT_RECORD_CODES + 1];
 int fault_record_code(const char *name); /* its place there, or -1 */

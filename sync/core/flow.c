@@ -1,7 +1,7 @@
-/* The limit of what goes to the brokers: a bucket for bytes and one for events, each filled at its rate and holding
- * one second's worth. A transaction begins when both are half full, so that a limited link carries two
- * transactions a second and not one for each event; it takes what they hold, or a single event that is larger, whose
- * debt the next one waits for. What an aborted transaction sent has crossed the link, too, and is not given back. */
+/* The limit of what goes to the brokers: a bucket for bytes and one for events, each filled at its rate and
+ * holding one second's worth. A transaction begins when both are half full, so that a limited link carries two
+ * transactions a second and not one for each event; it takes what they hold, or a single event that is larger,
+ * whose debt the next one waits for. What an aborted one sent has crossed the link, too, and is not given back. */
 #include "core/inner.h"
 
 static void fill_bucket(double *level, int64_t rate, int64_t elapsed_us) {

@@ -85,7 +85,8 @@ static void begin_if_wanted(history *h, const core *c) {
   if (!h->wanted || !core_image_fits(c)) return;
   char line[120];
   sl_buf_reset(&h->record);
-  const int n = snprintf(line, sizeof line, "%s %s %zu %zu\n", HISTORY_MAGIC, sl_version(), sizeof *c, sizeof(topic));
+  const int n = snprintf(line, sizeof line, "%s %s %zu %zu\n", HISTORY_MAGIC, sl_version(), sizeof *c,
+                         sizeof(topic));
   sl_buf_append(&h->record, line, (size_t)n);
   if (!core_image_save(c, &h->record)) return;
   h->to.begin(h->to.arg);

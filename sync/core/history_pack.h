@@ -10,7 +10,12 @@ enum { /* the first byte of a record */
 };
 
 /* What the numbers of the next record are told against. */
-typedef struct history_base { int64_t now_us, wall_us; uint64_t seq, tag; int64_t appended_us; fault why; } history_base;
+typedef struct history_base {
+  int64_t now_us, wall_us;
+  uint64_t seq, tag;
+  int64_t appended_us;
+  fault why;
+} history_base;
 
 typedef struct history {
   core_recorder to;
@@ -20,8 +25,8 @@ typedef struct history {
   history_base base;
 } history;
 
-/* The core without a transaction in hand, as bytes that this build can read. core_image_load: NULL where they are not
- * whole, or of another build. *used: how many bytes it took. */
+/* The core without a transaction in hand, as bytes that this build can read. core_image_load: NULL where they are
+ * not whole, or of another build. *used: how many bytes it took. */
 bool core_image_save(const core *c, sl_buf *out);
 core *core_image_load(sl_slice bytes, size_t *used);
 bool core_image_fits(const core *c); /* nothing is in hand */

@@ -23,7 +23,8 @@ bool core_image_save(const core *c, sl_buf *out) {
   plain.txn.verdicts = NULL;
   plain.txn.slots = NULL;
   plain.txn.letters = NULL;
-  plain.txn.cap = plain.txn.letter_cap = plain.txn.count = plain.txn.letter_count = 0; /* it is over, or has not begun */
+  plain.txn.cap = plain.txn.letter_cap = 0;
+  plain.txn.count = plain.txn.letter_count = 0; /* it is over, or has not begun */
   plain.txn.produced = plain.txn.outstanding = plain.txn.under_way = 0;
   plain.attempt = (delivery_attempt){0}; /* of a transaction that is over */
   plain.lanes = NULL;

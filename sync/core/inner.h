@@ -30,7 +30,7 @@ typedef struct proof { bool there, refuted; fault_class class_; int32_t code; ch
 
 /* Where nobody tells a topic's limit. */
 typedef struct too_big {
-  bool there;                  /* a record was refused for its size: those larger than any that was taken go alone */
+  bool there;                  /* one was refused for its size: those larger than any that was taken go alone */
   size_t least;                /* what the smallest of them takes at most, once compressed; 0: none was weighed */
   int64_t at_us, wall_us;      /* when one of at least that size was refused last; monotonic, wall clock */
 } too_big;
@@ -76,15 +76,15 @@ typedef struct topic {
   int64_t refused_wall_us; /* the first of them */
   int64_t refused_at_us;   /* the last of them, monotonic; 0: the brokers were away since */
   int64_t refused_us;      /* the time between them, as far as it counts */
-  /* The last offsets of partitions that it was delivered to, by number modulo SEEN_PLACES: offsets that go back are
-     those of another topic by the same name. */
+  /* The last offsets of partitions that it was delivered to, by number modulo SEEN_PLACES: offsets that go back
+     are those of another topic by the same name. */
   struct { int32_t partition; /* plus one; 0: none */ int64_t offset; } seen[SEEN_PLACES];
   bool back;               /* they went back, and the book does not say so yet: */
   uint32_t back_txn;       /* in the transaction of this number, */
   uint64_t back_seq;       /* from this seq on */
   bool expire;             /* the oldest events of its lane are to be set aside now */
   trial letter_trial;      /* of a dead letter's copy, where this is a dead-letter topic; seq: its number */
-  size_t letter_refused;   /* the size of the smallest that was refused for it, where nobody tells the limit; 0: none */
+  size_t letter_refused;   /* the size of the smallest refused for it, where nobody tells the limit; 0: none */
   int64_t letter_refused_us; /* monotonic: when that was */
   bool keyless_refused;    /* nobody tells whether it is compacted, and a record without a key was refused */
   /* Lane as the transaction in hand would leave it. */
@@ -135,7 +135,7 @@ void cuts_forget(core *c);
 
 /* --- the transaction in hand (txn.c) --- */
 
-typedef struct slot { /* one record of the transaction: its verdict and what is still open about it. There are many */
+typedef struct slot { /* one record of the transaction, and what is still open about it. Small: there are many */
   topic *topic;
   uint32_t size;           /* as core_record has it */
   uint32_t most;           /* suspect_most; along: the index of the copy's topic */
@@ -271,7 +271,7 @@ struct core {
   int64_t timeout_us;
   int64_t timeout_accepted_us; /* the last one that the cluster took */
   bool timeout_refused;    /* it takes none that is longer */
-  bool kept_long;          /* it is longer for what round trips do not tell: a single event that could not cross in time, cuts */
+  bool kept_long;          /* longer for what round trips do not tell: an event that took too long, cuts */
   uint32_t quick;          /* transactions in a row that had no need of a longer one */
   int64_t fixed_us;        /* of a transaction's time: its round trips, whatever it carries; 0: not known */
   int64_t queue_bytes;
@@ -310,7 +310,7 @@ struct core {
   uint64_t offsets_back;   /* how often a topic's offsets went back */
   uint32_t back_topic;     /* the last one, and from where to where */
   int64_t back_from, back_to;
-  struct history *history; /* hears of every call; NULL: nobody does. A pointer that is added here goes into image.c */
+  struct history *history; /* hears of every call; NULL: nobody does. Pointers added to core go into image.c */
 };
 
 /* How long the next transaction must wait for its share of the link; 0: not at all. */
@@ -326,8 +326,8 @@ core_offer_result txn_offer(core *c, const core_record *record, int64_t now_us, 
 core_offer_result txn_offer_dropped(core *c, uint64_t seq, sl_slice name, sl_slice class_, sl_slice text,
                                     int64_t dropped_us);
 core_offer_result txn_letter_ready(core *c, sl_slice name, int64_t now_us);
-core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size_t size, int64_t now_us, bool *slim,
-                                   uint64_t *tag);
+core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size_t size, int64_t now_us,
+                                   bool *slim, uint64_t *tag);
 bool txn_letter_gone(core *c, uint64_t number, sl_slice name);
 bool txn_queue_full(core *c, size_t size);
 bool txn_refused(core *c, uint64_t tag, const fault *why, int64_t wall_us);
@@ -398,8 +398,8 @@ core_offer_result txn_settle_as(txn *t, uint64_t seq, topic *tp, uint8_t verdict
 narrow *txn_narrow(core *c); /* of the reader that it is filled by */
 /* Turns the transaction into c->attempt and c->marker. False: out of memory. */
 bool txn_seal(core *c);
-/* Before the intent, when it is known where everything lies: adds to the attempt which topics were created again. That
- * stays until the book has it. */
+/* Before the intent, when it is known where everything lies: adds to the attempt which topics were created again.
+ * That stays until the book has it. */
 void txn_note_recreated(core *c);
 /* Offsets of the topic went back: it is another one of that name. */
 void txn_offsets_back(core *c, topic *tp, int64_t from, int64_t to);
@@ -415,7 +415,7 @@ bool topic_take_result(core *c, topic *tp, const core_topic_result *r);
 void txn_cut_at_failure(core *c);
 /* Learns from a failed transaction: whom to blame, how to go on. Says the scope to act on. */
 fault_scope txn_blame(core *c, const fault *why);
-/* It was open for longer than it may be, so the coordinator ended it: the next one is smaller. False: it was not. */
+/* It was open for too long, so the coordinator ended it: the next one is smaller. False: it was not. */
 bool txn_blame_time(core *c);
 /* After SETTLE: narrowing, size and pace follow. */
 void txn_settled(core *c);
@@ -428,8 +428,8 @@ int64_t book_pause(core *c); /* before the book is written again after a failure
 /* Its events go to a lane from here on; it is tried again in probe_us. */
 void topic_sicken(core *c, topic *tp, const fault *why);
 size_t lanes_next(const core *c); /* as many as the transaction in hand would leave */
-/* Skips the record to its topic's lane, opening it with this very transaction if need be: every earlier event of the topic
- * is settled by then, so the lane begins right before this one and order is kept. */
+/* Skips the record to its topic's lane, opening it with this very transaction if need be: every earlier event of
+ * the topic is settled by then, so the lane begins right before this one and order is kept. */
 core_offer_result lane_take(core *c, uint64_t seq, topic *tp, int64_t appended_us);
 /* The lane's events are set aside from its oldest on, until one may still wait. */
 core_offer_result lane_offer_expired(core *c, const core_record *r, topic *tp);
@@ -438,9 +438,9 @@ bool lanes_load(core *c, const sl_lane *lanes, size_t count);
 
 /* --- copies of dead letters (letters.c) --- */
 
-/* A copy was refused for itself: again, without the value. Refused like that, too, its topic takes no letters for now. */
+/* A copy was refused for itself: again, without the value. Refused again, its topic takes no letters for now. */
 void letter_blame(core *c, topic *tp, uint64_t number, const fault *why);
-/* The broker refused this copy, alone: those as large go without their value. False: that tells nothing of others. */
+/* The broker refused this copy, alone: those as large go without value. False: it tells nothing of others. */
 bool letter_note_refused(core *c, const slot *s, const fault *why);
 void letter_note_taken(core *c, const slot *s);
 bool letters_seal(core *c); /* the transaction's copies, for the attempt. False: no memory */

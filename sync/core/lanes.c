@@ -5,8 +5,8 @@
 
 #define REFUSED_PROBES 10 /* refused for so many probes' time, at least, before the first of a lane is set aside */
 
-/* What waits in a lane waits no longer than its age, nor keeps more of the log than its share: but only what the cluster
- * itself refuses, again and again, counts; an outage sets nothing aside, nor does the first refusal after one. */
+/* Nothing waits in a lane for longer than its age, nor keeps more of the log than its share: but only what the
+ * cluster itself refuses, again and again, counts: an outage sets nothing aside, nor a first refusal after it. */
 static bool is_too_old(const core *c, const topic *tp, int64_t appended_us) {
   const int64_t ahead_us = appended_us <= c->clock_before_us ? c->clock_ahead_us : 0;
   return tp->max_age_us > 0 && c->wall_us - ahead_us - appended_us > tp->max_age_us;
@@ -75,8 +75,8 @@ core_offer_result lane_offer_expired(core *c, const core_record *r, topic *tp) {
   snprintf(why.name, sizeof why.name, "%s", old ? "LANE_TOO_OLD" : "LANE_OVER_SHARE");
   text_of_time(tp->refused_wall_us, since, sizeof since);
   snprintf(why.text, sizeof why.text, "%s; refused since %s: %s: %.100s",
-           old ? "it waited longer than lanes.max_age" : "what waits for refused topics filled lanes.quota_share", since,
-           tp->sick_of.name, tp->sick_of.text);
+           old ? "it waited longer than lanes.max_age" : "what waits for refused topics filled lanes.quota_share",
+           since, tp->sick_of.name, tp->sick_of.text);
   if (txn_add_letter(c, t->count - 1, &why, tp->refusals, tp->refused_wall_us, c->wall_us)) return OFFER_SETTLED;
   txn_drop_last(t);
   return txn_stop(t, true);

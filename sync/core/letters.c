@@ -1,6 +1,6 @@
-/* Copies of dead letters for their dead-letter topics: in transactions of their own, where one that its topic refuses
- * goes again without its value, and then waits. Or along with their verdicts, in a transaction in which nothing else is
- * sent: when that fails, no event is to blame either, and the next ones wait for transactions of their own. */
+/* Copies of dead letters for their dead-letter topics: in transactions of their own, where one that its topic
+ * refuses goes again without its value, and then waits. Or along with their verdicts, in a transaction in which
+ * nothing else is sent: when that fails, no event is to blame either, and the next ones go on their own. */
 #include "core/inner.h"
 #include <stdlib.h>
 
@@ -49,12 +49,13 @@ void letter_finish(letter_text *l) {
 /* In order: behind no letter that waits to be looked at. */
 static bool may_go_along(const core *c, int64_t now_us) {
   const txn *t = &c->txn;
-  if (!t->open || c->phase != PHASE_FILL || t->copies || t->lane || t->failed || t->broken || t->count == 0) return false;
+  if (!t->open || c->phase != PHASE_FILL || t->copies || t->lane || t->failed || t->broken) return false;
+  if (t->count == 0) return false;
   if (!c->config.exactly_once || !c->config.letters || c->along_us > now_us) return false;
   if (c->letters_wait && (c->letters_anew || c->letters_from <= c->last_letter)) return false;
   const size_t last = t->count - 1;
-  return t->verdicts[last].verdict == SL_VERDICT_DEAD && !t->slots[last].along && t->letter_count == t->along + 1 &&
-         t->produced == t->along && t->to - t->looked_to <= ALONG_NEAR;
+  return t->verdicts[last].verdict == SL_VERDICT_DEAD && !t->slots[last].along &&
+         t->letter_count == t->along + 1 && t->produced == t->along && t->to - t->looked_to <= ALONG_NEAR;
 }
 
 const sl_letter *core_dead(core *c, uint64_t seq, int64_t now_us) {
@@ -65,7 +66,8 @@ const sl_letter *core_dead(core *c, uint64_t seq, int64_t now_us) {
   return &l->letter;
 }
 
-static core_offer_result offer_along(core *c, const topic *dlq, size_t size, int64_t now_us, bool *slim, uint64_t *tag) {
+static core_offer_result offer_along(core *c, const topic *dlq, size_t size, int64_t now_us, bool *slim,
+                                     uint64_t *tag) {
   txn *t = &c->txn;
   if ((t->along > 0 && t->bytes + size > c->target_bytes) || !flow_has_room(c, size)) return OFFER_SETTLED;
   const bool large = is_large(dlq, size);
@@ -97,7 +99,8 @@ bool along_refused(core *c, const fault *why) {
   txn_has(t, s);
   const bool again = why->scope == SCOPE_RECORD && !t->along_slim;
   t->along_slim = again;
-  if (!again && (why->scope == SCOPE_RECORD || why->scope == SCOPE_TOPIC)) c->along_us = c->now_us + c->config.probe_us;
+  if (!again && (why->scope == SCOPE_RECORD || why->scope == SCOPE_TOPIC))
+    c->along_us = c->now_us + c->config.probe_us;
   return again;
 }
 
@@ -122,8 +125,8 @@ core_offer_result txn_letter_ready(core *c, sl_slice name, int64_t now_us) {
   return OFFER_SETTLED;
 }
 
-core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size_t size, int64_t now_us, bool *slim,
-                                   uint64_t *tag) {
+core_offer_result txn_offer_letter(core *c, uint64_t number, sl_slice name, size_t size, int64_t now_us,
+                                   bool *slim, uint64_t *tag) {
   txn *t = &c->txn;
   core_offer_result ready = txn_letter_ready(c, name, now_us);
   if (ready != OFFER_PRODUCE) return ready;

@@ -1,4 +1,4 @@
-/* What the core does next: the actions themselves, and how an idle core chooses among claim, letters, lanes and the log. */
+/* What the core does next: the actions, and how an idle core chooses among claim, letters, lanes and the log. */
 #include "core/inner.h"
 
 #define FLOW_LOOK_US 60000000
@@ -77,11 +77,12 @@ void core_back_off(core *c) {
   c->wake_at = c->next_try_us = c->now_us + delay;
 }
 
-/* The client tries its connections apart from us, each agent's in a rhythm of its own, at least once a second: so who is told
- * by them comes neither late nor with all the others. */
+/* The client tries its connections apart from us, each agent's in a rhythm of its own, at least once a second: so
+ * who is told by them comes neither late nor with all the others. */
 void core_reached(core *c) {
   if (c->phase != PHASE_BACKOFF || !c->handle || c->op != OP_NONE) return;
-  const int64_t at = c->now_us + retry_delay(&c->config.seed, (retry_rule){0, REACHED_SPREAD_US, REACHED_SPREAD_US}, 0);
+  const retry_rule spread = {0, REACHED_SPREAD_US, REACHED_SPREAD_US};
+  const int64_t at = c->now_us + retry_delay(&c->config.seed, spread, 0);
   if (at < c->wake_at) c->wake_at = c->next_try_us = at;
 }
 
@@ -252,8 +253,8 @@ void core_idle(core *c, core_actions *out) {
     c->wake_at = c->now_us + (flow_us < FLOW_LOOK_US ? flow_us : FLOW_LOOK_US); /* the wall clock may be set */
     return;
   }
-  /* Letters and the rest take turns, too: neither a flood of letters nor a backlog keeps the other waiting. But beside a
-   * backlog they gather: a transaction for the few of each turn took a third of its rate. */
+  /* Letters and the rest take turns, too: neither a flood of letters nor a backlog keeps the other waiting. But
+   * beside a backlog they gather: a transaction for the few of each turn took a third of its rate. */
   const bool gather = work && c->config.latency_budget_us == 0 && c->letters_us > 0 &&
                       c->now_us - c->letters_us < LETTERS_GATHER_US;
   if (letters && !gather && !(c->letters_last && work)) {

@@ -1,12 +1,12 @@
-/* How large the next transaction is, and how long it may take, by what the last ones took. A transaction takes a fixed
- * time for its round trips, and the rest for what it carries. */
+/* How large the next transaction is, and how long it may take, by what the last ones took. A transaction takes a
+ * fixed time for its round trips, and the rest for what it carries. */
 #include "core/inner.h"
 
 #define GROWTH_MOST 16      /* what a small transaction took says little of a large one */
 #define ROUND_TRIPS 5       /* its partitions, its last batch, the marker's partition, the marker, the end */
 #define CLAIM_ROUND_TRIPS 3 /* the last three of them */
 #define SHARE 20            /* a transaction may take so many times what its round trips do */
-#define NEAR_US 2000        /* a round trip; who is as near takes TARGET_NEAR within a third of the timeout, mostly */
+#define NEAR_US 2000        /* a round trip; so near, TARGET_NEAR mostly goes within a third of the timeout */
 #define QUICK 20            /* so many quick ones in a row say that a longer timeout is not wanted any more */
 
 int64_t pace_timeout_most(const core_config *config) {
@@ -18,8 +18,8 @@ int64_t pace_timeout(const core_config *config, int64_t wish_us) {
   return wish_us < least ? least : wish_us < most ? wish_us : most;
 }
 
-/* Where round trips alone take what a transaction may, it stays small, and the link is idle most of the time (over 128 kB/s
- * with 2 s there and back it carried 0.19 of what it could). Then it may take longer, and hold as much more. */
+/* Where round trips alone take what a transaction may, it stays small, and the link is idle most of the time (over
+ * 128 kB/s with 2 s there and back it carried 0.19 of what it could). Then it may take longer, and hold more. */
 static bool longer(core *c, uint64_t bytes) {
   const int64_t next = pace_timeout(&c->config, c->fixed_us * SHARE);
   const uint64_t times = (uint64_t)(next / c->timeout_us), max = (uint64_t)c->config.txn_max_bytes;
@@ -30,8 +30,8 @@ static bool longer(core *c, uint64_t bytes) {
   return true;
 }
 
-/* A link that was slow, or far, is so no more: the host moved. A crash would hold back readers for all of the time that is
- * allowed. The size, too, was learned there. */
+/* A link that was slow, or far, is so no more: the host moved. A crash would hold back readers for all of the time
+ * that is allowed. The size, too, was learned there. */
 static void shorter(core *c, int64_t next_us) {
   const uint64_t less = c->target_bytes / (uint64_t)(c->timeout_us / next_us);
   if (less >= TARGET_START) c->target_bytes = less;
@@ -48,13 +48,13 @@ void pace_connected(core *c, int64_t round_trip_us) {
   const bool first = c->connected_us == 0;
   if (round_trip_us > 0) c->round_trip_us = round_trip_us;
   c->connected_us = c->now_us;
-  /* Only before anything is known: where it was too much, the sizes that are tried next are not to be raised again. */
+  /* Only before anything is known: where it was too much, the sizes tried next are not to be raised again. */
   if (first && c->config.txn_start_bytes == 0 && round_trip_us > 0 && round_trip_us <= NEAR_US) {
     const uint64_t max = (uint64_t)c->config.txn_max_bytes;
     c->target_bytes = max < TARGET_NEAR ? max : TARGET_NEAR;
   }
   if (!c->config.exactly_once) return;
-  /* In between, either is good: a handle that sees a little more than the last one must not undo what that one did. */
+  /* In between, either is good: a handle that sees a little more than the last must not undo what that one did. */
   const int64_t wanted = fixed_us < least / 6   ? least
                          : fixed_us < least / 3 ? c->timeout_us
                                                 : pace_timeout(&c->config, fixed_us * SHARE);

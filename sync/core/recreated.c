@@ -1,5 +1,5 @@
-/* Topics that were deleted and created again, by the offsets of their partitions: the book is told, since receipts from
- * before name places that are gone. */
+/* Topics that were deleted and created again, by the offsets of their partitions: the book is told, since receipts
+ * from before name places that are gone. */
 #include "core/inner.h"
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +12,8 @@ void txn_offsets_back(core *c, topic *tp, int64_t from, int64_t to) {
   memset(tp->seen, 0, sizeof tp->seen); /* of its other partitions too: they would tell it again */
 }
 
-/* Offsets of a partition only ascend. Where they do not, the topic was deleted and created again since (or a broker lost
- * records that it had acknowledged): receipts from before tell of places that are gone. */
+/* Offsets of a partition only ascend. Where they do not, the topic was deleted and created again since (or a
+ * broker lost records that it had acknowledged): receipts from before tell of places that are gone. */
 static void watch_offset(core *c, topic *tp, const delivery_verdict *v) {
   const size_t at = (size_t)v->partition % SEEN_PLACES;
   if (tp->seen[at].partition == v->partition + 1 && v->place <= tp->seen[at].offset) {
@@ -47,7 +47,8 @@ void txn_note_recreated(core *c) {
   for (size_t i = 0; i < c->topics.count; i++) {
     const topic *tp = c->topics.list[i];
     if (!tp->back) continue;
-    c->recreated[count++] = (delivery_recreated){{tp->name, tp->len}, tp->back_txn == t->number ? tp->back_seq : 0};
+    const uint64_t from = tp->back_txn == t->number ? tp->back_seq : 0;
+    c->recreated[count++] = (delivery_recreated){{tp->name, tp->len}, from};
   }
   c->attempt.recreated = c->recreated;
   c->attempt.recreated_count = count;

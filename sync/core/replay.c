@@ -1,5 +1,5 @@
-/* A history happens again: the image becomes a core, each record a call. The core that replays has a recorder of its
- * own, and what that writes must be the history, byte for byte. */
+/* A history happens again: the image becomes a core, each record a call. The core that replays has a recorder of
+ * its own, and what that writes must be the history, byte for byte. */
 #include "core/history_pack.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,7 +159,8 @@ static bool call_step(replay *r, core_event *e) {
     r->topics[i].ends_at = get_signed(in);
   }
   if (topics) e->topics = r->topics;
-  if (e->kind == EVENT_DONE && e->op == OP_TOPIC && fault_is_ok(&e->why) && topics < r->core->wanted_count) return false;
+  if (e->kind == EVENT_DONE && e->op == OP_TOPIC && fault_is_ok(&e->why) && topics < r->core->wanted_count)
+    return false;
   e->lanes_full_to = get(in);
   e->marker = get_slice(in);
   e->marker_offset = get_signed(in);
@@ -261,8 +262,9 @@ static bool call(replay *r, uint64_t kind, core_event *e) {
 /* --- telling --- */
 
 static const char *text_of_op(core_op op) {
-  static const char *const text[] = {"nothing", "connect", "marker-topic", "init-txn", "read-marker", "topic", "fill", "flush",
-                                     "intent", "commit", "settle", "abort", "abandon", "destroy", "exit"};
+  static const char *const text[] = {"nothing", "connect", "marker-topic", "init-txn", "read-marker",
+                                     "topic", "fill", "flush", "intent", "commit",
+                                     "settle", "abort", "abandon", "destroy", "exit"};
   return (unsigned)op < sizeof text / sizeof *text ? text[op] : "?";
 }
 
@@ -277,18 +279,20 @@ static void describe(const replay *r, const core_event *e, core_phase before, ch
   char range[64] = "";
   if (a && a->op == OP_FILL)
     snprintf(range, sizeof range, " %llu..%llu", (unsigned long long)a->from, (unsigned long long)a->to);
-  snprintf(to, cap, "%13.6f %s%s%s%s%s%.120s: %s -> %s, cursor %llu%s%s%s%s%.80s", (double)e->now_us / 1e6, text_of_event(e->kind),
+  const char *which = !a ? "" : a->topic ? a->topic : a->topic_count ? a->topics[0] : "";
+  snprintf(to, cap, "%13.6f %s%s%s%s%s%.120s: %s -> %s, cursor %llu%s%s%s%s%.80s", (double)e->now_us / 1e6,
+           text_of_event(e->kind),
            e->kind == EVENT_DONE ? " " : "", e->kind == EVENT_DONE ? text_of_op(e->op) : "",
            fault_is_ok(&e->why) ? "" : " ", fault_is_ok(&e->why) ? "" : e->why.name,
            fault_is_ok(&e->why) ? "" : e->why.fatal ? " (fatal)" : "", core_phase_text(before),
            core_phase_text(r->core->phase), (unsigned long long)r->core->cursor.seq, a ? ": " : "",
-           a ? text_of_op(a->op) : "", range,
-           a && (a->topic || a->topic_count) ? " of " : "", a && a->topic ? a->topic : a && a->topic_count ? a->topics[0] : "");
+           a ? text_of_op(a->op) : "", range, *which ? " of " : "", which);
 }
 
 static bool open_history(replay *r, sl_slice bytes, replay_result *out) {
   char want[120];
-  const int len = snprintf(want, sizeof want, "%s %s %zu %zu\n", HISTORY_MAGIC, sl_version(), sizeof(core), sizeof(topic));
+  const int len = snprintf(want, sizeof want, "%s %s %zu %zu\n", HISTORY_MAGIC, sl_version(), sizeof(core),
+                           sizeof(topic));
   const size_t magic = sizeof HISTORY_MAGIC - 1;
   if (bytes.len < magic || memcmp(bytes.data, HISTORY_MAGIC, magic) != 0) {
     snprintf(out->text, sizeof out->text, "this is no history of a delivery core");
@@ -342,8 +346,8 @@ void core_replay(sl_slice bytes, void (*line)(void *arg, const char *text), void
     if (wrong && line) line(arg, wrong);
     if (r->again.len == len && memcmp(r->again.data, from, len) == 0) continue;
     out->equal = false;
-    snprintf(out->text, sizeof out->text, "call %llu went otherwise than recorded%s%.300s", (unsigned long long)out->calls,
-             text[0] ? "; now: " : "", text);
+    snprintf(out->text, sizeof out->text, "call %llu went otherwise than recorded%s%.300s",
+             (unsigned long long)out->calls, text[0] ? "; now: " : "", text);
   }
   if (out->equal)
     snprintf(out->text, sizeof out->text, "%llu calls, %llu of them steps: each gave what was recorded",

@@ -1,10 +1,15 @@
+/* What a fault costs, and how long to wait after it. The class of a fault says how often the record that failed by
+ * it is tried again; its topic's rules may say otherwise, also of single codes, but of those alone that tell of a
+ * record: an outage must never spend an event's budget. Pauses are spread over their whole span, so that many
+ * agents that failed at one time do not come back at one time. Chance comes from the core's own seed: a history
+ * repeats it, too. */
 #include "core/inner.h"
 
 ruling rule_on(const topic *tp, const fault *why) {
   const int code = why->scope == SCOPE_RECORD ? fault_record_code(why->name) : -1;
   const unsigned treatment = code < 0 ? TREAT_BY_CLASS : tp->rules.codes[code];
   const unsigned ruled = treatment >= TREAT_AS ? treatment - TREAT_AS : (unsigned)why->class_;
-  const fault_class class_ = ruled < FAULT_CLASSES ? (fault_class)ruled : CLASS_NONE; /* a damaged history can say anything */
+  const fault_class class_ = ruled < FAULT_CLASSES ? (fault_class)ruled : CLASS_NONE; /* from a damaged history */
   ruling r = {.class_ = class_, .retry = tp->rules.of[class_], .lane = treatment == TREAT_LANE};
   if (treatment == TREAT_LANE || treatment == TREAT_DEAD_LETTER) r.retry.budget = 0;
   return r;

@@ -1,11 +1,11 @@
 /* Poison that only the broker refuses costs an abort and a new producer, 100 ms and more. What the settings of its
- * topic say of it is cheap. But a setting is no proof that the broker acts on it, and may have changed since it was
- * read: nobody is set aside for it before the broker itself has refused a record for the same reason, under the same
- * setting, and before the setting was read anew since the record was appended. So the first costs an abort, and the
- * thousand behind it none.
+ * topic say of it is cheap. But a setting is no proof that the broker acts on it, and may have changed since it
+ * was read: nobody is set aside for it before the broker itself has refused a record for the same reason, under
+ * the same setting, and before the setting was read anew since the record was appended. So the first costs an
+ * abort, and the thousand behind it none.
  *
- * The right to read settings is often not given. Of sizes a refusal then tells as much: what is as large as a record
- * that was refused alone, a few seconds ago and after this one was appended, would have been refused as well. */
+ * The right to read settings is often not given. Of sizes a refusal then tells as much: what is as large as a
+ * record that was refused alone, a few seconds ago and after this one was appended, would have been, too. */
 #include "core/inner.h"
 #include <stdio.h>
 
@@ -74,11 +74,11 @@ fault suspect_fault(const topic *tp, const core_record *r, suspicion s) {
   fault why = fault_of(tp, s);
   why.class_ = rule_on(tp, &why).class_;
   if (s == SUSPECT_KEY)
-    snprintf(why.text, sizeof why.text, "not sent: it has no key and %.100s is compacted; the broker refused another "
-             "for it", tp->name);
+    snprintf(why.text, sizeof why.text,
+             "not sent: it has no key and %.100s is compacted; the broker refused another for it", tp->name);
   else if (suspect_by_refusal(tp, s))
-    snprintf(why.text, sizeof why.text, "not sent: %zu bytes at least, by itself; the broker refused another for %.100s "
-             "that is no larger, a moment ago", r->least, tp->name);
+    snprintf(why.text, sizeof why.text, "not sent: %zu bytes at least, by itself; the broker refused another for "
+             "%.100s that is no larger, a moment ago", r->least, tp->name);
   else
     snprintf(why.text, sizeof why.text, "not sent: %zu bytes at least, by itself, and %.100s takes %lld "
              "(max.message.bytes, segment.bytes); the broker refused another for it", r->least, tp->name,

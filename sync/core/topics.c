@@ -1,3 +1,10 @@
+/* What is known of each topic. One is added when its name first comes up, in a record, a letter or a lane, and
+ * none is ever removed or moved: records of the transaction in hand and the list of the wanted point at them.
+ *
+ * A topic that is not known well enough is wanted, and all that are wanted are looked up together, while no
+ * transaction is open. What comes back is taken in here: the topic is READY, with what it takes now; or the fault
+ * is the topic's own, and its events wait in a lane while all others go on. Any other fault is nobody's in
+ * particular, and for core.c. */
 #include "core/inner.h"
 #include <stdlib.h>
 #include <xxhash.h>
@@ -93,8 +100,8 @@ static void fit_batches(core *c, int64_t max_message_bytes) {
   c->recreate = RENEWAL_BATCHES;
 }
 
-/* A key goes on to the partition where the Java client puts it, of as many as there are now; who reads by key should
- * know that it moved. */
+/* A key goes on to the partition where the Java client puts it, of as many as there are now; who reads by key
+ * should know that it moved. */
 static void note_partitions(core *c, topic *tp, int32_t now) {
   if (now <= 0 || now == tp->partitions) return;
   if (tp->partitions > 0) {

@@ -2,8 +2,8 @@
 #include "core/inner.h"
 #include <stdlib.h>
 
-#define SCOUT_MAX 4096   /* records looked at for their topics, before any of them is prepared; */
-#define SCOUT_BYTES (4u << 20) /* and of what size: each is read from the disk (3,200 of 100 KB took a second: seen) */
+#define SCOUT_MAX 4096         /* records looked at for their topics, before any of them is prepared; */
+#define SCOUT_BYTES (4u << 20) /* of what size: each is read from the disk (3,200 of 100 KB took a second: seen) */
 
 void txn_reset(core *c) {
   txn *t = &c->txn;
@@ -100,8 +100,8 @@ static core_offer_result scouted(txn *t, size_t size) {
   return ++t->scouted < SCOUT_MAX && t->scouted_bytes < SCOUT_BYTES ? OFFER_SETTLED : txn_stop(t, true);
 }
 
-/* An unknown topic is prepared between transactions: an open one would hold back its readers. Since that takes a request
- * or three, what comes next is looked at for more of them. */
+/* An unknown topic is prepared between transactions: an open one would hold back its readers. Since that takes a
+ * request or three, what comes next is looked at for more of them. */
 static core_offer_result scout(core *c, topic *tp, size_t size) {
   txn *t = &c->txn;
   topics_want(c, tp);
@@ -174,7 +174,8 @@ core_offer_result txn_offer(core *c, const core_record *r, int64_t now_us, uint6
   size_t narrowed = txn_narrow(c)->events;
   size_t most = narrowed ? narrowed : (size_t)c->config.txn_max_events;
   if (c->book_failures) most = 1; /* until the book is writable again: the rest would be produced in vain */
-  if (t->produced > 0 && (alone || t->produced >= most || t->bytes + size > c->target_bytes || !flow_has_room(c, size)))
+  if (t->produced > 0 &&
+      (alone || t->produced >= most || t->bytes + size > c->target_bytes || !flow_has_room(c, size)))
     return txn_stop(t, true);
   slot *s = txn_add_slot(t, seq, tp, SL_VERDICT_SENT);
   if (!s) return txn_stop(t, true);
@@ -261,7 +262,7 @@ bool txn_refused(core *c, uint64_t tag, const fault *refusal, int64_t wall_us) {
     take_back(c, 0);
     if (why->scope == SCOPE_TOPIC) topic_sicken(c, tp, why);
     else letter_blame(c, tp, number, why);
-    if (tp->letter_trial.seq == number) tp->letter_trial.condemned = true; /* to go without its value, in company */
+    if (tp->letter_trial.seq == number) tp->letter_trial.condemned = true; /* without its value, in company */
     return true;
   }
   if (why->scope == SCOPE_RECORD && why->class_ != CLASS_NON_RETRYABLE_IDEMPOTENCY) {
@@ -375,7 +376,7 @@ bool txn_seal(core *c) {
   return sl_progress_encode(&a->progress, &c->marker) == SL_OK && !c->marker.failed;
 }
 
-/* The coordinator still ends the transaction before for some milliseconds, and librdkafka 2.0.2, told so, waits 20 ms. */
+/* For some ms the coordinator still ends the transaction before, and librdkafka 2.0.2, told so, waits 20 ms. */
 #define LETTERS_AFTER_US 4000
 
 void txn_settled(core *c) {

@@ -18,15 +18,17 @@ const char *core_phase_text(core_phase phase) {
 }
 
 void core_view_get(const core *c, core_view *v) {
-  *v = (core_view){.phase = c->phase, .since_us = c->phase_us, .park = c->park, .park_probes = c->park_probes, .last_fault = c->last_fault,
-                   .last_fault_us = c->last_fault_us, .last_commit_us = c->last_commit_us,
+  *v = (core_view){.phase = c->phase, .since_us = c->phase_us, .park = c->park, .park_probes = c->park_probes,
+                   .last_fault = c->last_fault, .last_fault_us = c->last_fault_us,
+                   .last_commit_us = c->last_commit_us,
                    .next_try_us = c->next_try_us, .held = c->phase == PHASE_IDLE && c->next_try_us > 0,
-                   .cursor_seq = c->cursor.seq, .last_seq = c->last_seq,
-                   .indexed_seq = c->indexed_seq, .letters_published = c->cursor.dlq_no, .letters_wait = c->letters_wait,
-                   .transactions = c->transactions, .aborts = c->aborts,
-                   .handles = c->handles, .renewed = c->renewed, .expired = c->expired, .partition_changes = c->partition_changes,
-                   .partitions_were = c->partitions_were, .txn_bytes = c->target_bytes, .bytes_per_s = c->bytes_per_s,
-                   .link_gap_us = c->gap_us, .link_room = c->room_bytes, .events_per_s = c->events_per_s,
+                   .cursor_seq = c->cursor.seq, .last_seq = c->last_seq, .indexed_seq = c->indexed_seq,
+                   .letters_published = c->cursor.dlq_no, .letters_wait = c->letters_wait,
+                   .transactions = c->transactions, .aborts = c->aborts, .handles = c->handles,
+                   .renewed = c->renewed, .expired = c->expired, .partition_changes = c->partition_changes,
+                   .partitions_were = c->partitions_were, .txn_bytes = c->target_bytes,
+                   .bytes_per_s = c->bytes_per_s, .events_per_s = c->events_per_s,
+                   .link_gap_us = c->gap_us, .link_room = c->room_bytes,
                    .lane_count = c->attempt.progress.lane_count, .lanes = c->lanes,
                    .marker_here = sl_buf_slice(&c->marker_bytes), .marker_there = sl_buf_slice(&c->marker_there)};
   if (c->offsets_back > 0) {
@@ -69,7 +71,8 @@ const char *core_check(const core *c) {
     return "at rest no operation is under way";
   if (t->outstanding > t->produced || t->produced > t->count) return "outstanding <= produced <= records";
   if ((t->outstanding == 0) != (t->under_way == 0)) return "bytes are under way with records";
-  if (t->along > 0 && (t->produced != t->along || t->lane || t->copies)) return "a copy goes along with verdicts alone";
+  if (t->along > 0 && (t->produced != t->along || t->lane || t->copies))
+    return "a copy goes along with verdicts alone";
   if (c->phase == PHASE_COMMIT && !c->has_intent) return "the intent is written before the commit";
   if (c->phase == PHASE_COMMIT && (t->outstanding || t->failed)) return "a commit follows complete delivery";
   if ((c->phase == PHASE_FILL || c->phase == PHASE_FLUSH) && c->has_intent)

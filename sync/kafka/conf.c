@@ -1,3 +1,10 @@
+/* The properties of our handles: first our defaults, then what the user configured, then what the protocol owns.
+ * So a user may tune anything but what exactness rests on: idempotence, acks, the transactional id, isolation, and
+ * that a record is given up no sooner and no later than its transaction.
+ *
+ * A value that librdkafka refuses ends it all (SCOPE_AGENT). A name that it does not know is only warned of: an
+ * older one than the configuration was written for delivers as well. What librdkafka says of a refusal quotes the
+ * value: of a secret, other words stand for it. */
 #include "handle.h"
 #include "log.h"
 #include <stdio.h>
@@ -13,8 +20,8 @@ typedef struct property { const char *name, *value; } property;
 static const property producer_defaults[] = {
   {"compression.type", "lz4"},
   {"partitioner", "murmur2_random"},
-  /* Only while a transaction fills: its end is a flush, which sends at once. With 5 ms a backlog went in batches of a
-   * tenth of a megabyte, and the broker took half as much processor again for it. */
+  /* Only while a transaction fills: its end is a flush, which sends at once. With 5 ms a backlog went in batches
+   * of a tenth of a megabyte, and the broker took half as much processor again for it. */
   {"linger.ms", "50"},
   {"batch.num.messages", "100000"},
   {"max.in.flight.requests.per.connection", "5"},
@@ -92,8 +99,9 @@ static int64_t at_most(int64_t value, int64_t limit) { return value < limit ? va
 static void set_producer(builder *b, const kafka_options *o) {
   int64_t kilobytes = (o->queue_bytes + 1023) / 1024;
   set(b, "batch.size", "1000000");
-  /* A long one is of a link where what waits for its turn to cross takes longer than ten seconds: not to be sent again. */
-  set_number(b, "socket.timeout.ms", o->txn_timeout_ms > 30000 ? o->txn_timeout_ms / 3 : at_most(10000, o->txn_timeout_ms));
+  /* A long one is of a link that takes more than ten seconds for what waits its turn: not to be sent again. */
+  set_number(b, "socket.timeout.ms",
+             o->txn_timeout_ms > 30000 ? o->txn_timeout_ms / 3 : at_most(10000, o->txn_timeout_ms));
   set_users(b, o);
   if (o->batch_bytes > 0) set_number(b, "batch.size", o->batch_bytes);
   set(b, "isolation.level", "read_uncommitted"); /* ends.c asks for high watermarks, not for what is stable */
@@ -186,7 +194,8 @@ void conf_log(int level, const char *facility, const char *text) {
   for (size_t i = 0; i < COUNT(echoes); i++)
     if (strcmp(facility, echoes[i]) == 0) ours = LEVEL_DEBUG;
   /* We set those. */
-  if (strstr(text, "enable.gapless.guarantee is experimental") || strstr(text, "property isolation.level is a consumer"))
+  if (strstr(text, "enable.gapless.guarantee is experimental") ||
+      strstr(text, "property isolation.level is a consumer"))
     ours = LEVEL_DEBUG;
   log_line(ours, "librdkafka", "%s: %s", facility, text);
 }

@@ -1,3 +1,7 @@
+/* Where partitions end, whatever their number: one request a broker, since the agent asks before it delivers. An
+ * end is the high watermark: the handle reads uncommitted (conf.c), so an open transaction of somebody's does not
+ * make a partition look shorter than it is, and a topic recreated. What was not answered stays -1, which says
+ * nothing. */
 #include "handle.h"
 
 fault kafka_ends(kafka *k, kafka_place *places, size_t count, int timeout_ms) {

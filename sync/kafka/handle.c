@@ -152,12 +152,14 @@ bool kafka_new(const kafka_options *options, kafka **out, fault *why) {
   return true;
 }
 
-static void purge_queue(kafka *k) { rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING); }
+static void purge_queue(kafka *k) {
+  rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
+}
 
-/* Not what is in flight. The answer to it must come before the abort: a request that the abort's EndTxn overtakes on its
- * way (they go by two connections) is appended behind the transaction's end, under an epoch that nothing has fenced yet.
- * Brokers before 3.6 take that for a transaction's begin, which holds back read_committed consumers until the next commit
- * to the partition makes it valid: its records twice. */
+/* Not what is in flight. The answer to it must come before the abort: a request that the abort's EndTxn overtakes
+ * on its way (they go by two connections) is appended behind the transaction's end, under an epoch that nothing
+ * has fenced yet. Brokers before 3.6 take that for a transaction's begin, which holds back read_committed
+ * consumers until the next commit to the partition makes it valid: its records twice. */
 void kafka_give_up(kafka *k) {
   if (!atomic_exchange(&k->given_up, true)) purge_queue(k); /* a refused batch tells it for each of its records */
 }
@@ -285,8 +287,7 @@ fault kafka_flush(kafka *k, int timeout_ms) {
 
 /* ---------------------------------------------------------------- events */
 
-/* The record of a report makes room. Its headers are ours from here on: the event owns the message, and gives it as
- * const. */
+/* The record of a report makes room. Its headers are ours from here on. (Const: the event owns the message.) */
 static void settle_cost(kafka *k, const rd_kafka_message_t *m) {
   rd_kafka_headers_t *headers;
   if (rd_kafka_message_detach_headers((rd_kafka_message_t *)(uintptr_t)m, &headers)) headers = NULL;

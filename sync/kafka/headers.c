@@ -1,8 +1,8 @@
 /* A list of headers is an allocation for each and two more, made for each record and freed with it: half of what
  * the filling thread did in a backlog. So the lists of delivered records are kept. The next record mostly has the
  * same names, and values as long; then librdkafka's copies of the values are written over. The list is ours alone
- * from the report of its record to the next rd_kafka_producev, and the values lie in its own memory. With the records
- * that wait they stay below the limit of these. */
+ * from the report of its record to the next rd_kafka_producev, and the values lie in its own memory. With the
+ * records that wait they stay below the limit of these. */
 #include "handle.h"
 #include <stdlib.h>
 #include <string.h>

@@ -48,8 +48,8 @@ size_t kafka_poll(kafka *k, size_t max, const kafka_sink *sink);
 /* Brokers known and connected now, for the report. Connections are made where they are needed: fewer up than
  * known is normal, none is an outage or an idle handle. */
 void kafka_brokers(const kafka *k, int *up, int *known);
-/* Since when it has no connection at all (the coordinator's is not counted there, but here), where a try to make one has
- * failed since; 0: it has one, or needs none. Monotonic. */
+/* Since when it has no connection at all (the coordinator's is not counted there, but here), where a try to make
+ * one has failed since; 0: it has one, or needs none. Monotonic. */
 int64_t kafka_alone_since_us(const kafka *k);
 void kafka_a_broker(const kafka *k, char *name, size_t cap); /* one that is connected; empty: none is */
 
@@ -85,8 +85,8 @@ typedef struct kafka_topic_ask {
   kafka_topic_info info;           /* written on success */
   fault why;                       /* of this topic */
 } kafka_topic_ask;
-/* [worker] The same of many topics, in as few requests as one of them takes. Returns a fault that is none of a topic's
- * own (nobody answers); what `why` says of each is then unfinished. */
+/* [worker] The same of many topics, in as few requests as one of them takes. Returns a fault that is none of a
+ * topic's own (nobody answers); what `why` says of each is then unfinished. */
 fault kafka_prepare_topics(kafka *k, kafka_topic_ask *asks, size_t count, int timeout_ms);
 
 typedef struct kafka_place { const char *topic; int32_t partition; int64_t end; } kafka_place;
@@ -100,8 +100,8 @@ fault kafka_init_transactions(kafka *k, int timeout_ms);
 /* Right after a commit the first record of the next transaction waits 20 ms longer: the coordinator still
  * writes the markers of the one before. */
 fault kafka_begin(kafka *k);
-/* Why the open transaction can only be aborted: what its records' _PURGE does not say. Success: nothing is known. Only
- * inside a transaction. */
+/* Why the open transaction can only be aborted: what its records' _PURGE does not say. Success: nothing is known.
+ * Only inside a transaction. */
 fault kafka_why_abort(kafka *k);
 /* [worker] Each says by the fault whether it happened; the core treats anything but a quick, clean success as
  * doubt. kafka_poll must run meanwhile. One doubt is named here: success while an EndTxn of this handle was
@@ -120,9 +120,9 @@ typedef struct kafka_record {
   size_t header_count;
   int64_t timestamp_ms;            /* 0: now */
 } kafka_record;
-/* How many bytes a batch takes that holds the record alone: *whole without compression, *least at the least with the
- * codec that this handle uses (0: cannot be said). True: exactly *least, as without compression, or with it after a
- * few records that were sent alone. A large record takes milliseconds. */
+/* How many bytes a batch takes that holds the record alone: *whole without compression, *least at the least with
+ * the codec that this handle uses (0: cannot be said). True: exactly *least, as without compression, or with it
+ * after a few records that were sent alone. A large record takes milliseconds. */
 bool kafka_weigh(const kafka *k, const kafka_record *record, size_t *whole, size_t *least);
 /* Copies and enqueues. A fault QUEUE_FULL (RETRYABLE_TRANSIENT, SCOPE_NONE never) means: poll, try again.
  * SCOPE_RECORD: larger than message.max.bytes, nothing was enqueued. */
@@ -131,8 +131,8 @@ bool kafka_fault_is_queue_full(const fault *f);
 /* [worker] Sends what waits, without linger, until every delivery has been reported (kafka_poll must run
  * meanwhile) or the timeout. */
 fault kafka_flush(kafka *k, int timeout_ms);
-/* What is not sent yet is given up and reported as _PURGE, at once: its transaction is to be aborted anyway. What is in
- * flight is waited for by kafka_flush and kafka_abort, but not sent again. Until kafka_begin. */
+/* What is not sent yet is given up and reported as _PURGE, at once: its transaction is to be aborted anyway. What
+ * is in flight is waited for by kafka_flush and kafka_abort, but not sent again. Until kafka_begin. */
 void kafka_give_up(kafka *k);
 /* Bytes that the records in the handle take, by the measure of queue_bytes; 0: none is left unreported. */
 size_t kafka_waiting(const kafka *k);
@@ -171,7 +171,7 @@ fault kafka_read_marker(kafka *k, const char *topic, int32_t partition, sl_slice
 /* --- what has come to topics, whoever writes them: a handle of its own, used by one worker at a time --- */
 
 typedef struct kafka_watch kafka_watch;
-/* Of the options only brokers and properties count. False with *why: SCOPE_AGENT. `timeout_ms` bounds single requests. */
+/* Of the options only brokers and properties count. False with *why: SCOPE_AGENT. timeout_ms is a request's. */
 bool kafka_watch_new(const kafka_options *options, int timeout_ms, kafka_watch **out, fault *why);
 void kafka_watch_free(kafka_watch *w); /* [worker] NULL is fine */
 
@@ -181,9 +181,9 @@ typedef struct kafka_watch_sink {
   /* Where a read_committed consumer's reading ends now: what an open transaction holds back has not come yet. */
   void (*end)(void *arg, const char *topic, int32_t partitions, int32_t partition, int64_t end);
 } kafka_watch_sink;
-/* [worker] Lists the topics that this user may describe and tells the end of each partition of those that are wanted; one
- * without a leader is left out. Reads no record, writes nothing. After a fault some ends may be missing; *listed says that
- * every topic was seen. */
+/* [worker] Lists the topics that this user may describe and tells the end of each partition of those that are
+ * wanted; one without a leader is left out. Reads no record, writes nothing. After a fault some ends may be
+ * missing; *listed says that every topic was seen. */
 fault kafka_watch_look(kafka_watch *w, int timeout_ms, const kafka_watch_sink *sink, bool *listed);
 
 typedef struct kafka_watch_span { /* records from `from` to below `to`: at most so many, and about so many bytes */
@@ -193,25 +193,25 @@ typedef struct kafka_watch_span { /* records from `from` to below `to`: at most 
   uint64_t most;
   size_t most_bytes;
 } kafka_watch_span;
-/* [worker] Do the brokers say that there is no such partition? (A reading of it only takes its whole time.) Two looks at
- * most, of up to timeout_ms each. */
+/* [worker] Do the brokers say that there is no such partition? (A reading of it only takes its whole time.) Two
+ * looks at most, of up to timeout_ms each. */
 bool kafka_watch_is_gone(kafka_watch *w, const char *topic, int32_t partition, int timeout_ms);
-/* [worker] Reads them as a read_committed consumer does: no ends of transactions, nothing that was aborted. see() gets
- * the value and the named header of each (data NULL: it has none). *reached: everything below has been read; `to` where
- * all of it was, or what is left is no record. After a fault it says how far it came. Ends early when *stop is set.
- * What was read is added to *bytes. */
+/* [worker] Reads them as a read_committed consumer does: no ends of transactions, nothing that was aborted. see()
+ * gets the value and the named header of each (data NULL: it has none). *reached: everything below has been read;
+ * `to` where all of it was, or what is left is no record. After a fault it says how far it came. Ends early when
+ * *stop is set. What was read is added to *bytes. */
 fault kafka_watch_read(kafka_watch *w, const kafka_watch_span *span, int timeout_ms, const atomic_bool *stop,
                        const char *header, void (*see)(void *arg, sl_slice value, sl_slice header), void *arg,
                        int64_t *reached, size_t *bytes);
 
 /* --- for programs without a loop (--check, --adopt): they serve the handle's events themselves --- */
 
-/* [worker] As kafka_connect; two seconds are enough where each broker was tried in vain. Where nobody answers the fault
- * is what the connection said last: a TLS handshake that failed, a name that cannot be resolved. */
+/* [worker] As kafka_connect; two seconds are enough where each broker was tried in vain. Where nobody answers the
+ * fault is what the connection said last: a TLS handshake that failed, a name that cannot be resolved. */
 fault kafka_reach(kafka *k, int timeout_ms, char cluster_id[64]);
 
-/* True where this librdkafka cannot log in by SCRAM to Kafka 4: before 2.6.1 it repeats its nonce in the last message,
- * which brokers took until then. */
+/* True where this librdkafka cannot log in by SCRAM to Kafka 4: before 2.6.1 it repeats its nonce in the last
+ * message, which brokers took until then. */
 bool kafka_scram_is_old(void);
 
 typedef struct kafka_topic_look {  /* what metadata and configuration say */
@@ -227,10 +227,11 @@ fault kafka_look_topic(kafka *k, const char *topic, int timeout_ms, kafka_topic_
 /* [worker] Would the cluster let us create it? Nothing is created. */
 fault kafka_try_create(kafka *k, const char *topic, const kafka_topic_spec *spec, int timeout_ms);
 /* [worker] May the topic be written? One record in a transaction that is then aborted: no read_committed consumer
- * sees it. After kafka_init_transactions, with no transaction open. partition -1: any. After a fault that is fatal or
- * not about the record the handle is of no more use. *append_ms (may be NULL) is the broker's clock where the topic
- * keeps it, else -1. */
-fault kafka_try_write(kafka *k, const char *topic, int32_t partition, const char *key, int timeout_ms, int64_t *append_ms);
+ * sees it. After kafka_init_transactions, with no transaction open. partition -1: any. After a fault that is fatal
+ * or not about the record the handle is of no more use. *append_ms (may be NULL) is the broker's clock where the
+ * topic keeps it, else -1. */
+fault kafka_try_write(kafka *k, const char *topic, int32_t partition, const char *key, int timeout_ms,
+                      int64_t *append_ms);
 
 /* The kafka_property_check of the settings: does librdkafka know the property and take the value? */
 kafka_property_verdict kafka_check_property(const char *name, const char *value, char *reason, size_t cap);

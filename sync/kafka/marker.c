@@ -1,3 +1,11 @@
+/* Reads the marker: how far this store has delivered, in the cluster's own word. What happened to a transaction in
+ * doubt is decided by it, so it must be final (INIT_TXN comes before, and ends what of ours was open), and "there
+ * is none" must never be a reading that came to no end: that is a fault.
+ *
+ * Other stores write to the partition, too, and may leave transactions open. So it is read twice: uncommitted
+ * up to the high watermark, which nobody can hold back, to see where records with our key lie; then, only if
+ * there are any, committed from the first of them to the last. The newest that the second reading gives is the
+ * marker. */
 #include "handle.h"
 #include "base/base.h"
 #include <stdio.h>

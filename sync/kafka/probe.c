@@ -1,5 +1,5 @@
-/* For programs without a loop: what --check and --adopt ask of a cluster. Everything here blocks up to its timeout and
- * serves the handle's events itself, so nobody else may poll it meanwhile. */
+/* For programs without a loop: what --check and --adopt ask of a cluster. Everything here blocks up to its timeout
+ * and serves the handle's events itself, so nobody else may poll it meanwhile. */
 #include "handle.h"
 #include "base/base.h"
 #include <stdio.h>
@@ -28,7 +28,8 @@ static void serve_delivery(probe *p, rd_kafka_event_t *event) {
 static void serve_error(kafka *k, probe *p, rd_kafka_event_t *event) {
   const rd_kafka_resp_err_t code = rd_kafka_event_error(event);
   fault f = rd_kafka_event_error_is_fatal(event) ? fault_of_handle(k->rk, code, "fatal") : kafka_classify(code);
-  if (!rd_kafka_event_error_is_fatal(event)) snprintf(f.text, sizeof f.text, "%s", rd_kafka_event_error_string(event));
+  if (!rd_kafka_event_error_is_fatal(event))
+    snprintf(f.text, sizeof f.text, "%s", rd_kafka_event_error_string(event));
   p->all_down = p->all_down || code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
   /* "All brokers are down" says less than what it follows. */
   if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || fault_is_ok(&p->said)) p->said = f;

@@ -1,6 +1,7 @@
-/* The format leaves open which matches are taken; this takes those that the reference did in the version that librdkafka
- * has: a table of 2^8 to 2^14 places where a hash of four bytes was seen last, a first look at each byte, then at fewer
- * and fewer where nothing is found (one byte more for each 32 looks), and another look right behind each match. */
+/* The format leaves open which matches are taken; this takes those that the reference did in the version that
+ * librdkafka has: a table of 2^8 to 2^14 places where a hash of four bytes was seen last, a first look at each
+ * byte, then at fewer and fewer where nothing is found (one byte more for each 32 looks), and another look right
+ * behind each match. */
 #include "snappy.h"
 #include <stdbool.h>
 #include <string.h>

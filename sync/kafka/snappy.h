@@ -1,4 +1,4 @@
-/* How many bytes librdkafka's snappy makes of data, which it carries itself: no library has the same. Counts only. */
+/* How many bytes librdkafka's own snappy makes of data: no library is quite the same. Only counts them. */
 #ifndef SYNC_KAFKA_SNAPPY_H
 #define SYNC_KAFKA_SNAPPY_H
 #include <stddef.h>
@@ -6,6 +6,6 @@
 
 #define SNAPPY_BLOCK 65536
 
-/* Of one block, at most SNAPPY_BLOCK bytes, each compressed by itself; without the length that stands before the first. */
+/* Of one block, at most SNAPPY_BLOCK bytes, each compressed by itself; without the length before the first. */
 size_t snappy_block_size(const uint8_t *data, size_t len);
 #endif

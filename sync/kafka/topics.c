@@ -1,3 +1,11 @@
+/* Reaches the cluster; looks topics up and creates those that are missing and may be. On a good day one answer of
+ * metadata says that every partition has a leader, while another tells what the topics take: two requests side by
+ * side, however many topics. What is missing then is created and waited for, and so are leaders, until the time is
+ * over.
+ *
+ * What befell one topic stands in its ask; a fault that is returned is none of theirs. That a topic's limits may
+ * not be read is no fault at all. Topics are created here alone, never by a broker, which would give them its
+ * defaults. */
 #include "handle.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +21,8 @@ fault kafka_connect(kafka *k, int timeout_ms, char cluster_id[64]) {
   fault f;
   kafka_security_fault(k, 0, &refused, NULL);
   /* In slices: metadata waits in silence for a broker while the refusal of our password is an error event. What is
-   * asked in one slice is forgotten in the next, so where a broker is connected and yet does not answer in time, they
-   * grow: over a satellite with round trips of 2 s no slice of 500 ms ever had an answer (seen). */
+   * asked in one slice is forgotten in the next, so where a broker is connected and yet does not answer in time,
+   * they grow: over a satellite with round trips of 2 s no slice of 500 ms ever had an answer (seen). */
   do {
     const int slice = wire_up(k->wire) > 0 ? k->patience_ms : PATIENCE_LEAST_MS;
     err = rd_kafka_metadata(k->rk, 0, NULL, &md, slice > PATIENCE_LEAST_MS ? slice : left_ms(deadline, slice));
@@ -134,8 +142,9 @@ fault topics_create(kafka *k, const char *topic, const kafka_topic_spec *spec, b
 
 typedef void any_config_fn(void *arg, const char *topic, const char *name, const char *value);
 
-/* Asks for the settings of all these topics, in one request; configs_take has the answer. NULL: nothing was asked. */
-static rd_kafka_queue_t *configs_ask(kafka *k, const char *const *topics, size_t topic_count, int timeout_ms, fault *why) {
+/* Asks for the settings of all these topics in one request; configs_take has the answer. NULL: none was asked. */
+static rd_kafka_queue_t *configs_ask(kafka *k, const char *const *topics, size_t topic_count, int timeout_ms,
+                                     fault *why) {
   size_t wanted = 0;
   rd_kafka_queue_t *queue = NULL;
   rd_kafka_ConfigResource_t **list = calloc(topic_count + 1, sizeof *list);
@@ -231,7 +240,7 @@ static rd_kafka_resp_err_t look(kafka *k, preparing *list, size_t count, int tim
       if (strcmp(t->topic, p->ask->topic) != 0) continue;
       p->err = t->err;
       p->partitions = t->partition_cnt;
-      for (int32_t i_part = 0; i_part < t->partition_cnt; i_part++) p->leaderless += t->partitions[i_part].leader < 0;
+      for (int32_t part = 0; part < t->partition_cnt; part++) p->leaderless += t->partitions[part].leader < 0;
       break;
     }
   }
@@ -253,8 +262,8 @@ static void judge(preparing *p) {
 static void give_up(preparing *p) {
   if (!is_open(p)) return;
   p->ask->why = fault_of_code(p->err ? p->err : RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
-                              "topic %.100s: %d of %d partitions have no leader", p->ask->topic, (int)p->leaderless,
-                              (int)p->partitions);
+                              "topic %.100s: %d of %d partitions have no leader", p->ask->topic,
+                              (int)p->leaderless, (int)p->partitions);
 }
 
 static fault prepare(kafka *k, preparing *list, kafka_topic_ask **missing, size_t count, int timeout_ms) {
@@ -302,8 +311,9 @@ static void take_limit(void *arg, const char *topic, const char *name, const cha
     if (strcmp(p->ask->topic, topic) == 0) take_setting(&p->ask->info, name, value);
 }
 
-/* Together with metadata, which takes as long: on a long way each answer counts. Nobody asks for the progress topic's. */
-static rd_kafka_queue_t *ask_limits(kafka *k, const preparing *list, const char **names, size_t count, int timeout_ms) {
+/* Beside metadata, which takes as long: on a long way each answer counts. Not of the progress topic. */
+static rd_kafka_queue_t *ask_limits(kafka *k, const preparing *list, const char **names, size_t count,
+                                    int timeout_ms) {
   size_t asked = 0;
   fault ignored = {0};
   for (size_t i = 0; i < count; i++)
@@ -312,7 +322,8 @@ static rd_kafka_queue_t *ask_limits(kafka *k, const preparing *list, const char 
 }
 
 /* A limit is -1 for whatever reason: it only spares aborts, and the right to read it is often not given. */
-static void read_limits(kafka *k, rd_kafka_queue_t *asked, preparing *list, const char **names, size_t count, int timeout_ms) {
+static void read_limits(kafka *k, rd_kafka_queue_t *asked, preparing *list, const char **names, size_t count,
+                        int timeout_ms) {
   const int64_t deadline = now_ms() + timeout_ms;
   size_t late = 0;
   for (size_t i = 0; i < count; i++) list[i].ask->info.partitions = list[i].partitions;
@@ -328,7 +339,8 @@ fault kafka_prepare_topics(kafka *k, kafka_topic_ask *asks, size_t count, int ti
   kafka_topic_ask **missing = calloc(count + 1, sizeof *missing);
   const char **names = calloc(count + 1, sizeof *names);
   fault f = {0};
-  if (!list || !missing || !names) f = fault_of_code(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "no memory to look up topics");
+  if (!list || !missing || !names)
+    f = fault_of_code(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "no memory to look up topics");
   for (size_t i = 0; i < count && fault_is_ok(&f); i++) {
     list[i].ask = &asks[i];
     asks[i].why = (fault){0};

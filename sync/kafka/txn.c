@@ -1,3 +1,6 @@
+/* The transactional calls, one to one, plus what librdkafka's success leaves out: a commit or abort has happened
+ * for sure only if no EndTxn of this handle is without its answer, and an abort must not overtake what is in
+ * flight. Nothing is tried again here: anything but a clean success is the core's to doubt (core/core.h). */
 #include "handle.h"
 #include <stdio.h>
 

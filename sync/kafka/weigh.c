@@ -1,8 +1,8 @@
 /* How large the batch of a single record is: what the broker measures against max.message.bytes. Exact without
- * compression. With it the record is compressed here as librdkafka would, by the same libraries, or, for snappy, by the
- * same rules. Theirs may be of another version than ours. So the requests that leave are watched: two records, each
- * alone in its request, of different sizes and each of exactly the size that was foretold, and the codec is taken for
- * the same from then on. Before that a little is taken off, and of snappy nothing is said. */
+ * compression. With it the record is compressed here as librdkafka would, by the same libraries, or, for snappy,
+ * by the same rules. Theirs may be of another version than ours. So the requests that leave are watched: two
+ * records, each alone in its request, of different sizes and each of exactly the size that was foretold, and the
+ * codec is taken for the same from then on. Before that a little is taken off, and of snappy nothing is said. */
 #include "handle.h"
 #include "snappy.h"
 #include <stdio.h>
@@ -134,7 +134,8 @@ static bool begin_gzip(scale *s, int level) {
   s->cap = PIECE;
   s->out = malloc(s->cap);
   if (!s->out) return false;
-  if (deflateInit2(&s->gzip, level, Z_DEFLATED, WINDOW + WITH_HEADER, MEMORY, Z_DEFAULT_STRATEGY) != Z_OK) return false;
+  if (deflateInit2(&s->gzip, level, Z_DEFLATED, WINDOW + WITH_HEADER, MEMORY, Z_DEFAULT_STRATEGY) != Z_OK)
+    return false;
   s->take = take_gzip;
   return true;
 }

@@ -68,9 +68,10 @@ static bool any_up(const wire *w) {
   return false;
 }
 
-/* A connection that the broker closed as idle is not missed until it is needed: only who tries in vain is alone. */
+/* What the broker closed as idle is not missed until it is needed: only who tries in vain is alone. */
 static void note_alone(wire *w, connection *c, const char *state, bool lost) {
-  const bool rests = strcmp(state, "INIT") == 0 || strcmp(state, "TRY_CONNECT") == 0, down = strcmp(state, "DOWN") == 0;
+  const bool rests = strcmp(state, "INIT") == 0 || strcmp(state, "TRY_CONNECT") == 0;
+  const bool down = strcmp(state, "DOWN") == 0;
   if (any_up(w)) {
     w->alone_us = 0;
     w->tried_in_vain = false;

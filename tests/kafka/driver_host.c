@@ -1,3 +1,6 @@
+/* A producer and its loop, for scenarios that read from top to bottom: what blocks in kafka.h runs on a thread,
+ * and the caller meanwhile serves the handle as the agent does, woken by its descriptor alone. So a descriptor
+ * that does not tell of something makes a scenario hang here, as it would make the agent. */
 #include "driver.h"
 
 double now(void) {
@@ -40,7 +43,6 @@ static void *job_main(void *arg) {
   return NULL;
 }
 
-/* Runs a blocking call while the loop lives from the descriptor alone. */
 fault await(job *j) {
   pthread_t thread;
   if (pipe(j->done) != 0 || pthread_create(&thread, NULL, job_main, j) != 0) abort();
@@ -106,9 +108,8 @@ const char *name(char *buffer, const char *what) {
   return buffer;
 }
 
-fault produce(host *h, const char *topic, int32_t partition, const char *key, const void *value,
-                     size_t len,
-                     uint64_t tag) {
+fault produce(host *h, const char *topic, int32_t partition, const char *key, const void *value, size_t len,
+              uint64_t tag) {
   kafka_record r = {.topic = topic, .partition = partition, .value = {value, len}};
   if (key) r.key = (sl_slice){key, strlen(key)};
   return kafka_produce(h->k, &r, tag);

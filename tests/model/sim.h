@@ -226,8 +226,8 @@ bool broker_committed(const sim *s, uint32_t txn);
 bool broker_takes(const sim *s, const sim_event *e); /* it is no poison, of whatever kind */
 bool broker_takes_wire(const sim *s, const sim_wire *w);
 int sim_dlq_of(const sim *s, uint64_t seq); /* the dead-letter topic of the event's topic */
-/* Exactly once (or at least once), in order per key; NULL: holds. `complete`: every event that must be there
- * is. */
+/* The oracle: exactly once (or at least once), in order per key; what does not hold is noted in sim.broken.
+ * `complete`: every event that must be there is. */
 void broker_audit(sim *s, const sim_book *book, bool exactly_once, bool complete);
 
 /* sim_book.c */

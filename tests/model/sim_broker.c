@@ -1,3 +1,10 @@
+/* The broker, as strict as Kafka in what exactness rests on: a new epoch of our transactional id fences the older
+ * ones and aborts what is open; records and markers count once their transaction is committed; an EndTxn that the
+ * network holds back still ends whatever its epoch has open when it comes. What else goes wrong is decided by
+ * sim_handle.c and sim_run.c.
+ *
+ * The oracle reads what lies in the partitions and in the book, and nothing of the core. Never make the broker
+ * more lenient, or the oracle more patient, to let the core pass. */
 #include "sim.h"
 #include <stdio.h>
 #include <stdlib.h>
