@@ -4,8 +4,9 @@
 #   bench/run.sh [OPTIONS] [FOLDER]   FOLDER: where to write, on the disk to be measured (default: here)
 #     --quick           a minute, for a first look: small sizes, wide spread
 #     --smoke           seconds: whether the programs work, the figures mean nothing
-#     --only PART       append, many, beside, kafka, lookup, open, bytes, tail or forensics (may be repeated); and, which are not run
-#                       unless they are named: uplink, rest, memory, link, fleet (delivery to a real Kafka)
+#     --only PART       append, many, beside, kafka, lookup, open, bytes, tail, forensics or reader; and, which
+#                       are not run unless they are named: uplink, rest, memory, link, fleet (delivery to a
+#                       real Kafka). May be repeated
 #     --json FILE       all figures as JSON, too
 #     --docs FILE       puts the tables into FILE, where docs/performance.md has its marks
 #     --no-setup        install nothing
