@@ -262,15 +262,21 @@ static bool call(replay *r, uint64_t kind, core_event *e) {
 /* --- telling --- */
 
 static const char *text_of_op(core_op op) {
-  static const char *const text[] = {"nothing", "connect", "marker-topic", "init-txn", "read-marker",
-                                     "topic", "fill", "flush", "intent", "commit",
-                                     "settle", "abort", "abandon", "destroy", "exit"};
+  static const char *const text[] = {
+    [OP_NONE] = "nothing", [OP_CONNECT] = "connect", [OP_MARKER_TOPIC] = "marker-topic", [OP_INIT_TXN] = "init-txn",
+    [OP_READ_MARKER] = "read-marker", [OP_TOPIC] = "topic", [OP_FILL] = "fill", [OP_FLUSH] = "flush",
+    [OP_INTENT] = "intent", [OP_COMMIT] = "commit", [OP_SETTLE] = "settle", [OP_ABORT] = "abort",
+    [OP_ABANDON] = "abandon", [OP_DESTROY] = "destroy", [OP_EXIT] = "exit",
+  };
   return (unsigned)op < sizeof text / sizeof *text ? text[op] : "?";
 }
 
 static const char *text_of_event(core_event_kind kind) {
-  static const char *const text[] = {"start", "timer", "log", "done", "error", "book", "resumed", "login", "stop",
-                                     "lanes"};
+  static const char *const text[] = {
+    [EVENT_START] = "start", [EVENT_TIMER] = "timer", [EVENT_LOG] = "log", [EVENT_DONE] = "done",
+    [EVENT_ERROR] = "error", [EVENT_REACHED] = "reached", [EVENT_BOOK] = "book", [EVENT_RESUMED] = "resumed",
+    [EVENT_LOGIN] = "login", [EVENT_RULES] = "rules", [EVENT_STOP] = "stop", [EVENT_LANES] = "lanes",
+  };
   return (unsigned)kind < sizeof text / sizeof *text ? text[kind] : "?";
 }
 

@@ -80,6 +80,37 @@ static void test_each_step_is_told(void **state) {
   rig_free(r);
 }
 
+typedef struct heard { const char *const *names; size_t next; } heard;
+
+static void expect_name(void *arg, const char *text) {
+  heard *h = arg;
+  const char *name = h->names[h->next++];
+  const char *said = strchr(text + strspn(text, " "), ' '); /* behind the time */
+  assert_non_null(said);
+  if (strncmp(said + 1, name, strlen(name)) != 0 || said[1 + strlen(name)] != ':')
+    fail_msg("this should tell of \"%s\": %s", name, text);
+}
+
+static void test_each_event_is_told_by_its_name(void **state) {
+  (void)state;
+  static const core_event_kind kinds[] = {EVENT_START, EVENT_TIMER, EVENT_LOG, EVENT_REACHED, EVENT_BOOK, EVENT_LANES,
+                                          EVENT_RULES, EVENT_LOGIN, EVENT_RESUMED, EVENT_STOP};
+  static const char *const names[] = {"start", "timer", "log", "reached", "book", "lanes",
+                                      "rules", "login", "resumed", "stop"};
+  rig *r = rig_new(true);
+  sl_buf told = {0};
+  core_free(r->core);
+  r->core = core_new(&r->config, &r->book->state);
+  record(r, &told);
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) give(r, (core_event){.kind = kinds[i]});
+  heard h = {names, 0};
+  replay_result result;
+  core_replay(sl_buf_slice(&told), expect_name, &h, &result);
+  assert_int_equal(h.next, sizeof names / sizeof *names);
+  sl_buf_free(&told);
+  rig_free(r);
+}
+
 /* Byte for byte the same recording, but the core's rule is another: as after a change of the code. */
 static void test_another_core_diverges(void **state) {
   (void)state;
@@ -180,6 +211,7 @@ static void test_parts_stand_alone(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_replays_equal),      cmocka_unit_test(test_each_step_is_told),
+      cmocka_unit_test(test_each_event_is_told_by_its_name),
       cmocka_unit_test(test_another_core_diverges), cmocka_unit_test(test_cut_off_anywhere),
       cmocka_unit_test(test_of_another_build),   cmocka_unit_test(test_parts_stand_alone)};
   return cmocka_run_group_tests(tests, NULL, NULL);
