@@ -1,6 +1,6 @@
-/* The agent's life: open the store, start the core, watch the log, index it, keep house, stop cleanly. */
+/* The agent's life: opens the store, starts the core, gives it what happens and has done what it answers, reads
+ * its configuration again, stops cleanly. */
 #include "agent.h"
-#include "base/breathe.h"
 #include "base/clock.h"
 #include "base/id.h"
 #include "log.h"
@@ -14,16 +14,9 @@
 #include <unistd.h>
 
 #define TICK_MS 1000            /* looks at the log by itself so often, should a change go unnoticed */
-#define LOOK_MS 2               /* and so soon after a change that showed nothing new, doubling LOOKS times */
-#define LOOKS 4
-#define HOUSE_MS 30000          /* retention, reader checks */
-#define HOUSE_SOON_MS 2000      /* the same while the store nears its quota */
-#define HOUSE_NEAR_PERCENT 80
-#define HOUSE_BUDGET 100000     /* events removed a round; the next round follows at once when it was used up */
 #define TOMBSTONE_ROUNDS 8      /* of up to 4,000 events, a tick */
 #define STOP_LOOK_MS 250        /* after SIGTERM: whether the broker still says something */
 #define STOP_SILENCE_MS 3000
-#define READER_LAG_ALARM 50000  /* transactions */
 
 /* --- the core --- */
 
@@ -152,106 +145,7 @@ void agent_serve_kafka(agent *a) {
   fill_resume(a);
 }
 
-/* --- the log: new events, the index --- */
-
-static void index_more(agent *a);
-
-static void on_look(uv_timer_t *timer) { index_more(timer->data); }
-
-/* --- pauses of the indexer --- */
-
-static void on_log_change(uv_fs_event_t *watch, const char *name, int events, int status);
-
-static void watch_log(agent *a) {
-  if (a->exiting || uv_is_active((uv_handle_t *)&a->watch)) return;
-  const bool ok = uv_fs_event_start(&a->watch, on_log_change, delivery_watch_path(a->delivery), 0) == 0;
-  if (!ok && !a->watch_failed)
-    log_line(LEVEL_WARN, "watch-failed", "changes of the log cannot be watched: looking once a second");
-  a->watch_failed = !ok;
-}
-
-static void on_pause_over(uv_timer_t *timer) {
-  agent *a = timer->data;
-  watch_log(a); /* before the look, which sees what came without it; */
-  a->looks = LOOKS; /* but for a commit that is published only now: see on_log_change */
-  index_more(a);
-}
-
-/* What is written meanwhile needs no report: each would wake this thread, by the producer's own work. */
-static void pause_index(agent *a, uint64_t ms) {
-  uv_fs_event_stop(&a->watch);
-  uv_timer_start(&a->pause, on_pause_over, ms, 0);
-}
-
-static void index_work(uv_work_t *request) {
-  agent *a = request->data;
-  sl_breathes = agent_gives_way(a);
-  uint64_t watermark = 0, last = 0;
-  sl_status st = sl_index_advance(a->store, INDEX_STEP, &watermark);
-  if (st == SL_OK) st = sl_wait(a->store, UINT64_MAX - 1, 0, &last);
-  if (st == SL_TIMEOUT) st = SL_OK; /* it was only a look */
-  a->index_status = st;
-  if (st != SL_OK) {
-    snprintf(a->index_detail, sizeof a->index_detail, "%s", sl_last_detail());
-    return;
-  }
-  a->indexed = watermark;
-  a->last_seq = last > watermark ? last : watermark;
-}
-
-static void index_after(uv_work_t *request, int status) {
-  agent *a = request->data;
-  a->index_busy = false;
-  if (status != 0) return;
-  if (a->index_status == SL_E_MISMATCH) { /* who starts it anew gives it the files that are there now */
-    log_line(LEVEL_ERROR, "store-gone", "%s", a->index_detail);
-    _exit(3);
-  }
-  if (a->index_status != SL_OK) {
-    log_line(LEVEL_ERROR, "index-failed", "%s: %s", sl_status_text(a->index_status), a->index_detail);
-    a->index_again = false;
-    return; /* the tick tries again */
-  }
-  if (a->last_seq > a->told_last_seq) {
-    a->told_last_seq = a->last_seq;
-    a->looks = 0;
-  } else if (a->looks > 0 && !uv_is_active((uv_handle_t *)&a->look)) {
-    uv_timer_start(&a->look, on_look, (uint64_t)LOOK_MS << (LOOKS - a->looks--), 0);
-  }
-  const core_event seen = {.kind = EVENT_LOG, .last_seq = a->last_seq, .indexed_seq = a->indexed};
-  bool more = a->index_again || a->indexed < a->last_seq;
-  a->index_again = false;
-  const uint64_t pause_ms =
-      a->settings.drain ? 0 : index_pause_next(&a->rhythm, a->indexed, sl_clock_monotonic_us());
-  if (pause_ms > 0) {
-    pause_index(a, pause_ms);
-  } else if (more) {
-    index_more(a); /* from here on both are the worker's again */
-  }
-  agent_event(a, seen);
-}
-
-static void index_more(agent *a) {
-  if (a->exiting || uv_is_active((uv_handle_t *)&a->pause)) return;
-  if (a->index_busy) {
-    a->index_again = true;
-    return;
-  }
-  a->index_busy = true;
-  a->index_work.data = a;
-  if (uv_queue_work(&a->loop, &a->index_work, index_work, index_after) != 0) a->index_busy = false;
-}
-
-/* LMDB publishes a commit to readers a moment after the write that wakes us. A look in between sees nothing, and
- * no further change would come for a lone event: so a look that found nothing is followed by a few more. */
-static void on_log_change(uv_fs_event_t *watch, const char *name, int events, int status) {
-  (void)name;
-  (void)events;
-  agent *a = watch->data;
-  if (status != 0) return;
-  a->looks = LOOKS;
-  index_more(a);
-}
+/* --- the tick --- */
 
 /* While the broker is away a full store may go on dropping: the tombstones at the cursor need no broker to be
  * settled, and trim then frees what is left of them. */
@@ -277,85 +171,10 @@ static void on_tick(uv_timer_t *timer) {
     fill_resume(a); /* no report would come from a dead connection */
   }
   a->suspend_us = slept;
-  index_more(a);
+  indexer_look(a);
 }
 
 static void on_report(uv_timer_t *timer) { tell_report(timer->data); }
-
-/* --- housekeeping: retention, readers --- */
-
-static void house_work(uv_work_t *request) {
-  agent *a = request->data;
-  sl_breathes = agent_gives_way(a);
-  a->house_again = a->house_near = false;
-  const settings *s = &a->settings;
-  sl_trim_topic *topics = calloc(s->topic_count + 1, sizeof *topics);
-  if (!topics) return;
-  for (size_t i = 0; i < s->topic_count; i++) { /* the first rule that fits decides, also by the default */
-    int64_t age = s->topics[i].retention_us ? s->topics[i].retention_us : s->retention_us;
-    topics[i] = (sl_trim_topic){sl_slice_of(s->topics[i].match), age == INT64_MAX ? 0 : age};
-  }
-  sl_trim_policy policy = {.max_age_us = s->retention_us, .max_bytes = (uint64_t)s->retention_bytes,
-                           .topics = topics, .topic_count = s->topic_count, .budget = HOUSE_BUDGET};
-  sl_trim_result result = {0};
-  sl_status st = SL_OK;
-  if (policy.max_age_us || policy.max_bytes || policy.topic_count) st = sl_trim(a->store, &policy, &result);
-  free(topics);
-  if (st != SL_OK)
-    log_line(LEVEL_WARN, "trim-failed", "%s: %s", sl_status_text(st), sl_last_detail());
-  else if (result.removed)
-    log_line(LEVEL_INFO, "trimmed", "%llu events by retention; the oldest kept is seq %llu",
-             (unsigned long long)result.removed, (unsigned long long)result.first_seq);
-  a->house_again = st == SL_OK && result.removed >= HOUSE_BUDGET;
-  sl_stats stats;
-  if (sl_stats_get(a->store, &stats) != SL_OK) return;
-  a->house_near = stats.bytes_used / HOUSE_NEAR_PERCENT >= stats.bytes_quota / 100;
-  if (stats.reader_lag > READER_LAG_ALARM)
-    log_line(LEVEL_WARN, "reader-lag", "a reader is %llu transactions behind: the log's file grows until it ends",
-             (unsigned long long)stats.reader_lag);
-  if (stats.dropped_full > a->told_drops)
-    log_line(LEVEL_WARN, "dropped-full",
-             "the store was full: %llu undelivered events were dropped by its policy since the last look, "
-             "%llu ever; `sidelog query --status dropped` names those still kept",
-             (unsigned long long)(stats.dropped_full - a->told_drops), (unsigned long long)stats.dropped_full);
-  a->told_drops = stats.dropped_full;
-  a->bytes_per_event = stats.kept ? stats.bytes_used / stats.kept : 0;
-  a->lanes_limit = s->lane_share ? stats.bytes_quota / 100 * (uint64_t)s->lane_share : 0;
-  const uint64_t events = a->bytes_per_event ? a->lanes_limit / a->bytes_per_event : 0;
-  a->lanes_full_to = stats.lanes && events && stats.delivery_seq > events ? stats.delivery_seq - events : 0;
-  if (!stats.balanced)
-    log_line(LEVEL_ERROR, "law-broken",
-             "appended %llu is not delivered %llu + duplicates %llu + dead %llu + dropped %llu + pending %llu: "
-             "run `sidelog verify`", (unsigned long long)stats.appended, (unsigned long long)stats.delivered,
-             (unsigned long long)stats.duplicates, (unsigned long long)stats.dead,
-             (unsigned long long)stats.dropped, (unsigned long long)stats.pending);
-}
-
-static void on_house(uv_timer_t *timer);
-
-static void house_next(agent *a, uint64_t in_ms) {
-  if (!a->exiting) uv_timer_start(&a->house, on_house, in_ms, 0);
-}
-
-static void house_after(uv_work_t *request, int status) {
-  (void)status;
-  agent *a = request->data;
-  a->house_busy = false;
-  if (a->lanes_full_to != a->told_lanes_full_to) {
-    a->told_lanes_full_to = a->lanes_full_to;
-    agent_event(a, (core_event){.kind = EVENT_LANES, .lanes_full_to = a->lanes_full_to});
-  }
-  agent_reload_if_due(a);
-  house_next(a, a->house_again ? 0 : a->house_near ? HOUSE_SOON_MS : HOUSE_MS);
-}
-
-static void on_house(uv_timer_t *timer) {
-  agent *a = timer->data;
-  if (a->house_busy || a->exiting) return;
-  a->house_work.data = a;
-  a->house_busy = uv_queue_work(&a->loop, &a->house_work, house_work, house_after) == 0;
-  if (!a->house_busy) house_next(a, HOUSE_MS);
-}
 
 /* --- signals --- */
 
@@ -410,7 +229,7 @@ static uint64_t report_ms(const agent *a) { return (uint64_t)(a->settings.report
 
 void agent_reload_if_due(agent *a) {
   /* Workers read the settings: they are swapped while none runs. */
-  if (!a->reload_due || a->op_running || a->house_busy || monitor_busy(a->monitor)) return;
+  if (!a->reload_due || a->op_running || a->house.busy || monitor_busy(a->monitor)) return;
   a->reload_due = false;
   settings next;
   if (settings_reload(&a->settings, &next, a->argc, a->argv, stderr) != 0) {
@@ -450,20 +269,17 @@ static bool setup_loop(agent *a) {
   uv_timer_init(loop, &a->wake);
   uv_timer_init(loop, &a->tick);
   uv_timer_init(loop, &a->report);
-  uv_timer_init(loop, &a->house);
-  uv_timer_init(loop, &a->look);
-  uv_timer_init(loop, &a->pause);
   uv_timer_init(loop, &a->deadline);
   uv_timer_init(loop, &a->stop_look);
   uv_timer_init(loop, &a->monitor_timer);
   uv_idle_init(loop, &a->fill.idle);
-  uv_fs_event_init(loop, &a->watch);
   uv_signal_init(loop, &a->term);
   uv_signal_init(loop, &a->intr);
   uv_signal_init(loop, &a->hup);
-  a->wake.data = a->tick.data = a->report.data = a->house.data = a->look.data = a->pause.data = a;
-  a->deadline.data = a->stop_look.data = a;
-  a->watch.data = a->term.data = a->intr.data = a->hup.data = a;
+  a->wake.data = a->tick.data = a->report.data = a->deadline.data = a->stop_look.data = a;
+  a->term.data = a->intr.data = a->hup.data = a;
+  indexer_init(a);
+  house_init(a);
   return true;
 }
 
@@ -561,8 +377,6 @@ int agent_run(settings *taken, int argc, char **argv) {
   bool left = false;
   int status = open_store(a);
   if (status == 0) a->told_dead = delivery_state_get(a->delivery)->dead;
-  sl_stats stats;
-  if (status == 0 && sl_stats_get(a->store, &stats) == SL_OK) a->told_drops = stats.dropped_full;
   if (status == 0 && (!make_core(a) || !setup_loop(a))) {
     log_line(LEVEL_ERROR, "no-memory", "the agent could not be set up");
     status = 3;
@@ -577,10 +391,9 @@ int agent_run(settings *taken, int argc, char **argv) {
     uv_signal_start(&a->intr, on_stop, SIGINT);
     uv_signal_start(&a->hup, on_hup, SIGHUP);
     agent_hold_signals(false);
-    watch_log(a);
     uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS);
     uv_timer_start(&a->report, on_report, 0, report_ms(a));
-    uv_timer_start(&a->house, on_house, HOUSE_SOON_MS, 0);
+    house_start(a);
     if (a->settings.drain && a->settings.drain_timeout_us > 0) /* a call that blocks beyond it is cut short */
       uv_timer_start(&a->deadline, on_deadline,
                      (uint64_t)(a->settings.drain_timeout_us + a->settings.shutdown_timeout_us) / 1000, 0);
@@ -589,9 +402,9 @@ int agent_run(settings *taken, int argc, char **argv) {
     monitor_start(a);
     notify_ready(); /* the store, not the broker: producers depend on nothing else */
     agent_event(a, (core_event){.kind = EVENT_START});
-    index_more(a);
+    indexer_start(a);
     uv_run(&a->loop, UV_RUN_DEFAULT);
-    while (a->index_busy || a->house_busy) uv_run(&a->loop, UV_RUN_ONCE); /* the deadline still holds */
+    while (a->indexer.busy || a->house.busy) uv_run(&a->loop, UV_RUN_ONCE); /* the deadline still holds */
     status = a->exit_status;
     remember(a);
     tell_report(a);

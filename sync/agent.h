@@ -1,15 +1,17 @@
 /* The running agent: performs the core's actions on a libuv loop. No decision is made here.
  *
- *   agent.c    set-up, signals, timers, watching the log, end
+ *   agent.c    set-up, signals, the core's clock, end
  *   ops.c      one function per operation of the core; blocking ones on worker threads, one at a time
  *   fill.c     reads records, offers them to the core, produces them
  *   tell.c     log lines and the status report
  *   places.c   compares receipts with where partitions end
  *   ahead.c    looks topics up early where brokers are far
+ *   indexer.c  watches the log and has it indexed
+ *   house.c    retention, how full the store is
  *   monitor.c  watches dead-letter topics
  *
- * Threads: everything belongs to the loop's thread, except inside the worker callbacks of ops.c, monitor.c and the
- * housekeeping in agent.c, which touch only their own request and the thread-safe sl_store. sl_delivery is used by
+ * Threads: everything belongs to the loop's thread, except inside the worker callbacks of ops.c, indexer.c,
+ * house.c and monitor.c, which touch only their own request and the thread-safe sl_store. sl_delivery is used by
  * the operation under way, or by the loop while none is; the report may be set, and letters counted, at any time,
  * but its state is the worker's meanwhile.
  *
@@ -18,7 +20,8 @@
 #define SYNC_AGENT_H
 #include "core/core.h"
 #include "hours.h"
-#include "index_pause.h"
+#include "house.h"
+#include "indexer.h"
 #include "keep.h"
 #include "kafka/kafka.h"
 #include "letter.h"
@@ -117,28 +120,14 @@ struct agent {
   char store_id[37];       /* its sender's, as records and marker carry it */
   char transactional_id[256], cluster_id[64];
 
-  uv_fs_event_t watch;
-  uv_timer_t wake, tick, report, house;
-  uv_timer_t pause;        /* of the indexer while producers are busy */
-  index_pause rhythm;
-  bool watch_failed;
-  uv_timer_t look;         /* soon after a change of the log that showed nothing new: see on_log_change */
+  indexer indexer;
+  house house;
+  uv_timer_t wake, tick, report;
   uv_signal_t term, intr, hup;
   uv_timer_t deadline, stop_look;
   uint64_t served, served_seen;  /* what handles have said so far; the same at the last look after SIGTERM */
   core_phase phase_seen;
   unsigned silent_looks;         /* in a row */
-  uv_work_t index_work, house_work;
-  bool index_busy, index_again, house_busy;
-  bool house_again, house_near; /* written by the worker, read after it */
-  uint64_t told_drops;          /* the worker's: drops of a full store that have had their line */
-  uint64_t lanes_full_to, lanes_limit, bytes_per_event; /* written by the worker, read after it */
-  uint64_t told_lanes_full_to;
-  uint64_t told_last_seq;
-  unsigned looks;          /* still to be made */
-  uint64_t indexed, last_seq; /* written by the worker, read after it */
-  sl_status index_status;
-  char index_detail[512];
 
   int64_t started_wall_us;
   int64_t drain_deadline_us;   /* monotonic; 0: none */
@@ -164,10 +153,6 @@ int agent_run(settings *settings, int argc, char **argv);
 
 /* Gives the core an event (time is filled in) and performs what it answers. */
 void agent_event(agent *a, core_event event);
-/* Producers are busy, and the agent keeps up with them: what it does may wait for them (base/breathe.h). */
-static inline bool agent_gives_way(const agent *a) {
-  return atomic_load_explicit(&a->rhythm.ms, memory_order_relaxed) > 0;
-}
 void agent_serve_kafka(agent *a); /* delivers everything the handle has */
 
 void agent_reload_if_due(agent *a);

@@ -356,7 +356,7 @@ static void look_at_clocks(fill *f) {
 static void slice(uv_idle_t *idle) {
   agent *a = idle->data;
   fill *f = &a->fill;
-  sl_breathes = agent_gives_way(a);
+  sl_breathes = indexer_gives_way(&a->indexer);
   look_at_clocks(f);
   const int64_t until = f->now_us + SLICE_US;
   for (int i = 0; i < SLICE_RECORDS; i++) {

@@ -169,7 +169,7 @@ static void work_settle(op_request *r) {
 static void work(uv_work_t *request) {
   op_request *r = request->data;
   agent *a = r->agent;
-  sl_breathes = agent_gives_way(a);
+  sl_breathes = indexer_gives_way(&a->indexer);
   int timeout_ms = (int)(core_txn_timeout_us(a->core) / 1000);
   switch (r->action.op) {
   case OP_CONNECT: work_connect(r); break;

@@ -206,7 +206,7 @@ void tell_report(agent *a) {
     const uint64_t behind = v.cursor_seq > v.lanes[n].seq ? v.cursor_seq - v.lanes[n].seq : 0;
     lanes[n] = (report_lane){.topic = v.lanes[n].topic, .seq = v.lanes[n].seq, .oldest_us = lane.oldest_us,
                              .refused_since_us = lane.refused_since_us, .max_age_us = lane.max_age_us,
-                             .kept_bytes = behind * a->bytes_per_event,
+                             .kept_bytes = behind * a->house.seen.bytes_per_event,
                              .code = lane.why ? lane.why->name : NULL, .text = lane.why ? lane.why->text : NULL};
   }
   int64_t shift = wall - now; /* kept while the clocks agree: the same instant is told as the same time */
@@ -228,8 +228,8 @@ void tell_report(agent *a) {
       .events_per_s = v.events_per_s,
       .letters_published = v.letters_published, .transactions = v.transactions, .aborts = v.aborts,
       .handles = v.handles, .lanes = lanes, .lane_count = n,
-      .lanes_limit_bytes = a->lanes_limit, .lanes_expired = v.expired, .partition_changes = v.partition_changes,
-      .topics_recreated = v.offsets_back, .monitor = monitor_report(a->monitor),
+      .lanes_limit_bytes = a->house.seen.lanes_limit, .lanes_expired = v.expired,
+      .partition_changes = v.partition_changes, .topics_recreated = v.offsets_back, .monitor = monitor_report(a->monitor),
       .parked_reason = park.reason, .parked_text = park.text, .parked_remedy = park.remedy};
 #undef WALL
   commit_times(a, &report);
