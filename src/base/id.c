@@ -54,7 +54,8 @@ static uint64_t eight_digits(const uint8_t *four) {
 }
 
 void sl_uuid_format(const uint8_t uuid[16], char out[36]) {
-  const uint64_t a = eight_digits(uuid), b = eight_digits(uuid + 4), c = eight_digits(uuid + 8), d = eight_digits(uuid + 12);
+  const uint64_t a = eight_digits(uuid), b = eight_digits(uuid + 4);
+  const uint64_t c = eight_digits(uuid + 8), d = eight_digits(uuid + 12);
   const uint32_t b_end = (uint32_t)(b >> 32), c_end = (uint32_t)(c >> 32);
   memcpy(out, &a, 8);
   memcpy(out + 9, &b, 4);

@@ -1,5 +1,5 @@
-/* getpid is a system call, and pthread_atfork tells of fork() alone. So the answer lies on a page that the kernel empties
- * in a child, whoever made it, where there are such pages. */
+/* getpid is a system call, and pthread_atfork tells of fork() alone. So the answer lies on a page that the kernel
+ * empties in a child, whoever made it, where there are such pages. */
 #include "base/life.h"
 
 #include "base/clock.h"

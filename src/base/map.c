@@ -46,7 +46,7 @@ void *sl_map_take(sl_map *map, uint64_t key) {
     at = (at + 1) & (map->cap - 1);
     if (!map->slots[at].value) break;
     const size_t from = home(map, map->slots[at].key);
-    if (((at - from) & (map->cap - 1)) < ((at - hole) & (map->cap - 1))) continue; /* its home lies behind the hole */
+    if (((at - from) & (map->cap - 1)) < ((at - hole) & (map->cap - 1))) continue; /* home: behind the hole */
     map->slots[hole] = map->slots[at];
     hole = at;
   }

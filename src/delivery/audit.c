@@ -121,10 +121,10 @@ static sl_status gather(db_env *env, unsigned table, uint64_t *number, sl_buf *o
 static void tell(const sl_drop_note *n, sl_slice reader, sl_drop_fn *fn, void *arg) {
   if (!sl_slice_eq(reader, SL_STR("*")) && !sl_slice_eq(reader, n->texts[DROP_READER])) return;
   const sl_drop drop = {.number = n->number, .dropped_us = n->dropped_us, .seq = n->seq,
-                        .reader = n->texts[DROP_READER],
-                        .event_id = n->texts[DROP_EVENT_ID], .topic = n->texts[DROP_TOPIC], .type = n->texts[DROP_TYPE],
-                        .error_class = n->texts[DROP_CLASS], .error_code = n->texts[DROP_CODE], .who = n->texts[DROP_WHO],
-                        .why = n->texts[DROP_WHY]};
+                        .reader = n->texts[DROP_READER], .event_id = n->texts[DROP_EVENT_ID],
+                        .topic = n->texts[DROP_TOPIC], .type = n->texts[DROP_TYPE],
+                        .error_class = n->texts[DROP_CLASS], .error_code = n->texts[DROP_CODE],
+                        .who = n->texts[DROP_WHO], .why = n->texts[DROP_WHY]};
   fn(arg, &drop);
 }
 

@@ -48,11 +48,12 @@ void book_view_expect(const book_view *view, uint64_t seq);
 void book_letter_of_tombstone(const sl_parts *parts, sl_letter *letter);
 #define BOOK_CLASS_LOST "LOST_DAMAGED"
 #define BOOK_TEXT_LOST "the store was damaged, and the event could not be read any more when it was repaired"
-/* A tombstone is dropped at once, by the record's own word, until its receipt says so (or, in at-least-once, that it
- * had been sent after all). No-op for other records and settled ones. */
+/* A tombstone is dropped at once, by the record's own word, until its receipt says so (or, in at-least-once, that
+ * it had been sent after all). No-op for other records and settled ones. */
 void book_fate_of_tombstone(const sl_parts *parts, book_fate *fate);
 #define BOOK_CLASS_DROPPED "DROPPED_STORE_FULL"
-#define BOOK_TEXT_DROPPED "the store was full, and its policy drops the oldest events of this topic; the value is gone"
+#define BOOK_TEXT_DROPPED \
+  "the store was full, and its policy drops the oldest events of this topic; the value is gone"
 
 /* Below every seq that trim must keep: min(cursor, lanes, and - with an intent - the cursor before it). */
 uint64_t book_view_trim_limit(const book_view *view);

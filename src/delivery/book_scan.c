@@ -103,7 +103,8 @@ sl_status book_scan(book_view *view, uint64_t *from, uint64_t max, book_receipt_
       const uint64_t seq = sl_get_u64(key.data);
       if (t == 0 && seen >= max) {
         limit = seq;
-        if (limit <= begin) status = sl_fail(SL_E_CORRUPT, "delivery/: receipts are out of order at event %" PRIu64, seq);
+        if (limit <= begin)
+          status = sl_fail(SL_E_CORRUPT, "delivery/: receipts are out of order at event %" PRIu64, seq);
         break;
       }
       if (seq >= limit) break;

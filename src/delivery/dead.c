@@ -1,9 +1,9 @@
 /* What a person does with dead letters: send one again, or give it up.
  *
- * A replay only appends; delivery moves the original (tally_copy in delivery_plan.c). A drop changes the book beside the
- * agent, in one transaction under its writer lock: the receipt, the letter, the totals and, where an attempt's outcome is
- * not known yet, the totals that it would set. An attempt that was planned before is planned again (plan_in in
- * delivery.c). A drop never meets a copy that is being sent: the intent names the originals that it moves. */
+ * A replay only appends; delivery moves the original (tally_copy in delivery_plan.c). A drop changes the book
+ * beside the agent, in one transaction under its writer lock: the receipt, the letter, the totals and, where an
+ * attempt's outcome is not known yet, the totals that it would set. An attempt that was planned before is planned
+ * again (plan_in in delivery.c). A drop never meets a copy on its way: the intent names what it moves. */
 #include "base/clock.h"
 #include "delivery/audit.h"
 #include "delivery/book_impl.h"
@@ -38,8 +38,8 @@ sl_status sl_dead_letter_of(sl_store *store, uint64_t seq, sl_dead_letter_fn *fn
   if (status == SL_NOTFOUND || (status == SL_OK && l.attempt > settled))
     status = sl_fail(SL_NOTFOUND, "event %" PRIu64 " has no dead letter", seq);
   if (status == SL_OK)
-    fn(arg, &(sl_dead_letter){seq, l.attempts, l.error_class, l.error_code, l.error_text, l.code, l.first_failure_us,
-                              l.last_failure_us, l.dropped_us});
+    fn(arg, &(sl_dead_letter){seq, l.attempts, l.error_class, l.error_code, l.error_text, l.code,
+                              l.first_failure_us, l.last_failure_us, l.dropped_us});
   sl_buf_free(&bytes);
   return status;
 }
@@ -79,7 +79,8 @@ static sl_status check_copies(sl_store *store, uint64_t seq, sl_slice event_id, 
   sl_iter_close(it);
   if (status != SL_NOTFOUND) return status;
   if (count >= most)
-    return sl_fail(SL_E_LIMIT, "event %" PRIu64 " was replayed %" PRIu32 " times: is what made it fail mended?", seq, count);
+    return sl_fail(SL_E_LIMIT, "event %" PRIu64 " was replayed %" PRIu32 " times: is what made it fail mended?",
+                   seq, count);
   return SL_OK;
 }
 
@@ -87,8 +88,8 @@ sl_status sl_replay(sl_store *store, uint64_t seq, const sl_replay_options *opti
   sl_status status = store_enter(store);
   if (status != SL_OK) return status;
   if (options && options->version > SL_REPLAY_VERSION)
-    return sl_fail(SL_E_INVALID, "sl_replay_options.version is %" PRIu32 ": this library knows up to %u", options->version,
-                   SL_REPLAY_VERSION);
+    return sl_fail(SL_E_INVALID, "sl_replay_options.version is %" PRIu32 ": this library knows up to %u",
+                   options->version, SL_REPLAY_VERSION);
   const uint32_t most = options && options->most ? options->most : SL_REPLAYS_DEFAULT;
   char event_id[SL_ID_MAX], topic[256];
   size_t id_len = 0, topic_len = 0;
@@ -106,7 +107,8 @@ sl_status sl_replay(sl_store *store, uint64_t seq, const sl_replay_options *opti
     memcpy(topic, parts.topic.data, topic_len);
   }
   snapshot_close(&snap);
-  if (status == SL_OK) status = check_copies(store, seq, SL_BYTES(event_id, id_len), SL_BYTES(topic, topic_len), most);
+  if (status == SL_OK)
+    status = check_copies(store, seq, SL_BYTES(event_id, id_len), SL_BYTES(topic, topic_len), most);
   uint64_t copy = 0;
   if (status == SL_OK) status = append_commit(store, &batch, &copy);
   if (status == SL_OK && copy_seq) *copy_seq = copy;
@@ -137,10 +139,12 @@ static sl_status put_dropped(db_txn *txn, book_view *book, uint64_t seq) {
   sl_receipt *all = malloc(head.count * sizeof *all);
   sl_buf bytes = {0};
   if (!all) return sl_fail(SL_E_NOMEM, "out of memory");
-  for (uint32_t i = 0; i < head.count && status == SL_OK; i++) status = sl_receipt_at(&head, head.first_seq + i, &all[i]);
+  for (uint32_t i = 0; i < head.count && status == SL_OK; i++)
+    status = sl_receipt_at(&head, head.first_seq + i, &all[i]);
   all[seq - head.first_seq].verdict = SL_VERDICT_DROPPED;
   sl_slice sparse;
-  const unsigned table = db_get(book->txn, BOOK_SPARSE, db_u64(&seq), &sparse) == SL_OK ? BOOK_SPARSE : BOOK_RECEIPTS;
+  const bool alone = db_get(book->txn, BOOK_SPARSE, db_u64(&seq), &sparse) == SL_OK;
+  const unsigned table = alone ? BOOK_SPARSE : BOOK_RECEIPTS;
   if (status == SL_OK) status = sl_receipt_block_encode(&head, all, &bytes);
   if (status == SL_OK) status = db_put(txn, table, db_u64(&head.first_seq), sl_buf_slice(&bytes));
   sl_buf_free(&bytes);
@@ -149,12 +153,14 @@ static sl_status put_dropped(db_txn *txn, book_view *book, uint64_t seq) {
 }
 
 /* And the note of it in the audit trail. */
-static sl_status put_letter(db_txn *txn, book_view *book, uint64_t seq, const sl_parts *parts, sl_slice who, sl_slice why) {
+static sl_status put_letter(db_txn *txn, book_view *book, uint64_t seq, const sl_parts *parts, sl_slice who,
+                            sl_slice why) {
   sl_slice value;
   sl_letter letter;
   sl_buf bytes = {0};
   sl_status status = db_get(book->txn, BOOK_DEAD, db_u64(&seq), &value);
-  if (status == SL_NOTFOUND) status = sl_fail(SL_E_CORRUPT, "delivery/: the letter of event %" PRIu64 " is missing", seq);
+  if (status == SL_NOTFOUND)
+    status = sl_fail(SL_E_CORRUPT, "delivery/: the letter of event %" PRIu64 " is missing", seq);
   if (status == SL_OK) status = sl_letter_decode(value, &letter);
   if (status != SL_OK) return status;
   letter.dropped_us = sl_clock_wall_us();

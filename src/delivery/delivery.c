@@ -111,7 +111,9 @@ static sl_status open_book(sl_store *store, bool look, agent_role role, sl_deliv
   return SL_OK;
 }
 
-sl_status delivery_open(sl_store *store, sl_delivery **out) { return open_book(store, false, AGENT_DELIVERS, out); }
+sl_status delivery_open(sl_store *store, sl_delivery **out) {
+  return open_book(store, false, AGENT_DELIVERS, out);
+}
 sl_status delivery_look(sl_store *store, sl_delivery **out) { return open_book(store, true, AGENT_DELIVERS, out); }
 sl_status delivery_open_to_settle(sl_store *store, sl_delivery **out) {
   return open_book(store, false, AGENT_SETTLES, out);
@@ -260,8 +262,8 @@ static sl_status looks_only(void) {
   return sl_fail(SL_E_INVALID, "this book was opened for a look: only who holds the agent's lock may change it");
 }
 
-/* A call whose commit succeeded but whose reading back did not has failed for its caller; what it wrote stands. The
- * next call begins with what is on disk. */
+/* A call whose commit succeeded but whose reading back did not has failed for its caller; what it wrote stands.
+ * The next call begins with what is on disk. */
 static sl_status enter(sl_delivery *d) {
   sl_status status = store_enter(d->store);
   if (status == SL_OK && d->look) status = looks_only();
@@ -282,8 +284,8 @@ static sl_status read_drops(sl_store *store, uint64_t *drops) {
   return SL_OK;
 }
 
-/* Plans the attempt. A drop (space_drop.c) holds the lock that `txn` is, so the plan is good as long as no tombstone was
- * made since it was begun; else it is made anew under the lock, where none can come. */
+/* Plans the attempt. A drop (space_drop.c) holds the lock that `txn` is, so the plan is good as long as no
+ * tombstone was made since it was begun; else it is made anew under the lock, where none can come. */
 static sl_status plan_in(sl_delivery *d, db_txn *txn, const delivery_attempt *attempt, uint64_t drops,
                          delivery_plan *plan) {
   uint64_t now = drops;
@@ -511,7 +513,7 @@ sl_status delivery_note_get(sl_delivery *d, const char *name, void *out, size_t 
 }
 
 sl_status delivery_report_set(sl_delivery *d, sl_slice json) {
-  sl_status status = store_enter(d->store); /* not enter(): another thread may be loading the state at this moment */
+  sl_status status = store_enter(d->store); /* not enter(): another thread may be loading the state */
   if (status == SL_OK && d->look) status = looks_only();
   return status == SL_OK ? agent_report_set(d->store, json) : status;
 }

@@ -22,9 +22,9 @@
  *       unsettled event beyond the intent into a tombstone, under the lock that an intent is written under. So an
  *       intent that is there keeps its events, and one that comes too late is refused before its commit. Where the
  *       events are on the broker before the intent (at-least-once), such an event is sent, and no longer dropped.
- *   I7  The copy of a dead letter is published by one settled attempt: whatever an attempt publishes has waited for it,
- *       or is written by the attempt itself, and dlq_no grows by as many. Any other letter waits from the settling of
- *       the attempt that wrote it.
+ *   I7  The copy of a dead letter is published by one settled attempt: whatever an attempt publishes has waited
+ *       for it, or is written by the attempt itself, and dlq_no grows by as many. Any other letter waits from the
+ *       settling of the attempt that wrote it.
  *
  * Threads: one thread at a time may use an sl_delivery (it need not always be the same one). delivery_letters,
  * delivery_letters_count and delivery_report_set alone may be called beside it, and what takes the store.
@@ -37,14 +37,14 @@
 
 typedef struct sl_delivery sl_delivery;
 
-/* Takes the store's agent lock (a file lock that dies with the process) and loads the book.
- * SL_E_BUSY: another agent has it; the detail names its pid and since when (see also sl_agent_alive). A producer that
- * settles what a full store dropped has it for a moment: that one is waited for as long as it is seen to work.
- * delivery_close ends it and gives the lock back. */
+/* Takes the store's agent lock (a file lock that dies with the process) and loads the book. SL_E_BUSY: another
+ * agent has it; the detail names its pid and since when (see also sl_agent_alive). A producer that settles what a
+ * full store dropped has it for a moment: that one is waited for as long as it is seen to work. delivery_close
+ * ends it and gives the lock back. */
 sl_status delivery_open(sl_store *store, sl_delivery **delivery);
 void delivery_close(sl_delivery *delivery);
-/* As delivery_open without the lock: what the book says at this moment, also beside a running agent. Every call that
- * would change the book is SL_E_INVALID. */
+/* As delivery_open without the lock: what the book says at this moment, also beside a running agent. Every call
+ * that would change the book is SL_E_INVALID. */
 sl_status delivery_look(sl_store *store, sl_delivery **delivery);
 
 /* What the book says. Everything belongs to the sl_delivery and is valid until its next call. */
@@ -60,8 +60,8 @@ typedef struct delivery_state {
                                 In exactly-once it is the cursor's; in at-least-once it stays behind */
   sl_slice cluster_id;       /* empty: none seen yet */
   int32_t marker_partition;  /* -1: not chosen yet */
-  char sender[37];           /* the id under which the events are sent and the marker is kept: the store's, or that of
-                                the last delivery_adopt with as_new */
+  char sender[37];           /* the id under which the events are sent and the marker is kept: the store's, or
+                                that of the last delivery_adopt with as_new */
   uint64_t delivered, duplicates, dead, dropped;
   uint64_t last_letter;      /* the highest number that a dead letter has waited under; 0: none ever did */
   bool letters_wait;         /* some wait for their copy (or would, if the intent were settled) */
@@ -88,7 +88,7 @@ typedef struct delivery_copy { /* of a dead letter, on its dead-letter topic */
 
 typedef struct delivery_recreated { /* a topic that was deleted and created again, as the attempt knows by now */
   sl_slice topic;
-  uint64_t seq;              /* its events of this attempt below it, and all of earlier ones, went to the old one */
+  uint64_t seq;              /* its events of this attempt below it, and all of earlier ones, went to the old */
 } delivery_recreated;
 
 typedef struct delivery_attempt {
@@ -97,8 +97,8 @@ typedef struct delivery_attempt {
   size_t count;
   const delivery_verdict *lane_verdicts; /* of events of lanes at or below the cursor, any order */
   size_t lane_count;
-  const delivery_copy *copies;           /* ascending. dlq_no is the cursor's and one more for each not gone, and for
-                                            each verdict that is copied */
+  const delivery_copy *copies;           /* ascending. dlq_no is the cursor's and one more for each not gone, and
+                                            for each verdict that is copied */
   size_t copy_count;
   const delivery_recreated *recreated;   /* noted with the intent, and true also if the attempt comes to nothing */
   size_t recreated_count;
@@ -120,7 +120,7 @@ typedef struct delivery_waiting {
   uint64_t number, seq;
   char topic[256];           /* of the event */
 } delivery_waiting;
-/* Settled dead letters that wait for their copy to be published, from number `from` on, ascending, at most `max`. */
+/* Settled dead letters whose copy is still to be published, from number `from` on, ascending, at most `max`. */
 sl_status delivery_letters(sl_delivery *delivery, uint64_t from, delivery_waiting *out, size_t max, size_t *count);
 /* How many wait: counts up to `most` of them. */
 sl_status delivery_letters_count(sl_delivery *delivery, uint64_t most, uint64_t *count);
@@ -132,12 +132,12 @@ sl_status delivery_settle(sl_delivery *delivery);
 /* delivery_intent and delivery_settle as one durable write: for at-least-once, after acknowledgement. */
 sl_status delivery_record(sl_delivery *delivery, const delivery_attempt *attempt);
 
-/* Gives the tombstones at the cursor (and duplicates among them) their receipts, without a broker: up to 4,000 events.
- * *settled: how far the cursor moved; 0: there is none, or an intent of unknown outcome. */
+/* Gives the tombstones at the cursor (and duplicates among them) their receipts, without a broker: up to 4,000
+ * events. *settled: how far the cursor moved; 0: there is none, or an intent of unknown outcome. */
 sl_status delivery_settle_tombstones(sl_delivery *delivery, sl_store *store, uint64_t *settled);
 
 typedef struct delivery_place { uint64_t seq; int32_t partition; int64_t offset; } delivery_place;
-/* Where events of the intent were acknowledged: at most `max` of them, from all over it. None without an intent. */
+/* Where events of the intent were acknowledged: at most `max`, from all over it. None without an intent. */
 sl_status delivery_intent_places(sl_store *store, delivery_place *out, size_t max, size_t *count);
 
 /* The intent's transaction certainly did not commit. */
@@ -157,8 +157,8 @@ typedef struct delivery_adoption {
   uint64_t attempt;          /* numbers up to this count as used */
 } delivery_adoption;
 
-/* Follows the decision, in one durable write. Cursor, totals and receipts stay as they are, so the conservation law
- * does; an intent whose outcome is unknown is abandoned: its events are pending again. */
+/* Follows the decision, in one durable write. Cursor, totals and receipts stay as they are, so the conservation
+ * law does; an intent whose outcome is unknown is abandoned: its events are pending again. */
 sl_status delivery_adopt(sl_delivery *delivery, const delivery_adoption *adoption);
 
 /* The note that says where the marker was seen last (i64 offset); delivery_adopt forgets it. */

@@ -25,7 +25,7 @@ typedef struct delivery_plan {
 sl_status delivery_plan_make(sl_store *store, const delivery_attempt *attempt, delivery_plan *plan);
 void delivery_plan_free(delivery_plan *plan);
 
-/* As delivery_open, for a producer that settles tombstones: it waits for nobody, and an agent that starts waits for it. */
+/* As delivery_open, for a producer that settles tombstones: it waits for nobody; a starting agent waits for it. */
 sl_status delivery_open_to_settle(sl_store *store, sl_delivery **delivery);
 #define DELIVERY_OUTBOX 100u
 

@@ -155,11 +155,12 @@ static sl_status tally_copy(walk *w, uint64_t origin, const delivery_verdict *v)
   sl_status status = book_receipt_find(w->book, origin, &receipt, &head);
   if (status == SL_NOTFOUND) return SL_OK; /* trimmed since */
   if (status != SL_OK) return status;
-  if (receipt.verdict == SL_VERDICT_DROPPED && v->verdict == SL_VERDICT_SENT && !w->attempt->marked && totals->dropped > 0) {
+  if (receipt.verdict == SL_VERDICT_DROPPED && v->verdict == SL_VERDICT_SENT && !w->attempt->marked &&
+      totals->dropped > 0) {
     totals->dropped--; /* it is on the broker already, whatever a person wanted meanwhile */
   } else if (receipt.verdict != SL_VERDICT_DEAD && v->verdict == SL_VERDICT_SENT && w->attempt->marked) {
-    return sl_fail(SL_NOTFOUND, "event %" PRIu64 " is no longer dead, so its replay %" PRIu64 " must not be sent: abort it",
-                   origin, v->seq);
+    return sl_fail(SL_NOTFOUND, "event %" PRIu64 " is no longer dead, so its replay %" PRIu64 " must not be sent: "
+                   "abort it", origin, v->seq);
   } else if (receipt.verdict != SL_VERDICT_DEAD || totals->dead == 0) {
     return SL_OK;
   } else {
@@ -177,10 +178,11 @@ static sl_status tally(walk *w, const sl_parts *parts, const delivery_verdict *v
   /* Before its commit a transaction can still be aborted, and then the event was not sent. What is on the broker
    * already (at-least-once) was sent, whatever became of its record meanwhile. */
   if (tombstone && w->attempt->marked && v->verdict != SL_VERDICT_DROPPED && v->verdict != SL_VERDICT_LANE)
-    return sl_fail(SL_NOTFOUND, "event %" PRIu64 " was dropped by the full store before its transaction was committed: "
-                   "abort it", v->seq);
+    return sl_fail(SL_NOTFOUND, "event %" PRIu64 " was dropped by the full store before its transaction was "
+                   "committed: abort it", v->seq);
   if (v->verdict == SL_VERDICT_DEAD || v->verdict == SL_VERDICT_DROPPED) status = plan_letter(w, v);
-  if (status == SL_OK && v->verdict == SL_VERDICT_DEAD && parts && !v->copied) status = plan_outbox(w, v->seq, parts->topic);
+  if (status == SL_OK && v->verdict == SL_VERDICT_DEAD && parts && !v->copied)
+    status = plan_outbox(w, v->seq, parts->topic);
   if (status != SL_OK || v->verdict == SL_VERDICT_LANE) return status;
   if (parts && (parts->flags & SL_RECORD_REPLAY)) return tally_copy(w, parts->origin_seq, v);
   book_totals *totals = &w->plan->totals;
@@ -237,8 +239,8 @@ static sl_status take_place(walk *w, const log_place *place, size_t *next, sl_re
   return take_event(w, place->seq, status == SL_OK ? &parts : NULL, v, receipt);
 }
 
-/* One block of receipts: seqs first..last. Many records are found before the first is looked at: their bytes come from
- * memory meanwhile, and nothing else takes as long here. */
+/* One block of receipts: seqs first..last. Many records are found before the first is looked at: their bytes come
+ * from memory meanwhile, and nothing else takes as long here. */
 static sl_status take_block(walk *w, uint64_t first, uint64_t last, size_t *next, sl_receipt *receipts) {
   log_place places[PLACES];
   size_t count;

@@ -1,4 +1,4 @@
-/* Where the events of an intent were acknowledged: what is left to ask where its marker cannot tell its outcome. */
+/* Where the events of an intent were acknowledged: to be asked where its marker cannot tell the outcome. */
 #include "delivery/delivery_impl.h"
 #include "store/log.h"
 
@@ -32,13 +32,15 @@ static sl_status lane_place_of(book_view *view, uint64_t seq, delivery_place *ou
 }
 
 /* As many looks as that, spread evenly. */
-static sl_status look(book_view *view, sl_slice lane_seqs, uint64_t looks, delivery_place *out, size_t max, size_t *count) {
+static sl_status look(book_view *view, sl_slice lane_seqs, uint64_t looks, delivery_place *out, size_t max,
+                      size_t *count) {
   const uint64_t in_lanes = lane_seqs.len / 8, all = in_lanes + (view->intent_seq - view->cursor.seq);
   if (looks > all) looks = all;
   sl_status status = SL_OK;
   for (uint64_t i = 0; i < looks && *count < max && status == SL_OK; i++) {
     const uint64_t at = all * i / looks;
-    if (at < in_lanes) status = lane_place_of(view, sl_get_u64((const uint8_t *)lane_seqs.data + at * 8), &out[*count]);
+    if (at < in_lanes)
+      status = lane_place_of(view, sl_get_u64((const uint8_t *)lane_seqs.data + at * 8), &out[*count]);
     else status = place_of(view, view->cursor.seq + 1 + (at - in_lanes), &out[*count]);
     *count += status == SL_OK;
     if (status == SL_NOTFOUND) status = SL_OK;

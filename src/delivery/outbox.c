@@ -1,6 +1,6 @@
-/* Dead letters whose copy is not on its dead-letter topic yet: a note for each, numbered in the order in which they were
- * written. A note is written with its letter, in the intent, and goes when the attempt that published the copy is
- * settled. Numbers are never reused. A note of an attempt that was abandoned lies at the end, and goes with it. */
+/* Dead letters whose copy is not on its dead-letter topic yet: a note for each, numbered in the order in which
+ * they were written. A note is written with its letter, in the intent, and goes when the attempt that published
+ * the copy is settled. Numbers are never reused. Those of an abandoned attempt lie at the end, and go with it. */
 #include "delivery/delivery_impl.h"
 
 #include <inttypes.h>
@@ -116,7 +116,8 @@ static uint64_t copied(const delivery_verdict *verdicts, size_t count) {
 }
 
 sl_status outbox_check(book_view *book, const delivery_attempt *attempt) {
-  uint64_t before = 0, published = copied(attempt->verdicts, attempt->count) + copied(attempt->lane_verdicts, attempt->lane_count);
+  uint64_t before = 0, published = copied(attempt->verdicts, attempt->count);
+  published += copied(attempt->lane_verdicts, attempt->lane_count);
   for (size_t i = 0; i < attempt->copy_count; i++) {
     const uint64_t number = attempt->copies[i].number;
     char name[NAME_LEN + 1];
@@ -126,14 +127,15 @@ sl_status outbox_check(book_view *book, const delivery_attempt *attempt) {
       return sl_fail(SL_E_INVALID, "copies of dead letters are not in ascending order at number %" PRIu64, number);
     before = number;
     sl_status status = db_get(book->txn, BOOK_NOTES, name_of(number, name), &value);
-    if (status == SL_NOTFOUND || (status == SL_OK && (!value_get(value, &of, &seq, &topic) || of > book->cursor.attempt)))
+    if (status == SL_NOTFOUND ||
+        (status == SL_OK && (!value_get(value, &of, &seq, &topic) || of > book->cursor.attempt)))
       return sl_fail(SL_E_INVALID, "dead letter %" PRIu64 " does not wait to be published", number);
     if (status != SL_OK) return status;
     published += !attempt->copies[i].gone;
   }
   if (attempt->progress.dlq_no != book->cursor.dlq_no + published)
-    return sl_fail(SL_E_INVALID, "%" PRIu64 " copies of dead letters are published, but their count goes from %" PRIu64
-                   " to %" PRIu64, published, book->cursor.dlq_no, attempt->progress.dlq_no);
+    return sl_fail(SL_E_INVALID, "%" PRIu64 " copies of dead letters are published, but their count goes from "
+                   "%" PRIu64 " to %" PRIu64, published, book->cursor.dlq_no, attempt->progress.dlq_no);
   return SL_OK;
 }
 

@@ -1,6 +1,6 @@
-/* Topics that were deleted and created again: a note for each, written with the attempt whose offsets gave it away (or
- * with the first one after it became known). It says which receipts point into a topic that is gone. The name of the note
- * is a hash of the topic, since topics may be longer than names of notes. */
+/* Topics that were deleted and created again: a note for each, written with the attempt whose offsets gave it away
+ * (or with the first one after it became known). It says which receipts point into a topic that is gone. The name
+ * of the note is a hash of the topic, since topics may be longer than names of notes. */
 #include "delivery/book_impl.h"
 
 #include <inttypes.h>
@@ -21,7 +21,8 @@ sl_status book_recreated_check(sl_slice name, sl_slice value, sl_recreation *mar
   sl_status status = sl_recreation_decode(value, mark);
   if (status == SL_OK && !sl_slice_eq(name, name_of(mark->topic, right)))
     status = sl_fail(SL_E_CORRUPT, "it is that of another topic");
-  return sl_fail_context(status, "delivery/ note %.*s", (int)(name.len < 64 ? name.len : 64), (const char *)name.data);
+  return sl_fail_context(status, "delivery/ note %.*s", (int)(name.len < 64 ? name.len : 64),
+                         (const char *)name.data);
 }
 
 sl_status book_recreated_put(db_txn *txn, const sl_recreation *mark) {

@@ -1,5 +1,5 @@
-/* Secrets in a copy. JSON is checked by yajl and then walked token by token, so that only the tokens that hold a secret
- * get new bytes: regular expressions over serialised JSON break it, and miss "token":"x". */
+/* Secrets in a copy. JSON is checked by yajl and then walked token by token, so that only the tokens that hold a
+ * secret get new bytes: regular expressions over serialised JSON break it, and miss "token":"x". */
 #include "redact.h"
 
 #include "redact_shapes.h"
@@ -15,8 +15,8 @@
 
 static bool is_name(unsigned char c) { return isalnum(c) || c == '_' || c == '-'; }
 
-/* NAME=VALUE, NAME: VALUE, "NAME":"VALUE" in text, where NAME begins at `at` and says that VALUE is a secret. Returns the
- * length up to the end of the value, *keep up to its beginning. */
+/* NAME=VALUE, NAME: VALUE, "NAME":"VALUE" in text, where NAME begins at `at` and says that VALUE is a secret.
+ * Returns the length up to the end of the value, *keep up to its beginning. */
 static size_t assignment_at(sl_slice text, size_t at, size_t *keep, size_t *barren) {
   const unsigned char *p = text.data;
   size_t i = at;
@@ -33,7 +33,7 @@ static size_t assignment_at(sl_slice text, size_t at, size_t *keep, size_t *barr
   const size_t from = i;
   if (quote) while (i < text.len && p[i] != (unsigned char)quote && p[i] != '\\') i++;
   else while (i < text.len && !strchr(" \t\r\n,;&\"'}])", p[i])) i++;
-  size_t word, shape = from < text.len ? shape_at(text, from, &word, barren) : 0; /* "Bearer X": the value has two words */
+  size_t word, shape = from < text.len ? shape_at(text, from, &word, barren) : 0; /* "Bearer X": two words */
   if (from + shape > i) i = from + shape;
   return i > from ? i - at : 0;
 }
@@ -205,7 +205,7 @@ static void walk(scan *s) {
   sl_buf_free(&levels);
 }
 
-/* yajl overlooks a string that begins behind the value and never ends, and takes two more characters for blanks. */
+/* yajl overlooks an endless string that begins behind the value, and takes two more characters for blanks. */
 static bool ends_whole(sl_slice text) {
   const unsigned char *p = text.data;
   size_t depth = 0, values = 0;
@@ -259,7 +259,8 @@ static shape_of parse(chunks *c, sl_slice text) {
   yajl_alloc_funcs memory = {lend, lend_more, keep, c};
   if (setjmp(c->none)) return NO_MEMORY;
   yajl_handle y = yajl_alloc(NULL, &memory, NULL);
-  return yajl_parse(y, text.data, text.len) == yajl_status_ok && yajl_complete_parse(y) == yajl_status_ok ? IS_JSON : IS_TEXT;
+  if (yajl_parse(y, text.data, text.len) != yajl_status_ok) return IS_TEXT;
+  return yajl_complete_parse(y) == yajl_status_ok ? IS_JSON : IS_TEXT;
 }
 
 static shape_of look_at(sl_slice text) {
@@ -289,7 +290,8 @@ bool redact(sl_slice text, sl_buf *out, bool *json) {
 }
 
 sl_status sl_redact(sl_slice text, sl_redacted_fn *fn, void *arg) {
-  if (!fn || (text.len > 0 && !text.data)) return sl_fail(SL_E_INVALID, "fn is NULL, or a text has a length but no data");
+  if (!fn || (text.len > 0 && !text.data))
+    return sl_fail(SL_E_INVALID, "fn is NULL, or a text has a length but no data");
   sl_buf out = {0};
   bool json;
   const bool ok = redact(text, &out, &json);

@@ -1,4 +1,4 @@
-/* Masks secrets in copies of events: what leaves the store for people's eyes. Pure. sidelog/dead.h has the contract. */
+/* Masks secrets in copies of events: what leaves the store for people's eyes. Pure. Contract: sidelog/dead.h. */
 #ifndef SL_ENVELOPE_REDACT_H
 #define SL_ENVELOPE_REDACT_H
 #include "base/base.h"

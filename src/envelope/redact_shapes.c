@@ -20,7 +20,8 @@ static const shape shapes[] = {
   {"glpat-", WORD, 20},      /* GitLab */
   {"gldt-", WORD, 20},       {"glrt-", WORD, 20},
   {"xoxb-", WORD, 10},       /* Slack */
-  {"xoxp-", WORD, 10},       {"xoxa-", WORD, 10},      {"xoxr-", WORD, 10}, {"xoxs-", WORD, 10}, {"xapp-", WORD, 10},
+  {"xoxp-", WORD, 10},       {"xoxa-", WORD, 10},      {"xoxr-", WORD, 10}, {"xoxs-", WORD, 10},
+  {"xapp-", WORD, 10},
   {"sk_live_", ALNUM, 10},   /* Stripe */
   {"sk_test_", ALNUM, 10},   {"rk_live_", ALNUM, 10},  {"rk_test_", ALNUM, 10}, {"whsec_", ALNUM, 16},
   {"npm_", ALNUM, 30},       {"hf_", ALNUM, 30},
@@ -60,8 +61,8 @@ static size_t table_shape(const unsigned char *p, size_t len) {
   return 0;
 }
 
-/* Three runs with dots between, the first a JSON object in base64. *whole: the length of that first run. A run without a
- * dot behind it holds no token, wherever in it one looks. */
+/* Three runs with dots between, the first a JSON object in base64. *whole: the length of that first run. A run
+ * without a dot behind it holds no token, wherever in it one looks. */
 static size_t jwt(const unsigned char *p, size_t len, size_t *whole) {
   if (len < 20 || memcmp(p, "eyJ", 3) != 0) return 0;
   size_t at = *whole = run_of(p, len, WORD);
@@ -128,9 +129,10 @@ size_t shape_at(sl_slice text, size_t at, size_t *keep, size_t *barren) {
 }
 
 bool redact_name(sl_slice name) {
-  static const char *const ends[] = {"password", "passwd", "passphrase", "pwd", "secret", "token", "apikey", "privatekey",
-                                     "accesskey", "secretkey", "signingkey", "encryptionkey", "authkey", "authorization",
-                                     "credential", "credentials", "connectionstring", "cookie", "accesskeyid", "dsn"};
+  static const char *const ends[] = {"password", "passwd", "passphrase", "pwd", "secret", "token", "apikey",
+                                     "privatekey", "accesskey", "secretkey", "signingkey", "encryptionkey",
+                                     "authkey", "authorization", "credential", "credentials", "connectionstring",
+                                     "cookie", "accesskeyid", "dsn"};
   char plain[64];
   size_t n = 0;
   const unsigned char *p = name.data;

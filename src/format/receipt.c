@@ -245,7 +245,8 @@ sl_status sl_recreation_decode(sl_slice bytes, sl_recreation *mark) {
   if (p[1] | p[2] | p[3]) return frame_damaged(what, "a field of its header is out of range");
   if (bytes.len == RECREATION_HEAD || bytes.len > SL_RECREATION_MOST)
     return frame_damaged(what, "its topic has not 1 to 255 bytes");
-  *mark = (sl_recreation){.attempt = sl_get_u64(p + 8), .seq = sl_get_u64(p + 16), .noticed_us = (int64_t)sl_get_u64(p + 24),
+  *mark = (sl_recreation){.attempt = sl_get_u64(p + 8), .seq = sl_get_u64(p + 16),
+                          .noticed_us = (int64_t)sl_get_u64(p + 24),
                           .topic = SL_BYTES(p + RECREATION_HEAD, bytes.len - RECREATION_HEAD)};
   return SL_OK;
 }

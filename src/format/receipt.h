@@ -62,7 +62,7 @@ sl_status sl_letter_decode(sl_slice bytes, sl_letter *letter);
 
 /* A topic was deleted and created again: what was sent before lies no longer where its receipts say. */
 typedef struct sl_recreation {
-  uint64_t attempt, seq;     /* receipts of attempts below it, and those of itself below seq, are of the topic that is gone */
+  uint64_t attempt, seq;     /* receipts of earlier attempts, and its own below seq, are of the topic before */
   int64_t noticed_us;        /* wall clock */
   sl_slice topic;            /* 1 to 255 bytes */
 } sl_recreation;

@@ -181,7 +181,8 @@ static bool read_headers(unpack *in, size_t pairs, sl_header *out) {
 
 typedef enum extent { NAMES, FRONT, WHOLE } extent;
 
-static const char *decode_attributes(sl_slice bytes, unsigned kinds, bool all, sl_parts *parts, sl_header *room, size_t cap) {
+static const char *decode_attributes(sl_slice bytes, unsigned kinds, bool all, sl_parts *parts, sl_header *room,
+                                     size_t cap) {
   unpack in = unpack_of(bytes);
   uint32_t pairs = 0;
   unsigned seen = 0;
@@ -302,7 +303,8 @@ sl_status sl_record_attributes(sl_slice bytes, sl_parts *parts, sl_header *room,
   const unsigned kinds = p[AT_KINDS];
   size_t at = HEAD;
   for (int i = 0; i < 3; i++) at += (kinds >> (2 * i) & 3) == KIND_UUID ? 16 : 0;
-  const char *wrong = decode_attributes((sl_slice){p + at, sl_get_u32(p + AT_ATTR_LEN)}, kinds, true, parts, room, cap);
+  const char *wrong = decode_attributes((sl_slice){p + at, sl_get_u32(p + AT_ATTR_LEN)}, kinds, true, parts, room,
+                                        cap);
   return wrong ? damaged(wrong) : SL_OK;
 }
 

@@ -9,8 +9,8 @@
 
 enum {
   SL_RECORD_REPLAY = 1u << 0,  /* a copy of the dead letter `origin_seq`, to be delivered in its place */
-  SL_RECORD_DROPPED = 1u << 1  /* a tombstone: a full store gave the event up at dropped_us, undelivered. Ids, times,
-                                  topic and type are the event's; key, headers, tenant, source and value are gone */
+  SL_RECORD_DROPPED = 1u << 1  /* a tombstone: a full store gave the event up at dropped_us, undelivered. Its ids,
+                                  times, topic, type are left; key, headers, tenant, source and value are gone */
 };
 
 /* A record in its parts. In encoding all slices are inputs; in decoding they point into the encoded
@@ -52,9 +52,9 @@ sl_status sl_record_peek(sl_slice bytes, sl_parts *parts);
 /* The same without ids, which may be empty afterwards. */
 sl_status sl_record_peek_names(sl_slice bytes, sl_parts *parts);
 
-/* What is missing of a record that was peeked at, and parts filled from it: key, tenant, source, headers. Neither the
- * value nor the CRC over it is looked at. If `room` has place for all its headers, they are filled in there, and
- * parts->headers points at them; else it stays NULL. SL_E_CORRUPT. */
+/* What is missing of a record that was peeked at, and parts filled from it: key, tenant, source, headers. Neither
+ * the value nor the CRC over it is looked at. If `room` has place for all its headers, they are filled in there,
+ * and parts->headers points at them; else it stays NULL. SL_E_CORRUPT. */
 sl_status sl_record_attributes(sl_slice bytes, sl_parts *parts, sl_header *room, size_t cap);
 
 /* Changes of a record that is encoded already, for whoever puts it into the log in another's place. */

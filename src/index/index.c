@@ -30,7 +30,8 @@ static sl_status damaged(void) {
 static uint32_t state_crc(sl_slice value) {
   static const uint8_t none[4];
   const uint8_t *p = value.data;
-  const uint32_t crc = sl_crc32c(sl_crc32c(sl_crc32c(0, p, STATE_CRC), none, 4), p + STATE_HEAD, value.len - STATE_HEAD);
+  const uint32_t crc = sl_crc32c(sl_crc32c(sl_crc32c(0, p, STATE_CRC), none, 4), p + STATE_HEAD,
+                                 value.len - STATE_HEAD);
   return crc ? crc : 1;
 }
 
@@ -68,8 +69,8 @@ sl_status index_state_load(db_txn *txn, index_state *state) {
   for (uint32_t i = 0; i < state->merge_count; i++, p += STATE_MERGE) {
     index_merge *m = &state->merges[i];
     *m = (index_merge){.slot = sl_get_u32(p), .list = sl_get_u32(p + 4), .inside = sl_get_u32(p + 8) != 0,
-                       .first_seq = sl_get_u64(p + 16), .last_seq = sl_get_u64(p + 24), .events = sl_get_u64(p + 32),
-                       .correlated = sl_get_u64(p + 40), .seq = sl_get_u64(p + 48)};
+                       .first_seq = sl_get_u64(p + 16), .last_seq = sl_get_u64(p + 24),
+                       .events = sl_get_u64(p + 32), .correlated = sl_get_u64(p + 40), .seq = sl_get_u64(p + 48)};
     memcpy(m->key, p + 56, 16);
     if (m->slot >= INDEX_SLOTS || m->list >= INDEX_LISTS) return damaged();
   }
@@ -198,8 +199,8 @@ static sl_status index_look(sl_index *index, bool *fresh, bool *foreign, uint64_
   return SL_OK;
 }
 
-/* An environment that LMDB cannot open holds nothing worth keeping. The reader table goes first: who opens the folder in
- * between must not use that of the old file for a new one. */
+/* An environment that LMDB cannot open holds nothing worth keeping. The reader table goes first: who opens the
+ * folder in between must not use that of the old file for a new one. */
 static sl_status remove_files(const sl_index *index) {
   static const char *const names[] = {"index/lock.mdb", "index/data.mdb"};
   for (size_t i = 0; i < 2; i++) {
@@ -239,8 +240,8 @@ static sl_status open_and_look(sl_index *index, const char *dir, found *f) {
   return status;
 }
 
-/* A damaged index is made anew, whole within a turn: one process does it for all, and those that have the old file open
- * find the new one at their next turn (db_env_renew). */
+/* A damaged index is made anew, whole within a turn: one process does it for all, and those that have the old file
+ * open find the new one at their next turn (db_env_renew). */
 static sl_status replace(sl_index *index, const char *dir, found *f) {
   index_turn_take(index);
   sl_status status = open_and_look(index, dir, f); /* another was faster? */
@@ -322,8 +323,8 @@ void index_view_close(index_view *view) {
 
 uint64_t index_view_watermark(const index_view *view) { return view->state.watermark; }
 
-/* Whole generations: the one that trim is in the middle of counts its trimmed events too, until it is merged: at most
- * one generation's worth. */
+/* Whole generations: the one that trim is in the middle of counts its trimmed events too, until it is merged: at
+ * most one generation's worth. */
 uint64_t index_view_without_correlation(const index_view *view) {
   uint64_t sum = 0;
   for (uint32_t i = 0; i < view->state.count; i++) sum += view->state.gens[i].without_correlation;

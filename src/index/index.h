@@ -5,8 +5,8 @@
 #include "store/log.h"
 #include "store/store.h"
 
-/* Where index/ has its state, which begins with the watermark, a u64. Layout 1 called it "state": its sidelog finds
- * none, should it be at work. */
+/* Where index/ has its state, which begins with the watermark, a u64. Layout 1 called it "state": its sidelog
+ * finds none, should it be at work. */
 #define INDEX_STATE_NAME "generations"
 /* Does its checksum hold? */
 bool index_state_sound(sl_slice value);
@@ -22,8 +22,8 @@ void index_view_close(index_view *view);
 uint64_t index_view_watermark(const index_view *view);
 uint64_t index_view_without_correlation(const index_view *view);
 
-/* The first four are always indexed. The others are where they were asked for (sl_index_attributes_set), all in one
- * table of a generation: their numbers in the record are mixed into the keys. */
+/* The first four are always indexed. The others are where they were asked for (sl_index_attributes_set), all in
+ * one table of a generation: their numbers in the record are mixed into the keys. */
 typedef enum index_attr {
   INDEX_EVENT = 0, INDEX_CORRELATION = 1, INDEX_CAUSATION = 2, INDEX_TYPE = 3,
   INDEX_KEY = 16 + 1, INDEX_TENANT = 16 + 3, INDEX_SOURCE = 16 + 4
@@ -57,9 +57,8 @@ sl_status index_view_keys(index_view *view, index_attr attr, const uint8_t low[1
 sl_status index_view_duplicate_of(index_view *view, uint64_t seq, uint64_t *original);
 
 /* Where no agent keeps the index fresh, whoever is there does (index_help.c). Never fails, waits for nobody, and
- * leaves the thread's detail as it was.
- * After an append was acknowledged: where more than 20,000 events wait, one append in 250 indexes 500 of them, or as
- * many as it appended if those are more. */
+ * leaves the thread's detail as it was. After an append was acknowledged: where more than 20,000 events wait, one
+ * append in 250 indexes 500 of them, or as many as it appended if those are more. */
 void index_help_append(sl_store *store, uint64_t first_seq, uint64_t count);
 /* After a query that scanned the events (watermark, last_seq] for want of an index: a thirty-second part. */
 void index_help_query(sl_store *store, uint64_t watermark, uint64_t last_seq);

@@ -44,7 +44,8 @@ static sl_status work_off(sl_index *index, work kind, uint64_t *done, bool *more
   return db_commit(txn);
 }
 
-sl_status index_step_in_turn(sl_index *index, uint64_t max, bool helps, uint64_t *watermark, bool *more, uint64_t *indexed) {
+sl_status index_step_in_turn(sl_index *index, uint64_t max, bool helps, uint64_t *watermark, bool *more,
+                             uint64_t *indexed) {
   db_txn *txn;
   uint64_t reached = 0, count = 0;
   bool others = false;
@@ -65,7 +66,7 @@ sl_status index_step_in_turn(sl_index *index, uint64_t max, bool helps, uint64_t
   *more = others;
   if (indexed) *indexed = count;
   if (damaged != SL_OK) return damaged;
-  /* Of what fails here nothing is lost, the events are in: the next step tries again. But a damaged index is told. */
+  /* What fails here loses nothing, the events are in: the next step tries again. But a damaged index is told. */
   uint64_t pay = helps ? count * INDEX_OWED + index->piece : UINT64_MAX, done;
   for (bool again = true; again && pay > 0 && status == SL_OK; pay -= done < pay ? done : pay)
     status = work_off(index, helps ? WORK_PIECE : WORK_OWED, &done, &again);
@@ -119,7 +120,8 @@ static sl_status forget_in_turn(sl_index *index) {
   if (status != SL_OK) return status;
   index_state state;
   status = index_state_load(txn, &state);
-  for (unsigned table = INDEX_META + 1; status == SL_OK && table < INDEX_TABLES; table++) status = db_empty(txn, table);
+  for (unsigned table = INDEX_META + 1; status == SL_OK && table < INDEX_TABLES; table++)
+    status = db_empty(txn, table);
   if (status == SL_OK) {
     state = (index_state){.next_number = state.next_number};
     status = index_state_save(txn, &state);

@@ -1,6 +1,6 @@
-/* Secondary attributes: which of the record's key, tenant and source are in the index. A generation has an attribute for
- * all of its events or for none, decided when it begins. All share the table `a` of the generation's slot, so that a
- * further one needs neither tables nor a format. */
+/* Secondary attributes: which of the record's key, tenant and source are in the index. A generation has an
+ * attribute for all of its events or for none, decided when it begins. All share the table `a` of the generation's
+ * slot, so that a further one needs neither tables nor a format. */
 #include "base/id.h"
 #include "base/text.h"
 #include "index/index_impl.h"

@@ -1,11 +1,11 @@
 /* A step of the indexer: brings the watermark forward, recognises duplicates.
  *
- * One step is one write transaction: take the writer lock of index/ (producers never need it), read events
- * behind the watermark in short log transactions, sort each attribute's keys, look for duplicates, insert, move the
+ * One step is one write transaction: take the writer lock of index/ (producers never need it), read events behind
+ * the watermark in short log transactions, sort each attribute's keys, look for duplicates, insert, move the
  * watermark. An event is in the index exactly when the watermark has passed it, whatever is killed when.
  *
- * Many events at once become a generation of their own, its pages filled to the brim and written once; few go to the
- * open generation, which is small, so that they touch few pages however random their keys are.
+ * Many events at once become a generation of their own, its pages filled to the brim and written once; few go to
+ * the open generation, which is small, so that they touch few pages however random their keys are.
  *
  * A damaged record stops the watermark in front of it: to pass would be to lose it silently, and delivery
  * goes no further than the watermark. The status names its seq. Queries go on (they scan the tail). */
@@ -128,8 +128,8 @@ static void batch_add(batch *b, const index_gen *gen, uint64_t seq, const sl_par
 }
 
 /* The generation that the next event goes to: the open one, or a new one; for `alone` a new one in any case. */
-static sl_status pick_gen(const sl_index *index, db_txn *txn, index_state *state, uint32_t wanted, bool alone, uint64_t seq,
-                          index_gen **out) {
+static sl_status pick_gen(const sl_index *index, db_txn *txn, index_state *state, uint32_t wanted, bool alone,
+                          uint64_t seq, index_gen **out) {
   index_gen *newest = state->count ? &state->gens[state->count - 1] : NULL;
   uint32_t slot;
   if (newest && !newest->closed && !alone && newest->attributes == wanted && seq <= index_gen_last(newest)) {
@@ -176,8 +176,8 @@ static sl_status reader_fresh(reader *r) {
 
 /* Reads events behind the watermark into the batch. *damaged: SL_E_CORRUPT when it stopped before a
  * record that cannot be read. b->last is then the seq that the watermark may move to. */
-static sl_status read_events(sl_index *index, db_txn *txn, reader *r, index_state *state, uint32_t wanted, uint64_t end,
-                             batch *b, index_gen **gen, sl_status *damaged) {
+static sl_status read_events(sl_index *index, db_txn *txn, reader *r, index_state *state, uint32_t wanted,
+                             uint64_t end, batch *b, index_gen **gen, sl_status *damaged) {
   uint64_t seq = state->watermark + 1, limit = end;
   *damaged = SL_OK;
   *gen = NULL;
@@ -253,7 +253,8 @@ static sl_status find_stored(finder *f, const entry *e, uint64_t seq, uint64_t *
     if (gen->count == 0) continue;
     sl_status status = index_filter_ask(&f->filters[i], f->txn, gen, INDEX_EVENT, key, &may);
     if (status == SL_OK && !may) continue;
-    if (status == SL_OK && !f->cursors[i]) status = db_cur_open(f->txn, index_table(gen, INDEX_EVENT), &f->cursors[i]);
+    if (status == SL_OK && !f->cursors[i])
+      status = db_cur_open(f->txn, index_table(gen, INDEX_EVENT), &f->cursors[i]);
     if (status != SL_OK) return status;
     sl_slice k = {key, 16}, v;
     status = db_cur_move(f->cursors[i], DB_FIND, &k, &v);
@@ -319,7 +320,8 @@ sl_status index_forget_duplicates(db_txn *txn, uint64_t first_seq, uint64_t max)
 /* --------------------------------------------------------------- writing --- */
 
 /* Into empty tables pages are filled to the brim, in order. `maker` may be NULL. */
-static sl_status insert_list(db_txn *txn, const index_gen *gen, unsigned at, const list *l, index_filter_maker *maker) {
+static sl_status insert_list(db_txn *txn, const index_gen *gen, unsigned at, const list *l,
+                             index_filter_maker *maker) {
   const size_t len = at == INDEX_EVENT ? 8 : 4;
   db_cur *cur = NULL;
   sl_status status = db_cur_open(txn, index_slot_table(gen->slot, at), &cur);

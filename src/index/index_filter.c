@@ -1,8 +1,8 @@
 /* A filter for each closed generation, so that a look-up descends only where its key most likely is.
  *
  * A filter is a row of chunks in one table for all generations, each under the last key that it answers for: so it
- * is written from front to end, in the order of the keys, in as many transactions as its generation takes. A chunk is
- * a blocked Bloom filter, about 10 bits a key: a key's six bits lie in one line of 64 bytes. Layout:
+ * is written from front to end, in the order of the keys, in as many transactions as its generation takes. A chunk
+ * is a blocked Bloom filter, about 10 bits a key: a key's six bits lie in a line of 64 bytes. Layout:
  * docs/disk-format.md. */
 #include "index/index_impl.h"
 
@@ -36,7 +36,8 @@ sl_status index_filter_begin(index_filter_maker *maker, db_txn *txn, uint32_t sl
 }
 
 static sl_status write_chunk(index_filter_maker *maker) {
-  const size_t bits = maker->count * BITS_A_KEY, lines = (bits + LINE * 8 - 1) / (LINE * 8), size = HEAD + lines * LINE;
+  const size_t bits = maker->count * BITS_A_KEY, lines = (bits + LINE * 8 - 1) / (LINE * 8);
+  const size_t size = HEAD + lines * LINE;
   uint8_t *chunk = (uint8_t *)(maker->hashes + KEYS_MOST), key[KEY_SIZE];
   if (maker->count == 0) return SL_OK;
   memset(chunk, 0, size);

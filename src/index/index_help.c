@@ -1,9 +1,9 @@
 /* Whose turn it is to write the index, and who helps out where no agent keeps it fresh.
  *
  * LMDB's writer lock cannot be tried, only waited for. So whoever writes the index takes a turn before that lock:
- * indexers wait for it, helpers only try. The turn is a mutex among the threads of a process and a POSIX record lock
- * among processes: unlike a flock a forked child does not keep it alive. Where it cannot be had the writer lock alone
- * keeps writers apart.
+ * indexers wait for it, helpers only try. The turn is a mutex among the threads of a process and a POSIX record
+ * lock among processes: unlike a flock a forked child does not keep it alive. Where it cannot be had the writer
+ * lock alone keeps writers apart.
  *
  * Helping is best effort: its failures are nobody's, and after one it rests for a while. */
 #include "base/clock.h"

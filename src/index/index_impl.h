@@ -9,14 +9,14 @@
 /* Slots are fixed when the environment is opened: LMDB's mdb_drop with a delete closes the handle, and a
  * reader that kept it read another generation's data (seen). Slots are emptied, handles never closed. */
 #define INDEX_SLOTS 40u /* each look-up pays a little for each table there is */
-#define INDEX_LISTS 5u          /* tables of a slot: the four attributes that are always there, and the others together */
+#define INDEX_LISTS 5u          /* tables of a slot: four attributes that are always there, the others together */
 #define INDEX_LIST_SECONDARY 4u
 enum { INDEX_META, INDEX_FILTERS, INDEX_DUPLICATES, INDEX_FIRST_SLOT };
 #define INDEX_TABLES (INDEX_FIRST_SLOT + INDEX_SLOTS * INDEX_LISTS)
 #define INDEX_LAYOUT 2u         /* of index/ alone: of another one it is built anew */
 
 /* The ladder (index_merge.c): generations of one class are merged into one of the next. */
-#define INDEX_SMALL 4096u       /* seqs of an open generation; with fewer than a quarter of it waiting they go there */
+#define INDEX_SMALL 4096u       /* seqs of an open generation; if fewer than a quarter of it wait, they go there */
 #define INDEX_FAN 8u
 #define INDEX_CLASSES 3u        /* up to 1, 8 and 64 times INDEX_SMALL; what is larger stays */
 #define INDEX_LARGE 512u        /* times INDEX_SMALL: the largest that the ladder makes */
@@ -25,7 +25,7 @@ enum { INDEX_META, INDEX_FILTERS, INDEX_DUPLICATES, INDEX_FIRST_SLOT };
 #define INDEX_FREE_SLOTS 8u     /* fewer left: two large generations become one */
 #define INDEX_MAX_CAPACITY (1ull << 31) /* positions in a generation are u32 */
 
-/* Each event pays for the merging of so many entries: with its four, or seven, through three classes it is enough. */
+/* Each event pays for the merging of so many entries: enough for its four, or seven, through three classes. */
 #define INDEX_OWED 32u
 #define INDEX_PIECE 32768u      /* entries merged in a transaction, about 10 ms */
 #define INDEX_PIECE_MOST 131072u /* where much is owed */
@@ -49,8 +49,8 @@ typedef struct index_gen {
   bool closed;                  /* nothing more comes in: it has a filter. All but the newest are */
 } index_gen;
 
-/* A merge under way: the generations in [first_seq, last_seq], of equal attributes, into an empty slot. Its place in
- * the order of lists, keys and seqs is the last entry that was written. */
+/* A merge under way: the generations in [first_seq, last_seq], of equal attributes, into an empty slot. Its place
+ * in the order of lists, keys and seqs is the last entry that was written. */
 typedef struct index_merge {
   uint32_t slot, list;
   uint64_t first_seq, last_seq;
@@ -79,7 +79,7 @@ struct sl_index {
   pthread_mutex_t turn_lock;
   int turn_fd;                    /* -1: no file */
   _Atomic int64_t rest_until_us;  /* no help before then (monotonic) */
-  _Atomic(index_view *) spare;    /* memory of a view that was closed: they are too large for malloc's quick ways */
+  _Atomic(index_view *) spare;    /* memory of a closed view: they are too large for malloc's quick ways */
 };
 
 /* A key among all filters' keys, in their order: slot and list, then its bytes as numbers. */
@@ -117,7 +117,9 @@ struct index_view {
   index_chunks known;
 };
 
-static inline unsigned index_list(unsigned attr) { return attr < INDEX_SECONDARY_ATTR ? attr : INDEX_LIST_SECONDARY; }
+static inline unsigned index_list(unsigned attr) {
+  return attr < INDEX_SECONDARY_ATTR ? attr : INDEX_LIST_SECONDARY;
+}
 static inline unsigned index_slot_table(uint32_t slot, unsigned list) {
   return INDEX_FIRST_SLOT + slot * INDEX_LISTS + list;
 }
@@ -148,8 +150,8 @@ sl_status index_wanted(db_txn *txn, uint32_t *attributes);
 
 sl_status index_state_load(db_txn *txn, index_state *state);
 sl_status index_state_save(db_txn *txn, const index_state *state);
-/* Takes the generations that end below first_seq off the state, and the merges that had to do with them; their slots
- * are dirty then. *dropped counts them. */
+/* Takes the generations that end below first_seq off the state, and the merges that had to do with them; their
+ * slots are dirty then. *dropped counts them. */
 void index_state_drop(index_state *state, uint64_t first_seq, unsigned *dropped);
 /* Gives up the merges that this generation is a source of; their slots are dirty then. */
 void index_give_up_merges(index_state *state, const index_gen *gen);
@@ -162,13 +164,13 @@ bool index_free_slot(const index_state *state, uint32_t *slot);
 /* The newest generation, if it is open, covers what it has, and gets its filter. */
 sl_status index_close_newest(db_txn *txn, index_state *state);
 
-/* Merging (index_merge.c). Begins what is due as the state is now, and goes on with the smallest merge, about `max`
- * entries of it, without those of events below first_seq; *done counts them, 0: there was nothing to merge. `tidy`:
- * also few generations become one. */
-sl_status index_merge_some(const sl_index *index, db_txn *txn, index_state *state, uint64_t first_seq, uint64_t max,
-                           bool tidy, uint64_t *done);
+/* Merging (index_merge.c). Begins what is due as the state is now, and goes on with the smallest merge, about
+ * `max` entries of it, without those of events below first_seq; *done counts them, 0: there was nothing to merge.
+ * `tidy`: also few generations become one. */
+sl_status index_merge_some(const sl_index *index, db_txn *txn, index_state *state, uint64_t first_seq,
+                           uint64_t max, bool tidy, uint64_t *done);
 
-/* Filters (index_filter.c). Made in the order of the keys, each once; what was begun is ended in the same transaction. */
+/* Filters (index_filter.c). Made in the order of the keys, each once; begun and ended in one transaction. */
 typedef struct index_filter_maker {
   db_txn *txn;
   uint32_t slot;
@@ -199,9 +201,10 @@ sl_status index_step(sl_index *index, uint64_t max, uint64_t *watermark, bool *m
 /* The step alone, in a transaction of the caller's, who flushes the log before its commit. */
 sl_status index_step_in_txn(sl_index *index, db_txn *txn, uint64_t max, uint64_t *watermark, bool *more,
                             uint64_t *indexed, sl_status *damaged);
-/* Step and merging for who has the turn already. Who only helps pays for what it has indexed, and for a piece of what others
- * have left owing, not for all of that. */
-sl_status index_step_in_turn(sl_index *index, uint64_t max, bool helps, uint64_t *watermark, bool *more, uint64_t *indexed);
+/* Step and merging for who has the turn already. Who only helps pays for what it has indexed, and for a piece of
+ * what others have left owing, not for all of that. */
+sl_status index_step_in_turn(sl_index *index, uint64_t max, bool helps, uint64_t *watermark, bool *more,
+                             uint64_t *indexed);
 
 /* The turn to write the index (index_help.c), taken before LMDB's writer lock, which cannot be tried. */
 void index_turn_open(sl_index *index);

@@ -1,14 +1,14 @@
 /* Merging generations: the ladder, and a merge in pieces.
  *
- * Small generations are cheap to write and dear to ask, large ones the other way round. So closed generations lie on a
- * ladder: INDEX_FAN neighbours of one class become one of the next, each by one pass over sorted lists into empty
- * tables, page after page. An event is written once into a small generation and about three times again.
+ * Small generations are cheap to write and dear to ask, large ones the other way round. So closed generations lie
+ * on a ladder: INDEX_FAN neighbours of one class become one of the next, each by one pass over sorted lists into
+ * empty tables, page after page. An event is written once into a small generation and about three times again.
  *
- * A merge is done in pieces, each a transaction of its own, so that no event waits long for its turn: its sources stay as
- * they are and are asked until it is complete, then one transaction puts the new one in their place. Where it stands
- * is in the state; whoever has the next turn goes on. Trim may take a source away: then the merge is given up, and its
- * slot emptied. Merges of different classes go on side by side, the lowest first: a large one never keeps small ones
- * from becoming fewer. */
+ * A merge is done in pieces, each a transaction of its own, so that no event waits long for its turn: its sources
+ * stay as they are and are asked until it is complete, then one transaction puts the new one in their place. Where
+ * it stands is in the state; whoever has the next turn goes on. Trim may take a source away: then the merge is
+ * given up, and its slot emptied. Merges of different classes go on side by side, the lowest first: a large one
+ * never keeps small ones from becoming fewer. */
 #include "base/breathe.h"
 #include "index/index_impl.h"
 
@@ -81,7 +81,8 @@ sl_status index_close_newest(db_txn *txn, index_state *state) {
   index_filter_maker maker;
   if (!newest || newest->closed) return SL_OK;
   sl_status status = index_filter_begin(&maker, txn, newest->slot);
-  for (unsigned list = 0; list < INDEX_LISTS && status == SL_OK; list++) status = filter_list(&maker, newest, list);
+  for (unsigned list = 0; list < INDEX_LISTS && status == SL_OK; list++)
+    status = filter_list(&maker, newest, list);
   const sl_status ended = index_filter_end(&maker);
   if (status == SL_OK) status = ended;
   if (state->watermark >= newest->first_seq && state->watermark < index_gen_last(newest))
@@ -111,7 +112,8 @@ static uint64_t span(const index_state *state, window w) {
 }
 
 /* Neighbours of at most this class, the oldest ones that are enough of them. */
-static bool find_window(const sl_index *index, const index_state *state, unsigned class, uint32_t least, window *out) {
+static bool find_window(const sl_index *index, const index_state *state, unsigned class, uint32_t least,
+                        window *out) {
   const uint64_t most = index->small * INDEX_LARGE;
   window w = {0, 0};
   uint32_t own = 0; /* of exactly this class, the last of which ends the window */
@@ -169,7 +171,8 @@ static index_merge *next_merge(const sl_index *index, index_state *state, bool t
     if (find_window(index, state, class, INDEX_FAN, &w)) (void)begin_merge(state, w);
   if (tidy && state->merge_count == 0 && find_window(index, state, INDEX_CLASSES - 1, 2, &w))
     (void)begin_merge(state, w);
-  if (INDEX_SLOTS - state->count < INDEX_FREE_SLOTS && state->merge_count + 1 < INDEX_MERGES && find_pair(state, &w))
+  if (INDEX_SLOTS - state->count < INDEX_FREE_SLOTS && state->merge_count + 1 < INDEX_MERGES &&
+      find_pair(state, &w))
     (void)begin_merge(state, w);
   index_merge *next = NULL;
   for (uint32_t m = 0; m < state->merge_count; m++)
@@ -295,8 +298,8 @@ static void complete(index_state *state, const index_merge *merge) {
   end_merge(state, (uint32_t)(merge - state->merges));
 }
 
-sl_status index_merge_some(const sl_index *index, db_txn *txn, index_state *state, uint64_t first_seq, uint64_t max,
-                           bool tidy, uint64_t *done) {
+sl_status index_merge_some(const sl_index *index, db_txn *txn, index_state *state, uint64_t first_seq,
+                           uint64_t max, bool tidy, uint64_t *done) {
   index_merge *merge = next_merge(index, state, tidy);
   *done = 0;
   if (!merge) return SL_OK;

@@ -31,7 +31,8 @@ static sl_status check_query(const sl_query *q) {
                                                  "topic",    "tenant",         "source",       "key"};
   for (size_t i = 0; i < QUERY_TEXTS; i++) {
     if (texts[i].len && !texts[i].data) return sl_fail(SL_E_INVALID, "%s has a length but no data", names[i]);
-    if (texts[i].len > (i + 1 == QUERY_TEXTS ? 32768u : 4096u)) return sl_fail(SL_E_INVALID, "%s has %zu bytes", names[i], texts[i].len);
+    if (texts[i].len > (i + 1 == QUERY_TEXTS ? 32768u : 4096u))
+      return sl_fail(SL_E_INVALID, "%s has %zu bytes", names[i], texts[i].len);
   }
   if (q->states >> SL_STATE_COUNT) return sl_fail(SL_E_INVALID, "unknown states 0x%x", q->states);
   return SL_OK;
@@ -61,7 +62,7 @@ static bool use(sl_iter *it, index_attr attr, sl_slice text) {
   return true;
 }
 
-/* The most selective of the secondary attributes asked for that the newest generation has. Without `covered`: any. */
+/* The most selective secondary attribute asked for that the newest generation has; `covered` NULL: of all. */
 static bool use_secondary(sl_iter *it, const index_view *covered) {
   const struct { index_attr attr; sl_slice text; } asked[] = {
     {INDEX_KEY, it->query.key}, {INDEX_TENANT, it->query.tenant}, {INDEX_SOURCE, it->query.source}};
@@ -96,8 +97,8 @@ static sl_status choose_source(sl_iter *it) {
   return SL_OK;
 }
 
-/* Memory of one iteration that has ended: a look-up would else take and give back 76 KB, too large for malloc's quick
- * ways. It is the process's, not the store's: some close the store first. */
+/* Memory of one iteration that has ended: a look-up would else take and give back 76 KB, too large for malloc's
+ * quick ways. It is the process's, not the store's: some close the store first. */
 static _Atomic(sl_iter *) spare;
 
 static sl_iter *new_iter(void) {
@@ -224,7 +225,8 @@ static sl_status run_index(sl_iter *it, snapshot *snap, uint64_t *pos, uint64_t 
     }
     if (found > 0) {
       const sl_slice record = bytes[i - from];
-      read = record.data ? log_view_decode(snap->log, seqs[i], record, it->peek_hits ? LOG_FRONT : LOG_WHOLE, &parts) : SL_NOTFOUND;
+      const log_part part = it->peek_hits ? LOG_FRONT : LOG_WHOLE;
+      read = record.data ? log_view_decode(snap->log, seqs[i], record, part, &parts) : SL_NOTFOUND;
     }
     if (read != SL_NOTFOUND) status = take(it, snap, seqs[i], read, &parts, !it->peek_hits);
     if (status == SL_OK) *pos = seqs[i] + 1; /* what could not be read is read again, not passed over */

@@ -10,8 +10,10 @@ int sl_glob_fits(sl_slice glob, sl_slice text) {
 
 sl_status sl_iter_filter(sl_iter *it, uint32_t needs, sl_filter_fn *fn, void *arg) {
   if (!it || !fn) return sl_fail(SL_E_INVALID, "%s is NULL", it ? "fn" : "iter");
-  if (needs & ~(uint32_t)(SL_FILTER_WHOLE | SL_FILTER_FATE | SL_FILTER_ATTRIBUTES | SL_FILTER_NO_IDS)) return sl_fail(SL_E_INVALID, "unknown needs 0x%x", needs);
-  if (it->filter_count == SL_FILTERS_MAX) return sl_fail(SL_E_INVALID, "an iterator has at most %u filters", SL_FILTERS_MAX);
+  if (needs & ~(uint32_t)(SL_FILTER_WHOLE | SL_FILTER_FATE | SL_FILTER_ATTRIBUTES | SL_FILTER_NO_IDS))
+    return sl_fail(SL_E_INVALID, "unknown needs 0x%x", needs);
+  if (it->filter_count == SL_FILTERS_MAX)
+    return sl_fail(SL_E_INVALID, "an iterator has at most %u filters", SL_FILTERS_MAX);
   if (it->scanned) return sl_fail(SL_E_INVALID, "the iteration has begun: add filters before");
   const bool ids = !(needs & SL_FILTER_NO_IDS);
   needs &= ~(uint32_t)SL_FILTER_NO_IDS;

@@ -46,12 +46,12 @@ struct sl_iter {
   bool peek_hits;       /* the same of those that the index names */
   bool ids;             /* somebody looks at ids in what was peeked at */
   bool bounded, finished;
-  uint64_t watermark, last_seq; /* of the latest snapshot: at its end a query that has an index helps to build it */
+  uint64_t watermark, last_seq; /* of the latest snapshot: at its end a query with an index helps to build it */
   bool helped;
   uint64_t next;        /* the first seq not yet looked at */
   uint64_t end;         /* the last one to look at, once bounded */
   uint64_t scanned, returned, trimmed;
-  bool looked;          /* there was a snapshot: what is missing in front of `next` from now on was trimmed unseen */
+  bool looked;          /* there was a snapshot: what is missing before `next` from now on was trimmed unseen */
 
   query_item *items;    /* copied out, waiting to be returned */
   size_t count, cap, pos;
@@ -75,8 +75,8 @@ struct sl_iter {
 sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts, bool whole,
                       book_fate *fate);
 
-/* query_filter.c: do the filters that need `needs` (the bits exactly) accept it? SL_NOTFOUND: no. `fate` may be NULL
- * where they do not need it. */
+/* query_filter.c: do the filters that need `needs` (the bits exactly) accept it? SL_NOTFOUND: no. `fate` may be
+ * NULL where they do not need it. */
 sl_status query_filter_parts(sl_iter *it, snapshot *snap, uint64_t seq, const sl_parts *parts, uint32_t needs,
                              const book_fate *fate);
 bool query_filters_need(const sl_iter *it, uint32_t needs);
@@ -102,7 +102,9 @@ sl_status query_ranges(const sl_iter *it, snapshot *snap, uint64_t end, log_rang
 sl_status query_collect_newest(sl_iter *it);
 
 /* What a scan reads of each event first. */
-static inline log_part query_part(const sl_iter *it) { return !it->peek ? LOG_WHOLE : it->ids ? LOG_FRONT : LOG_NAMES; }
+static inline log_part query_part(const sl_iter *it) {
+  return !it->peek ? LOG_WHOLE : it->ids ? LOG_FRONT : LOG_NAMES;
+}
 
 /* Room for one more in the iterator? */
 static inline bool query_full(const sl_iter *it) {

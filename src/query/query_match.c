@@ -119,7 +119,8 @@ sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts
   /* Attributes stand in front of the value: most events need not be read to their end. */
   const bool asked = q->tenant.len || q->source.len || q->key.len || query_filters_need(it, SL_FILTER_ATTRIBUTES);
   if (asked && !whole) status = query_header_room(it, QUERY_HEADERS_LEAST);
-  if (status == SL_OK && asked && !whole) status = log_view_attributes(snap->log, seq, parts, it->headers, it->header_cap);
+  if (status == SL_OK && asked && !whole)
+    status = log_view_attributes(snap->log, seq, parts, it->headers, it->header_cap);
   if (status != SL_OK) return status;
   if (q->tenant.len && !sl_slice_eq(q->tenant, parts->tenant)) return SL_NOTFOUND;
   if (q->source.len && !sl_slice_eq(q->source, parts->source)) return SL_NOTFOUND;
@@ -128,7 +129,8 @@ sl_status query_match(sl_iter *it, snapshot *snap, uint64_t seq, sl_parts *parts
   if (status == SL_OK && !whole) status = log_view_get(snap->log, seq, false, parts);
   if (status == SL_OK) status = query_filter_parts(it, snap, seq, parts, SL_FILTER_WHOLE, NULL);
   if (status == SL_OK && !q->states) status = find_fate(snap, seq, parts, fate);
-  return status == SL_OK ? query_filter_parts(it, snap, seq, parts, SL_FILTER_WHOLE | SL_FILTER_FATE, fate) : status;
+  return status == SL_OK ? query_filter_parts(it, snap, seq, parts, SL_FILTER_WHOLE | SL_FILTER_FATE, fate)
+                         : status;
 }
 
 /* ------------------------------------------------------------------ copy --- */

@@ -160,7 +160,8 @@ sl_status sl_resolve(sl_store *store, sl_id_kind kind, sl_slice text, char (*out
   status = from_index(&r, &watermark);
   if (status == SL_OK && r.count < r.cap) status = from_tail(&r, watermark + 1);
   if (status == SL_OK && r.count == 0)
-    status = sl_fail(SL_NOTFOUND, "no id is %.*s, and no UUID begins with it", (int)text.len, (const char *)text.data);
+    status = sl_fail(SL_NOTFOUND, "no id is %.*s, and no UUID begins with it", (int)text.len,
+                     (const char *)text.data);
   if (status == SL_OK) {
     *count = r.count < max ? r.count : max;
     for (size_t i = 0; i < *count; i++) {

@@ -8,8 +8,8 @@
  *   pending                  = those + the lanes' waiting events - replay copies among them
  *   appended                 = last seq - replay copies ever appended
  *
- * A tombstone (an event that a full store dropped) is dropped from the moment its record says so. Until delivery passes
- * it, the log's counter of drops less the book's of settled ones moves it from pending to dropped.
+ * A tombstone (an event that a full store dropped) is dropped from the moment its record says so. Until delivery
+ * passes it, the log's counter of drops less the book's of settled ones moves it from pending to dropped.
  *
  * On a sound store kept + trimmed = last seq, and the law holds. It fails when a record is missing that no
  * trim removed (kept is short by one, so pending is), when a receipt was counted twice or never (totals

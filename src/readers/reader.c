@@ -71,7 +71,7 @@ static void free_reader(sl_reader *r, bool ours) {
   items_free(r);
   sl_buf_free(&r->gone);
   sl_buf_free(&r->letters);
-  if (ours) { /* in a forked child the threads that sleep on them do not exist, and destroying would wait for them */
+  if (ours) { /* a forked child has none of the threads that sleep on them, and would wait for them */
     pthread_mutex_destroy(&r->lock);
     pthread_cond_destroy(&r->changed);
   }

@@ -154,8 +154,8 @@ static sl_status put_state(sl_reader *r, db_txn *txn) {
   return readers_state_put(txn, r->name, &state);
 }
 
-/* Of what was known beforehand from a crash: what the reader has passed without meeting it is no more. Before a commit:
- * on disk an entry at or below the place is one that is not done with. */
+/* Of what was known beforehand from a crash: what the reader has passed without meeting it is no more. Before a
+ * commit: on disk an entry at or below the place is one that is not done with. */
 static sl_status drop_early(sl_reader *r) {
   const uint64_t to = r->seq;
   if (r->early.count == 0 || r->early_passed == to) return SL_OK;
@@ -220,7 +220,8 @@ static sl_status create(sl_reader *r, db_txn *txn) {
   uint8_t id[4];
   sl_slice value;
   sl_reader_state state = {.created_us = sl_clock_wall_us(), .max_attempts = r->options.max_attempts,
-                           .flags = r->options.flags & SL_READER_FLAGS_KEPT, .topics = r->options.topics, .types = r->options.types};
+                           .flags = r->options.flags & SL_READER_FLAGS_KEPT, .topics = r->options.topics,
+                           .types = r->options.types};
   sl_status status = db_get(txn, READERS_META, SL_STR(READERS_KEY_LAST_ID), &value);
   if (status != SL_OK && status != SL_NOTFOUND) return status;
   state.id = (status == SL_OK && value.len == 4 ? sl_get_u32(value.data) : 0) + 1;
@@ -302,8 +303,8 @@ static sl_status crash_one(sl_reader *r, uint64_t seq, bool alone) {
   return status;
 }
 
-/* The blame of one event is counted by the next commit, before the slots are cleared; the lock file says beforehand by
- * which, for who is killed in between. */
+/* The blame of one event is counted by the next commit, before the slots are cleared; the lock file says
+ * beforehand by which, for who is killed in between. */
 static sl_status after_a_crash(sl_reader *r) {
   readers_hand hand;
   sl_status status = readers_hand_get(r->lock_fd, &hand);
@@ -351,10 +352,9 @@ sl_status reader_load(sl_reader *r) {
   if (status == SL_OK) status = log_bounds(r, &first, &last);
   if (status != SL_OK) return status;
   if (state.seq > last)
-    return sl_fail(SL_E_MISMATCH,
-                   "reader %s stands at event %" PRIu64 " but log/ ends at %" PRIu64 ": a part of the store was "
-                   "restored or replaced. Put back log/ and readers/ of the same moment, or delete the reader", r->name,
-                   state.seq, last);
+    return sl_fail(SL_E_MISMATCH, "reader %s stands at event %" PRIu64 " but log/ ends at %" PRIu64 ": a part of "
+                   "the store was restored or replaced. Put back log/ and readers/ of the same moment, or delete "
+                   "the reader", r->name, state.seq, last);
   r->id = state.id;
   r->seq = r->scanned = r->saved_seq = r->early_passed = state.seq;
   r->saved_us = sl_clock_monotonic_us();

@@ -47,7 +47,8 @@ static void place(lane_heap *h, size_t at, lane *l) {
 
 /* Puts the lane where it belongs, from a place that is free. */
 static void settle(lane_heap *h, size_t at, lane *l) {
-  for (; at > 0 && comes_before(h, l, h->lanes[(at - 1) / 2]); at = (at - 1) / 2) place(h, at, h->lanes[(at - 1) / 2]);
+  for (; at > 0 && comes_before(h, l, h->lanes[(at - 1) / 2]); at = (at - 1) / 2)
+    place(h, at, h->lanes[(at - 1) / 2]);
   for (size_t child; (child = 2 * at + 1) < h->count; at = child) {
     if (child + 1 < h->count && comes_before(h, h->lanes[child + 1], h->lanes[child])) child++;
     if (!comes_before(h, h->lanes[child], l)) break;
@@ -98,7 +99,8 @@ bool lane_busy(const sl_reader *r, uint64_t hash) {
 }
 
 item *item_ready(sl_reader *r, int64_t now_us, int64_t *due_us) {
-  while (r->later.count > 0 && r->later.lanes[0]->first->due_us <= now_us) enlist(&r->due, lift(r->later.lanes[0]));
+  while (r->later.count > 0 && r->later.lanes[0]->first->due_us <= now_us)
+    enlist(&r->due, lift(r->later.lanes[0]));
   *due_us = r->later.count > 0 ? r->later.lanes[0]->first->due_us : INT64_MAX;
   return r->due.count > 0 ? r->due.lanes[0]->first : NULL;
 }

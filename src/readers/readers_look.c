@@ -143,7 +143,7 @@ sl_status sl_readers_each(sl_store *store, sl_reader_info_fn *fn, void *arg) {
   for (size_t at = 0; status == SL_OK && at < names.len; at += strlen((char *)names.data + at) + 1) {
     status = sl_reader_info_get(store, (char *)names.data + at, fn, arg);
     damaged |= status == SL_E_CORRUPT;
-    if (status == SL_E_CORRUPT || status == SL_NOTFOUND) status = SL_OK; /* of the others; it was deleted meanwhile */
+    if (status == SL_E_CORRUPT || status == SL_NOTFOUND) status = SL_OK; /* others', or deleted meanwhile */
   }
   sl_buf_free(&names);
   return status == SL_OK && damaged ? SL_E_CORRUPT : status;
@@ -183,8 +183,9 @@ static void tell(const gathering *g, sl_reader_letter_fn *fn, void *arg) {
     if (sl_reader_entry_decode(SL_BYTES(g->bytes.data + at + 8, len), &e) == SL_OK) {
       const sl_reader_letter letter = {
         .seq = e.seq, .dead = !g->retrying, .next_us = e.next_us, .attempts = e.attempts, .replays = e.replays,
-        .first_failure_us = e.letter.first_failure_us, .last_failure_us = e.letter.last_failure_us, .topic = e.letter.topic,
-        .error_class = e.letter.error_class, .error_code = e.letter.error_code, .error_text = e.letter.error_text};
+        .first_failure_us = e.letter.first_failure_us, .last_failure_us = e.letter.last_failure_us,
+        .topic = e.letter.topic, .error_class = e.letter.error_class, .error_code = e.letter.error_code,
+        .error_text = e.letter.error_text};
       fn(arg, &letter);
     }
     at += 8 + len;
@@ -315,7 +316,8 @@ sl_status sl_reader_drop(sl_store *store, const char *name, uint64_t seq, sl_sli
   sl_drop_note note = {.seq = seq, .texts = {[DROP_READER] = sl_slice_of(name),
                                              [DROP_TOPIC] = d.letter.letter.topic,
                                              [DROP_CLASS] = d.letter.letter.error_class,
-                                             [DROP_CODE] = d.letter.letter.error_code, [DROP_WHO] = who, [DROP_WHY] = why}};
+                                             [DROP_CODE] = d.letter.letter.error_code, [DROP_WHO] = who,
+                                             [DROP_WHY] = why}};
   if (sl_iter_start(store, &q, &iter) == SL_OK && sl_iter_next(iter, &record) == SL_OK) {
     note.texts[DROP_EVENT_ID] = record->event_id;
     note.texts[DROP_TYPE] = record->type;

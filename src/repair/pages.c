@@ -84,8 +84,9 @@ static sl_status read_metas(pages *p) {
   if (metas[1].psize != psize) metas[1].sound = false;
   const meta *best = !metas[1].sound || (metas[0].sound && metas[0].txn >= metas[1].txn) ? &metas[0] : &metas[1];
   /* LMDB writes them in turns, an even transaction in page 0, and each follows the other. */
-  const bool turns = metas[0].txn % 2 == 0 && (metas[0].txn + 1 == metas[1].txn || metas[1].txn + 1 == metas[0].txn ||
-                                               (metas[0].txn == 0 && metas[1].txn == 0));
+  const bool turns = metas[0].txn % 2 == 0 &&
+      (metas[0].txn + 1 == metas[1].txn || metas[1].txn + 1 == metas[0].txn ||
+       (metas[0].txn == 0 && metas[1].txn == 0));
   p->state = (pages_state){.txn = best->txn, .last_page = best->last_page, .file_pages = p->size / psize,
                            .page_size = psize, .certain = metas[0].sound && metas[1].sound && turns,
                            .main = best->main};
@@ -152,7 +153,8 @@ static void tell(const walk *w, uint64_t first, uint64_t end, const char *why) {
 }
 
 /* The node at a place of the page, as far as it lies inside. False: it does not. */
-static bool node_at(const pages *p, const uint8_t *page, uint64_t number, size_t at, pages_entry *e, uint64_t *child) {
+static bool node_at(const pages *p, const uint8_t *page, uint64_t number, size_t at, pages_entry *e,
+                    uint64_t *child) {
   const size_t size = (size_t)p->state.page_size;
   if (at < PAGE_HEAD || at + NODE_HEAD > size) return false;
   const uint8_t *node = page + at;
@@ -187,16 +189,16 @@ static bool key_fits(const pages_entry *e, const span *s) {
 static size_t node_place(const uint8_t *page, unsigned i) { return sl_get_u16(page + PAGE_HEAD + 2 * i); }
 
 /* A node whose key breaks the order is the damaged one, unless the order is whole without the one before it. */
-static bool leaf_node(const walk *w, const uint8_t *page, uint64_t number, unsigned i, unsigned nodes, const span *s,
-                      pages_entry *e) {
+static bool leaf_node(const walk *w, const uint8_t *page, uint64_t number, unsigned i, unsigned nodes,
+                      const span *s, pages_entry *e) {
   uint64_t child;
   if (!node_at(w->p, page, number, node_place(page, i), e, &child)) return false;
   if (e->data && e->len > e->room) e->len = e->room; /* the reader of the value sees that it does not fit */
   if (!w->integer_keys) return e->key.len > 0;
   if (!key_fits(e, s)) return false;
   pages_entry next;
-  return i + 1 == nodes || !node_at(w->p, page, number, node_place(page, i + 1), &next, &child) || !key_fits(&next, s) ||
-         int_key(&next) > int_key(e);
+  return i + 1 == nodes || !node_at(w->p, page, number, node_place(page, i + 1), &next, &child) ||
+      !key_fits(&next, s) || int_key(&next) > int_key(e);
 }
 
 /* One node outside of what the page above says is damaged; of several, the page above is. */
@@ -210,7 +212,8 @@ static span believed(const walk *w, const uint8_t *page, uint64_t number, unsign
   return outside > 1 ? (span){0, 0} : s;
 }
 
-static sl_status walk_leaf(const walk *w, const uint8_t *page, uint64_t number, unsigned nodes, bool whole, span s) {
+static sl_status walk_leaf(const walk *w, const uint8_t *page, uint64_t number, unsigned nodes, bool whole,
+                           span s) {
   bool hole = false;
   s = believed(w, page, number, nodes, s);
   for (unsigned i = 0; i < nodes; i++) {
@@ -241,8 +244,8 @@ static sl_status walk_leaf(const walk *w, const uint8_t *page, uint64_t number, 
 
 static sl_status walk_page(const walk *w, uint64_t number, unsigned depth, span s);
 
-static sl_status walk_branch(const walk *w, const uint8_t *page, uint64_t number, unsigned nodes, unsigned depth, bool whole,
-                             span s) {
+static sl_status walk_branch(const walk *w, const uint8_t *page, uint64_t number, unsigned nodes, unsigned depth,
+                             bool whole, span s) {
   uint64_t from = s.low;
   for (unsigned i = 0; i < nodes; i++) {
     pages_entry e, next;
@@ -250,10 +253,10 @@ static sl_status walk_branch(const walk *w, const uint8_t *page, uint64_t number
     span part = {from, s.end};
     const bool good = node_at(w->p, page, number, node_place(page, i), &e, &child);
     /* The first node's key says nothing; the others begin where the part before them ends. */
-    if (w->integer_keys && i + 1 < nodes && node_at(w->p, page, number, node_place(page, i + 1), &next, &ignored) &&
-        key_fits(&next, &part))
+    if (w->integer_keys && i + 1 < nodes &&
+        node_at(w->p, page, number, node_place(page, i + 1), &next, &ignored) && key_fits(&next, &part))
       part.end = int_key(&next);
-    if (w->integer_keys && part.end == s.end && i + 1 < nodes) whole = false; /* the parts are told apart by their leaves */
+    if (w->integer_keys && part.end == s.end && i + 1 < nodes) whole = false; /* leaves tell the parts apart */
     sl_status status = SL_OK;
     if (good) status = walk_page(w, child, depth + 1, part);
     else tell(w, part.low, part.end, "a page that leads to others is damaged");
@@ -265,8 +268,8 @@ static sl_status walk_branch(const walk *w, const uint8_t *page, uint64_t number
   return SL_OK;
 }
 
-/* Do the sizes of the nodes add up to what lies behind `upper`? LMDB packs them. *nodes grows where `lower`, which says
- * how many there are, is damaged and says too few. */
+/* Do the sizes of the nodes add up to what lies behind `upper`? LMDB packs them. *nodes grows where `lower`, which
+ * says how many there are, is damaged and says too few. */
 static bool packed(const walk *w, const uint8_t *page, uint64_t number, bool leaf, unsigned *nodes) {
   const size_t size = (size_t)w->p->state.page_size, upper = sl_get_u16(page + 14);
   const unsigned told = *nodes;
@@ -313,8 +316,10 @@ static sl_status walk_page(const walk *w, uint64_t number, unsigned depth, span 
   if (depth > DEPTH_MAX) wrong = "the tree is too deep: its pointers are damaged";
   else if (number < 2 || number >= p->state.file_pages) wrong = "a page lies beyond the end of the file";
   else if (get_bit(p->seen, number)) wrong = "a page stands twice in the tree";
-  else if (!pages_read(p, number * p->state.page_size, page, (size_t)p->state.page_size)) wrong = "a page cannot be read";
-  else if (sl_get_u64(page) != number && !one_bit(sl_get_u64(page), number)) wrong = "a page is not the one it should be";
+  else if (!pages_read(p, number * p->state.page_size, page, (size_t)p->state.page_size))
+    wrong = "a page cannot be read";
+  else if (sl_get_u64(page) != number && !one_bit(sl_get_u64(page), number))
+    wrong = "a page is not the one it should be";
   else if ((kind = kind_of(w, page, number)) == 0) wrong = "a page is not of its kind";
   if (wrong) {
     tell(w, s.low, s.end, wrong);
@@ -329,8 +334,8 @@ static sl_status walk_page(const walk *w, uint64_t number, unsigned depth, span 
                            : walk_branch(w, page, number, nodes, depth, whole, s);
 }
 
-sl_status pages_walk(pages *p, const pages_tree *tree, bool integer_keys, pages_entry_fn *fn, pages_damage_fn *damage,
-                     void *arg) {
+sl_status pages_walk(pages *p, const pages_tree *tree, bool integer_keys, pages_entry_fn *fn,
+                     pages_damage_fn *damage, void *arg) {
   const walk w = {.p = p, .integer_keys = integer_keys, .fn = fn, .damage = damage, .arg = arg};
   if (tree->root == NO_PAGE) return SL_OK;
   memset(p->seen, 0, p->state.file_pages / 8 + 1);
@@ -394,7 +399,7 @@ sl_status pages_search(pages *p, size_t key_len, pages_find_fn *fn, void *arg) {
   for (uint64_t number = 2; number < p->state.file_pages; number++) {
     if (get_bit(p->sound, number)) continue;
     if (!pages_read(p, number * size, p->levels, size)) continue;
-    if (sl_get_u16(p->levels + 10) == 0 && sl_get_u64(p->levels) == 0) continue; /* zeros behind the pages in use */
+    if (sl_get_u16(p->levels + 10) == 0 && sl_get_u64(p->levels) == 0) continue; /* not in use: zeros */
     sl_status status = search_page(p, number, key_len, fn, arg);
     if (status != SL_OK) return status;
   }
@@ -403,8 +408,8 @@ sl_status pages_search(pages *p, size_t key_len, pages_find_fn *fn, void *arg) {
 
 /* ------------------------------------------------------- tables, once more --- */
 
-/* How many entries the tree has, by the pages that it leads to, and its last key (of integer keys). False: it leads to
- * pages that are none of its own, or not whole. */
+/* How many entries the tree has, by the pages that it leads to, and its last key (of integer keys). False: it
+ * leads to pages that are none of its own, or not whole. */
 static bool measure(pages *p, uint64_t number, unsigned depth, uint64_t *entries, uint64_t *last) {
   const size_t size = (size_t)p->state.page_size;
   uint8_t *page = p->levels + (size_t)depth * size;
@@ -428,8 +433,8 @@ static bool measure(pages *p, uint64_t number, unsigned depth, uint64_t *entries
   return true;
 }
 
-/* Events and receipts are appended at the end and trimmed at the front: of two copies the one that ends later is the
- * newer one, and of two with the same end the one with fewer entries. Names are only added. */
+/* Events and receipts are appended at the end and trimmed at the front: of two copies the one that ends later is
+ * the newer one, and of two with the same end the one with fewer entries. Names are only added. */
 static bool is_newer(const candidate *a, const candidate *b) {
   if (a->last != b->last) return a->last > b->last;
   return a->tree.integer_keys ? a->tree.entries < b->tree.entries : a->tree.entries > b->tree.entries;
@@ -475,8 +480,8 @@ static bool is_name(const table_search *s, const pages_entry *e, bool own) {
   return bits == 0 || (own && bits == 1);
 }
 
-/* The main tree does not lead to the table: its head in the main tree's page, where a bit of the name may be wrong, or
- * else in older copies of that page. */
+/* The main tree does not lead to the table: its head in the main tree's page, where a bit of the name may be
+ * wrong, or else in older copies of that page. */
 static sl_status search_table(void *arg, const pages_entry *e, uint64_t *used) {
   table_search *s = arg;
   *used = 0;

@@ -1,6 +1,6 @@
 /*
- * sl_repair: reads what is left (repair_log.c, repair_book.c, both through pages.c and never through LMDB), decides
- * whether the delivery state can be taken over, and writes a new store (repair_write.c, repair_settle.c).
+ * sl_repair: reads what is left (repair_log.c, repair_book.c, both through pages.c and never through LMDB),
+ * decides whether the delivery state can be taken over, and writes a new store (repair_write.c, repair_settle.c).
  */
 #include "index/index.h"
 #include "repair/repair_impl.h"
@@ -184,7 +184,7 @@ static unsigned bits_apart(const uint8_t *a, const uint8_t *b) {
   return n;
 }
 
-/* The index knows the id, too: a third witness where the two others differ by a few bits. And how far the log went. */
+/* The index knows the id (a third witness where the two others differ by a few bits), and how far the log went. */
 static sl_status read_index(repair *r) {
   char path[4096];
   pages *file;
@@ -197,7 +197,8 @@ static sl_status read_index(repair *r) {
   r->index.has_id = value && value->len == 16;
   if (r->index.has_id) memcpy(r->index.id, value->data, 16);
   value = repair_value(&meta, INDEX_STATE_NAME);
-  if (r->index.has_id && value && index_state_sound(sl_buf_slice(value))) r->index.watermark = sl_get_u64(value->data);
+  if (r->index.has_id && value && index_state_sound(sl_buf_slice(value)))
+    r->index.watermark = sl_get_u64(value->data);
   repair_free_pairs(&meta);
   pages_close(file);
   return status == SL_E_NOMEM ? status : SL_OK;
@@ -249,19 +250,20 @@ static sl_status lock_source(const repair *r, int *fd) {
   if (*fd < 0 || flock(*fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return SL_OK;
   close(*fd);
   *fd = -1;
-  return sl_fail(SL_E_BUSY, "the store at %s is open in another process: stop its agent and producers first", r->source);
+  return sl_fail(SL_E_BUSY, "the store at %s is open in another process: stop its agent and producers first",
+                 r->source);
 }
 
 static sl_status decide_delivery(repair *r) {
   if (r->flags & SL_REPAIR_NO_DELIVERY) {
     if (!r->book.wrong) r->book.wrong = "it is left behind, as asked for";
-    repair_tell(r, SL_REPAIR_DELIVERY, 0, 0, "the delivery state is not taken over (%s): the new store has a new id, and "
-                "every event in it is pending. What was delivered before is sent again", r->book.wrong);
+    repair_tell(r, SL_REPAIR_DELIVERY, 0, 0, "the delivery state is not taken over (%s): the new store has a new "
+                "id, and every event in it is pending. What was delivered before is sent again", r->book.wrong);
     return new_id(r);
   }
   if (r->book.wrong)
-    return sl_fail(SL_E_MISMATCH, "%s/delivery cannot be trusted: %s; restore delivery/ of the same moment, or repair "
-                   "without it: everything that is kept is delivered again then", r->source, r->book.wrong);
+    return sl_fail(SL_E_MISMATCH, "%s/delivery cannot be trusted: %s; restore delivery/ of the same moment, or "
+                   "repair without it: everything that is kept is delivered again then", r->source, r->book.wrong);
   r->keep = true;
   return settle_id(r);
 }
@@ -309,7 +311,8 @@ sl_status sl_repair(const char *source, const char *target, const sl_repair_opti
   sl_status status = lock_source(r, &lock);
   if (status == SL_OK) status = read_index(r);
   if (status == SL_OK) status = repair_read_book(r);
-  if (status == SL_OK && (r->flags & SL_REPAIR_NO_DELIVERY) && !r->book.wrong) r->book.wrong = "it is left behind, as asked for";
+  if (status == SL_OK && (r->flags & SL_REPAIR_NO_DELIVERY) && !r->book.wrong)
+    r->book.wrong = "it is left behind, as asked for";
   if (status == SL_OK) status = repair_read_log(r);
   if (status == SL_OK) status = decide_delivery(r);
   if (status == SL_OK) status = repair_write(r);

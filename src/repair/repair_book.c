@@ -1,10 +1,10 @@
 /*
  * Finding what is left of delivery/, and judging it.
  *
- * The cursor decides what is sent. A wrong one loses events or sends them twice, so it is believed only when nothing
- * speaks against it: both meta pages agree on which of them is the newer one, the values are whole, and no page of
- * the file holds progress of a later attempt. Receipts are believed by their checksums; one that is lost costs the
- * knowledge of where an event went, not the event.
+ * The cursor decides what is sent. A wrong one loses events or sends them twice, so it is believed only when
+ * nothing speaks against it: both meta pages agree on which of them is the newer one, the values are whole, and no
+ * page of the file holds progress of a later attempt. Receipts are believed by their checksums; one that is lost
+ * costs the knowledge of where an event went, not the event.
  */
 #include "repair/repair_impl.h"
 
@@ -119,7 +119,8 @@ static void judge_intent(repair *r) {
   repair_book *b = &r->book;
   const sl_buf *totals = repair_value(&b->meta, BOOK_KEY_INTENT_TOTALS);
   const sl_buf *lanes = repair_value(&b->meta, "intent.lanes"), *moves = repair_value(&b->meta, "intent.moves");
-  if (!totals || (totals->len != BOOK_TOTALS_SIZE + 1 && totals->len != BOOK_TOTALS_MOST + 1)) distrust(r, "the totals of its unfinished delivery are damaged");
+  if (!totals || (totals->len != BOOK_TOTALS_SIZE + 1 && totals->len != BOOK_TOTALS_MOST + 1))
+    distrust(r, "the totals of its unfinished delivery are damaged");
   if (b->intent.attempt <= b->cursor.attempt || b->intent.seq < b->cursor.seq)
     distrust(r, "its unfinished delivery lies behind its cursor");
   uint64_t next = b->cursor.seq + 1;
@@ -151,12 +152,14 @@ static void judge_intent(repair *r) {
 static sl_status judge(repair *r) {
   repair_book *b = &r->book;
   const pages_state *state = pages_state_get(b->file);
-  const sl_buf *attempt = repair_value(&b->meta, BOOK_KEY_ATTEMPT), *totals = repair_value(&b->meta, BOOK_KEY_TOTALS);
+  const sl_buf *attempt = repair_value(&b->meta, BOOK_KEY_ATTEMPT);
+  const sl_buf *totals = repair_value(&b->meta, BOOK_KEY_TOTALS);
   const sl_buf *version = repair_value(&b->meta, BOOK_KEY_VERSION), *id = repair_value(&b->meta, BOOK_KEY_STORE);
   if (version && version->len == 4 && sl_get_u32(version->data) == SL_FORMAT_VERSION + 1)
     return sl_fail(SL_E_VERSION, "%s/delivery has format version %u: use a newer sidelog", r->source,
                    SL_FORMAT_VERSION + 1);
-  if (!state->certain) distrust(r, "a meta page of its data file is damaged: what is found may not be the newest state");
+  if (!state->certain)
+    distrust(r, "a meta page of its data file is damaged: what is found may not be the newest state");
   if (b->meta.damaged) distrust(r, "its table of facts is damaged");
   if (!id || id->len != 16) distrust(r, "it does not say whose it is");
   if (!attempt || attempt->len != 8) distrust(r, "its attempt number is lost");
@@ -176,7 +179,8 @@ static sl_status judge(repair *r) {
   pages_forget(b->file);
   sl_status status = pages_search(b->file, 0, look_for_progress, &highest);
   if (status != SL_OK) return status;
-  const uint64_t known = b->has_intent && b->intent.attempt > b->cursor.attempt ? b->intent.attempt : b->cursor.attempt;
+  const bool ahead = b->has_intent && b->intent.attempt > b->cursor.attempt;
+  const uint64_t known = ahead ? b->intent.attempt : b->cursor.attempt;
   /* An abandoned attempt may be later than the cursor, but never later than the highest number used. */
   if (b->attempt < known || highest > b->attempt)
     distrust(r, "it holds traces of delivery attempt %" PRIu64 ", but says that the last one was %" PRIu64,

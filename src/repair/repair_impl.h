@@ -113,8 +113,8 @@ sl_status repair_read_book(repair *r);
 /* Totals as they stand on disk. */
 /* Is the event settled, by the cursor that was found? `topic` as in book_view_settled. */
 bool repair_settled(const repair *r, uint64_t seq, sl_slice topic);
-/* Is it known that trim has removed the event? Receipts are forgotten after their events, so a settled one without a
- * receipt was. */
+/* Is it known that trim has removed the event? Receipts are forgotten after their events, so a settled one without
+ * a receipt was. */
 bool repair_was_trimmed(const repair *r, uint64_t seq);
 /* The lane in which the event waits, by its receipt; NULL: in none. */
 const sl_lane *repair_waits_in(repair *r, uint64_t seq);

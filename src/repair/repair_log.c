@@ -1,11 +1,11 @@
 /*
  * Finding what is left of log/.
  *
- * The tree of the newer meta page comes first: what it leads to is in the store, nothing else is. Only where the tree
- * is damaged every page of the file is searched for records, whatever the pages say of themselves, and a record is
- * believed by its checksum. LMDB never writes over a page that the last transaction used, so older copies of a
- * damaged page are often still there. They may also hold events that trim has removed since: so what the search finds
- * is taken only where the tree has a gap, or above what is settled.
+ * The tree of the newer meta page comes first: what it leads to is in the store, nothing else is. Only where the
+ * tree is damaged every page of the file is searched for records, whatever the pages say of themselves, and a
+ * record is believed by its checksum. LMDB never writes over a page that the last transaction used, so older
+ * copies of a damaged page are often still there. They may also hold events that trim has removed since: so what
+ * the search finds is taken only where the tree has a gap, or above what is settled.
  *
  * A record's checksum does not cover its seq, which is LMDB's key. The order of the keys and the counts tell a
  * damaged key.
@@ -104,19 +104,21 @@ static uint64_t most_records(const repair_log *log) {
   return state->file_pages * (state->page_size / (RECORD_HEAD + 24));
 }
 
-/* The count of the table and what trim removed tell the newest seq: keys above it are damaged, unless they follow the
- * one before (then the counts are). So is a key further on than a file can hold records. */
+/* The count of the table and what trim removed tell the newest seq: keys above it are damaged, unless they follow
+ * the one before (then the counts are). So is a key further on than a file can hold records. */
 static void check_last_keys(repair *r, events_read *er) {
   repair_log *log = &r->log;
   const uint64_t counted = log->entries + log->head.trimmed, most = most_records(log);
   const bool known = log->head_known && log->entries && log->entries <= most && !log->old_table;
   while (log->events.count > 1) {
-    const uint64_t last = log->events.list[log->events.count - 1].seq, before = log->events.list[log->events.count - 2].seq;
+    const uint64_t last = log->events.list[log->events.count - 1].seq;
+    const uint64_t before = log->events.list[log->events.count - 2].seq;
     const bool beyond = known && last > counted && last != before + 1;
     if (!beyond && last - before <= most) return;
     log->events.count--;
     er->highest = known && counted > before && counted - before <= most ? counted : before;
-    if (er->highest > before) repair_add_range(&log->damage, before + 1, er->highest, "the key of an entry is damaged");
+    if (er->highest > before)
+      repair_add_range(&log->damage, before + 1, er->highest, "the key of an entry is damaged");
   }
 }
 
@@ -137,8 +139,8 @@ static void leave_out_trimmed(repair *r) {
     if (!repair_was_trimmed(r, log->events.list[i].seq)) log->events.list[kept++] = log->events.list[i];
   log->events.count = kept;
   repair_tell(r, SL_REPAIR_LOG, kept ? log->events.list[0].seq : 0, kept ? log->events.list[kept - 1].seq : 0,
-              "the newest head of the table of events is lost, an older one is taken: %zu events that trim has removed "
-              "since are left out, %s may be back", count - kept,
+              "the newest head of the table of events is lost, an older one is taken: %zu events that trim has "
+              "removed since are left out, %s may be back", count - kept,
               r->book.wrong ? "others, which will be sent again," : "others among those that are settled");
 }
 
@@ -167,8 +169,8 @@ static void settle_last(repair *r, const events_read *er) {
     last = r->index.watermark;
   if (!known && er->open_end) {
     r->report.end_unknown = 1;
-    repair_tell(r, SL_REPAIR_LOG, 0, 0, "the newest count of the log's events is lost: whether events followed seq %" PRIu64 ", and how many, cannot be "
-                "told", last);
+    repair_tell(r, SL_REPAIR_LOG, 0, 0, "the newest count of the log's events is lost: whether events followed "
+                "seq %" PRIu64 ", and how many, cannot be told", last);
   }
   log->last_seq = last;
   log->first_seq = log->events.count ? log->events.list[0].seq : last;
@@ -197,8 +199,8 @@ static sl_status read_events(repair *r) {
   repair_sort(&log->events);
   check_last_keys(r, &er);
   if (status == SL_OK && log->old_table) leave_out_trimmed(r);
-  /* Always: one bit can make the older of two meta pages the newer one, and what the last commit wrote lies in pages that
-   * its tree does not know. What is found so follows the last event, or it is not believed. */
+  /* Always: one bit can make the older of two meta pages the newer one, and what the last commit wrote lies in
+   * pages that its tree does not know. What is found so follows the last event, or it is not believed. */
   if (status == SL_OK) status = pages_search(log->file, 8, search_event, &er);
   sl_buf_free(&er.buf);
   if (status == SL_OK && (log->events.failed || log->damage.failed)) status = sl_fail(SL_E_NOMEM, "out of memory");
@@ -288,7 +290,8 @@ static sl_status decide_names(names_read *nr, bool *doubt) {
       const sighting *s = &nr->list[i - 1];
       *doubt |= best != NULL;
       if (best && s->votes == best->votes && is_chosen(nr->r, best) == is_chosen(nr->r, s)) rival = s;
-      else if (!best || s->votes > best->votes || (s->votes == best->votes && is_chosen(nr->r, s))) best = s, rival = NULL;
+      else if (!best || s->votes > best->votes || (s->votes == best->votes && is_chosen(nr->r, s)))
+        best = s, rival = NULL;
     }
     free(log->names[id]);
     log->names[id] = best ? malloc(best->name.len + 1) : NULL;
@@ -299,9 +302,9 @@ static sl_status decide_names(names_read *nr, bool *doubt) {
       return sl_fail(SL_E_NOMEM, "out of memory");
     }
     if (rival && status == SL_OK)
-      status = sl_fail(SL_E_AMBIGUOUS, "name %" PRIu32 " of the store's topics and types is '%.*s' in one place and '%.*s' in "
-                       "another: say which one is right", id, (int)best->name.len, (const char *)best->name.data,
-                       (int)rival->name.len, (const char *)rival->name.data);
+      status = sl_fail(SL_E_AMBIGUOUS, "name %" PRIu32 " of the store's topics and types is '%.*s' in one place "
+                       "and '%.*s' in another: say which one is right", id, (int)best->name.len,
+                       (const char *)best->name.data, (int)rival->name.len, (const char *)rival->name.data);
   }
   return status;
 }
@@ -327,7 +330,8 @@ static sl_status read_names(repair *r) {
     pages_forget(r->log.file);
     status = pages_search(r->log.file, 0, search_name, nr);
     if (status == SL_OK) status = decide_names(nr, &doubt);
-    repair_tell(r, SL_REPAIR_NAMES, 0, 0, "the two tables of names in log/ differ; what most places agree on is kept");
+    repair_tell(r, SL_REPAIR_NAMES, 0, 0,
+                "the two tables of names in log/ differ; what most places agree on is kept");
   }
   for (size_t i = 0; i < nr->count; i++) sl_buf_free(&nr->list[i].name);
   free(nr->list);
@@ -352,7 +356,8 @@ static void read_head(repair *r) {
   const sl_buf *head = repair_value(&r->log.meta, "head");
   r->log.head = (log_meta){.first_seq = 1, .quota = LOG_DEFAULT_QUOTA};
   if (!head || head->len < LOG_META_SIZE) {
-    repair_tell(r, SL_REPAIR_LOG, 0, 0, "the head of the log is lost: its counts are made anew, its quota is %u GiB",
+    repair_tell(r, SL_REPAIR_LOG, 0, 0,
+                "the head of the log is lost: its counts are made anew, its quota is %u GiB",
                 (unsigned)(LOG_DEFAULT_QUOTA >> 30));
     return;
   }
@@ -362,7 +367,8 @@ static void read_head(repair *r) {
                            .quota = sl_get_u64(p + 24), .flags = sl_get_u64(p + 32)};
   if (r->log.head.quota >= 1u << 20 && r->log.head.quota <= UINT64_C(1) << 44) return;
   r->log.head.quota = LOG_DEFAULT_QUOTA;
-  repair_tell(r, SL_REPAIR_LOG, 0, 0, "the log's quota is damaged: it is %u GiB now", (unsigned)(LOG_DEFAULT_QUOTA >> 30));
+  repair_tell(r, SL_REPAIR_LOG, 0, 0, "the log's quota is damaged: it is %u GiB now",
+              (unsigned)(LOG_DEFAULT_QUOTA >> 30));
 }
 
 sl_status repair_read_log(repair *r) {
@@ -373,8 +379,8 @@ sl_status repair_read_log(repair *r) {
   if (status != SL_OK) return status;
   const pages_state *state = pages_state_get(r->log.file);
   if (!state->certain)
-    repair_tell(r, SL_REPAIR_LOG, 0, 0, "a meta page of log/ is damaged: the newest events may be of a commit that was "
-                "never acknowledged");
+    repair_tell(r, SL_REPAIR_LOG, 0, 0, "a meta page of log/ is damaged: the newest events may be of a commit "
+                "that was never acknowledged");
   if (state->cut)
     repair_tell(r, SL_REPAIR_LOG, 0, 0, "log/data.mdb has %" PRIu64 " pages, its meta page says %" PRIu64
                 ": it was cut off", state->file_pages, state->last_page + 1);

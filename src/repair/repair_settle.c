@@ -1,5 +1,5 @@
-/* The delivery state of the repaired store. What was sound is copied byte for byte; a settled event whose receipt is
- * lost gets one that says so, because a settled event without a receipt is damage. */
+/* The delivery state of the repaired store. What was sound is copied byte for byte; a settled event whose receipt
+ * is lost gets one that says so, because a settled event without a receipt is damage. */
 #include "delivery/audit.h"
 #include "repair/repair_impl.h"
 
@@ -35,7 +35,8 @@ static sl_status copy_items(settler *s, unsigned table, const repair_items *item
 }
 
 static bool name_ok(const char *name) {
-  return *name && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == strlen(name);
+  static const char legal[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  return *name && strspn(name, legal) == strlen(name);
 }
 
 static void copy_cursors(settler *s, uint64_t last_seq) {
@@ -47,8 +48,8 @@ static void copy_cursors(settler *s, uint64_t last_seq) {
     }
     uint64_t seq = sl_get_u64(p->value.data);
     if (seq > last_seq) {
-      repair_tell(s->r, SL_REPAIR_DELIVERY, 0, 0, "cursor %s stood beyond the log, at %" PRIu64 ": it stands at %" PRIu64 " now",
-                  p->key, seq, last_seq);
+      repair_tell(s->r, SL_REPAIR_DELIVERY, 0, 0, "cursor %s stood beyond the log, at %" PRIu64 ": it stands at "
+                  "%" PRIu64 " now", p->key, seq, last_seq);
       seq = last_seq;
     }
     db_put(s->txn, BOOK_CURSORS, sl_slice_of(p->key), db_u64(&seq));
@@ -62,8 +63,8 @@ static void copy_notes(settler *s) {
     const sl_slice name = sl_slice_of(p->key);
     sl_recreation mark;
     if (book_recreated_is(name) && book_recreated_check(name, sl_buf_slice(&p->value), &mark) == SL_E_CORRUPT) {
-      repair_tell(s->r, SL_REPAIR_DELIVERY, 0, 0, "a note of a topic that was deleted and created again is damaged "
-                  "and left out: receipts from before no longer say so");
+      repair_tell(s->r, SL_REPAIR_DELIVERY, 0, 0, "a note of a topic that was deleted and created again is "
+                  "damaged and left out: receipts from before no longer say so");
       continue;
     }
     if (audit_note_check(name, sl_buf_slice(&p->value)) == SL_E_CORRUPT) {
@@ -77,7 +78,9 @@ static void copy_notes(settler *s) {
 
 /* ------------------------------------------------------------------- totals --- */
 
-static uint64_t sum(const book_totals *t) { return t->delivered + t->duplicates + t->dead + t->dropped + t->copies; }
+static uint64_t sum(const book_totals *t) {
+  return t->delivered + t->duplicates + t->dead + t->dropped + t->copies;
+}
 
 /* Takes n away, from what was delivered if there is that much. */
 static void take(book_totals *t, uint64_t n) {
@@ -92,16 +95,18 @@ static void take(book_totals *t, uint64_t n) {
 /* Every seq up to the cursor that waits in no lane is one of the five; the totals have no checksum. */
 static void balance(settler *s, book_totals *t, uint64_t settled, const char *which) {
   const book_totals before = *t;
-  if (t->delivered > settled || t->duplicates > settled || t->dead > settled || t->dropped > settled || t->copies > settled)
+  if (t->delivered > settled || t->duplicates > settled || t->dead > settled || t->dropped > settled ||
+      t->copies > settled)
     *t = (book_totals){.drops = t->drops};
   if (t->drops > settled) t->drops = 0;
   if (sum(t) > settled) take(t, sum(t) - settled);
   else t->delivered += settled - sum(t);
   if (memcmp(&before, t, sizeof before) != 0)
-    repair_tell(s->r, SL_REPAIR_DELIVERY, 0, 0, "the %s do not add up to the %" PRIu64 " events that were settled: delivered "
-                "%" PRIu64 " -> %" PRIu64 ", duplicates %" PRIu64 " -> %" PRIu64 ", dead %" PRIu64 " -> %" PRIu64
-                ", dropped %" PRIu64 " -> %" PRIu64, which, settled, before.delivered, t->delivered, before.duplicates,
-                t->duplicates, before.dead, t->dead, before.dropped, t->dropped);
+    repair_tell(s->r, SL_REPAIR_DELIVERY, 0, 0, "the %s do not add up to the %" PRIu64 " events that were "
+                "settled: delivered %" PRIu64 " -> %" PRIu64 ", duplicates %" PRIu64 " -> %" PRIu64
+                ", dead %" PRIu64 " -> %" PRIu64 ", dropped %" PRIu64 " -> %" PRIu64,
+                which, settled, before.delivered, t->delivered, before.duplicates, t->duplicates,
+                before.dead, t->dead, before.dropped, t->dropped);
 }
 
 static void put_totals(settler *s) {
@@ -113,7 +118,8 @@ static void put_totals(settler *s) {
 /* ----------------------------------------------------------- lost receipts --- */
 
 static sl_status put_block(settler *s, unsigned table, uint64_t seq, sl_receipt receipt, uint64_t attempt) {
-  const sl_receipt_block head = {.first_seq = seq, .attempt = attempt, .settled_us = sl_clock_wall_us(), .count = 1};
+  const sl_receipt_block head = {.first_seq = seq, .attempt = attempt, .settled_us = sl_clock_wall_us(),
+                                 .count = 1};
   sl_buf bytes = {0};
   sl_status status = sl_receipt_block_encode(&head, &receipt, &bytes);
   if (status == SL_OK) status = db_put(s->txn, table, db_u64(&seq), sl_buf_slice(&bytes));
@@ -124,7 +130,8 @@ static sl_status put_block(settler *s, unsigned table, uint64_t seq, sl_receipt 
 static sl_status put_letter(settler *s, uint64_t seq, sl_slice topic, uint64_t attempt, const char *text) {
   const int64_t now = sl_clock_wall_us();
   const sl_letter letter = {.seq = seq, .attempt = attempt, .first_failure_us = now, .last_failure_us = now,
-                            .error_class = SL_STR(REPAIR_LOST_CLASS), .error_text = sl_slice_of(text), .topic = topic};
+                            .error_class = SL_STR(REPAIR_LOST_CLASS), .error_text = sl_slice_of(text),
+                            .topic = topic};
   sl_buf bytes = {0};
   sl_status status = sl_letter_encode(&letter, &bytes);
   if (status == SL_OK) status = db_put(s->txn, BOOK_DEAD, db_u64(&seq), sl_buf_slice(&bytes));
@@ -134,8 +141,8 @@ static sl_status put_letter(settler *s, uint64_t seq, sl_slice topic, uint64_t a
 
 static void end_run(settler *s) {
   if (s->first)
-    repair_tell(s->r, SL_REPAIR_RECEIPTS, s->first, s->last, "what became of it is lost: settled it stays, and is called "
-                "dropped now");
+    repair_tell(s->r, SL_REPAIR_RECEIPTS, s->first, s->last, "what became of it is lost: settled it stays, and is "
+                "called dropped now");
   s->first = s->last = 0;
 }
 
@@ -151,9 +158,9 @@ static sl_status lose_receipt(settler *s, uint64_t seq, sl_slice topic) {
   t->dropped++;
   sl_status status = put_block(s, BOOK_SPARSE, seq, (sl_receipt){.verdict = SL_VERDICT_DROPPED, .partition = -1},
                                s->r->book.cursor.attempt);
-  return status == SL_OK ? put_letter(s, seq, topic, s->r->book.cursor.attempt,
-                                      "the store was damaged: what became of the event is not known, only that it was "
-                                      "settled") : status;
+  if (status != SL_OK) return status;
+  return put_letter(s, seq, topic, s->r->book.cursor.attempt,
+                    "the store was damaged: what became of the event is not known, only that it was settled");
 }
 
 static sl_status check_event(settler *s, book_view *book, uint64_t seq, sl_slice topic, bool copy) {
@@ -164,10 +171,10 @@ static sl_status check_event(settler *s, book_view *book, uint64_t seq, sl_slice
   const bool there = status == SL_OK;
   if (!book_view_settled(book, seq, topic)) { /* in a lane, which counts its events by these receipts */
     if (there && receipt.verdict == SL_VERDICT_LANE) return SL_OK;
-    if (there) return sl_fail(SL_E_CORRUPT, "event %" PRIu64 " waits in a lane, but its receipt says otherwise", seq);
-    return put_block(s, BOOK_RECEIPTS, seq,
-                     (sl_receipt){.verdict = SL_VERDICT_LANE, .partition = -1, .place = (int64_t)book_topic_hash(topic)},
-                     s->r->book.cursor.attempt);
+    if (there)
+      return sl_fail(SL_E_CORRUPT, "event %" PRIu64 " waits in a lane, but its receipt says otherwise", seq);
+    receipt = (sl_receipt){.verdict = SL_VERDICT_LANE, .partition = -1, .place = (int64_t)book_topic_hash(topic)};
+    return put_block(s, BOOK_RECEIPTS, seq, receipt, s->r->book.cursor.attempt);
   }
   if (!there || receipt.verdict == SL_VERDICT_LANE || receipt.verdict == SL_VERDICT_NONE) {
     if (copy) { /* of no event: only its receipt must be there */
@@ -201,8 +208,8 @@ static sl_status check_events(settler *s) {
   return status;
 }
 
-/* `attempt`: that of the receipt which calls the event dead. It may have been sent again since, and the attempt of the
- * receipt that came then is no other letter's. */
+/* `attempt`: that of the receipt which calls the event dead. It may have been sent again since, and the attempt of
+ * the receipt that came then is no other letter's. */
 static sl_status check_letter(settler *s, uint64_t seq, const sl_receipt *receipt, uint64_t attempt) {
   if (receipt->verdict != SL_VERDICT_DEAD && receipt->verdict != SL_VERDICT_DROPPED) return SL_OK;
   if (repair_find(&s->r->book.letters, seq)) return SL_OK;
@@ -214,8 +221,8 @@ static sl_status check_letter(settler *s, uint64_t seq, const sl_receipt *receip
                     "the store was damaged: the letter that said why is lost");
 }
 
-/* Letters of the cursor's receipts, and of those that the unfinished delivery wrote; not of events below `first`: trim
- * forgets their letters, but a block of receipts only with the last of its events. */
+/* Letters of the cursor's receipts, and of those that the unfinished delivery wrote; not of events below `first`:
+ * trim forgets their letters, but a block of receipts only with the last of its events. */
 static sl_status check_letters(settler *s, uint64_t first) {
   sl_buf bytes = {0};
   sl_status status = SL_OK;
@@ -256,7 +263,8 @@ static sl_status recount(settler *s, const repair_written *w) {
   while (status == SL_OK && from != UINT64_MAX) status = book_scan(book, &from, 100000, count_one, &t, &damaged);
   book_view_close(book);
   if (status == SL_OK && damaged == 0)
-    s->r->totals = (book_totals){.drops = s->r->totals.drops, .delivered = t.verdicts[SL_VERDICT_SENT], .duplicates = t.verdicts[SL_VERDICT_DUPLICATE],
+    s->r->totals = (book_totals){.drops = s->r->totals.drops, .delivered = t.verdicts[SL_VERDICT_SENT],
+                                 .duplicates = t.verdicts[SL_VERDICT_DUPLICATE],
                                  .dead = t.verdicts[SL_VERDICT_DEAD], .dropped = t.verdicts[SL_VERDICT_DROPPED]};
   return status;
 }
@@ -296,7 +304,8 @@ static sl_status begin_anew(settler *s, const repair_written *w) {
   put_totals(s);
   sl_buf_free(&progress);
   if (start.seq)
-    repair_tell(s->r, SL_REPAIR_DELIVERY, 0, 0, "the %" PRIu64 " events that trim had removed count as delivered", start.seq);
+    repair_tell(s->r, SL_REPAIR_DELIVERY, 0, 0, "the %" PRIu64 " events that trim had removed count as delivered",
+                start.seq);
   return db_commit(s->txn);
 }
 

@@ -1,5 +1,5 @@
-/* The new store: its log record by record, byte for byte, with a tombstone for each pending event that is lost; its
- * index from the log; its books from repair_settle.c. Made beside its place and moved there when it is verified. */
+/* The new store: its log record by record, byte for byte, with a tombstone for each pending event that is lost;
+ * its index from the log; its books from repair_settle.c. Made beside its place, moved there once verified. */
 #include "repair/repair_impl.h"
 
 #include "base/clock.h"
@@ -113,8 +113,8 @@ static sl_status put_tombstone(writer *w, uint64_t seq, sl_slice topic) {
   sl_uuid_format(uuid, id);
   const sl_parts parts = {.flags = SL_RECORD_DROPPED, .dropped_us = now,
                           .appended_us = w->clamped_us == INT64_MIN ? now : w->clamped_us,
-                          .topic = topic.len ? topic : SL_STR(REPAIR_UNKNOWN_TOPIC), .type = SL_STR(REPAIR_LOST_CLASS),
-                          .event_id = {id, 36}};
+                          .topic = topic.len ? topic : SL_STR(REPAIR_UNKNOWN_TOPIC),
+                          .type = SL_STR(REPAIR_LOST_CLASS), .event_id = {id, 36}};
   sl_buf bytes = {0};
   sl_status status = sl_record_encode(&parts, &bytes);
   if (status == SL_OK) status = put(w, seq, sl_buf_slice(&bytes), &parts);
@@ -264,8 +264,8 @@ static sl_status write_meta(writer *w) {
                          .copies = r->totals.copies + w->out.pending_copies, .quota = r->log.head.quota,
                          .flags = r->log.head.flags & LOG_RELAXED, .drops = r->totals.drops + w->out.tombstones};
   if (r->log.head_known && meta.copies != r->log.head.copies)
-    repair_tell(w->r, SL_REPAIR_LOG, 0, 0, "the log counted %" PRIu64 " replays, %" PRIu64 " are found: that is the count now",
-                r->log.head.copies, meta.copies);
+    repair_tell(w->r, SL_REPAIR_LOG, 0, 0, "the log counted %" PRIu64 " replays, %" PRIu64 " are found: that is "
+                "the count now", r->log.head.copies, meta.copies);
   size_t gone = 0;
   if (w->eras.len == 0) add_era(w, 1);
   while ((gone + 2) * 8 <= w->eras.len && sl_get_u64(w->eras.data + (gone + 1) * 8) <= meta.first_seq) gone++;
@@ -281,8 +281,8 @@ static sl_status write_meta(writer *w) {
   const bool drops = w->stones || meta.drops || known;
   /* It has no checksum, and a wrong one drops events: whoever set it sets it again. */
   if (full)
-    repair_tell(w->r, SL_REPAIR_LOG, 0, 0, "the policy for a full store is not taken over: until it is set again, a full "
-                "store refuses events");
+    repair_tell(w->r, SL_REPAIR_LOG, 0, 0, "the policy for a full store is not taken over: until it is set again, "
+                "a full store refuses events");
   if (drops) { /* tombstones: not for a sidelog from before them */
     uint8_t format[4];
     sl_put_u32(format, LOG_FORMAT_DROPS);
@@ -308,7 +308,8 @@ static sl_status move_in_place(const repair *r) {
   if (!copy) return sl_fail(SL_E_NOMEM, "out of memory");
   sl_status status = db_file_sync_dir(r->building);
   if (status == SL_OK && rename(r->building, r->target) != 0)
-    status = sl_fail(sl_status_of_errno(errno), "%s cannot be renamed to %s: %s", r->building, r->target, strerror(errno));
+    status = sl_fail(sl_status_of_errno(errno), "%s cannot be renamed to %s: %s", r->building, r->target,
+                     strerror(errno));
   if (status == SL_OK) {
     status = db_file_sync_dir(dirname(copy));
     if (status != SL_OK) (void)!rename(r->target, r->building); /* to be removed: what failed leaves nothing */
@@ -330,7 +331,8 @@ static sl_status open_new(repair *r, sl_store **store, bool create) {
     options.group = group;
   }
   /* Repaired by root it is still its owner's: the store is of whoever its folder is of. */
-  if (known && create && geteuid() == 0 && mkdir(r->building, 0700) == 0 && lchown(r->building, st.st_uid, (gid_t)-1) != 0)
+  if (known && create && geteuid() == 0 && mkdir(r->building, 0700) == 0 &&
+      lchown(r->building, st.st_uid, (gid_t)-1) != 0)
     errno = 0;
   return sl_open(r->building, &options, store);
 }

@@ -211,7 +211,8 @@ static sl_status check_entry(void *arg, index_attr attr, const uint8_t key[16], 
   verifier *v = arg;
   v->report.index_entries++;
   if (seq > index_view_watermark(v->snap.index))
-    verify_problem(v, &v->report.index_errors, "index/ has an entry of event %" PRIu64 " above its watermark", seq);
+    verify_problem(v, &v->report.index_errors, "index/ has an entry of event %" PRIu64 " above its watermark",
+                   seq);
   sl_parts parts;
   sl_status status = log_view_get(v->snap.log, seq, attr != INDEX_SECONDARY_ATTR, &parts);
   if (status == SL_NOTFOUND) {
@@ -347,8 +348,8 @@ static sl_status check_law(verifier *v) {
     t.totals = (book_totals){.delivered = s.delivered, .duplicates = s.duplicates, .dead = s.dead,
                              .dropped = s.dropped};
   } else if (!t.dropping && t.drops != t.totals.drops + t.tombstones)
-    verify_problem(v, NULL, "the log counts %" PRIu64 " events that the full store dropped, but %" PRIu64 " of them are "
-                   "settled and %" PRIu64 " wait for that", t.drops, t.totals.drops, t.tombstones);
+    verify_problem(v, NULL, "the log counts %" PRIu64 " events that the full store dropped, but %" PRIu64
+                   " of them are settled and %" PRIu64 " wait for that", t.drops, t.totals.drops, t.tombstones);
   t.totals.dropped += t.tombstones;
   const book_totals *b = &t.totals;
   if (t.appended != b->delivered + b->duplicates + b->dead + b->dropped + t.pending)

@@ -1,5 +1,5 @@
-/* What must hold between the parts of a store beside records, index entries and receipts themselves: names, eras and
- * times, duplicates, and the delivery book's tables against its cursor. Each pass looks through short snapshots. */
+/* What must hold between the parts of a store beside records, index entries and receipts themselves: names, eras
+ * and times, duplicates, and the delivery book's tables against its cursor. Each pass takes short snapshots. */
 #include "repair/verify_impl.h"
 
 #include "index/index_impl.h"
@@ -48,7 +48,9 @@ static sl_status check_eras(verifier *v, db_txn *txn) {
   for (size_t i = 1; i < count; i++) good &= eras[i] > eras[i - 1];
   if (status == SL_OK && count > 1) good &= eras[count - 1] <= last;
   free(eras);
-  if (!good) verify_problem(v, NULL, "the log's list of eras is damaged: it does not ascend from the first event to the newest");
+  if (!good)
+    verify_problem(v, NULL,
+                   "the log's list of eras is damaged: it does not ascend from the first event to the newest");
   return status;
 }
 
@@ -61,7 +63,8 @@ static sl_status check_dictionary(verifier *v, db_txn *txn) {
     sl_slice key, value, back;
     status = db_cur_open(txn, tables[t], &cur);
     if (status != SL_OK) return status;
-    for (status = db_cur_move(cur, DB_FIRST, &key, &value); status == SL_OK; status = db_cur_move(cur, DB_NEXT, &key, &value)) {
+    for (status = db_cur_move(cur, DB_FIRST, &key, &value); status == SL_OK;
+         status = db_cur_move(cur, DB_NEXT, &key, &value)) {
       const bool by_id = t == 0;
       const uint64_t id = by_id ? sl_get_u64(key.data) : value.len == 4 ? sl_get_u32(value.data) : 0;
       const sl_slice name = by_id ? value : key;
@@ -70,10 +73,11 @@ static sl_status check_dictionary(verifier *v, db_txn *txn) {
         found = db_get(txn, tables[1 - t], by_id ? name : db_u64(&id), &back);
       if (found != SL_OK && found != SL_NOTFOUND) status = found;
       if (status != SL_OK) break;
-      const bool same = found == SL_OK && (by_id ? back.len == 4 && sl_get_u32(back.data) == id : sl_slice_eq(back, name));
+      const bool same = found == SL_OK &&
+          (by_id ? back.len == 4 && sl_get_u32(back.data) == id : sl_slice_eq(back, name));
       if (!same)
-        verify_problem(v, NULL, "the log's dictionary: name %" PRIu64 ", '%.*s', is not the same in both of its tables", id,
-                (int)(name.len < 255 ? name.len : 255), (const char *)name.data);
+        verify_problem(v, NULL, "the log's dictionary: name %" PRIu64 ", '%.*s', is not the same in both of its "
+                       "tables", id, (int)(name.len < 255 ? name.len : 255), (const char *)name.data);
     }
     db_cur_close(cur);
     if (status == SL_NOTFOUND) status = SL_OK;
@@ -147,16 +151,17 @@ static sl_status check_block(verifier *v, book_view *book, uint64_t seq, sl_slic
   if (sl_receipt_block_decode(value, &block) != SL_OK) return SL_OK; /* told with the receipts */
   const uint64_t last = block.first_seq + block.count - 1, cursor = book->cursor.seq;
   if (block.first_seq != seq)
-    verify_problem(v, &v->report.receipt_errors, "delivery/ receipts under event %" PRIu64 " are those of event %" PRIu64, seq,
-            block.first_seq);
+    verify_problem(v, &v->report.receipt_errors, "delivery/ receipts under event %" PRIu64 " are those of event "
+                   "%" PRIu64, seq, block.first_seq);
   else if (seq <= *end)
-    verify_problem(v, &v->report.receipt_errors, "delivery/ receipts at event %" PRIu64 " overlap those in front of them", seq);
+    verify_problem(v, &v->report.receipt_errors, "delivery/ receipts at event %" PRIu64 " overlap those in front "
+                   "of them", seq);
   else if (seq <= cursor && last > cursor)
-    verify_problem(v, &v->report.receipt_errors, "delivery/ receipts of events %" PRIu64 " to %" PRIu64 " cross the cursor at %" PRIu64,
-            seq, last, cursor);
+    verify_problem(v, &v->report.receipt_errors, "delivery/ receipts of events %" PRIu64 " to %" PRIu64 " cross "
+                   "the cursor at %" PRIu64, seq, last, cursor);
   else if (seq > cursor && (!of_the_intent(book, block.attempt) || last > book->intent_seq))
-    verify_problem(v, &v->report.receipt_errors, "delivery/ receipts at event %" PRIu64 " lie above the cursor at %" PRIu64
-            ", and no unfinished delivery wrote them", seq, cursor);
+    verify_problem(v, &v->report.receipt_errors, "delivery/ receipts at event %" PRIu64 " lie above the cursor at "
+                   "%" PRIu64 ", and no unfinished delivery wrote them", seq, cursor);
   *end = last;
   return SL_OK;
 }
@@ -166,14 +171,14 @@ static sl_status check_sparse(verifier *v, book_view *book, uint64_t seq, sl_sli
   (void)state;
   if (sl_receipt_block_decode(value, &block) != SL_OK) return SL_OK;
   if (block.first_seq != seq || block.count != 1)
-    verify_problem(v, &v->report.receipt_errors, "delivery/ the receipt under event %" PRIu64 " is that of event %" PRIu64, seq,
-            block.first_seq);
+    verify_problem(v, &v->report.receipt_errors, "delivery/ the receipt under event %" PRIu64 " is that of event "
+                   "%" PRIu64, seq, block.first_seq);
   else if (block.attempt > book->cursor.attempt && !of_the_intent(book, block.attempt))
-    verify_problem(v, &v->report.receipt_errors, "delivery/ the receipt of event %" PRIu64 " is of attempt %" PRIu64
-            ", which is neither settled nor under way", seq, block.attempt);
+    verify_problem(v, &v->report.receipt_errors, "delivery/ the receipt of event %" PRIu64 " is of attempt "
+                   "%" PRIu64 ", which is neither settled nor under way", seq, block.attempt);
   else if (seq > book->cursor.seq)
-    verify_problem(v, &v->report.receipt_errors, "delivery/ the receipt of event %" PRIu64 " lies above the cursor at %" PRIu64, seq,
-            book->cursor.seq);
+    verify_problem(v, &v->report.receipt_errors, "delivery/ the receipt of event %" PRIu64 " lies above the "
+                   "cursor at %" PRIu64, seq, book->cursor.seq);
   return SL_OK;
 }
 
@@ -181,18 +186,19 @@ static sl_status check_letter(verifier *v, book_view *book, uint64_t seq, sl_sli
   sl_letter letter;
   sl_receipt receipt;
   sl_receipt_block head;
-  if (sl_letter_decode(value, &letter) != SL_OK || seq < *first_seq) return SL_OK; /* told already; or being trimmed */
+  if (sl_letter_decode(value, &letter) != SL_OK || seq < *first_seq) return SL_OK; /* told, or trimmed now */
   if (letter.attempt > book->cursor.attempt) {
     if (!of_the_intent(book, letter.attempt))
-      verify_problem(v, &v->report.receipt_errors, "delivery/ the letter of event %" PRIu64 " is of attempt %" PRIu64
-              ", which is neither settled nor under way", seq, letter.attempt);
+      verify_problem(v, &v->report.receipt_errors, "delivery/ the letter of event %" PRIu64 " is of attempt "
+                     "%" PRIu64 ", which is neither settled nor under way", seq, letter.attempt);
     return SL_OK;
   }
   sl_status status = book_receipt_find(book, seq, &receipt, &head);
   if (status == SL_E_CORRUPT) return SL_OK; /* told with the receipts */
   if (status != SL_OK && status != SL_NOTFOUND) return status;
   /* A replay gives the event another receipt later; its letter stays. */
-  const bool wrong = status == SL_NOTFOUND || receipt.verdict == SL_VERDICT_NONE || receipt.verdict == SL_VERDICT_DUPLICATE ||
+  const bool wrong = status == SL_NOTFOUND || receipt.verdict == SL_VERDICT_NONE ||
+      receipt.verdict == SL_VERDICT_DUPLICATE ||
       (receipt.verdict == SL_VERDICT_SENT && head.attempt == letter.attempt);
   if (!wrong) return SL_OK;
   log_view *log; /* a trim forgets receipts before letters */
@@ -201,8 +207,8 @@ static sl_status check_letter(verifier *v, book_view *book, uint64_t seq, sl_sli
   *first_seq = log_view_head(log)->first_seq;
   log_view_close(log);
   if (seq >= *first_seq)
-    verify_problem(v, &v->report.receipt_errors, "delivery/ has a letter of event %" PRIu64 ", whose receipt does not call it dead or "
-            "dropped", seq);
+    verify_problem(v, &v->report.receipt_errors, "delivery/ has a letter of event %" PRIu64 ", whose receipt does "
+                   "not call it dead or dropped", seq);
   return SL_OK;
 }
 
@@ -240,7 +246,8 @@ static sl_status check_cursors(verifier *v) {
   if (status != SL_OK) return status;
   status = db_cur_open(txn, BOOK_CURSORS, &cur);
   if (status == SL_OK) {
-    for (status = db_cur_move(cur, DB_FIRST, &key, &value); status == SL_OK; status = db_cur_move(cur, DB_NEXT, &key, &value)) {
+    for (status = db_cur_move(cur, DB_FIRST, &key, &value); status == SL_OK;
+         status = db_cur_move(cur, DB_NEXT, &key, &value)) {
       const uint64_t seq = value.len == 8 ? sl_get_u64(value.data) : UINT64_MAX;
       if (seq < furthest) continue;
       furthest = seq;

@@ -1,11 +1,11 @@
-/* The agent's lock: delivery/agent.lock, holding "pid since_us", and "settles" behind it for a producer that settles.
+/* The agent's lock: delivery/agent.lock, holding "pid since_us", and "settles" behind it where that is a producer.
  *
- * flock() and not fcntl(F_SETLK): a flock belongs to its open file, so a probe from the agent's own process
- * opens the file anew, finds it locked, and its close() does not drop the agent's lock, as it would with
- * POSIX record locks. Both Linux and macOS have it, and it dies with the process.
- * A probe holds a shared lock for some microseconds when no agent is there; an agent that starts just then
- * tries again for a while before it believes that another one is running. For a producer that settles it waits longer:
- * that is one commit of delivery/, on a card that may be busy. */
+ * flock() and not fcntl(F_SETLK): a flock belongs to its open file, so a probe from the agent's own process opens
+ * the file anew, finds it locked, and its close() does not drop the agent's lock, as it would with POSIX record
+ * locks. Both Linux and macOS have it, and it dies with the process. A probe holds a shared lock for some
+ * microseconds when no agent is there; an agent that starts just then tries again for a while before it believes
+ * that another one is running. For a producer that settles it waits longer: that is one commit of delivery/, on a
+ * card that may be busy. */
 #include "store/agent_lock.h"
 #include "base/clock.h"
 #include "store/store_fs.h"
@@ -51,11 +51,11 @@ static sl_status busy(const sl_store *store, const holder *h) {
   char when[32] = "an unknown time";
   if (h->since_us > 0 && gmtime_r(&seconds, &tm)) strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
   if (h->settles)
-    return sl_fail(SL_E_BUSY, "a producer (pid %" PRId64 ", since %s) settles events that the full store at %s dropped, and "
-                   "has written nothing for %d seconds: see whether it is stopped", h->pid, when, store->path,
-                   SETTLE_PATIENCE_US / 1000000);
-  return sl_fail(SL_E_BUSY, "another agent (pid %" PRId64 ", since %s) delivers from %s: a store has one agent; stop that "
-                 "one first", h->pid, when, store->path);
+    return sl_fail(SL_E_BUSY, "a producer (pid %" PRId64 ", since %s) settles events that the full store at %s "
+                   "dropped, and has written nothing for %d seconds: see whether it is stopped", h->pid, when,
+                   store->path, SETTLE_PATIENCE_US / 1000000);
+  return sl_fail(SL_E_BUSY, "another agent (pid %" PRId64 ", since %s) delivers from %s: a store has one agent; "
+                 "stop that one first", h->pid, when, store->path);
 }
 
 /* Waits for the lock: a moment for a probe, longer for producers that settle, one after the other perhaps. */

@@ -8,8 +8,8 @@ typedef enum agent_role {
   AGENT_SETTLES   /* a producer that settles tombstones where no agent runs (space.h): for a moment */
 } agent_role;
 
-/* Takes the lock; *fd holds it until agent_unlock (or the end of the process). SL_E_BUSY names the holder. An agent waits
- * for a producer that settles as long as that one is seen to work; a producer waits for nobody. */
+/* Takes the lock; *fd holds it until agent_unlock (or the end of the process). SL_E_BUSY names the holder. An
+ * agent waits for a producer that settles as long as that one is seen to work; a producer waits for nobody. */
 sl_status agent_lock(sl_store *store, agent_role role, int *fd);
 void agent_unlock(int fd); /* negative: nothing */
 /* A quick look without a wait: does somebody hold it? No when that cannot be told. */

@@ -157,8 +157,8 @@ static sl_status queue(sl_store *store, item *it) {
   sl_status status = SL_OK;
   pthread_mutex_lock(&a->lock);
   if (a->bytes > 0 && a->bytes + it->len > store->options.async_bytes)
-    status = sl_fail(SL_E_AGAIN, "%llu bytes of events wait for the disk already: try again when some are decided, or "
-                     "raise async_bytes", (unsigned long long)a->bytes);
+    status = sl_fail(SL_E_AGAIN, "%llu bytes of events wait for the disk already: try again when some are "
+                     "decided, or raise async_bytes", (unsigned long long)a->bytes);
   else if (!start(store))
     status = sl_fail(SL_E_NOMEM, "no thread can be started for asynchronous appends");
   if (status == SL_OK) {

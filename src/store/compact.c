@@ -1,11 +1,11 @@
 /*
- * sl_compact: each of the store's environments is copied without its free pages into a file beside its own, and the
- * copy takes the file's place by a rename. The store belongs to this call alone meanwhile (store.lock), so nothing is
- * written between the copy and the rename.
+ * sl_compact: each of the store's environments is copied without its free pages into a file beside its own, and
+ * the copy takes the file's place by a rename. The store belongs to this call alone meanwhile (store.lock), so
+ * nothing is written between the copy and the rename.
  *
- * A kill at any step leaves a store that opens and holds everything: before a rename the old file is whole and the copy
- * a stray file, which the next opener removes that is alone; after it the copy is, flushed before it got its name. The three
- * environments need not be done together: none of them changes what it says.
+ * A kill at any step leaves a store that opens and holds everything: before a rename the old file is whole and the
+ * copy a stray file, which the next opener removes that is alone; after it the copy is, flushed before it got its
+ * name. The three environments need not be done together: none of them changes what it says.
  */
 #include "db/db_file.h"
 #include "store/log_inner.h"
@@ -40,8 +40,8 @@ static sl_status check_format(db_env *env, const char *root) {
   const uint32_t format = status == SL_OK && value.len == 4 ? sl_get_u32(value.data) : 0;
   if (status == SL_NOTFOUND) status = sl_fail(SL_E_NO_STORE, "the store at %s was never completed", root);
   else if (status == SL_OK && format > LOG_FORMAT_DROPS)
-    status = sl_fail(SL_E_VERSION, "the store at %s was written by format %" PRIu32 ": use a newer sidelog; nothing was "
-                     "touched", root, format);
+    status = sl_fail(SL_E_VERSION, "the store at %s was written by format %" PRIu32 ": use a newer sidelog; "
+                     "nothing was touched", root, format);
   db_abort(txn);
   return status;
 }
@@ -84,8 +84,8 @@ static sl_status compact_env(const char *root, const char *name, sl_compact_resu
   if (status == SL_OK) status = dress(to, &st);
   if (status == SL_OK && rename(to, from) != 0)
     status = sl_fail(sl_status_of_errno(errno), "%s cannot take the place of %s: %s", to, from, strerror(errno));
-  /* The reader table says which transaction is the newest, and the copy counts anew. Its next opener would correct that,
-   * unless somebody who knows nothing of store.lock (mdb_copy) has the old file open: then it is believed. */
+  /* The reader table says which transaction is the newest, and the copy counts anew. Its next opener would correct
+   * that, unless somebody who knows nothing of store.lock (mdb_copy) has the old file open. */
   if (status == SL_OK && unlink(readers) != 0 && errno != ENOENT)
     status = sl_fail(sl_status_of_errno(errno), "%s: %s", readers, strerror(errno));
   if (status == SL_OK) status = db_file_sync_dir(dir);
@@ -102,7 +102,8 @@ static const char *const names[] = {"log", "index", "delivery", "readers"};
 void compact_tidy(const sl_store *store) {
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     char path[PATH_MAX];
-    if ((size_t)snprintf(path, sizeof path, "%s/%s/" COPY, store->root, names[i]) < sizeof path) (void)unlink(path);
+    if ((size_t)snprintf(path, sizeof path, "%s/%s/" COPY, store->root, names[i]) < sizeof path)
+      (void)unlink(path);
   }
 }
 

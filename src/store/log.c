@@ -105,7 +105,9 @@ static sl_status load_identity(sl_store *store, db_env *env) {
 
 /* ------------------------------------------------------------------ open --- */
 
-uint64_t log_map_for(uint64_t quota) { return quota > MAP_LEAST ? quota * 2 + (UINT64_C(1) << 30) : MAP_LEAST * 2; }
+uint64_t log_map_for(uint64_t quota) {
+  return quota > MAP_LEAST ? quota * 2 + (UINT64_C(1) << 30) : MAP_LEAST * 2;
+}
 
 static sl_status open_env(sl_store *store, const char *dir, uint64_t quota, bool create, db_env **env) {
   db_env_options options = {.map_size = log_map_for(quota), .map_floor = MAP_FLOOR, .max_readers = MAX_READERS,
@@ -347,10 +349,12 @@ static sl_status seek(log_view *view, uint64_t seq, uint64_t *found, sl_slice *v
 
 /* In a damaged table; going on from here would never end. */
 static sl_status out_of_order(uint64_t seq) {
-  return sl_fail(SL_E_CORRUPT, "log/: events are out of order behind event %" PRIu64 ": run `sidelog repair`", seq - 1);
+  return sl_fail(SL_E_CORRUPT, "log/: events are out of order behind event %" PRIu64 ": run `sidelog repair`",
+                 seq - 1);
 }
 
-sl_status log_view_places(log_view *view, uint64_t seq, uint64_t last, log_place *places, size_t most, size_t *count) {
+sl_status log_view_places(log_view *view, uint64_t seq, uint64_t last, log_place *places, size_t most,
+                          size_t *count) {
   for (*count = 0; *count < most && seq <= last; ++*count) {
     log_place *place = &places[*count];
     sl_status status = seek(view, seq, &place->seq, &place->bytes);

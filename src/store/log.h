@@ -53,10 +53,11 @@ typedef struct log_place {
   uint64_t seq;
   sl_slice bytes; /* in the view's snapshot */
 } log_place;
-/* The first records from `seq` to `last`, at most `most`; *count is 0 when there are none. Their fronts (enough for the
- * attributes of most) are on their way from memory when it returns, so that who decodes one waits for none. Sequential
- * calls are fast. SL_E_CORRUPT: the table is damaged, and there is no going on. */
-sl_status log_view_places(log_view *view, uint64_t seq, uint64_t last, log_place *places, size_t most, size_t *count);
+/* The first records from `seq` to `last`, at most `most`; *count is 0 when there are none. Their fronts (enough
+ * for the attributes of most) are on their way from memory when it returns, so that who decodes one waits for
+ * none. Sequential calls are fast. SL_E_CORRUPT: the table is damaged, and there is no going on. */
+sl_status log_view_places(log_view *view, uint64_t seq, uint64_t last, log_place *places, size_t most,
+                          size_t *count);
 
 /* Runs of seqs that can hold appended_at in [since_us, until_us) (0: no bound), ascending, at most `max`;
  * binary searches over the clamped time within each era. The caller still compares the raw time. */
@@ -67,8 +68,8 @@ sl_status log_view_time_ranges(log_view *view, int64_t since_us, int64_t until_u
 /* The dictionary number of a topic or type in this view; SL_NAME_INLINE when it has none. */
 uint32_t log_view_name_id(log_view *view, sl_slice name);
 
-/* Removes the records of seqs[0..count), ascending, in one write transaction and moves first_seq up to the first record
- * then kept. The caller (trim.c) has made sure that each is settled and indexed; log_remove itself refuses
+/* Removes the records of seqs[0..count), ascending, in one write transaction and moves first_seq up to the first
+ * record then kept. The caller (trim.c) has made sure that each is settled and indexed; log_remove itself refuses
  * the newest record. */
 sl_status log_remove(sl_store *store, const uint64_t *seqs, size_t count);
 
@@ -85,8 +86,8 @@ sl_status log_bytes_used(sl_store *store, uint64_t *bytes); /* log_space.used al
 sl_status log_view_raw(log_view *view, uint64_t seq, sl_slice *record);
 /* Bytes that the record of `seq` takes in the file, about. SL_NOTFOUND. */
 sl_status log_view_size(log_view *view, uint64_t seq, uint64_t *bytes);
-/* Bytes a second that were appended lately: over the last ten minutes before now_us, or since the first event where
- * the log is younger. 0: nothing was, or for less than ten seconds. Costs a few binary searches. */
+/* Bytes a second that were appended lately: over the last ten minutes before now_us, or since the first event
+ * where the log is younger. 0: nothing was, or for less than ten seconds. Costs a few binary searches. */
 sl_status log_view_rate(log_view *view, int64_t now_us, uint64_t *bytes_per_s);
 
 /* Environment facts for statistics. */

@@ -24,14 +24,14 @@ extern const db_table_def log_tables[LOG_TABLES];
 typedef struct log_meta {
   uint64_t first_seq, trimmed, copies, quota;
   uint64_t flags; /* LOG_RELAXED, LOG_TIGHT */
-  uint64_t drops; /* tombstones ever made; written when there are any, so a store without them reads as it always did */
+  uint64_t drops; /* tombstones ever made; written when there are any, so others read as they always did */
 } log_meta;
 #define LOG_META_SIZE 40u
 #define LOG_META_DROPS_SIZE 48u
 /* The format of a store in which events may be dropped: an older sidelog must not touch it. */
 #define LOG_FORMAT_DROPS 2u
 #define LOG_DEFAULT_QUOTA (UINT64_C(10) << 30)
-#define LOG_TIGHT 2u   /* the disk was full and the ballast is used up: the file must not grow, and keeps free pages */
+#define LOG_TIGHT 2u   /* the disk was full, the ballast is spent: the file must not grow, and keeps free pages */
 #define LOG_RELAXED 1u /* some process opened the store to append without a flush of the meta page */
 
 typedef struct sl_quota {
@@ -90,8 +90,7 @@ sl_status log_view_eras(log_view *view, log_era **eras, size_t *count);
 
 /* ---- quota (quota.c) ---- */
 
-/* May `pages` more be taken in this write transaction, which was granted some before? SL_E_FULL with the facts in the
- * detail. */
+/* May `pages` more be taken in this write transaction, which was granted some before? SL_E_FULL, with a detail. */
 sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t granted, uint64_t pages);
 /* Pages that a record of `len` bytes takes at most. */
 uint64_t quota_pages_of(size_t len);

@@ -1,8 +1,8 @@
 /*
- * The quota is soft: it is far below the map's size, so that trim, which writes before it frees, always has
- * room (a map full to the brim could never be trimmed again). A full quota is refused before anything is
- * written. What is in use is asked of LMDB, which counts the pages of each table: so no process goes by a count of its own
- * while others take what is left.
+ * The quota is soft: it is far below the map's size, so that trim, which writes before it frees, always has room
+ * (a map full to the brim could never be trimmed again). A full quota is refused before anything is written. What
+ * is in use is asked of LMDB, which counts the pages of each table: so no process goes by a count of its own while
+ * others take what is left.
  */
 #include "store/log_inner.h"
 
@@ -42,8 +42,8 @@ static sl_status full(const sl_store *store, uint64_t used, uint64_t quota) {
                  "what is pending)", store->path, (double)used / 1e6, (double)quota / 1e6);
 }
 
-/* Pages in use when the transaction began, noted at its first look, before anything is granted. One that is aborted gives
- * its number, and what it found, to the next. */
+/* Pages in use when the transaction began, noted at its first look, before anything is granted. One that is
+ * aborted gives its number, and what it found, to the next. */
 static sl_status used_before(sl_quota *q, db_txn *txn, bool first, uint64_t *used) {
   sl_status status = SL_OK;
   pthread_mutex_lock(&q->lock);
@@ -56,7 +56,8 @@ static sl_status used_before(sl_quota *q, db_txn *txn, bool first, uint64_t *use
 
 sl_status quota_check(sl_store *store, db_txn *txn, const log_meta *meta, uint64_t granted, uint64_t want) {
   uint64_t pages, size, used, quota = quota_limit(store->log, meta->quota);
-  if (quota < meta->quota) db_env_wish_map(store->log->env, log_map_for(meta->quota)); /* another process raised it */
+  if (quota < meta->quota) /* another process raised it */
+    db_env_wish_map(store->log->env, log_map_for(meta->quota));
   sl_status status = db_high_water(txn, &pages, &size);
   if (status == SL_OK) status = used_before(&store->log->quota, txn, granted == 0, &used);
   if (status != SL_OK) return status;

@@ -5,8 +5,8 @@
  *   drop-delivered-early   settled and indexed events go, oldest first, whatever their age: sl_trim in small steps
  *   drop-oldest            for topics: the same, and where that is not enough undelivered events go (space_drop.c)
  *
- * Each call makes a little room and lets the append try again, so that no append waits for long and no more is given
- * up than is needed. Threads of a process take turns: one makes room for all that wait.
+ * Each call makes a little room and lets the append try again, so that no append waits for long and no more is
+ * given up than is needed. Threads of a process take turns: one makes room for all that wait.
  */
 #include "base/text.h"
 #include "index/index.h"
@@ -86,7 +86,8 @@ static sl_status check_policy(const sl_full_policy *p) {
     return sl_fail(SL_E_INVALID, "sl_full_policy: drop_oldest has %zu bytes, at most %u are allowed",
                    p->drop_oldest.len, SL_FULL_TOPICS_MAX);
   if (p->ballast_bytes != SL_NONE && p->ballast_bytes > BALLAST_MOST)
-    return sl_fail(SL_E_INVALID, "sl_full_policy: a ballast of %" PRIu64 " bytes: at most 1 GiB", p->ballast_bytes);
+    return sl_fail(SL_E_INVALID, "sl_full_policy: a ballast of %" PRIu64 " bytes: at most 1 GiB",
+                   p->ballast_bytes);
   const char *at = p->drop_oldest.data, *end = p->drop_oldest.len ? at + p->drop_oldest.len : at;
   if (p->drop_oldest.len && end[-1] == ',')
     return sl_fail(SL_E_INVALID, "sl_full_policy: drop_oldest ends with a comma");
@@ -203,8 +204,8 @@ bool space_make_room(sl_store *store, uint64_t bytes, space_tries *tries) {
   /* What one makes others may take; and one that finds nothing may have come after others made all there was. */
   if (made) return ++tries->made <= MADE_MOST;
   if (++tries->nothing <= NOTHING_MOST) return true;
-  sl_fail(SL_E_FULL, "the store at %s is full, and its policy finds nothing that may go: what is left is undelivered%s; "
-          "the event was not stored. Let the agent deliver, or raise the quota", store->path,
+  sl_fail(SL_E_FULL, "the store at %s is full, and its policy finds nothing that may go: what is left is "
+          "undelivered%s; the event was not stored. Let the agent deliver, or raise the quota", store->path,
           policy.topics_len ? " and of other topics, waits in a lane, or is being sent" : " or not indexed");
   return false;
 }
@@ -278,7 +279,7 @@ static int open_next(const sl_store *store, const char *path) {
   return -1;
 }
 
-/* Written, not only allocated: a file system may promise blocks that it does not have. Put in its place while it is locked. */
+/* Written, not only allocated: a file system may promise blocks that it has not. Put in its place while locked. */
 static bool write_ballast(const sl_store *store, const char *next, const char *path, uint64_t bytes) {
   static const uint8_t block[64 << 10] = {1}; /* not all zeros: some file systems store those as holes */
   const int fd = open_next(store, next);

@@ -1,22 +1,23 @@
 /*
- * drop-oldest: an undelivered event of a full store becomes a tombstone, its record without the value (record.h). The
- * tombstone is the receipt, and one transaction puts it in the value's place and counts it, so there is no instant at
- * which an event is gone and not counted.
+ * drop-oldest: an undelivered event of a full store becomes a tombstone, its record without the value (record.h).
+ * The tombstone is the receipt, and one transaction puts it in the value's place and counts it, so there is no
+ * instant at which an event is gone and not counted.
  *
  * No event is both sent and dropped. A drop holds the delivery book's write lock from before it reads cursor and
  * intent until its tombstones are committed in log/ (lock order: delivery, then log). So
  *   - an intent that is there covers only events that a drop leaves alone;
- *   - an intent that comes later sees the counter of drops moved, is planned anew, and refuses what was sent and is a
- *     tombstone now: its transaction is aborted (delivery.c).
+ *   - an intent that comes later sees the counter of drops moved, is planned anew, and refuses what was sent and
+ *     is a tombstone now: its transaction is aborted (delivery.c).
  * A transaction that was overtaken so has its events held back from drops for a while (BOOK_KEY_HOLD).
  *
- * Events that wait in a lane lie below the cursor, and go as well: a topic that cannot be written is where a full store
- * gathers. They are undelivered up to the lane's own seq, or what the intent would make of that. The two rules above hold
- * for them as they stand: the lanes of cursor and intent are read under the same lock, and each event that a lane moves
- * over is looked at again when an intent is planned (delivery_plan.c, take_waiting). The tombstone is settled with its lane.
+ * Events that wait in a lane lie below the cursor, and go as well: a topic that cannot be written is where a full
+ * store gathers. They are undelivered up to the lane's own seq, or what the intent would make of that. The two
+ * rules above hold for them as they stand: the lanes of cursor and intent are read under the same lock, and each
+ * event that a lane moves over is looked at again when an intent is planned (delivery_plan.c, take_waiting). The
+ * tombstone is settled with its lane.
  *
- * LMDB neither merges nor frees a leaf whose entries are replaced by smaller ones, only one whose entries are deleted.
- * So a run is deleted first and its tombstones are put behind, both in the one transaction.
+ * LMDB neither merges nor frees a leaf whose entries are replaced by smaller ones, only one whose entries are
+ * deleted. So a run is deleted first and its tombstones are put behind, both in the one transaction.
  */
 #include "base/clock.h"
 #include "delivery/delivery_impl.h"
@@ -76,7 +77,8 @@ static sl_status read_intent(const book_view *book, sl_buf *bytes, sl_progress *
   sl_status status = book_meta_get(book->txn, BOOK_KEY_INTENT, &value);
   if (status != SL_OK) return status == SL_NOTFOUND ? SL_OK : status;
   sl_buf_append(bytes, value.data, value.len); /* the lanes' names point into it */
-  return bytes->failed ? sl_fail(SL_E_NOMEM, "out of memory") : sl_progress_decode(sl_buf_slice(bytes), intent, lanes);
+  if (bytes->failed) return sl_fail(SL_E_NOMEM, "out of memory");
+  return sl_progress_decode(sl_buf_slice(bytes), intent, lanes);
 }
 
 static uint64_t settled_to(const sl_progress *progress, sl_slice topic) {
@@ -85,7 +87,7 @@ static uint64_t settled_to(const sl_progress *progress, sl_slice topic) {
   return progress->seq;
 }
 
-/* Nothing at or below the floor may go - the cursor, the intent, a held transaction - but for what waits in lanes. */
+/* Nothing up to the floor (the cursor, the intent, a held transaction) may go, but what waits in lanes. */
 static sl_status read_floor(drop *d) {
   sl_buf bytes = {0};
   sl_progress intent;
@@ -194,14 +196,15 @@ static sl_status choose(drop *d) {
 static sl_status write_tombstones(drop *d) {
   db_txn *txn;
   log_meta meta;
-  /* Durable in a relaxed store too: the value must not come back after a power cut as an event that was counted. */
+  /* Durable in a relaxed store too: a power cut must not bring the value back, as an event that was counted. */
   sl_status status = db_begin_write(d->store->log->env, false, &txn);
   if (status != SL_OK) return status;
   status = log_meta_read(txn, &meta);
   for (size_t i = 0; status == SL_OK && i < d->count; i++) {
     status = db_del(txn, LOG_EVENTS, db_u64(&d->seqs[i]));
     if (status == SL_NOTFOUND)
-      status = sl_fail(SL_E_CORRUPT, "event %" PRIu64 " is missing from the log, and no trim removed it", d->seqs[i]);
+      status = sl_fail(SL_E_CORRUPT, "event %" PRIu64 " is missing from the log, and no trim removed it",
+                       d->seqs[i]);
   }
   for (size_t i = 0, at = 0; status == SL_OK && i < d->count; at = d->ends[i++])
     status = db_put(txn, LOG_EVENTS, db_u64(&d->seqs[i]), SL_BYTES(d->records.data + at, d->ends[i] - at));
@@ -267,7 +270,7 @@ static bool has_lane(const sl_progress *progress, sl_slice topic) {
   return false;
 }
 
-/* Tombstones and duplicates from the cursor on: what needs no broker. The views stay open: letters point into them. */
+/* Tombstones and duplicates from the cursor on: they need no broker. Views stay open: letters point into them. */
 static sl_status collect(run *r, const delivery_state *state, snapshot *snap, uint64_t *to) {
   const uint64_t watermark = index_view_watermark(snap->index);
   *to = state->cursor.seq;

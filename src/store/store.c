@@ -138,8 +138,8 @@ static void free_store(sl_store *store) {
   free(store);
 }
 
-/* The shared memory of group commit, and then the store's lock for others, too. Who is alone makes it for those who come,
- * also if it does not use it itself: what they found would be of an earlier life. */
+/* The shared memory of group commit, and then the store's lock for others, too. Who is alone makes it for those
+ * who come, also if it does not use it itself: what they found would be of an earlier life. */
 static sl_status open_slots(sl_store *store, bool alone) {
   const bool same = store_lock_same_log(store, db_env_file(store->log->env));
   const bool used = same && !(store->options.flags & SL_OPEN_OWN_COMMITS);
@@ -172,7 +172,8 @@ sl_status sl_open(const char *path, const sl_options *options, sl_store **out) {
     store->wait = wait_open();
     store->async = async_new();
     store->readers = readers_new();
-    status = store->wait && store->async && store->readers ? log_open(store) : sl_fail(SL_E_NOMEM, "out of memory");
+    const bool made = store->wait && store->async && store->readers;
+    status = made ? log_open(store) : sl_fail(SL_E_NOMEM, "out of memory");
   }
   /* A power cut must not leave a delivery/ without the log/ that it belongs to. */
   if (status == SL_OK && !store->existed) status = db_file_sync_dir(store->root);

@@ -26,7 +26,7 @@ struct sl_store {
   bool existed;
   uint32_t file_mode, dir_mode;
   int64_t gid;          /* -1: none */
-  int64_t uid;          /* root at work in another's store gives it what it makes there; -1: what is made stays ours */
+  int64_t uid;          /* root in another's store gives it what it makes there; -1: what is made stays ours */
 
   sl_log *log;          /* log.h: the truth */
   sl_index *index;      /* index.h: derived */

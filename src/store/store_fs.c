@@ -187,7 +187,8 @@ static sl_status give(const sl_store *store, const char *path) {
   if (lstat(path, &st) != 0 || !store_fs_is_ours(&st)) return SL_OK;
   /* Best effort: the root of a user namespace cannot name every owner. */
   if (store->uid >= 0 && lchown(path, (uid_t)store->uid, (gid_t)-1) != 0) errno = 0;
-  if (store->gid < 0 || (int64_t)st.st_gid == store->gid || lchown(path, (uid_t)-1, (gid_t)store->gid) == 0) return SL_OK;
+  if (store->gid < 0 || (int64_t)st.st_gid == store->gid || lchown(path, (uid_t)-1, (gid_t)store->gid) == 0)
+    return SL_OK;
   return sl_fail(sl_status_of_errno(errno), "%s cannot be given to group %" PRId64 ": %s (are you in it?)",
                  path, store->gid, strerror(errno));
 }

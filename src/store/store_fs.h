@@ -16,8 +16,8 @@ sl_status store_fs_no_log(const char *path);
 /* Makes the store's folder and missing parents, durably. *made: it was not there, or was empty. */
 sl_status store_fs_make(const char *path, bool *made);
 
-/* Modes and group of a new store, from its options; its owner, from its folder if that is there. SL_E_INVALID: no such
- * group. */
+/* Modes and group of a new store, from its options; its owner, from its folder if there is one. SL_E_INVALID:
+ * no such group. */
 sl_status store_fs_owner_new(sl_store *store);
 /* The same of a store that is there, from its log/ folder. */
 void store_fs_owner_old(sl_store *store);
@@ -27,7 +27,7 @@ sl_status store_fs_own_root(const sl_store *store);
 sl_status store_fs_own_files(const sl_store *store);
 /* Is it this user's alone to give away: a folder or a file, and no second name of another file? */
 bool store_fs_is_ours(const struct stat *st);
-/* Opens a file of the store, made if it is not there; a new one gets the store's mode, group and owner whatever the umask.
- * -1 with errno: ELOOP for a symbolic link. */
+/* Opens a file of the store, made if it is not there; a new one gets the store's mode, group and owner whatever
+ * the umask. -1 with errno: ELOOP for a symbolic link. */
 int store_fs_open_file(const sl_store *store, const char *path, int flags);
 #endif

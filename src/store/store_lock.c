@@ -1,10 +1,10 @@
 /*
  * flock() and not fcntl(F_SETLK): POSIX record locks go when any descriptor of the file is closed.
  *
- * From exclusive to shared is no atomic step: for a moment the lock is nobody's. Who compacted the store in that moment
- * would put another file in the place of the one that the opener has opened already, and its appends would go into a
- * file without a name. So an opener that is alone holds the store's folder locked, too (the gate), until it shares, and
- * who wants the store for itself needs both.
+ * From exclusive to shared is no atomic step: for a moment the lock is nobody's. Who compacted the store in that
+ * moment would put another file in the place of the one that the opener has opened already, and its appends would
+ * go into a file without a name. So an opener that is alone holds the store's folder locked, too (the gate), until
+ * it shares, and who wants the store for itself needs both.
  */
 #include "store/store_lock.h"
 #include "base/clock.h"
@@ -37,7 +37,8 @@ uint64_t store_lock_pulse(const char *root, const char *const *names, size_t cou
   for (size_t i = 0; i < count; i++) {
     char path[PATH_MAX];
     struct stat st;
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", root, names[i]) >= sizeof path || stat(path, &st) != 0) continue;
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", root, names[i]) >= sizeof path || stat(path, &st) != 0)
+      continue;
     const uint64_t seen[] = {(uint64_t)st.st_ino, (uint64_t)st.st_size, (uint64_t)st.st_mtime};
     pulse = XXH3_64bits_withSeed(seen, sizeof seen, pulse + i);
   }
@@ -56,16 +57,17 @@ static sl_status take(const sl_store *store, int fd, bool *alone) {
     if (*alone || (error == EWOULDBLOCK && try_lock(fd, LOCK_SH, &error))) return SL_OK;
     if (error != EWOULDBLOCK) {
       if (error == ENOSYS || error == EOPNOTSUPP || error == EINVAL) return SL_E_UNSUPPORTED;
-      return sl_fail(sl_status_of_errno(error), "%s/" LOCK_FILE " cannot be locked: %s", store->path, strerror(error));
+      return sl_fail(sl_status_of_errno(error), "%s/" LOCK_FILE " cannot be locked: %s", store->path,
+                     strerror(error));
     }
     const uint64_t pulse = store_lock_pulse(store->root, worked_on, sizeof worked_on / sizeof *worked_on);
     const int64_t now = sl_clock_monotonic_us();
     if (pulse != before) until = now + PATIENCE_US;
     before = pulse;
     if (now > until)
-      return sl_fail(SL_E_BUSY, "another process has the store at %s for itself (it makes or compacts it) and has written "
-                     "nothing for %d seconds: wait for its end, or see whether it is stopped", store->path,
-                     PATIENCE_US / 1000000);
+      return sl_fail(SL_E_BUSY, "another process has the store at %s for itself (it makes or compacts it) and has "
+                     "written nothing for %d seconds: wait for its end, or see whether it is stopped",
+                     store->path, PATIENCE_US / 1000000);
     const struct timespec ms = {0, 1000000};
     nanosleep(&ms, NULL);
   }
@@ -80,7 +82,8 @@ sl_status store_lock_enter(sl_store *store, bool *alone) {
   if (fd < 0) {
     const sl_status status = sl_status_of_errno(errno);
     return sl_fail(status, "%s/" LOCK_FILE " cannot be opened: %s%s", store->path, strerror(errno),
-                   status == SL_E_ACCESS ? ". Every user of a store must be able to write to it, also to read" : "");
+                   status == SL_E_ACCESS ? ". Every user of a store must be able to write to it, also to read"
+                                         : "");
   }
   sl_status status = take(store, fd, alone);
   if (status != SL_OK) {
@@ -89,8 +92,8 @@ sl_status store_lock_enter(sl_store *store, bool *alone) {
   }
   store->lock_fd = fd;
   if (!*alone) return SL_OK;
-  /* It is free, or held for a moment by one that does not get the other lock. Where a folder cannot be locked there
-   * is no gate. */
+  /* It is free, or held for a moment by one that does not get the other lock. Where a folder cannot be locked
+   * there is no gate. */
   store->gate_fd = open(store->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   while (store->gate_fd >= 0 && flock(store->gate_fd, LOCK_SH) != 0)
     if (errno != EINTR) store_lock_close(store->gate_fd), store->gate_fd = -1;
@@ -101,7 +104,8 @@ sl_status store_lock_share(sl_store *store) {
   sl_status status = SL_OK;
   while (status == SL_OK && store->lock_fd >= 0 && flock(store->lock_fd, LOCK_SH) != 0)
     if (errno != EINTR)
-      status = sl_fail(sl_status_of_errno(errno), "%s/" LOCK_FILE " cannot be locked: %s", store->path, strerror(errno));
+      status = sl_fail(sl_status_of_errno(errno), "%s/" LOCK_FILE " cannot be locked: %s", store->path,
+                       strerror(errno));
   store_lock_close(store->gate_fd);
   store->gate_fd = -1;
   return status;
@@ -155,7 +159,8 @@ sl_status store_lock_exclusive(const char *root, int *out) {
     return sl_fail(SL_E_INVALID, "%s: the path is too long", root);
   /* 0600: whoever opens the store next and owns the file gives it the store's mode. */
   const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) return sl_fail(errno == ENOENT ? SL_E_NO_STORE : sl_status_of_errno(errno), "%s: %s", path, strerror(errno));
+  if (fd < 0)
+    return sl_fail(errno == ENOENT ? SL_E_NO_STORE : sl_status_of_errno(errno), "%s: %s", path, strerror(errno));
   struct stat folder, st;
   if (geteuid() == 0 && stat(root, &folder) == 0 && fstat(fd, &st) == 0 && store_fs_is_ours(&st) &&
       fchown(fd, folder.st_uid, (gid_t)-1) != 0) errno = 0;
@@ -170,7 +175,8 @@ sl_status store_lock_exclusive(const char *root, int *out) {
   }
   store_lock_close(fd);
   if (error == EWOULDBLOCK)
-    return sl_fail(SL_E_BUSY, "the store at %s is open in another process: stop its agent and producers first", root);
+    return sl_fail(SL_E_BUSY, "the store at %s is open in another process: stop its agent and producers first",
+                   root);
   return sl_fail(SL_E_UNSUPPORTED, "%s cannot be locked: %s", path, strerror(error));
 }
 

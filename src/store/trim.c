@@ -276,8 +276,8 @@ static sl_status read_log(trim *t, uint64_t *first_seq) {
 }
 
 /* One pass from the oldest event on. *more: a limit by amount is not met yet and another pass can help. What was
- * appended during a pass is the next one's: each is shorter than the last as long as trim is the faster of the two,
- * and whoever is not has removed a step at the least. */
+ * appended during a pass is the next one's: each is shorter than the last as long as trim is the faster of the
+ * two, and whoever is not has removed a step at the least. */
 static sl_status pass(trim *t, uint64_t *first_seq, bool *more) {
   uint64_t before = t->removed;
   sl_status status = read_log(t, first_seq);
