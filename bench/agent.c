@@ -2,8 +2,8 @@
  * thread of its own as sidelogd has it.
  *
  *   bench-agent COMMIT_MS KEEP [WORKS] STORE
- *       A commit "on the broker" takes COMMIT_MS; the newest KEEP events are kept. WORKS: how much of it is done, to
- *       see what each costs: 0 nothing, 1 the index, 2 delivery, too, 3 (as without it) trim, too.
+ *       A commit "on the broker" takes COMMIT_MS; the newest KEEP events are kept. WORKS: how much of it is done,
+ *       to see what each costs: 0 nothing, 1 the index, 2 delivery, too, 3 (as without it) trim, too.
  *
  * Lines on stdin: see producers.c. At the end it says on stderr what it did, and what processor time each took. */
 #include "base/breathe.h"

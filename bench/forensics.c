@@ -1,14 +1,16 @@
-/* The command line on a large store with a skew like real traffic: each figure is of a whole process, exec to exit.
+/* The command line on a large store with a skew like real traffic: each figure is a whole process's, exec to exit.
  *
- *   bench-forensics fill FOLDER EVENTS        makes the store FOLDER/store, indexed, all delivered but the newest 1,000
- *   bench-forensics ask FOLDER SIDELOG TIMES  asks it: TIMES traces of 20 events a part, the other questions once a part
+ *   bench-forensics fill FOLDER EVENTS        makes the store FOLDER/store, indexed, 1,000 not delivered
+ *   bench-forensics ask FOLDER SIDELOG TIMES  asks it: TIMES traces of 20 events a part, the rest once a part
  *
- * The store: stories of 2 to 2,000 events (most are short), 1,000 of them under way at a time; every 40th has 20 events;
- * one has a hundredth of all events, at most 50,000, spread over the whole time. 40 types, 12 sources, 5 tenants, some much
- * more frequent than others; values are JSON of 300 to 1,100 bytes; each event has two headers, and a cause in its story.
+ * The store: stories of 2 to 2,000 events (most are short), 1,000 of them under way at a time; every 40th has 20
+ * events; one has a hundredth of all events, at most 50,000, spread over the whole time. 40 types, 12 sources, 5
+ * tenants, some much more frequent than others; values are JSON of 300 to 1,100 bytes; each event has two headers,
+ * and a cause in its story.
  *
- * forensics/trace-20/terminal p50_ms, p99_ms; forensics/trace-large/SIDE ms, anonymous_mib; forensics/scan/QUESTION
- * rate (events looked at a second), mb_s (bytes of values passed a second), ms. What is found is checked. */
+ * forensics/trace-20/terminal p50_ms, p99_ms; forensics/trace-large/SIDE ms, anonymous_mib;
+ * forensics/scan/QUESTION rate (events looked at a second), mb_s (bytes of values passed a second), ms. What is
+ * found is checked. */
 #include "bench.h"
 #include "sink.h"
 
@@ -23,7 +25,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { OPEN_MOST = 1000, CAUSES = 8, FILL_BATCH = 1000, UNDELIVERED = 1000, ASKED = 200, TYPES = 40, SOURCES = 12, TENANTS = 5 };
+enum { OPEN_MOST = 1000, CAUSES = 8, FILL_BATCH = 1000, UNDELIVERED = 1000, ASKED = 200 };
+enum { TYPES = 40, SOURCES = 12, TENANTS = 5 };
 #define LARGE_STORY UINT64_MAX
 
 /* What `fill` tells `ask`. */
@@ -52,11 +55,13 @@ static unsigned skewed(uint64_t n, uint64_t salt, unsigned count) {
 static void begin_story(story *s, uint64_t number) {
   const double u = unit(number, 7);
   double length = 2 / (u * u + 0.001);
-  *s = (story){.number = number, .length = number % 40 == 0 ? GROUP_SIZE : length > 2000 ? 2000 : (unsigned)length};
+  if (length > 2000) length = 2000;
+  *s = (story){.number = number, .length = number % 40 == 0 ? GROUP_SIZE : (unsigned)length};
 }
 
 typedef struct made {
-  char event_id[37], correlation_id[37], causation_id[37], type[48], topic[64], source[16], tenant[16], value[2048];
+  char event_id[37], correlation_id[37], causation_id[37], type[48], topic[64], source[16], tenant[16],
+      value[2048];
   sl_header headers[2];
 } made;
 
@@ -70,8 +75,10 @@ static sl_slice text_of(const char *text) { return (sl_slice){text, strlen(text)
 
 static sl_event make(uint64_t n, story *s, made *m, facts *f) {
   static const char *const ends[] = {"REQUESTED", "COMPLETED", "STARTED", "FAILED"};
-  static const char filler[] = "the quick brown fox jumps over the lazy dog while seven wizards mix a strange \\\"potion\\\" for nobody; ";
-  const unsigned type = skewed(n, 1, TYPES), source = skewed(n, 2, SOURCES), tenant = skewed(n, 3, TENANTS), agent = skewed(n, 4, 50);
+  static const char filler[] = "the quick brown fox jumps over the lazy dog while seven wizards mix a strange "
+                               "\\\"potion\\\" for nobody; ";
+  const unsigned type = skewed(n, 1, TYPES), source = skewed(n, 2, SOURCES);
+  const unsigned tenant = skewed(n, 3, TENANTS), agent = skewed(n, 4, 50);
   id_of(n, 'e', m->event_id);
   id_of(s->number, 'c', m->correlation_id);
   const unsigned known = s->done < CAUSES ? s->done : CAUSES;
@@ -85,9 +92,11 @@ static sl_event make(uint64_t n, story *s, made *m, facts *f) {
   size_t want = 40 + (size_t)(800 * unit(n, 6) * unit(n, 6));
   for (size_t len = 0; len < want; len += sizeof filler - 1) strcat(text, filler);
   const int len = snprintf(m->value, sizeof m->value,
-                           "{\"event_id\":\"%s\",\"event_type\":\"%s\",\"correlation_id\":\"%s\",\"timestamp\":\"2026-03-01T10:00:00Z\","
-                           "\"payload\":{\"user_request\":\"%s\",\"agent_name\":\"agent-%u\",\"confidence\":0.%04u,\"duration_ms\":%u}}",
-                           m->event_id, m->type, m->correlation_id, text, agent, (unsigned)(mix(n) % 10000), (unsigned)(mix(n) % 5000));
+                           "{\"event_id\":\"%s\",\"event_type\":\"%s\",\"correlation_id\":\"%s\","
+                           "\"timestamp\":\"2026-03-01T10:00:00Z\",\"payload\":{\"user_request\":\"%s\","
+                           "\"agent_name\":\"agent-%u\",\"confidence\":0.%04u,\"duration_ms\":%u}}",
+                           m->event_id, m->type, m->correlation_id, text, agent, (unsigned)(mix(n) % 10000),
+                           (unsigned)(mix(n) % 5000));
   m->headers[0] = (sl_header){SL_STR("x-tenant"), text_of(m->tenant)};
   m->headers[1] = (sl_header){SL_STR("x-schema-hash"), SL_STR("registry://bridge/onex/step/v1")};
   s->recent[s->done++ % CAUSES] = n;
@@ -146,8 +155,8 @@ static void fill(const char *folder, uint64_t events) {
   snprintf(path, sizeof path, "%s/facts", folder);
   FILE *out = fopen(path, "we");
   if (!out || fwrite(&f, sizeof f, 1, out) != 1 || fclose(out) != 0) stop("%s: %s", path, strerror(errno));
-  fprintf(stderr, "%" PRIu64 " events, %" PRIu64 " stories, values of %" PRIu64 " bytes, the large story has %" PRIu64 "\n", events, stories,
-          f.value_bytes / events, f.large_events);
+  fprintf(stderr, "%" PRIu64 " events, %" PRIu64 " stories, values of %" PRIu64 " bytes, the large story has "
+          "%" PRIu64 "\n", events, stories, f.value_bytes / events, f.large_events);
 }
 
 /* ------------------------------------------------------------------- ask --- */
@@ -175,7 +184,8 @@ static answer run(const char *const *argv, bool terminal, bool memory) {
   answer a = {0};
   int ends[2];
   const struct winsize size = {.ws_row = 60, .ws_col = 160};
-  if (terminal ? openpty(&ends[0], &ends[1], NULL, NULL, &size) != 0 : pipe(ends) != 0) stop("no terminal or pipe: %s", strerror(errno));
+  if (terminal ? openpty(&ends[0], &ends[1], NULL, NULL, &size) != 0 : pipe(ends) != 0)
+    stop("no terminal or pipe: %s", strerror(errno));
   fcntl(ends[0], F_SETFD, FD_CLOEXEC);
   const double begun = now_us();
   const pid_t pid = vfork();
@@ -210,14 +220,16 @@ static answer run(const char *const *argv, bool terminal, bool memory) {
     }
   }
   int status;
-  if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) > 1) stop("%s %s ended with %d", argv[1], argv[2], status);
+  if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) > 1)
+    stop("%s %s ended with %d", argv[1], argv[2], status);
   a.us = now_us() - begun;
   close(ends[0]);
   return a;
 }
 
 static const char *sidelog, *store_path;
-#define ASK(terminal, memory, ...) run((const char *const[]){sidelog, "--store", store_path, __VA_ARGS__, NULL}, terminal, memory)
+#define ASK(terminal, memory, ...) \
+  run((const char *const[]){sidelog, "--store", store_path, __VA_ARGS__, NULL}, terminal, memory)
 
 static void large_trace(const facts *f) {
   static const char *const sides[] = {"text", "json"};

@@ -1,10 +1,10 @@
 /* What a dead letter costs an event: lone events that fail and lone events that do not, in turns, in one run.
  *
- *   bench-letters STORE BROKERS TOPIC DLQ-TOPIC COUNT BYTES    BYTES: of the value of one that fails; 0: it lacks a key
+ *   bench-letters STORE BROKERS TOPIC DLQ-TOPIC COUNT BYTES    BYTES: the value of one that fails; 0: no key
  *
- * An agent delivers STORE meanwhile. A line for each event, `sent SETTLED SEEN` or `dead SETTLED SEEN`: microseconds from
- * the call of sl_append to its receipt or letter in the store, durable, and until a read_committed consumer has it, or the
- * copy of its letter. */
+ * An agent delivers STORE meanwhile. A line for each event, `sent SETTLED SEEN` or `dead SETTLED SEEN`:
+ * microseconds from the call of sl_append to its receipt or letter in the store, durable, and until a
+ * read_committed consumer has it, or the copy of its letter. */
 #include "bench.h"
 
 #include <inttypes.h>
@@ -37,7 +37,8 @@ static uint64_t seq_of(const rd_kafka_message_t *m) {
   const void *value;
   size_t len;
   char text[32] = "";
-  if (rd_kafka_message_headers(m, &headers) || rd_kafka_header_get_last(headers, "x-sidelog-seq", &value, &len)) return 0;
+  if (rd_kafka_message_headers(m, &headers) || rd_kafka_header_get_last(headers, "x-sidelog-seq", &value, &len))
+    return 0;
   memcpy(text, value, len < sizeof text - 1 ? len : sizeof text - 1);
   return strtoull(text, NULL, 10);
 }

@@ -1,16 +1,16 @@
 /* The broker's side of what is measured of delivery: the raw producer that the agent is measured beside, and eyes.
  *
- *   bench-raw BROKERS topic NAME PARTITIONS        creates it; 0 partitions: deletes it
+ *   bench-raw BROKERS topic NAME PARTITIONS    creates it; 0 partitions: deletes it
  *   bench-raw BROKERS produce TOPIC COUNT SIZE [BATCH]
- *                                                  events 0..COUNT-1, values of SIZE bytes, by an idempotent producer
- *                                                  with the agent's properties, keys and headers. Prints microseconds
- *                                                  (monotonic): begun, metadata there, first and last acknowledgement,
- *                                                  processor time. BATCH: batch.size, with timeouts of a slow link
- *   bench-raw BROKERS check TOPIC COUNT SIZE       a read_committed consumer: each event once, in order in its
- *                                                  partition, byte for byte
- *   bench-raw BROKERS count TOPIC                  prints how many records an uncommitted reader sees
- *   bench-raw BROKERS first TOPIC                  prints "ready", then the time when the first record is to be seen,
- *                                                  committed or not */
+ *                                              events 0..COUNT-1, values of SIZE bytes, by an idempotent producer
+ *                                              with the agent's properties, keys and headers. Prints microseconds
+ *                                              (monotonic): begun, metadata there, first and last acknowledgement,
+ *                                              processor time. BATCH: batch.size, with timeouts of a slow link
+ *   bench-raw BROKERS check TOPIC COUNT SIZE   a read_committed consumer: each event once, in order in its
+ *                                              partition, byte for byte
+ *   bench-raw BROKERS count TOPIC              prints how many records an uncommitted reader sees
+ *   bench-raw BROKERS first TOPIC              prints "ready", then the time when the first record is to be seen,
+ *                                              committed or not */
 #include "bench.h"
 #include "kafka/handle.h"
 
@@ -63,7 +63,8 @@ static void admin_topic(const char *brokers, const char *name, int partitions) {
       partitions ? rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(done), &count)
                  : rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(done), &count);
   if (count != 1 || rd_kafka_topic_result_error(results[0]))
-    stop("topic %s: %s", name, count ? rd_kafka_topic_result_error_string(results[0]) : rd_kafka_event_error_string(done));
+    stop("topic %s: %s", name, count ? rd_kafka_topic_result_error_string(results[0])
+                                     : rd_kafka_event_error_string(done));
   rd_kafka_event_destroy(done);
   rd_kafka_NewTopic_destroy(topic);
   rd_kafka_DeleteTopic_destroy(old);
@@ -121,8 +122,9 @@ static void produce(const char *brokers, const char *name, uint64_t count, size_
 /* --- eyes --- */
 
 static rd_kafka_t *reader(const char *brokers, bool committed) {
-  const char *const properties[][2] = {{"bootstrap.servers", brokers}, {"group.id", "bench"}, {"fetch.wait.max.ms", "50"},
-                                       {"enable.auto.commit", "false"}, {"enable.partition.eof", "true"},
+  const char *const properties[][2] = {{"bootstrap.servers", brokers}, {"group.id", "bench"},
+                                       {"fetch.wait.max.ms", "50"}, {"enable.auto.commit", "false"},
+                                       {"enable.partition.eof", "true"},
                                        {"isolation.level", committed ? "read_committed" : "read_uncommitted"}};
   char error[256];
   rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -141,7 +143,8 @@ static int assign(rd_kafka_t *rk, const char *topic) {
   if (err) stop("metadata: %s", rd_kafka_err2str(err));
   const int count = metadata->topics[0].partition_cnt;
   rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);
-  for (int i = 0; i < count; i++) rd_kafka_topic_partition_list_add(list, topic, i)->offset = RD_KAFKA_OFFSET_BEGINNING;
+  for (int i = 0; i < count; i++)
+    rd_kafka_topic_partition_list_add(list, topic, i)->offset = RD_KAFKA_OFFSET_BEGINNING;
   rd_kafka_assign(rk, list);
   rd_kafka_topic_partition_list_destroy(list);
   rd_kafka_metadata_destroy(metadata);
@@ -150,7 +153,8 @@ static int assign(rd_kafka_t *rk, const char *topic) {
 }
 
 /* Reads to the end; with `seen` each event is judged. The number of records. */
-static uint64_t read_all(const char *brokers, const char *topic, bool committed, uint64_t count, size_t size, uint8_t *seen) {
+static uint64_t read_all(const char *brokers, const char *topic, bool committed, uint64_t count, size_t size,
+                         uint8_t *seen) {
   enum { PARTITIONS = 64 };
   uint64_t next[PARTITIONS] = {0}, records = 0;
   bool at_end[PARTITIONS] = {false};
@@ -219,7 +223,8 @@ int main(int argc, char **argv) {
   else if (strcmp(verb, "produce") == 0 && (argc == 6 || argc == 7))
     produce(argv[1], argv[3], count, size, argc == 7 ? strtoll(argv[6], NULL, 10) : 0);
   else if (strcmp(verb, "check") == 0 && argc == 6) check(argv[1], argv[3], count, size);
-  else if (strcmp(verb, "count") == 0 && argc == 4) printf("%" PRIu64 "\n", read_all(argv[1], argv[3], false, 0, 0, NULL));
+  else if (strcmp(verb, "count") == 0 && argc == 4)
+    printf("%" PRIu64 "\n", read_all(argv[1], argv[3], false, 0, 0, NULL));
   else if (strcmp(verb, "first") == 0 && argc == 4) first(argv[1], argv[3]);
   else return fprintf(stderr, "usage: bench-raw BROKERS topic|produce|check|count|first TOPIC ...\n"), 2;
   return 0;

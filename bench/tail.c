@@ -3,8 +3,8 @@
  *   bench-tail FOLDER SIDELOG LONE BURSTS     in each part LONE events, each alone (0 to 20 ms apart), and BURSTS
  *                                             times 50 events from each of 8 threads at once
  *
- * tail/alone/SIDE and tail/burst/SIDE p50_us, p95_us, p99_us, max_us; SIDE is from-call (the append itself is in it)
- * or from-return. A line that is missing, twice or out of order ends the program with status 1. */
+ * tail/alone/SIDE and tail/burst/SIDE p50_us, p95_us, p99_us, max_us; SIDE is from-call (the append itself is in
+ * it) or from-return. A line that is missing, twice or out of order ends the program with status 1. */
 #include "bench.h"
 
 #include <errno.h>
@@ -47,8 +47,10 @@ static void *read_lines(void *fd_) {
     char *line = buffer, *end;
     len += (size_t)n;
     while ((end = memchr(line, '\n', len - (size_t)(line - buffer)))) {
-      const uint64_t seq = strncmp(line, begin, sizeof begin - 1) == 0 ? strtoull(line + sizeof begin - 1, NULL, 10) : 0;
-      if (seq != shown + 1) stop("after seq %llu the line of seq %llu", (unsigned long long)shown, (unsigned long long)seq);
+      const bool begins = strncmp(line, begin, sizeof begin - 1) == 0;
+      const uint64_t seq = begins ? strtoull(line + sizeof begin - 1, NULL, 10) : 0;
+      if (seq != shown + 1)
+        stop("after seq %llu the line of seq %llu", (unsigned long long)shown, (unsigned long long)seq);
       arrived[seq] = now;
       shown = seq;
       line = end + 1;
@@ -90,7 +92,8 @@ static void *burst(void *first) {
 
 static void tell_side(const char *which, const char *side, const double *since, uint64_t from[PARTS + 1]) {
   static samples took[PARTS];
-  static const struct { const char *unit; double share; } units[] = {{"p50_us", 0.5}, {"p95_us", 0.95}, {"p99_us", 0.99}, {"max_us", 1}};
+  static const struct { const char *unit; double share; } units[] = {{"p50_us", 0.5}, {"p95_us", 0.95},
+                                                                     {"p99_us", 0.99}, {"max_us", 1}};
   char series[64];
   snprintf(series, sizeof series, "tail/%s/%s", which, side);
   for (unsigned p = 0; p < PARTS; p++) {
@@ -98,7 +101,8 @@ static void tell_side(const char *which, const char *side, const double *since, 
     for (uint64_t seq = from[p]; seq < from[p + 1]; seq++)
       samples_add(&took[p], arrived[seq] > since[seq] ? arrived[seq] - since[seq] : 0);
   }
-  for (unsigned u = 0; u < sizeof units / sizeof *units; u++) tell_percentile(series, units[u].unit, took, PARTS, units[u].share);
+  for (unsigned u = 0; u < sizeof units / sizeof *units; u++)
+    tell_percentile(series, units[u].unit, took, PARTS, units[u].share);
 }
 
 int main(int argc, char **argv) {

@@ -8,7 +8,8 @@
  *                                                      sl_append to its receipt, a line each
  *   bench-uplink steady STORE TOPIC RATE SECONDS       so many a second by four threads, each in a call of its
  *                                                      own; lines as above
- *   bench-uplink fleet FOLDER STORES TOPIC SECONDS     one a second into each of FOLDER/0, FOLDER/1, ...; lines as above */
+ *   bench-uplink fleet FOLDER STORES TOPIC SECONDS     one a second into each of FOLDER/0, FOLDER/1, ...;
+ *                                                      lines as above */
 #include "bench.h"
 #include "delivery/delivery.h"
 

@@ -1,7 +1,7 @@
 /*
- * sl_repair of a damaged store while the Nth allocation, write, flush or map fails, or kills it. What it lacks to do its
- * work with is no damage of the store: once a repair says that it is done its report is, word for word, that of an
- * undisturbed one, and so is the store that it made. One that is killed leaves no target, or a whole one.
+ * sl_repair of a damaged store while the Nth allocation, write, flush or map fails, or kills it. What it lacks to
+ * do its work with is no damage of the store: once a repair says that it is done its report is, word for word,
+ * that of an undisturbed one, and so is the store that it made. One that is killed leaves none, or a whole one.
  *
  *   repair_sweep [KIND[:FROM]]      SIDELOG_LONG=1: every N; else the later ones in growing steps
  */

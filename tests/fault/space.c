@@ -1,8 +1,9 @@
 /*
- * A full store's life while the Nth write, flush or allocation fails or kills: appends that make room by dropping what is
- * delivered and then the oldest undelivered events of one topic; a named cursor, reindex, trim, another policy and a new
- * ballast; and a compaction. After each the parent judges: every acknowledged event is there, whole, or is one that may
- * have been dropped, and says so; what was sent counts as sent; the law holds, and sl_verify finds nothing.
+ * A full store's life while the Nth write, flush or allocation fails or kills: appends that make room by dropping
+ * what is delivered and then the oldest undelivered events of one topic; a named cursor, reindex, trim, another
+ * policy and a new ballast; and a compaction. After each the parent judges: every acknowledged event is there,
+ * whole, or is one that may have been dropped, and says so; what was sent counts as sent; the law holds, and
+ * sl_verify finds nothing.
  *
  *   space_sweep [KIND[:FROM]]      SIDELOG_LONG=1: every N; else the later ones in growing steps
  */

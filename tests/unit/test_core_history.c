@@ -93,8 +93,8 @@ static void expect_name(void *arg, const char *text) {
 
 static void test_each_event_is_told_by_its_name(void **state) {
   (void)state;
-  static const core_event_kind kinds[] = {EVENT_START, EVENT_TIMER, EVENT_LOG, EVENT_REACHED, EVENT_BOOK, EVENT_LANES,
-                                          EVENT_RULES, EVENT_LOGIN, EVENT_RESUMED, EVENT_STOP};
+  static const core_event_kind kinds[] = {EVENT_START, EVENT_TIMER, EVENT_LOG, EVENT_REACHED, EVENT_BOOK,
+                                          EVENT_LANES, EVENT_RULES, EVENT_LOGIN, EVENT_RESUMED, EVENT_STOP};
   static const char *const names[] = {"start", "timer", "log", "reached", "book", "lanes",
                                       "rules", "login", "resumed", "stop"};
   rig *r = rig_new(true);

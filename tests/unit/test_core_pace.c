@@ -36,7 +36,7 @@ static void slow_link(void **state) {
   rig_free(r);
 }
 
-/* However large the backlog, a few transactions lead to the size that the link carries; one that was slow does not grow. */
+/* However large the backlog, few transactions lead to the size that the link carries; a slow one does not grow. */
 static void size_grows_with_the_pace(void **state) {
   (void)state;
   rig *r = rig_new(true);
@@ -60,8 +60,8 @@ static void size_grows_with_the_pace(void **state) {
   rig_free(r);
 }
 
-/* A link with round trips of 2 s: five of them in a transaction, three in a claim. Under a timeout of 15 s transactions
- * stayed at what they began with, or shrank, since none ended within a third of it. */
+/* A link with round trips of 2 s: five of them in a transaction, three in a claim. Under a timeout of 15 s
+ * transactions stayed at what they began with, or shrank, since none ended within a third of it. */
 static void round_trips_that_take_seconds(void **state) {
   (void)state;
   rig *r = rig_new(true);
@@ -134,7 +134,8 @@ static void round_trips_where_none_may_take_longer(void **state) {
   rig_free(r);
 }
 
-/* It goes on with the longest that the cluster takes, and does not ask for more again: each refusal was a handle in vain. */
+/* It goes on with the longest that the cluster takes, and does not ask for more again: each refusal was a handle
+ * in vain. */
 static void a_cluster_that_takes_no_longer_timeout(void **state) {
   (void)state;
   for (int64_t most = 15; most <= 45; most += 30) {
@@ -183,8 +184,8 @@ static void single_event_that_cannot_cross_in_time(void **state) {
   rig_free(r);
 }
 
-/* Five round trips are a third of what a transaction may take: the handle that says how long that is is made anew before
- * anything is begun with it, and the first transaction holds as much more as it may take longer. */
+/* Five round trips are a third of what a transaction may take: the handle that says how long that is is made anew
+ * before anything is begun with it, and the first transaction holds as much more as it may take longer. */
 static void far_away_is_seen_while_connecting(void **state) {
   (void)state;
   const struct { int64_t round_trip, max; bool longer; } cases[] = {
@@ -213,8 +214,8 @@ static void far_away_is_seen_while_connecting(void **state) {
   }
 }
 
-/* What was learned in an office holds too much for the satellite that the host speaks over now; what was learned there is
- * gone on with. */
+/* What was learned in an office holds too much for the satellite that the host speaks over now; what was learned
+ * there is gone on with. */
 static void size_learned_on_another_link(void **state) {
   (void)state;
   for (int there = 0; there < 2; there++) {
@@ -256,8 +257,8 @@ static core_view view_of(const rig *r) {
   return view;
 }
 
-/* 128 kB/s, cut every 3.5 s: so little under way that little is lost with each cut, transactions so long that few commits are
- * cut; and as before once that is over. */
+/* 128 kB/s, cut every 3.5 s: so little under way that little is lost with each cut, transactions so long that few
+ * commits are cut; and as before once that is over. */
 static void a_link_that_breaks(void **state) {
   (void)state;
   const struct { double rate; int64_t gap; bool breaks; } cases[] = {
@@ -324,8 +325,8 @@ static size_t fits(rig *r, uint32_t size) {
   return r->tag_count = (size_t)(seq - r->act.from);
 }
 
-/* Far away the first cut teaches: at once less is under way, of the very transaction that it met, and no handle is made for
- * that. The longer timeout comes with the new handle that the commit in doubt takes anyway. */
+/* Far away the first cut teaches: at once less is under way, of the very transaction that it met, and no handle is
+ * made for that. The longer timeout comes with the new handle that the commit in doubt takes anyway. */
 static void the_first_cut_of_a_far_link(void **state) {
   (void)state;
   rig *r = rig_new(true);
@@ -391,8 +392,8 @@ static void what_a_run_learned_of_a_link_that_breaks(void **state) {
   rig_free(r);
 }
 
-/* The link is a tenth as fast by now. Each record is acknowledged soon after it was sent, so none was ever late; but the
- * transaction was, the coordinator aborted it, and as large a one was tried again, for ever. */
+/* The link is a tenth as fast by now. Each record is acknowledged soon after it was sent, so none was ever late;
+ * but the transaction was, the coordinator aborted it, and as large a one was tried again, for ever. */
 static void what_waits_for_room_ends_in_time(void **state) {
   (void)state;
   rig *r = rig_new(true);
@@ -421,7 +422,7 @@ static void what_waits_for_room_ends_in_time(void **state) {
   rig_free(r);
 }
 
-/* What was under way at once took longer than a transaction may: the coordinator has ended it, as who was fenced. */
+/* What was under way at once took longer than a transaction may: the coordinator ended it, as who was fenced. */
 static void what_the_coordinator_ended_for_its_time_is_smaller(void **state) {
   (void)state;
   const fault fenced = {.scope = SCOPE_PRODUCER, .class_ = CLASS_RETRYABLE_TRANSIENT, .name = "_FENCED", .fatal = true,
@@ -453,8 +454,8 @@ static void what_the_coordinator_ended_for_its_time_is_smaller(void **state) {
   }
 }
 
-/* Three cuts, and then never again: with batches as before, the cuts of long ago asked for small ones once more, and these
- * were forgotten with the new handle, so each transaction had one of its own. */
+/* Three cuts, and then never again: with batches as before, the cuts of long ago asked for small ones once more,
+ * and these were forgotten with the new handle, so each transaction had one of its own. */
 static void a_link_that_broke_long_ago(void **state) {
   (void)state;
   for (int exactly_once = 0; exactly_once < 2; exactly_once++) {
@@ -512,8 +513,8 @@ static int connects(rig *r, int64_t round_trip_us) { /* how many handles it took
   return handles;
 }
 
-/* What comes next is looked at for topics to prepare, and each record is read for it. Of large ones that took a second
- * before the first was sent. */
+/* What comes next is looked at for topics to prepare, and each record is read for it. Of large ones that took a
+ * second before the first was sent. */
 static void large_events_before_their_topic_is_known(void **state) {
   (void)state;
   for (int large = 0; large < 2; large++) {
@@ -535,8 +536,9 @@ static void large_events_before_their_topic_is_known(void **state) {
   }
 }
 
-/* A broker that answers within two milliseconds takes sixteen megabytes to begin with: a backlog is spared the small
- * transactions that only find that out. Once one has failed the size is what is learned, however near the broker is. */
+/* A broker that answers within two milliseconds takes sixteen megabytes to begin with: a backlog is spared the
+ * small transactions that only find that out. Once one has failed the size is what is learned, however near the
+ * broker is. */
 static void a_near_broker(void **state) {
   (void)state;
   const uint64_t far = 256 << 10, near = 16 << 20;
@@ -611,7 +613,7 @@ static void long_transactions_that_are_quick(void **state) {
   rig_free(r);
 }
 
-/* Nobody's readers shall wait longer than 15 s: an event that cannot cross in time waits, and is no dead letter. */
+/* Nobody's readers shall wait longer than 15 s: an event that cannot cross in time waits, and does not die. */
 static void none_longer_than_the_setting(void **state) {
   (void)state;
   rig *r = rig_new(true);

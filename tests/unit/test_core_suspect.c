@@ -103,8 +103,9 @@ static void test_a_record_without_a_key_for_a_compacted_topic(void **state) {
   rig_free(w.r);
 }
 
-/* Nobody tells whether the topic is compacted: every keyless event took those beside it along into its abort. Now the first
- * does, and the others go alone; they are asked for all the same, since an invalid record may be one for other reasons. */
+/* Nobody tells whether the topic is compacted: every keyless event took those beside it along into its abort. Now
+ * the first does, and the others go alone; they are asked for all the same, since an invalid record may be one for
+ * other reasons. */
 static void test_a_missing_key_where_nobody_tells(void **state) {
   (void)state;
   world w = world_new(-1);

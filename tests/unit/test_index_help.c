@@ -113,7 +113,7 @@ static uint64_t owed_by(kit *k) {
   return s.owed;
 }
 
-/* An agent was killed when it had indexed much and merged nothing of it yet. Who helps pays a little of that each time. */
+/* An agent was killed when it had indexed much and merged nothing of it yet. Each time a helper pays a little. */
 static void test_a_producer_does_not_pay_at_once_for_what_an_agent_left_owing(void **state) {
   kit *k = *state;
   sl_index *index = k->store->index;
