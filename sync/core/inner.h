@@ -390,6 +390,7 @@ void txn_free(core *c);
 /* For the files that offer to it. txn_add_slot: NULL: no memory. */
 slot *txn_add_slot(txn *t, uint64_t seq, topic *tp, uint8_t verdict);
 void txn_drop_last(txn *t); /* the last slot was not to be */
+void txn_not_sent(core *c, slot *s); /* the handle did not take it, so it does not go over the link */
 /* The slot becomes a dead letter, or one that was dropped. False: no memory. */
 bool txn_add_letter(core *c, size_t index, const fault *why, uint32_t attempts, int64_t first_us, int64_t last_us);
 bool txn_is_late(const core *c, int64_t now_us); /* what is under way just fits into its time */

@@ -91,12 +91,9 @@ static core_offer_result offer_along(core *c, const topic *dlq, size_t size, int
 bool along_refused(core *c, const fault *why) {
   txn *t = &c->txn;
   slot *s = &t->slots[t->count - 1];
-  s->produced = s->along = false;
-  flow_take(c, s->size, -1);
-  t->bytes -= s->size;
+  s->along = false;
   t->along--;
-  t->produced--;
-  txn_has(t, s);
+  txn_not_sent(c, s);
   const bool again = why->scope == SCOPE_RECORD && !t->along_slim;
   t->along_slim = again;
   if (!again && (why->scope == SCOPE_RECORD || why->scope == SCOPE_TOPIC))

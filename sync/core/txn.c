@@ -223,18 +223,23 @@ core_offer_result txn_offer_dropped(core *c, uint64_t seq, sl_slice name, sl_sli
   return OFFER_SETTLED;
 }
 
-static void take_back(core *c, size_t size) {
+void txn_not_sent(core *c, slot *s) {
   txn *t = &c->txn;
-  flow_take(c, size, -1);
+  flow_take(c, s->size, -1);
+  t->bytes -= s->size;
   t->produced--;
-  txn_has(t, &t->slots[t->count - 1]);
-  t->bytes -= size < t->bytes ? size : t->bytes;
-  txn_drop_last(t);
+  s->produced = false;
+  txn_has(t, s);
+}
+
+static void take_back(core *c) {
+  txn_not_sent(c, &c->txn.slots[c->txn.count - 1]);
+  txn_drop_last(&c->txn);
 }
 
 bool txn_queue_full(core *c, size_t size) {
   txn *t = &c->txn;
-  take_back(c, size);
+  take_back(c);
   t->stop = t->failed > 0 || t->broken || c->stopping;
   if (t->outstanding > 0) return true;
   int64_t wanted = (int64_t)size * 2 + (1 << 20);
@@ -259,7 +264,7 @@ bool txn_refused(core *c, uint64_t tag, const fault *refusal, int64_t wall_us) {
   if (rule.lane && !t->copies) f.scope = SCOPE_TOPIC;
   if (t->copies && (why->scope == SCOPE_RECORD || why->scope == SCOPE_TOPIC)) {
     const uint64_t number = t->verdicts[index].seq;
-    take_back(c, 0);
+    take_back(c);
     if (why->scope == SCOPE_TOPIC) topic_sicken(c, tp, why);
     else letter_blame(c, tp, number, why);
     if (tp->letter_trial.seq == number) tp->letter_trial.condemned = true; /* without its value, in company */
@@ -267,18 +272,17 @@ bool txn_refused(core *c, uint64_t tag, const fault *refusal, int64_t wall_us) {
   }
   if (why->scope == SCOPE_RECORD && why->class_ != CLASS_NON_RETRYABLE_IDEMPOTENCY) {
     if (rule.retry.budget == 0 && txn_add_letter(c, index, why, 1, wall_us, wall_us)) {
-      s->produced = false;
       s->suspect = SUSPECT_NOTHING; /* the broker was not asked */
-      t->produced--;
-      txn_has(t, s);
+      txn_not_sent(c, s);
       if (!c->config.exactly_once) txn_stop(t, true); /* as in condemn() */
       return c->config.exactly_once;
     }
+    flow_take(c, s->size, -1);
     txn_delivered(c, tag, -1, -1, why); /* it keeps its slot: who failed must be known */
     return false;
   }
   uint64_t seq = t->verdicts[index].seq;
-  take_back(c, 0);
+  take_back(c);
   if (why->scope == SCOPE_TOPIC) {
     topic_sicken(c, tp, why);
     if (t->lane) txn_stop(t, false);

@@ -100,6 +100,31 @@ static void flow_of_events_and_their_debt(void **state) {
   rig_free(r);
 }
 
+/* What the client refuses never goes to the link, so it neither waits nor makes others wait. */
+static void flow_of_what_is_refused_here(void **state) {
+  (void)state;
+  const fault refusals[] = {too_large(), no_write()}; /* a dead letter; to its lane */
+  for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+    rig *r = rig_new(true);
+    r->config.flow_bytes_per_s = 1000;
+    start(r);
+    ready(r);
+    append(r, 0, 1);
+    append(r, 1, 2);
+    tell_log(r);
+    r->refuse_seq = 1;
+    r->refuse_why = refusals[i];
+    assert_int_equal(fill_sized(r, 30000), 1);
+    all_delivered(r);
+    commit(r);
+    core_view v;
+    core_view_get(r->core, &v);
+    assert_true(v.held);
+    assert_in_range(v.next_try_us - r->now, 29 * SECOND, 30 * SECOND);
+    rig_free(r);
+  }
+}
+
 static void closed_by_the_time_of_day(void **state) {
   (void)state;
   rig *r = rig_new(true);
@@ -281,7 +306,8 @@ static void drain_of_nothing(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(latency_budget), cmocka_unit_test(flow_of_bytes),
-      cmocka_unit_test(flow_of_events_and_their_debt), cmocka_unit_test(closed_by_the_time_of_day),
+      cmocka_unit_test(flow_of_events_and_their_debt), cmocka_unit_test(flow_of_what_is_refused_here),
+      cmocka_unit_test(closed_by_the_time_of_day),
       cmocka_unit_test(stop_in_each_phase), cmocka_unit_test(sleep_in_each_phase),
       cmocka_unit_test(login_in_each_phase), cmocka_unit_test(login_after_the_transaction),
       cmocka_unit_test(login_while_refused), cmocka_unit_test(login_in_an_outage),
