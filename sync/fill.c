@@ -197,7 +197,6 @@ static fault store_fault(void) {
   return why;
 }
 
-
 /* The event of a letter, in state SL_DEAD; NULL: it is that no more, or trimmed. */
 static sl_status read_dead(agent *a, uint64_t seq, const sl_record **record) {
   fill *f = &a->fill;
@@ -409,11 +408,7 @@ void fill_start(agent *a, const core_action *action) {
     return;
   }
   sl_query query = {.first_seq = action->from, .last_seq = action->to};
-  char literal[512]; /* a topic's name has no glob characters but may contain none of * ? [ \ anyway */
-  if (action->topic) {
-    int n = snprintf(literal, sizeof literal, "%s", action->topic);
-    query.topic = SL_BYTES(literal, n);
-  }
+  if (action->topic) query.topic = sl_slice_of(action->topic); /* a glob that means itself: a name has no * ? [ */
   if (sl_iter_start(a->store, &query, &f->iter) != SL_OK) {
     f->done.why = store_fault();
     ops_done(a, f->done);

@@ -176,22 +176,20 @@ static topic *lane_to_expire(core *c) {
   return NULL;
 }
 
+/* The next lane whose time has come; NULL: none is, and the earliest is at *next_try (0: there is none). */
 static topic *lane_due(core *c, int64_t *next_try) {
-  topic *due = NULL;
-  size_t n = c->topics.count;
+  const size_t n = c->topics.count;
+  *next_try = 0;
   for (size_t k = 0; k < n; k++) {
     topic *tp = c->topics.list[(c->lane_turn + k) % n];
     if (!tp->has_lane) continue;
     if (tp->lane_try_us <= c->now_us) {
-      if (!due) {
-        due = tp;
-        c->lane_turn = (c->lane_turn + k + 1) % n;
-      }
-    } else if (*next_try == 0 || tp->lane_try_us < *next_try) {
-      *next_try = tp->lane_try_us;
+      c->lane_turn = (c->lane_turn + k + 1) % n;
+      return tp;
     }
+    core_earlier(next_try, tp->lane_try_us);
   }
-  return due;
+  return NULL;
 }
 
 /* Is there a dead letter that nobody has looked at, or is it time to look at all of them again? */

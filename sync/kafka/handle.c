@@ -186,7 +186,7 @@ int kafka_fd(const kafka *k) { return k->pipe[0]; }
 
 void kafka_brokers(const kafka *k, int *up, int *known) {
   int live = wire_up(k->wire), all = atomic_load(&k->known);
-  *known = all > live ? all : all ? all : live;
+  *known = all ? all : live;
   *up = live < *known ? live : *known;
 }
 
