@@ -274,9 +274,8 @@ static void after(uv_work_t *request, int status) {
   monitor *m = request->data;
   m->busy = false;
   m->told = m->counts;
-  agent_reload_if_due(m->agent);
-  const int64_t now_us = sl_clock_monotonic_us();
-  if (m->look_due) m->look_at_us = now_us + m->agent->settings.monitor_interval_us;
+  if (m->look_due) m->look_at_us = sl_clock_monotonic_us() + m->agent->settings.monitor_interval_us;
+  agent_reload_if_due(m->agent); /* behind it, for monitor_reloaded has the last word */
   const post *p = first_due(m);
   again(m, p && p->due_us < m->look_at_us ? p->due_us : m->look_at_us);
 }
@@ -321,6 +320,7 @@ void monitor_reloaded(monitor *m, bool login) {
   if (!m) return;
   m->anew = m->anew || login;
   alarms_relist(&m->alarms);
+  m->look_at_us = 0; /* what was set may be another interval, other topics */
   again(m, 0);
 }
 

@@ -13,7 +13,7 @@ typedef struct monitor monitor;
 void monitor_start(struct agent *a);
 /* It reads the settings just now. NULL is fine. */
 bool monitor_busy(const monitor *m);
-/* They are others now. `login`: connect anew. While it is not busy. */
+/* They are others now, and it looks at once. `login`: connect anew. While it is not busy. */
 void monitor_reloaded(monitor *m, bool login);
 /* For the report; NULL: there is none. Valid until the next call. */
 const report_monitor *monitor_report(const monitor *m);

@@ -2,6 +2,8 @@
 import datetime
 import http.server
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -153,12 +155,15 @@ class Monitor(rig.Rig):
         self.assertEqual(self.monitor(store)["alerts"], 1)
         self.assertEqual(agent.terminate(), 0, agent.log())
 
-    def test_a_flood_is_told_as_at_least(self):
+    def test_a_flood_is_told_as_at_least_and_another_interval_holds_at_once(self):
         receiver = Receiver()
         self.addCleanup(receiver.down)
         topic = self.topic("evt.flood.v1.dlq")
         self.letters(topic, 1)
-        store, agent = self.watcher(receiver.port)
+        store, agent = self.watcher(receiver.port, interval="1h")
+        config = store.side / "agent.yaml"
+        config.write_text(config.read_text().replace('"1h"', '"1s"'))
+        os.kill(agent.process.pid, signal.SIGHUP)
         self.letters(topic, 5000)
         self.wait_for(store, "webhooks_sent", 1)
         (_, _, alert), = receiver.posts
