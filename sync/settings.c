@@ -113,8 +113,14 @@ static void line_action(line *l, const char *flag, const char *value, problems *
 
 /* Needs no settings, and no store. */
 static bool asks_for_replay(int argc, char **argv, const char **file) {
-  for (int i = 1; i + 1 < argc; i++)
-    if (strcmp(argv[i], "--replay-history") == 0) return *file = argv[i + 1], true;
+  static const char flag[] = "--replay-history";
+  for (int i = 1; i < argc; i++) {
+    if (strncmp(argv[i], flag, sizeof flag - 1) != 0) continue;
+    const char *behind = argv[i] + sizeof flag - 1, *value = NULL;
+    if (*behind == '=') value = behind + 1;
+    else if (!*behind && i + 1 < argc) value = argv[i + 1];
+    if (value && *value) return *file = value, true;
+  }
   return false;
 }
 

@@ -378,6 +378,22 @@ static void actions(void **state) {
   parsed_free(&p);
 }
 
+/* However it is written, it must never start an agent. */
+static void a_history_to_replay(void **state) {
+  (void)state;
+  for (size_t i = 0; i < 2; i++) {
+    parsed p = parse("brokers: b\n", i ? "--replay-history=core.history" : "--replay-history core.history", NULL);
+    assert_int_equal(p.status, 0);
+    assert_int_equal(p.action, SETTINGS_REPLAY);
+    assert_non_null(p.s.choice);
+    parsed_free(&p);
+    p = parse("brokers: b\n", i ? "--replay-history=" : "--replay-history", NULL);
+    assert_int_equal(p.status, 2);
+    assert_non_null(strstr(p.said, "--replay-history"));
+    parsed_free(&p);
+  }
+}
+
 /* What a topic's records may spend: the defaults are the core's, a topic's rule goes before the one for all, what
  * it leaves out stays; and what is printed reads back as the same. */
 static void budgets_for_topics(void **state) {
@@ -437,6 +453,7 @@ int main(void) {
     cmocka_unit_test(reload), cmocka_unit_test(reload_of_credentials),
     cmocka_unit_test(printed_settings_read_back),
     cmocka_unit_test(actions),
+    cmocka_unit_test(a_history_to_replay),
   };
   return cmocka_run_group_tests(tests, in_own_folder, leave_folder);
 }
