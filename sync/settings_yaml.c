@@ -283,13 +283,13 @@ static void read_rule(reader *r, topic_rule *rule, const char *prefix, size_t le
     if (!row && !group) unknown_key(r, settings_topic_rows, settings_topic_row_count, name, mark);
     else if (!first_time(r, path, mark)) skip(r);
     else if (row) assign(r, row, rule, path);
-    else if (r->event.type != YAML_MAPPING_START_EVENT) {
-      problem(r->problems, here(r), "%s takes a map of settings, not %s", path, kind_text(r));
-      skip(r);
-    } else {
+    else if (r->event.type == YAML_MAPPING_START_EVENT) {
       char inner[PATH_CAP + 1];
       snprintf(inner, sizeof inner, "%s.", path);
       read_rule(r, rule, inner, lead);
+    } else if (!is_null(r)) {
+      problem(r->problems, here(r), "%s takes a map of settings, not %s", path, kind_text(r));
+      skip(r);
     }
   }
 }

@@ -378,6 +378,16 @@ static void actions(void **state) {
   parsed_free(&p);
 }
 
+/* What is commented out below a name is as if the name were not there, at the top and in a topic's rule. */
+static void groups_of_nothing(void **state) {
+  (void)state;
+  parsed p = parse("brokers: b\nlog:\n#  level: warn\nkafka:\n"
+                   "topics:\n- match: a\n  taxonomy:\n#   codes: {}\n  partitions: 3\n", "", NULL);
+  if (p.status) fail_msg("%s", p.said);
+  assert_int_equal(p.s.topics[0].partitions, 3);
+  parsed_free(&p);
+}
+
 /* However it is written, it must never start an agent. */
 static void a_history_to_replay(void **state) {
   (void)state;
@@ -454,6 +464,7 @@ int main(void) {
     cmocka_unit_test(printed_settings_read_back),
     cmocka_unit_test(actions),
     cmocka_unit_test(a_history_to_replay),
+    cmocka_unit_test(groups_of_nothing),
   };
   return cmocka_run_group_tests(tests, in_own_folder, leave_folder);
 }
