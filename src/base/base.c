@@ -139,11 +139,13 @@ void *sl_buf_extend(sl_buf *buf, size_t len) {
     }
     size_t cap = buf->cap ? buf->cap : 256;
     while (cap < need) cap *= 2;
-    uint8_t *data = realloc(buf->data, cap);
+    uint8_t *data = realloc(buf->lent ? NULL : buf->data, cap);
     if (!data) {
       buf->failed = true;
       return NULL;
     }
+    if (buf->lent) memcpy(data, buf->data, buf->len);
+    buf->lent = false;
     buf->data = data;
     buf->cap = cap;
   }
@@ -159,6 +161,6 @@ void sl_buf_append(sl_buf *buf, const void *data, size_t len) {
 }
 
 void sl_buf_free(sl_buf *buf) {
-  free(buf->data);
+  if (!buf->lent) free(buf->data);
   *buf = (sl_buf){0};
 }

@@ -49,7 +49,11 @@ typedef struct sl_buf {
   uint8_t *data;
   size_t len, cap;
   bool failed;
+  bool lent; /* sl_buf_on */
 } sl_buf;
+
+/* An empty one that begins in memory of the caller's, which lives longer; what does not fit there moves to the heap. */
+static inline sl_buf sl_buf_on(void *memory, size_t cap) { return (sl_buf){.data = memory, .cap = cap, .lent = true}; }
 
 void sl_buf_append(sl_buf *buf, const void *data, size_t len);
 /* Room for `len` bytes at the end, counted in; NULL when failed. */

@@ -246,6 +246,7 @@ static db_env *new_env(const char *dir, const db_table_def *defs, unsigned count
   pthread_condattr_destroy(&attr);
   bool ok = env->dir && env->defs && env->dbis;
   for (unsigned i = 0; ok && i < count; i++) {
+    if (!defs[i].name) continue;
     env->defs[i] = (db_table_def){strdup(defs[i].name), defs[i].flags}; /* for a reopen, and for details */
     ok = env->defs[i].name != NULL;
   }

@@ -15,7 +15,8 @@ typedef struct db_cur db_cur;
  * that kept a handle over mdb_drop+close read another table's data; so generations live in fixed slots that
  * are emptied, never closed). */
 typedef struct db_table_def {
-  const char *name;
+  const char *name; /* NULL: the table in which LMDB keeps the heads of the others; without flags, for a small value that
+                     * changes with every commit, as they do: there it costs no page of its own */
   enum {
     DB_INTKEY = 1u << 0,  /* keys are native uint64_t */
     DB_DUPFIXED = 1u << 1, /* many values a key, sorted, all of one size */

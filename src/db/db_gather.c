@@ -235,7 +235,7 @@ static int move_leaves(db_env *env, MDB_txn *txn, const tail *t, uint64_t lowest
 /* --------------------------------------------------------------- gathering --- */
 
 static uint64_t run_to_ask_for(db_env *env, MDB_txn *txn, const MDB_envinfo *info, size_t page_size, leaves_lie lie,
-                               uint64_t *lowest) {
+                               uint64_t *lowest, bool *any_free) {
   if (info->me_last_pgno + AREA + SPARE_PAGES >= info->me_mapsize / page_size) return 0;
   /* What was freed since the oldest snapshot is not to be had, as little as what the last commit freed. */
   const uint64_t id = mdb_txn_id(txn), oldest = db_oldest_reader(env), until = oldest < id - 1 ? oldest : id - 1;
@@ -260,34 +260,36 @@ static uint64_t run_to_ask_for(db_env *env, MDB_txn *txn, const MDB_envinfo *inf
     if (grow) run = !apart ? wanted : AREA - f.pages > longest ? AREA - f.pages : longest + 1;
     if (f.damaged || (extra && !f.all) || run < RUN_LEAST || (!grow && f.records > run * LMDB_TRIES)) run = 0;
     *lowest = f.lowest;
+    *any_free = f.pages > 0;
   }
   free(f.is_free);
   db_rest(look);
   return run;
 }
 
-static int ask_for_run(db_env *env, MDB_txn *txn, const MDB_envinfo *info, size_t page_size, uint64_t pages) {
+static int ask_for_run(db_env *env, MDB_txn *txn, const MDB_envinfo *info, size_t page_size, uint64_t pages, bool any_free) {
   static char name[] = "gather";
   int fd, rc = mdb_env_get_fd(env->lmdb, &fd);
-  unsigned table = 0; /* one whose values have any size */
-  while (table < env->count && env->defs[table].flags != 0) table++;
-  if (table == env->count || rc != 0) return rc;
+  MDB_dbi names; /* every commit writes its page */
+  if (rc == 0) rc = mdb_dbi_open(txn, NULL, 0, &names);
+  if (rc != 0) return rc;
   MDB_val key = {sizeof name, name}, value = {.mv_size = (size_t)pages * page_size - PAGE_HEAD};
-  rc = mdb_put(txn, env->dbis[table], &key, &value, MDB_RESERVE);
+  rc = mdb_put(txn, names, &key, &value, MDB_RESERVE);
   if (rc != 0) return rc;
   const uint64_t page = sl_get_u64((const uint8_t *)value.mv_data - PAGE_HEAD);
   if (page > info->me_last_pgno) {
     /* With an empty free list the pages are written after all, and must not carry off what lay in memory. */
-    memset(value.mv_data, 0, value.mv_size);
+    if (!any_free) memset(value.mv_data, 0, value.mv_size);
     rc = db_file_allocate(fd, page * page_size, pages * page_size);
   }
-  return rc == 0 ? mdb_del(txn, env->dbis[table], &key, NULL) : rc;
+  return rc == 0 ? mdb_del(txn, names, &key, NULL) : rc;
 }
 
 int db_gather(db_env *env, MDB_txn *txn) {
   MDB_envinfo info;
   MDB_stat stat;
   uint64_t lowest;
+  bool any_free = false;
   if (mdb_txn_id(txn) % SETTLE_EVERY != 0) return 0;
   if (mdb_env_info(env->lmdb, &info) != 0 || mdb_env_stat(env->lmdb, &stat) != 0) return 0;
   const size_t page_size = stat.ms_psize;
@@ -296,8 +298,8 @@ int db_gather(db_env *env, MDB_txn *txn) {
   if (looked != 0) return looked; /* LMDB would refuse everything in this transaction now */
   const leaves_lie lie = how_leaves_lie(&t);
   if (lie == LIE_SOMEHOW && mdb_txn_id(txn) % GATHER_EVERY != 0) return 0;
-  const uint64_t pages = run_to_ask_for(env, txn, &info, page_size, lie, &lowest);
+  const uint64_t pages = run_to_ask_for(env, txn, &info, page_size, lie, &lowest, &any_free);
   if (pages == 0) return 0;
-  const int rc = ask_for_run(env, txn, &info, page_size, pages);
+  const int rc = ask_for_run(env, txn, &info, page_size, pages, any_free);
   return rc == 0 && lie == LIE_APART ? move_leaves(env, txn, &t, lowest) : rc;
 }

@@ -8,7 +8,8 @@
 static sl_status txn_fail(db_txn *txn, int rc, const char *doing, unsigned table) {
   if (txn->status != SL_OK) return txn->status;
   char what[128];
-  snprintf(what, sizeof what, "%s table %s", doing, txn->env->defs[table].name);
+  const char *name = txn->env->defs[table].name;
+  snprintf(what, sizeof what, "%s table %s", doing, name ? name : "of tables");
   sl_status status = db_fail(txn->env, rc, what);
   /* Not SL_NOTFOUND: callers that may miss have asked before they came here. */
   return txn->status = status == SL_NOTFOUND ? SL_E_CORRUPT : status;
@@ -69,7 +70,7 @@ sl_status db_empty(db_txn *txn, unsigned table) {
 
 static bool is_ours(const db_env *env, MDB_val name) {
   for (unsigned i = 0; i < env->count; i++)
-    if (sl_slice_eq(slice(name), sl_slice_of(env->defs[i].name))) return true;
+    if (env->defs[i].name && sl_slice_eq(slice(name), sl_slice_of(env->defs[i].name))) return true;
   return false;
 }
 
@@ -130,6 +131,7 @@ sl_status db_used_pages(db_txn *txn, uint64_t *pages) {
   if (txn->status != SL_OK) return txn->status;
   for (unsigned i = 0; i < env->count + 2; i++) {
     MDB_stat stat;
+    if (i < env->count && !env->defs[i].name) continue; /* it is LMDB's 1 */
     const int rc = mdb_stat(txn->lmdb, i < env->count ? env->dbis[i] : i - env->count, &stat); /* 0 and 1: LMDB's own */
     if (rc != 0) return db_txn_fail(txn, db_fail(env, rc, "counting pages"));
     sum += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define ROOM_FIRST 4096u  /* one event fits, mostly */
 #define RECORD_ROOM 512u /* beside its value, of most records */
 #define NAMES_MOST 1024u /* bytes that topic and type take at most where they stand in a record, and its header */
 
@@ -230,7 +231,8 @@ sl_status sl_append_many(sl_store *store, const sl_event *events, size_t count, 
   if (!events || count == 0 || count > APPEND_EVENTS_MAX)
     return sl_fail(SL_E_INVALID, "a batch holds 1 to %u events, not %zu", APPEND_EVENTS_MAX,
                    events ? count : 0);
-  sl_buf bytes = {0};
+  uint8_t room[ROOM_FIRST]; /* the heap's own pages are cold again each time that a producer has waited */
+  sl_buf bytes = sl_buf_on(room, sizeof room);
   group_batch batch;
   uint64_t first = 0;
   status = append_encode(store, events, count, &bytes, &batch, bad);

@@ -7,8 +7,8 @@
  * earlier (then its clamp is not zero, or its time another). That costs a fraction of a microsecond per KB against a
  * flush of 100 and more.
  *
- * Tickets stand in `meta` as one value: for each slot the last ticket committed and the seq it got. Writing them costs
- * a group one page more; an append that goes alone writes none.
+ * Tickets are one value beside the heads of the tables: for each slot the last ticket committed and the seq it got. Every
+ * commit writes that page anyhow. An append that goes alone writes none.
  */
 #include "store/commit.h"
 
@@ -26,7 +26,7 @@
 sl_status commit_find_ticket(db_txn *txn, unsigned slot, uint64_t ticket, bool *found, uint64_t *first_seq) {
   sl_slice value;
   *found = false;
-  sl_status status = db_get(txn, LOG_META, LOG_KEY_TICKETS, &value);
+  sl_status status = db_get(txn, LOG_HEADS, LOG_KEY_TICKETS, &value);
   if (status != SL_OK || value.len < (slot + 1) * TICKET) return status == SL_NOTFOUND ? SL_OK : status;
   const uint8_t *p = (const uint8_t *)value.data + slot * TICKET;
   *found = sl_get_u64(p) == ticket;
@@ -40,7 +40,7 @@ static void write_tickets(db_txn *txn, const commit_unit *units, size_t count) {
   bool any = false;
   for (size_t i = 0; i < count; i++) any |= units[i].slot >= 0 && units[i].ticket != 0;
   if (!any) return;
-  sl_status status = db_get(txn, LOG_META, LOG_KEY_TICKETS, &value);
+  sl_status status = db_get(txn, LOG_HEADS, LOG_KEY_TICKETS, &value);
   if (status == SL_OK) memcpy(bytes, value.data, value.len < sizeof bytes ? value.len : sizeof bytes);
   for (size_t i = 0; i < count; i++) {
     if (units[i].slot < 0 || units[i].ticket == 0) continue;
@@ -48,7 +48,7 @@ static void write_tickets(db_txn *txn, const commit_unit *units, size_t count) {
     sl_put_u64(p, units[i].ticket);
     sl_put_u64(p + 8, units[i].first_seq);
   }
-  db_put(txn, LOG_META, LOG_KEY_TICKETS, SL_BYTES(bytes, sizeof bytes));
+  db_put(txn, LOG_HEADS, LOG_KEY_TICKETS, SL_BYTES(bytes, sizeof bytes));
 }
 
 /* ---------------------------------------------------------------- records --- */

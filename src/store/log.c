@@ -16,6 +16,7 @@ const db_table_def log_tables[LOG_TABLES] = {
   [LOG_META] = {"meta", 0},
   [LOG_DICT_IDS] = {"dict_ids", DB_INTKEY},
   [LOG_DICT_NAMES] = {"dict_names", 0},
+  [LOG_HEADS] = {NULL, 0},
 };
 
 #define SCAN_RUN 32u            /* so many in order are a scan */

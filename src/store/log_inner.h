@@ -9,16 +9,18 @@
 
 #include <stdatomic.h>
 
-enum { LOG_EVENTS, LOG_META, LOG_DICT_IDS, LOG_DICT_NAMES, LOG_TABLES };
+enum { LOG_EVENTS, LOG_META, LOG_DICT_IDS, LOG_DICT_NAMES, LOG_HEADS, LOG_TABLES };
 extern const db_table_def log_tables[LOG_TABLES];
 
 /* Entries of table `meta` by their names. */
 #define LOG_KEY_FORMAT SL_STR("format")   /* u32: SL_FORMAT_VERSION of the writer */
 #define LOG_KEY_STORE SL_STR("store")     /* 16 bytes of identity, then i64: created, microseconds */
 #define LOG_KEY_HEAD SL_STR("head")       /* log_meta, LOG_META_SIZE bytes */
-#define LOG_KEY_TICKETS SL_STR("tickets") /* of the last group commit through each slot: commit.c */
 #define LOG_KEY_FULL SL_STR("full")       /* what to do when the store is full: space.c; missing: refuse */
 #define LOG_KEY_ERAS SL_STR("eras")       /* u64 each: the first seq of each era, ascending; the first is 1 */
+
+/* In LOG_HEADS, beside the heads of the tables. */
+#define LOG_KEY_TICKETS SL_STR("tickets") /* of the last group commit through each slot: commit.c */
 
 /* Changed by trim, by drops, by options and by replays, never by a plain append. */
 typedef struct log_meta {

@@ -20,7 +20,7 @@
 #include <sys/syscall.h>
 #endif
 
-#define MAGIC UINT64_C(0x736c6f7473736c31) /* with the layout's version in its last byte */
+#define MAGIC UINT64_C(0x736c6f7473736c32) /* with the layout's version in its last byte */
 #define LINGER_US 80
 #define TURN_US 2000     /* whose turn it is has so long to come for it */
 #define SLEEP_US 10000   /* a leader that was killed wakes nobody */

@@ -1,7 +1,14 @@
 /* The data file of an environment: cut off, foreign, unfinished; and its mode. */
 #include "db_kit.h"
 
+#include "db/db_file.h"
+
 #include <fcntl.h>
+#if defined(__linux__)
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#endif
 
 static void fill(room *r, unsigned commits) {
   char value[3000];
@@ -171,6 +178,39 @@ static void test_files_have_the_mode_asked_for_whatever_umask_says(void **state)
   assert_int_equal(st.st_mode & 0777, 0770);
 }
 
+/* A file that asks for blocks which it has is written with its inode at the next flush, which takes twice as long; a hole
+ * must be filled all the same. */
+static void test_blocks_are_asked_for_only_where_there_are_none(void **state) {
+  (void)state;
+#if defined(__linux__)
+  enum { PART = 64 << 10 };
+  static const char zeros[PART];
+  static const struct timespec long_ago[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+  char path[] = "./blocks.XXXXXX"; /* where the file systems are those of disks; TMPDIR may be memory */
+  struct fiemap ask = {.fm_length = PART};
+  struct stat st;
+  const int fd = mkstemp(path);
+  assert_true(fd >= 0 && unlink(path) == 0);
+  assert_int_equal(write(fd, zeros, PART), PART);
+  assert_int_equal(fsync(fd), 0);
+  const bool can_tell = ioctl(fd, FS_IOC_FIEMAP, &ask) == 0;
+  assert_int_equal(futimens(fd, long_ago), 0);
+  assert_int_equal(db_file_allocate(fd, 0, PART), 0);
+  assert_int_equal(db_file_allocate(fd, PART / 4, PART / 2), 0);
+  assert_int_equal(fstat(fd, &st), 0);
+  if (can_tell) assert_int_equal(st.st_mtim.tv_sec, 1000);
+  assert_int_equal(ftruncate(fd, 4 * PART), 0);
+  assert_int_equal(db_file_allocate(fd, PART / 2, PART), 0); /* it has half of them */
+  assert_int_equal(db_file_allocate(fd, 3 * PART, PART), 0);
+  assert_int_equal(fstat(fd, &st), 0);
+  close(fd);
+  assert_true((uint64_t)st.st_blocks * 512 >= 2 * PART + PART / 2);
+  if (!can_tell) skip();
+#else
+  skip();
+#endif
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, room_setup, room_teardown)
 
 int main(void) {
@@ -182,6 +222,7 @@ int main(void) {
     TEST(test_a_page_without_meta_pages_of_an_interrupted_creation_is_replaced),
     TEST(test_one_meta_page_of_an_interrupted_creation_is_replaced),
     TEST(test_files_have_the_mode_asked_for_whatever_umask_says),
+    TEST(test_blocks_are_asked_for_only_where_there_are_none),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,40 @@ int clock_gettime(clockid_t id, struct timespec *now) {
   return rc;
 }
 
+#if defined(__linux__) && defined(STATX_INO)
+/* So are these. */
+static atomic_uint times_asked_for;
+
+int statx(int fd, const char *restrict path, int flags, unsigned mask, struct statx *restrict st) {
+  if (mask & (STATX_ATIME | STATX_MTIME | STATX_CTIME)) atomic_fetch_add(&times_asked_for, 1);
+  return (int)syscall(SYS_statx, fd, path, flags, mask, st);
+}
+
+int fstatat(int fd, const char *restrict path, struct stat *restrict st, int flags) {
+  atomic_fetch_add(&times_asked_for, 1);
+  return (int)syscall(SYS_newfstatat, fd, path, st, flags);
+}
+
+int stat(const char *restrict path, struct stat *restrict st) { return fstatat(AT_FDCWD, path, st, 0); }
+int fstat(int fd, struct stat *st) { return fstatat(fd, "", st, AT_EMPTY_PATH); }
+
+/* Linux gives the next write of a file whose times somebody has asked for a time of its own, and writes the inode with it:
+ * each flush takes more than twice as long. */
+static void test_an_append_asks_for_no_times_of_files(void **state) {
+  kit *k = *state;
+  kit_append(k, "t.v1", "one");
+  const unsigned before = atomic_load(&times_asked_for);
+  assert_true(before > 0); /* opening a store does */
+  for (int i = 0; i < 20; i++) kit_append(k, "t.v1", "more");
+  assert_int_equal(atomic_load(&times_asked_for), before);
+}
+#else
+static void test_an_append_asks_for_no_times_of_files(void **state) {
+  (void)state;
+  skip();
+}
+#endif
+
 static void ten_seconds_pass(void) { atomic_fetch_add(&monotonic_moved, 10 * INT64_C(1000000)); }
 
 /* ----------------------------------------------------------------- the index --- */
@@ -363,6 +397,7 @@ int main(void) {
     TEST(test_a_lock_file_that_is_removed_parts_nobody),
     TEST(test_who_only_reads_goes_on_with_the_new_lock_file),
     TEST(test_who_copies_its_own_store_is_told),
+    TEST(test_an_append_asks_for_no_times_of_files),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
