@@ -12,6 +12,7 @@
 #define SAME_FAULT_US 60000000 /* an outage of days is told once a minute, not at each try */
 #define SAME_REPORT_US 4000000 /* a report with no news is written so seldom; its readers allow ten seconds */
 
+#define LANES_TOLD 64
 #define LETTERS_COUNTED 10000 /* more are told as so many: counting them takes time */
 
 typedef struct park_text { const char *reason, *text, *remedy; } park_text;
@@ -199,12 +200,13 @@ void tell_report(agent *a) {
   if (!down) a->unreachable_wall_us = 0;
   else if (a->unreachable_wall_us == 0) a->unreachable_wall_us = alone_us > 0 ? wall - (now - alone_us) : wall;
   park_text park = text_of_park(v.park);
-  report_lane lanes[64] = {0};
-  size_t n = 0;
-  for (; n < v.lane_count && n < 64; n++) {
-    const core_lane_view lane = core_lane_of(a->core, v.lanes[n].topic);
-    const uint64_t behind = v.cursor_seq > v.lanes[n].seq ? v.cursor_seq - v.lanes[n].seq : 0;
-    lanes[n] = (report_lane){.topic = v.lanes[n].topic, .seq = v.lanes[n].seq, .oldest_us = lane.oldest_us,
+  report_lane lanes[LANES_TOLD] = {0};
+  sl_lane list[LANES_TOLD];
+  const size_t n = core_lanes(a->core, list, LANES_TOLD);
+  for (size_t i = 0; i < n; i++) {
+    const core_lane_view lane = core_lane_of(a->core, list[i].topic);
+    const uint64_t behind = v.cursor_seq > list[i].seq ? v.cursor_seq - list[i].seq : 0;
+    lanes[i] = (report_lane){.topic = list[i].topic, .seq = list[i].seq, .oldest_us = lane.oldest_us,
                              .refused_since_us = lane.refused_since_us, .max_age_us = lane.max_age_us,
                              .kept_bytes = behind * a->house.seen.bytes_per_event,
                              .code = lane.why ? lane.why->name : NULL, .text = lane.why ? lane.why->text : NULL};

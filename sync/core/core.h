@@ -301,8 +301,7 @@ typedef struct core_view {
   double bytes_per_s, events_per_s; /* of the last transactions, smoothed */
   int64_t link_gap_us;         /* connections are cut, and live so long; 0: they are not */
   uint64_t link_room;          /* so much may be under way then; 0: any */
-  size_t lane_count;
-  const sl_lane *lanes;
+  size_t lane_count;           /* of the book; core_lanes has them */
   sl_slice marker_here, marker_there; /* PARK_MARKER_AHEAD: what was compared */
 } core_view;
 void core_view_get(const core *c, core_view *view);
@@ -313,6 +312,8 @@ typedef struct core_lane_view {
   int64_t max_age_us;       /* 0: none */
 } core_lane_view;
 core_lane_view core_lane_of(const core *c, sl_slice topic);
+/* The book's lanes, by topic, at most `max` of them; how many. Their topics are valid as long as the core. */
+size_t core_lanes(const core *c, sl_lane *list, size_t max);
 bool core_topic_is_new(const core *c, sl_slice topic); /* it was not READY before in this agent's life */
 
 /* Checks every invariant; NULL when they hold, else which one does not. Debug builds call it after each step. */

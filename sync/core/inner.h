@@ -429,6 +429,7 @@ int64_t book_pause(core *c); /* before the book is written again after a failure
 /* Its events go to a lane from here on; it is tried again in probe_us. */
 void topic_sicken(core *c, topic *tp, const fault *why);
 size_t lanes_next(const core *c); /* as many as the transaction in hand would leave */
+int lanes_by_topic(const void *a, const void *b); /* the order of sl_lane in progress, for qsort */
 /* Skips the record to its topic's lane, opening it with this very transaction if need be: every earlier event of
  * the topic is settled by then, so the lane begins right before this one and order is kept. */
 core_offer_result lane_take(core *c, uint64_t seq, topic *tp, int64_t appended_us);

@@ -41,6 +41,13 @@ size_t lanes_next(const core *c) {
   return n;
 }
 
+int lanes_by_topic(const void *a, const void *b) {
+  const sl_lane *x = a, *y = b;
+  size_t n = x->topic.len < y->topic.len ? x->topic.len : y->topic.len;
+  int order = memcmp(x->topic.data, y->topic.data, n);
+  return order ? order : (x->topic.len > y->topic.len) - (x->topic.len < y->topic.len);
+}
+
 core_offer_result lane_take(core *c, uint64_t seq, topic *tp, int64_t appended_us) {
   if (!tp->next_has_lane) {
     if (lanes_next(c) >= SL_LANES_MAX) return txn_stop(&c->txn, false);

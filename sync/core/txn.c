@@ -323,13 +323,6 @@ void txn_delivered(core *c, uint64_t tag, int32_t partition, int64_t offset, con
   t->stop = true;
 }
 
-static int by_topic(const void *a, const void *b) {
-  const sl_lane *x = a, *y = b;
-  size_t n = x->topic.len < y->topic.len ? x->topic.len : y->topic.len;
-  int order = memcmp(x->topic.data, y->topic.data, n);
-  return order ? order : (x->topic.len > y->topic.len) - (x->topic.len < y->topic.len);
-}
-
 bool txn_seal(core *c) {
   txn *t = &c->txn;
   if (t->lane) {
@@ -348,7 +341,7 @@ bool txn_seal(core *c) {
     const topic *tp = c->topics.list[i];
     if (tp->next_has_lane) c->lanes[n++] = (sl_lane){{tp->name, tp->len}, tp->next_lane_seq};
   }
-  if (n > 1) qsort(c->lanes, n, sizeof *c->lanes, by_topic);
+  if (n > 1) qsort(c->lanes, n, sizeof *c->lanes, lanes_by_topic);
   for (size_t i = 0; i < t->count; i++) {
     if (!t->slots[i].letter) continue;
     letter_text *l = &t->letters[t->slots[i].letter - 1];

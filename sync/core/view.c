@@ -1,5 +1,6 @@
 /* What the driver and the tests read from the core. Nothing here changes it. */
 #include "core/inner.h"
+#include <stdlib.h>
 
 bool core_txn_begun(const core *c) { return c->txn.begun; }
 const delivery_attempt *core_attempt(const core *c) { return &c->attempt; }
@@ -29,8 +30,8 @@ void core_view_get(const core *c, core_view *v) {
                    .partitions_were = c->partitions_were, .txn_bytes = c->target_bytes,
                    .bytes_per_s = c->bytes_per_s, .events_per_s = c->events_per_s,
                    .link_gap_us = c->gap_us, .link_room = c->room_bytes,
-                   .lane_count = c->attempt.progress.lane_count, .lanes = c->lanes,
                    .marker_here = sl_buf_slice(&c->marker_bytes), .marker_there = sl_buf_slice(&c->marker_there)};
+  for (size_t i = 0; i < c->topics.count; i++) v->lane_count += c->topics.list[i]->has_lane;
   if (c->offsets_back > 0) {
     const topic *back = c->topics.list[c->back_topic];
     v->offsets_back = c->offsets_back;
@@ -49,6 +50,16 @@ core_lane_view core_lane_of(const core *c, sl_slice name) {
   if (!tp) return (core_lane_view){0};
   return (core_lane_view){fault_is_ok(&tp->sick_of) ? NULL : &tp->sick_of, tp->has_lane ? tp->oldest_us : 0,
                           tp->refused_wall_us, tp->max_age_us};
+}
+
+size_t core_lanes(const core *c, sl_lane *list, size_t max) {
+  size_t n = 0;
+  for (size_t i = 0; i < c->topics.count && n < max; i++) {
+    const topic *tp = c->topics.list[i];
+    if (tp->has_lane) list[n++] = (sl_lane){{tp->name, tp->len}, tp->lane_seq};
+  }
+  if (n > 1) qsort(list, n, sizeof *list, lanes_by_topic);
+  return n;
 }
 
 bool core_topic_is_new(const core *c, sl_slice name) {

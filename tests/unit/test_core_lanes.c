@@ -30,6 +30,31 @@ static void refused_once(rig *r) {
 
 static uint64_t dead(const rig *r) { return r->book->state.dead; }
 
+static size_t lanes_told(const rig *r) {
+  core_view v;
+  core_view_get(r->core, &v);
+  return v.lane_count;
+}
+
+/* A try that fails must not look, for its time, as if the topic could be written again; nor a start. */
+static void test_what_is_told_of_lanes_is_the_books(void **state) {
+  (void)state;
+  const fault refused = no_write();
+  rig *r = with_a_lane(0);
+  r->sick = NULL; /* it may be described, but not written */
+  refused_once(r);
+  assert_int_equal(fill(r), 3);
+  assert_int_equal(phase(r), PHASE_FLUSH);
+  assert_int_equal(lanes_told(r), 1);
+  for (size_t i = 0; i < 3; i++) delivered(r, i, &refused);
+  bad(r, OP_FLUSH, refused);
+  ok(r, OP_ABORT);
+  assert_int_equal(lanes_told(r), 1);
+  start(r);
+  assert_int_equal(lanes_told(r), 1);
+  rig_free(r);
+}
+
 static void test_too_old_is_set_aside_and_the_younger_wait(void **state) {
   (void)state;
   rig *r = with_a_lane(DAY);
@@ -336,6 +361,7 @@ static void test_a_mute_lane_beside_a_busy_main_is_named(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_what_is_told_of_lanes_is_the_books),
       cmocka_unit_test(test_too_old_is_set_aside_and_the_younger_wait),
       cmocka_unit_test(test_a_clock_that_is_set_makes_nobody_old), cmocka_unit_test(test_sleep_makes_old),
       cmocka_unit_test(test_an_outage_sets_nothing_aside),
