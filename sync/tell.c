@@ -231,7 +231,8 @@ void tell_report(agent *a) {
       .letters_published = v.letters_published, .transactions = v.transactions, .aborts = v.aborts,
       .handles = v.handles, .lanes = lanes, .lane_count = n,
       .lanes_limit_bytes = a->house.seen.lanes_limit, .lanes_expired = v.expired,
-      .partition_changes = v.partition_changes, .topics_recreated = v.offsets_back, .monitor = monitor_report(a->monitor),
+      .partition_changes = v.partition_changes, .topics_recreated = v.offsets_back,
+      .monitor = monitor_report(a->monitor),
       .parked_reason = park.reason, .parked_text = park.text, .parked_remedy = park.remedy};
 #undef WALL
   commit_times(a, &report);
