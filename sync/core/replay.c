@@ -264,9 +264,10 @@ static bool call(replay *r, uint64_t kind, core_event *e) {
 static const char *text_of_op(core_op op) {
   static const char *const text[] = {
     [OP_NONE] = "nothing", [OP_CONNECT] = "connect", [OP_MARKER_TOPIC] = "marker-topic",
-    [OP_INIT_TXN] = "init-txn", [OP_READ_MARKER] = "read-marker", [OP_TOPIC] = "topic", [OP_FILL] = "fill",
-    [OP_FLUSH] = "flush", [OP_INTENT] = "intent", [OP_COMMIT] = "commit", [OP_SETTLE] = "settle", [OP_ABORT] = "abort",
-    [OP_ABANDON] = "abandon", [OP_DESTROY] = "destroy", [OP_EXIT] = "exit",
+    [OP_INIT_TXN] = "init-txn", [OP_READ_MARKER] = "read-marker", [OP_TOPIC] = "topic",
+    [OP_FILL] = "fill", [OP_FLUSH] = "flush", [OP_INTENT] = "intent", [OP_COMMIT] = "commit",
+    [OP_SETTLE] = "settle", [OP_ABORT] = "abort", [OP_ABANDON] = "abandon",
+    [OP_DESTROY] = "destroy", [OP_EXIT] = "exit",
   };
   return (unsigned)op < sizeof text / sizeof *text ? text[op] : "?";
 }
