@@ -425,8 +425,7 @@ static int tally_reader(const char *line, void *arg) {
   int pid;
   size_t thread, txn;
   if (sscanf(line, "%d %zx %zu", &pid, &thread, &txn) != 3) return 0;
-  tally->readers++;
-  if (tally->oldest == 0 || txn < tally->oldest) tally->oldest = txn;
+  if (tally->readers++ == 0 || txn < tally->oldest) tally->oldest = txn;
   return 0;
 }
 

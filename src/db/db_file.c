@@ -60,16 +60,22 @@ static int allocate(int fd, uint64_t from, uint64_t len) {
 #endif
 
 #if defined(__linux__)
-/* False where the file system cannot tell. Not SEEK_HOLE: it looks up to the end of the file, on tmpfs page by page. */
+/* For good, and within the file: what a file system adds beyond the end of one that grows it takes back when the disk is
+ * full. False where it cannot tell. Not SEEK_HOLE: it looks up to the end of the file, on tmpfs page by page. Not fstat:
+ * to ask for times makes the next flush write the inode. */
 static bool has_blocks(int fd, uint64_t from, uint64_t len) {
+  const off_t end = lseek(fd, 0, SEEK_END);
+  if (end < 0 || (uint64_t)end < from + len) return false;
   union { struct fiemap map; uint8_t room[sizeof(struct fiemap) + EXTENTS * sizeof(struct fiemap_extent)]; } ask;
   memset(&ask, 0, sizeof ask);
   ask.map = (struct fiemap){.fm_start = from, .fm_length = len, .fm_extent_count = EXTENTS};
   if (ioctl(fd, FS_IOC_FIEMAP, &ask) != 0) return false;
   const struct fiemap_extent *extent = (const void *)((const uint8_t *)&ask + sizeof(struct fiemap));
   uint64_t to = from;
-  for (uint32_t i = 0; i < ask.map.fm_mapped_extents && extent[i].fe_logical <= to; i++)
+  for (uint32_t i = 0; i < ask.map.fm_mapped_extents && extent[i].fe_logical <= to; i++) {
+    if (extent[i].fe_flags & FIEMAP_EXTENT_UNKNOWN) return false; /* not on the disk yet */
     to = extent[i].fe_logical + extent[i].fe_length;
+  }
   return to >= from + len;
 }
 #endif
