@@ -24,7 +24,7 @@ void verify_problem(verifier *v, uint64_t *counter, const char *format, ...) SL_
 
 /* Records come in ascending: does time fall without an era? In v->snap. */
 sl_status verify_time(verifier *v, uint64_t seq, int64_t clamped_us);
-/* The dictionary both ways, and the list of eras. */
+/* The dictionary both ways, the list of eras, the tickets of group commit. */
 sl_status verify_names(verifier *v);
 /* Every event that the index calls a duplicate is one. */
 sl_status verify_duplicates(verifier *v);

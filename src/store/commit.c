@@ -20,28 +20,46 @@
 
 #define ERA_STEP_US INT64_C(60000000)
 #define TICKET 16u /* u64 ticket, u64 first seq */
+#define TICKETS (SLOT_COUNT * TICKET)
 
 /* ---------------------------------------------------------------- tickets --- */
 
-sl_status commit_find_ticket(db_txn *txn, unsigned slot, uint64_t ticket, bool *found, uint64_t *first_seq) {
+/* *tickets, as they stand; NULL: there are none yet. An entry of another length is damaged: LMDB, which takes the room of
+ * the old one by what it says, would write over the heads of the tables. */
+static sl_status read_tickets(db_txn *txn, const uint8_t **tickets) {
   sl_slice value;
-  *found = false;
+  *tickets = NULL;
   sl_status status = db_get(txn, LOG_HEADS, LOG_KEY_TICKETS, &value);
-  if (status != SL_OK || value.len < (slot + 1) * TICKET) return status == SL_NOTFOUND ? SL_OK : status;
-  const uint8_t *p = (const uint8_t *)value.data + slot * TICKET;
+  if (status == SL_NOTFOUND) return SL_OK;
+  if (status == SL_OK && value.len != TICKETS)
+    status = sl_fail(SL_E_CORRUPT, "log/: the tickets of group commit are damaged: run `sidelog repair`");
+  if (status == SL_OK) *tickets = value.data;
+  return status;
+}
+
+sl_status commit_find_ticket(db_txn *txn, unsigned slot, uint64_t ticket, bool *found, uint64_t *first_seq) {
+  const uint8_t *tickets;
+  *found = false;
+  sl_status status = read_tickets(txn, &tickets);
+  if (status != SL_OK || !tickets) return status;
+  const uint8_t *p = tickets + slot * TICKET;
   *found = sl_get_u64(p) == ticket;
   if (*found) *first_seq = sl_get_u64(p + 8);
   return SL_OK;
 }
 
 static void write_tickets(db_txn *txn, const commit_unit *units, size_t count) {
-  uint8_t bytes[SLOT_COUNT * TICKET] = {0};
-  sl_slice value;
+  uint8_t bytes[TICKETS] = {0};
+  const uint8_t *before;
   bool any = false;
   for (size_t i = 0; i < count; i++) any |= units[i].slot >= 0 && units[i].ticket != 0;
   if (!any) return;
-  sl_status status = db_get(txn, LOG_HEADS, LOG_KEY_TICKETS, &value);
-  if (status == SL_OK) memcpy(bytes, value.data, value.len < sizeof bytes ? value.len : sizeof bytes);
+  sl_status status = read_tickets(txn, &before);
+  if (status != SL_OK) {
+    db_txn_fail(txn, status);
+    return;
+  }
+  if (before) memcpy(bytes, before, sizeof bytes);
   for (size_t i = 0; i < count; i++) {
     if (units[i].slot < 0 || units[i].ticket == 0) continue;
     uint8_t *p = bytes + (size_t)units[i].slot * TICKET;

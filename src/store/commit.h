@@ -46,6 +46,6 @@ void commit_abandon(log_commit *c);
 /* All of it, for units that are there at once; their first_seq is set. SL_E_FULL: they do not fit together. */
 sl_status commit_units(sl_store *store, db_txn *txn, commit_unit *units, size_t count, commit_stage *stage);
 
-/* Does the log hold this ticket? *first_seq of its append. */
+/* Does the log hold this ticket? *first_seq of its append. SL_E_CORRUPT: the tickets are damaged. */
 sl_status commit_find_ticket(db_txn *txn, unsigned slot, uint64_t ticket, bool *found, uint64_t *first_seq);
 #endif

@@ -4,7 +4,8 @@
 #include "base/id.h"
 #include "delivery/book_impl.h"
 #include "index/index_impl.h"
-#include "store/log_inner.h"
+#include "store/append.h"
+#include "store/commit.h"
 
 static char said[16384];
 
@@ -70,6 +71,31 @@ static void test_a_sound_store(void **state) {
   assert_int_equal(r.index_entries, 80);
   assert_int_equal(r.receipts, 10);
   assert_true(balanced(k));
+}
+
+/* Two producers who meet write tickets. Where those are damaged they must stop: LMDB, told a wrong length, writes over the
+ * heads of the tables that stand beside them. One alone needs none. */
+static void test_damaged_tickets(void **state) {
+  kit *k = *state;
+  static const uint8_t longer[1500];
+  commit_stage stage;
+  uint64_t seq;
+  sl_buf bytes = {0};
+  commit_unit unit = {.slot = 3, .ticket = 7};
+  const sl_event e = {.topic = SL_STR("t"), .event_id = SL_STR("together"), .value = SL_STR("v")};
+  assert_ok(append_encode(k->store, &e, 1, &bytes, &unit.batch, NULL));
+  assert_ok(commit_units(k->store, begin(k->store->log->env), &unit, 1, &stage));
+  assert_int_equal(verify(k).problems, 0);
+  db_txn *txn = begin(k->store->log->env);
+  db_put(txn, LOG_HEADS, LOG_KEY_TICKETS, SL_BYTES(longer, sizeof longer));
+  assert_ok(db_commit(txn));
+  assert_int_equal(verify(k).problems, 1);
+  assert_non_null(strstr(said, "tickets"));
+  unit = (commit_unit){.slot = 3, .ticket = 8, .batch = unit.batch};
+  assert_fails(commit_units(k->store, begin(k->store->log->env), &unit, 1, &stage), SL_E_CORRUPT, "repair");
+  sl_buf_free(&bytes);
+  assert_ok(sl_append(k->store, &(sl_event){.topic = SL_STR("t"), .value = SL_STR("alone")}, &seq));
+  assert_int_equal(seq, 22);
 }
 
 static void test_missing_index_entries(void **state) {
@@ -349,7 +375,8 @@ static void test_a_damaged_note_of_a_recreated_topic(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      WITH_STORE(test_a_sound_store),       WITH_STORE(test_missing_index_entries),
+      WITH_STORE(test_a_sound_store), WITH_STORE(test_damaged_tickets),
+      WITH_STORE(test_missing_index_entries),
       WITH_STORE(test_a_filter_without_its_keys), WITH_STORE(test_foreign_index_entries),
       WITH_STORE(test_lost_receipts),
       WITH_STORE(test_damaged_receipts),    WITH_STORE(test_wrong_totals),
