@@ -69,6 +69,14 @@ static fault gone(const char *topic, int32_t partition, int64_t from, int64_t en
   return f;
 }
 
+static fault gone_meanwhile(const char *topic, int32_t partition, int64_t at, int64_t end) {
+  fault f = kafka_classify(RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE);
+  snprintf(f.text, sizeof f.text,
+           "%.100s [%d] has no offset %lld any more, which was there when the reading up to %lld began: the topic was "
+           "deleted and created again, or lost records", topic, (int)partition, (long long)at, (long long)end);
+  return f;
+}
+
 /* Metadata first: it names a missing right or topic at once, where the offsets' request only runs out of
  * time. */
 static fault watermarks(reader *r, int64_t deadline, int64_t *low, int64_t *high) {
@@ -129,10 +137,10 @@ static bool see(sighting *s, const rd_kafka_message_t *m, sl_slice key, int64_t 
   return true;
 }
 
-/* Reads until the position has reached `end`. The end of a partition is known by the position (an EOF event),
+/* Reads from `from` on, where the reader was started, until the position has reached `end`. The end of a partition is known by the position (an EOF event),
  * not by a record at end-1: that place may hold a transaction's control record, or be gone by
  * compaction. */
-static fault scan(reader *r, sl_slice key, int64_t end, int64_t deadline, sighting *s) {
+static fault scan(reader *r, sl_slice key, int64_t from, int64_t end, int64_t deadline, sighting *s) {
   const char *topic = rd_kafka_topic_name(r->rkt);
   int64_t position = -1;
   while (position < end) {
@@ -155,7 +163,7 @@ static fault scan(reader *r, sl_slice key, int64_t end, int64_t deadline, sighti
       position = m->offset;
     } else if (m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET ||
                m->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE) {
-      f = gone(topic, r->partition, position, end);
+      f = gone_meanwhile(topic, r->partition, position < 0 ? from : position, end);
     } else {
       f = fault_of_code(m->err, "reading %.100s [%d]", topic, (int)r->partition);
       /* librdkafka goes on by itself after an outage; only what waiting does not mend ends the read. */
@@ -178,7 +186,7 @@ static fault find_any(kafka *k, const char *topic, int32_t partition, sl_slice k
   if (fault_is_ok(&f) && from < high) {
     if (s->sought && s->sought->offset >= from && s->sought->offset < high) s->sight = SIGHT_NOTHING;
     f = reader_start(&r, from);
-    if (fault_is_ok(&f)) f = scan(&r, key, high, deadline, s);
+    if (fault_is_ok(&f)) f = scan(&r, key, from, high, deadline, s);
   }
   reader_close(&r);
   *end = high;
@@ -196,7 +204,7 @@ fault kafka_read_marker(kafka *k, const char *topic, int32_t partition, sl_slice
     sighting committed = {.first = -1, .last = -1, .keep = &marker};
     f = reader_open(k, &r, ROLE_READER_COMMITTED, topic, partition, left_ms(deadline, 60000));
     if (fault_is_ok(&f)) f = reader_start(&r, any.first);
-    if (fault_is_ok(&f)) f = scan(&r, key, any.last + 1, deadline, &committed);
+    if (fault_is_ok(&f)) f = scan(&r, key, any.first, any.last + 1, deadline, &committed);
     reader_close(&r);
   }
   if (!fault_is_ok(&f)) {

@@ -12,7 +12,7 @@
 enum { API_PRODUCE = 0, API_END_TXN = 26, CONNECTIONS = 256 };
 
 typedef struct connection {
-  char name[128];
+  char name[256]; /* as long as librdkafka takes one */
   int port;
   bool up, trying;
 } connection;
@@ -49,7 +49,7 @@ void wire_free(wire *w) {
 
 static connection *connection_find(wire *w, const char *name, int port) {
   for (size_t i = 0; i < w->count; i++)
-    if (w->connections[i].port == port && strcmp(w->connections[i].name, name) == 0)
+    if (w->connections[i].port == port && strncmp(w->connections[i].name, name, sizeof w->connections[i].name - 1) == 0)
       return &w->connections[i];
   if (w->count == CONNECTIONS) return NULL;
   connection *c = &w->connections[w->count++];

@@ -4,6 +4,7 @@
 #include "log.h"
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-enum { API_PRODUCE = 0, API_METADATA = 3, API_INIT_PRODUCER_ID = 22, API_ADD_PARTITIONS = 24,
+enum { API_PRODUCE = 0, API_FETCH = 1, API_METADATA = 3, API_INIT_PRODUCER_ID = 22, API_ADD_PARTITIONS = 24,
       API_END_TXN = 26 };
 
 typedef struct world {
@@ -430,6 +431,74 @@ static void brokers_that_go_while_nothing_is_sent(void **state) {
   }
 }
 
+static int resolve_all_to_here(const char *node, const char *service, const struct addrinfo *hints,
+                               struct addrinfo **result, void *opaque) {
+  (void)opaque;
+  if (node) return getaddrinfo("127.0.0.1", service, hints, result);
+  freeaddrinfo(*result);
+  return 0;
+}
+
+static void until_woken(int fd) {
+  struct pollfd p = {fd, POLLIN, 0};
+  char byte;
+  assert_int_equal(poll(&p, 1, 5000), 1);
+  assert_int_equal(read(fd, &byte, 1), 1);
+}
+
+/* Each change of such a connection was one of a new broker's: the old one stayed up for ever. */
+static void a_broker_with_a_long_name(void **state) {
+  world *w = *state;
+  char brokers[300], name[300], error[200];
+  int woken[2];
+  const char *port = strrchr(rd_kafka_mock_cluster_bootstraps(w->cluster), ':');
+  assert_non_null(port);
+  snprintf(brokers, sizeof brokers, "%0200d%s", 0, port);
+  assert_int_equal(pipe(woken), 0);
+  wire *seen = wire_new(woken[1]);
+  rd_kafka_conf_t *conf = rd_kafka_conf_new();
+  rd_kafka_conf_set_log_cb(conf, NULL);
+  rd_kafka_conf_set_resolve_cb(conf, resolve_all_to_here);
+  rd_kafka_conf_set(conf, "bootstrap.servers", brokers, NULL, 0);
+  rd_kafka_conf_set(conf, "reconnect.backoff.ms", "10", NULL, 0);
+  wire_attach(seen, conf);
+  rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof error);
+  assert_non_null(rk);
+  until_woken(woken[0]);
+  wire_one(seen, name, sizeof name);
+  rd_kafka_mock_broker_set_down(w->cluster, 1);
+  until_woken(woken[0]);
+  assert_int_equal(wire_up(seen), 0);
+  for (int looks = 0; wire_alone_since_us(seen) == 0; looks++) {
+    assert_true(looks < 500);
+    rd_kafka_poll(rk, 20);
+  }
+  assert_string_equal(name, brokers);
+  rd_kafka_destroy(rk);
+  wire_free(seen);
+  close(woken[0]);
+  close(woken[1]);
+}
+
+static fault read_marker(kafka *k, int timeout_ms) {
+  kafka_marker marker = {0};
+  const fault f = kafka_read_marker(k, "events", 0, SL_STR("k"), -1, NULL, timeout_ms, &marker);
+  free(marker.value);
+  return f;
+}
+
+/* The topic lost what was to be read between the question where it begins and the reading. */
+static void a_marker_that_goes_while_it_is_read(void **state) {
+  world *w = *state;
+  start(w, NULL);
+  assert_ok(produce(w, 1));
+  assert_ok(await(w, kafka_flush, 5000));
+  rd_kafka_mock_push_request_errors(w->cluster, API_FETCH, 1, RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE);
+  const fault f = await(w, read_marker, 5000);
+  assert_string_equal(f.name, "OFFSET_OUT_OF_RANGE");
+  if (!strstr(f.text, "events [0] has no offset 0 any more")) fail_msg("%s", f.text);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -442,6 +511,7 @@ int main(void) {
     TEST(lost_connections_are_told_each_time), TEST(gap_ends_the_handle),
     TEST(destroy_with_records_waiting),        TEST(nobody_there),
     TEST(brokers_that_go_while_nothing_is_sent),
+    TEST(a_broker_with_a_long_name),           TEST(a_marker_that_goes_while_it_is_read),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
