@@ -205,15 +205,19 @@ static size_t bucket(const char *name) {
 }
 
 /* A handle for each topic: naming it in every record would search librdkafka's list under its lock. */
-static topic_entry *topic_locked(kafka *k, const char *name) {
+static topic_entry *topic_locked(kafka *k, const char *name, fault *why) {
   topic_entry **head = &k->topics[bucket(name)], *e;
   for (e = *head; e; e = e->next)
     if (strcmp(e->name, name) == 0) return e;
   size_t size = strlen(name) + 1;
   e = malloc(sizeof *e + size);
-  if (!e) return NULL;
+  if (!e) {
+    *why = fault_of_code(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, "topic %.100s: out of memory", name);
+    return NULL;
+  }
   e->rkt = rd_kafka_topic_new(k->rk, name, NULL);
   if (!e->rkt) {
+    *why = fault_of_code(RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, "topic %.100s", name);
     free(e);
     return NULL;
   }
@@ -223,9 +227,9 @@ static topic_entry *topic_locked(kafka *k, const char *name) {
   return e;
 }
 
-rd_kafka_topic_t *kafka_topic(kafka *k, const char *name) {
+rd_kafka_topic_t *kafka_topic(kafka *k, const char *name, fault *why) {
   pthread_mutex_lock(&k->lock);
-  topic_entry *e = topic_locked(k, name);
+  topic_entry *e = topic_locked(k, name, why);
   pthread_mutex_unlock(&k->lock);
   return e ? e->rkt : NULL;
 }
@@ -250,10 +254,11 @@ fault kafka_produce(kafka *k, const kafka_record *r, uint64_t tag) {
   if (k->waiting > 0 && k->waiting + cost > (size_t)k->options.queue_bytes)
     return kafka_classify(RD_KAFKA_RESP_ERR__QUEUE_FULL);
   if (!k->last_topic || strcmp(k->last_topic->name, r->topic) != 0) {
+    fault why;
     pthread_mutex_lock(&k->lock);
-    k->last_topic = topic_locked(k, r->topic);
+    k->last_topic = topic_locked(k, r->topic, &why);
     pthread_mutex_unlock(&k->lock);
-    if (!k->last_topic) return fault_of_code(rd_kafka_last_error(), "topic %.100s", r->topic);
+    if (!k->last_topic) return why;
   }
   rd_kafka_headers_t *headers = headers_new(k, r);
   headers_make_room(k, cost);

@@ -86,8 +86,9 @@ struct kafka {
   unsigned security_count;
 };
 
-/* The handle for a topic of this producer; NULL when out of memory or the name is impossible. Any thread. */
-rd_kafka_topic_t *kafka_topic(kafka *k, const char *name);
+/* The handle for a topic of this producer; NULL, with *why, when out of memory or the name is impossible. Any
+ * thread. */
+rd_kafka_topic_t *kafka_topic(kafka *k, const char *name, fault *why);
 /* A refusal of credentials since `since` (a value of *count before)? */
 bool kafka_security_fault(kafka *k, unsigned since, unsigned *count, fault *out);
 

@@ -86,9 +86,10 @@ static void take_config(void *arg, const char *name, const char *value) {
 fault kafka_look_topic(kafka *k, const char *topic, int timeout_ms, kafka_topic_look *out) {
   const int64_t deadline = now_ms() + timeout_ms;
   const struct rd_kafka_metadata *md;
-  rd_kafka_topic_t *rkt = kafka_topic(k, topic);
+  fault f = {0};
+  rd_kafka_topic_t *rkt = kafka_topic(k, topic, &f);
   *out = (kafka_topic_look){.max_message_bytes = -1};
-  if (!rkt) return fault_of_code(RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, "topic %.100s", topic);
+  if (!rkt) return f;
   rd_kafka_resp_err_t err = rd_kafka_metadata(k->rk, 0, rkt, &md, timeout_ms);
   if (err) return fault_of_handle(k->rk, err, "metadata of topic %.100s", topic);
   err = md->topic_cnt > 0 ? md->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
@@ -100,7 +101,7 @@ fault kafka_look_topic(kafka *k, const char *topic, int timeout_ms, kafka_topic_
   if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) return (fault){0};
   if (err && err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) return fault_of_code(err, "topic %.100s", topic);
   out->exists = true;
-  const fault f = topics_configs(k, topic, left_ms(deadline, 5000) + 100, take_config, out);
+  f = topics_configs(k, topic, left_ms(deadline, 5000) + 100, take_config, out);
   out->configs_read = fault_is_ok(&f);
   return (fault){0};
 }

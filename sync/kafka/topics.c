@@ -227,7 +227,8 @@ static bool is_open(const preparing *p) { return !p->ready && fault_is_ok(&p->as
 /* What metadata says of them; of one alone, or of every topic that the handle knows. */
 static rd_kafka_resp_err_t look(kafka *k, preparing *list, size_t count, int timeout_ms) {
   const struct rd_kafka_metadata *md;
-  rd_kafka_topic_t *only = count == 1 ? kafka_topic(k, list[0].ask->topic) : NULL;
+  fault ignored; /* it is there: kafka_prepare_topics has made it */
+  rd_kafka_topic_t *only = count == 1 ? kafka_topic(k, list[0].ask->topic, &ignored) : NULL;
   rd_kafka_resp_err_t err = rd_kafka_metadata(k->rk, 0, only, &md, timeout_ms);
   if (err) return err;
   atomic_store(&k->known, md->broker_cnt);
@@ -345,8 +346,7 @@ fault kafka_prepare_topics(kafka *k, kafka_topic_ask *asks, size_t count, int ti
     list[i].ask = &asks[i];
     asks[i].why = (fault){0};
     asks[i].info = (kafka_topic_info){.max_message_bytes = -1};
-    if (!kafka_topic(k, asks[i].topic))
-      asks[i].why = fault_of_code(RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, "topic %.100s", asks[i].topic);
+    (void)kafka_topic(k, asks[i].topic, &asks[i].why);
   }
   bool any = false;
   for (size_t i = 0; i < count && fault_is_ok(&f); i++) any = any || is_open(&list[i]);

@@ -1,23 +1,11 @@
 /* Every allocation of the library fails once: an error, nothing lost, and the next call works. */
+#include "fail_malloc.h"
 #include "unit.h"
 
 #include <sidelog/dead.h>
 #include <sidelog/envelope.h>
 
 #include "format/record.h"
-
-static long countdown = -1; /* the allocation that fails, counted from now; -1: none */
-static bool fails_now(void) { return countdown >= 0 && countdown-- == 0; }
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size) { return fails_now() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t count, size_t size) { return fails_now() ? NULL : __real_calloc(count, size); }
-void *__wrap_realloc(void *old, size_t size) { return fails_now() ? NULL : __real_realloc(old, size); }
 
 /* A line that outgrows every buffer: depth for yajl's stack, escapes for its text buffer,
 long fields for ours. */
