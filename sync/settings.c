@@ -109,6 +109,7 @@ static void line_action(line *l, const char *flag, const char *value, problems *
   else if (strcmp(flag, "--adopt") == 0) l->action = SETTINGS_ADOPT, l->choice = value;
   else if (strcmp(flag, "--check-config") == 0) l->action = SETTINGS_CHECK_CONFIG;
   else if (strcmp(flag, "--print-config") == 0) l->action = SETTINGS_PRINT;
+  else problem(p, on_line(flag), "cannot stand here");
 }
 
 /* Needs no settings, and no store. */

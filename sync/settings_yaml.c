@@ -121,11 +121,13 @@ static bool first_time(reader *r, const char *path, yaml_mark_t mark) {
               setting_quote(path, quoted, sizeof quoted), r->keys[i].line);
       return false;
     }
-  seen *keys = r->key_count < KEYS_MAX ? realloc(r->keys, (r->key_count + 1) * sizeof *keys) : NULL;
+  const bool room = r->key_count < KEYS_MAX;
+  seen *keys = room ? realloc(r->keys, (r->key_count + 1) * sizeof *keys) : NULL;
   if (keys) r->keys = keys;
   char *copy = keys ? strdup(path) : NULL;
   if (!copy) {
-    problem(r->problems, place_of(r, mark), "more than %d keys in one file", KEYS_MAX);
+    if (room) problem(r->problems, place_of(r, mark), "does not fit into memory");
+    else problem(r->problems, place_of(r, mark), "more than %d keys in one file", KEYS_MAX);
     r->stop = true;
     return false;
   }

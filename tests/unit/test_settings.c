@@ -404,6 +404,19 @@ static void a_history_to_replay(void **state) {
   }
 }
 
+/* Those of the table only do what they say: one that nothing was written for started the agent. */
+static void no_option_alone_starts_the_agent(void **state) {
+  (void)state;
+  for (size_t i = 0; i < settings_option_count; i++) {
+    const setting_option *o = &settings_options[i];
+    char line[200];
+    snprintf(line, sizeof line, "--brokers b --store s %s%s", o->flag, o->argument && *o->argument != '[' ? " it" : "");
+    parsed p = parse(NULL, line, NULL);
+    if (p.status == 0 && p.action == SETTINGS_RUN) fail_msg("%s", line);
+    parsed_free(&p);
+  }
+}
+
 /* What a topic's records may spend: the defaults are the core's, a topic's rule goes before the one for all, what
  * it leaves out stays; and what is printed reads back as the same. */
 static void budgets_for_topics(void **state) {
@@ -463,7 +476,7 @@ int main(void) {
     cmocka_unit_test(reload), cmocka_unit_test(reload_of_credentials),
     cmocka_unit_test(printed_settings_read_back),
     cmocka_unit_test(actions),
-    cmocka_unit_test(a_history_to_replay),
+    cmocka_unit_test(a_history_to_replay), cmocka_unit_test(no_option_alone_starts_the_agent),
     cmocka_unit_test(groups_of_nothing),
   };
   return cmocka_run_group_tests(tests, in_own_folder, leave_folder);
