@@ -69,6 +69,8 @@ static int look_at_cluster(adopt *a) {
   const delivery_state *book = delivery_state_get(a->delivery);
   const kafka_options options = {.brokers = a->settings->brokers,
                                  .txn_timeout_ms = (int32_t)(a->settings->txn_timeout_us / 1000),
+                                 .socket_timeout_ms =
+                                   (int32_t)(core_socket_timeout_us(a->settings->txn_timeout_us) / 1000),
                                  .queue_bytes = a->settings->queue_bytes,
                                  .properties = a->settings->kafka, .property_count = a->settings->kafka_count};
   fault f;

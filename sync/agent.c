@@ -299,18 +299,11 @@ static int open_store(agent *a) {
   return 3;
 }
 
-/* A property of the client's that the core follows, too. */
+/* A property of the client's that the core follows, too, where it is configured. */
 static int64_t property_ms(const settings *s, const char *name, int64_t preset) {
   for (size_t i = 0; i < s->kafka_count; i++)
     if (strcmp(s->kafka[i].name, name) == 0 && atoll(s->kafka[i].value) != 0) return atoll(s->kafka[i].value);
   return preset;
-}
-
-/* Half of socket.timeout.ms: what took longer may have been sent twice. Where conf.c makes it longer
- * than ten seconds, for a slow link, this is less than half: more is doubted than need be, never less. */
-static int64_t doubt_us(const settings *s) {
-  const int64_t preset = 10000 < s->txn_timeout_us / 1000 ? 10000 : s->txn_timeout_us / 1000;
-  return property_ms(s, "socket.timeout.ms", preset) * 500;
 }
 
 static bool make_core(agent *a) {
@@ -322,9 +315,11 @@ static bool make_core(agent *a) {
                         .txn_max_bytes = a->settings.txn_max_bytes,
                         .txn_timeout_us = a->settings.txn_timeout_us,
                         .txn_timeout_max_us = a->settings.txn_timeout_max_us,
-                        .doubt_us = doubt_us(&a->settings),
+                        /* what took longer than half of it may have been sent twice */
+                        .doubt_us = property_ms(&a->settings, "socket.timeout.ms", 0) * 500,
                         .flow_bytes_per_s = a->settings.flow_bytes_per_s,
                         .flow_events_per_s = a->settings.flow_events_per_s,
+                        /* less often than the client, who takes new partitions of itself: each asks for limits, too */
                         .look_us = property_ms(&a->settings, "topic.metadata.refresh.interval.ms", 300000) * 1000,
                         .probe_us = a->settings.refused_retry_us};
   char ignored[128];

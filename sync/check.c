@@ -173,6 +173,8 @@ static fault open_handle(check *c) {
   const kafka_options options = {.brokers = c->settings->brokers,
                                  .transactional_id = exactly_once(c) ? c->id : NULL,
                                  .txn_timeout_ms = (int32_t)(c->settings->txn_timeout_us / 1000),
+                                 .socket_timeout_ms =
+                                   (int32_t)(core_socket_timeout_us(c->settings->txn_timeout_us) / 1000),
                                  .queue_bytes = c->settings->queue_bytes,
                                  .properties = c->settings->kafka, .property_count = c->settings->kafka_count};
   if (!kafka_new(&options, &c->kafka, &f)) return f;

@@ -247,6 +247,7 @@ static bool open_handle(agent *a, fault *why) {
   kafka_options options = plain_options(a);
   options.transactional_id = a->settings.mode == MODE_EXACTLY_ONCE ? a->transactional_id : NULL;
   options.txn_timeout_ms = (int32_t)(core_txn_timeout_us(a->core) / 1000);
+  options.socket_timeout_ms = (int32_t)(core_socket_timeout_us(core_txn_timeout_us(a->core)) / 1000);
   options.queue_bytes = core_queue_bytes(a->core, a->settings.queue_bytes);
   options.batch_bytes = core_batch_bytes(a->core);
   if (!kafka_new(&options, &a->kafka, why)) return false;

@@ -357,7 +357,7 @@ static void done_intent(core *c, const core_event *e, core_actions *out) {
 /* A connection that was lost meanwhile may not be the coordinator's, or may have carried no EndTxn. */
 static bool quick_and_clean(const core *c, const core_event *e) {
   return fault_is_ok(&e->why) && (!c->txn.transport || e->answered) && !c->stale &&
-         c->now_us - c->txn.op_us <= c->config.doubt_us;
+         c->now_us - c->txn.op_us <= c->doubt_us;
 }
 
 static void done_commit(core *c, const core_event *e, core_actions *out) {

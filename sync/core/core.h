@@ -109,7 +109,7 @@ typedef struct core_config {
   int64_t txn_timeout_max_us;  /* it may be raised so far; at or below txn_timeout_us: it is not */
   int64_t txn_start_timeout_us; /* learned last time (core_txn_timeout_us); 0: txn_timeout_us */
   int64_t link_gap_us, link_bytes_per_s; /* the same of a link that breaks (core_view); 0: it does not */
-  int64_t doubt_us;            /* half of socket.timeout */
+  int64_t doubt_us;            /* half of socket.timeout; 0: of core_socket_timeout_us */
   int64_t flow_bytes_per_s, flow_events_per_s; /* to the brokers, before compression; 0: no limit */
   int64_t look_us;             /* topics are looked up again after so long, before a transaction; 0: never */
   int64_t probe_us;            /* lanes are tried again after so long, and a parked core where a probe may help */
@@ -264,6 +264,12 @@ core_phase core_phase_of(const core *c);
 const char *core_phase_text(core_phase phase);
 int64_t core_queue_bytes(const core *c, int64_t configured); /* raised where a record did not fit */
 int64_t core_batch_bytes(const core *c);     /* for kafka_options; 0: the default */
+/* For kafka_options, of a handle whose transactions may take so long. A long one is of a link that takes more than
+ * ten seconds for what waits its turn: not to be sent again. */
+static inline int64_t core_socket_timeout_us(int64_t txn_timeout_us) {
+  if (txn_timeout_us > 30000000) return txn_timeout_us / 3;
+  return txn_timeout_us < 10000000 ? txn_timeout_us : 10000000;
+}
 int64_t core_txn_timeout_us(const core *c);  /* raised where a single event could not cross in time */
 
 typedef enum core_renewal { /* why there is another handle where nothing was wrong with the last one */

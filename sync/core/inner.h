@@ -269,6 +269,7 @@ struct core {
   uint64_t target_bytes;
   double bytes_per_s, events_per_s;
   int64_t timeout_us;
+  int64_t doubt_us;        /* by the timeout that the handle was made with */
   int64_t timeout_accepted_us; /* the last one that the cluster took */
   bool timeout_refused;    /* it takes none that is longer */
   bool kept_long;          /* longer for what round trips do not tell: an event that took too long, cuts */

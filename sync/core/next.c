@@ -22,6 +22,7 @@ void core_connect(core *c, core_actions *out) {
   if (!c->handle) {
     c->handle = true;
     c->handles++;
+    c->doubt_us = c->config.doubt_us > 0 ? c->config.doubt_us : core_socket_timeout_us(c->timeout_us) / 2;
     c->renewed = c->recreate;
     c->recreate = RENEWAL_NONE;
     cuts_new_handle(c);

@@ -99,9 +99,8 @@ static int64_t at_most(int64_t value, int64_t limit) { return value < limit ? va
 static void set_producer(builder *b, const kafka_options *o) {
   int64_t kilobytes = (o->queue_bytes + 1023) / 1024;
   set(b, "batch.size", "1000000");
-  /* A long one is of a link that takes more than ten seconds for what waits its turn: not to be sent again. */
   set_number(b, "socket.timeout.ms",
-             o->txn_timeout_ms > 30000 ? o->txn_timeout_ms / 3 : at_most(10000, o->txn_timeout_ms));
+             o->socket_timeout_ms > 0 ? o->socket_timeout_ms : at_most(10000, o->txn_timeout_ms));
   set_users(b, o);
   if (o->batch_bytes > 0) set_number(b, "batch.size", o->batch_bytes);
   set(b, "isolation.level", "read_uncommitted"); /* ends.c asks for high watermarks, not for what is stable */

@@ -14,6 +14,7 @@ typedef struct kafka_options {
   const char *brokers;
   const char *transactional_id;  /* NULL: idempotent, gapless, no transactions (at-least-once) */
   int32_t txn_timeout_ms;        /* transaction.timeout.ms; message.timeout.ms is the same */
+  int32_t socket_timeout_ms;     /* 0: 10 s, or as txn_timeout_ms where that is less */
   int64_t queue_bytes;           /* what the records in the handle may take in memory, headers and bookkeeping
                                     included; a larger record is taken alone, when nothing else waits */
   int64_t batch_bytes;           /* 0: about 1 MB; smaller where a topic allows less, or connections are cut */

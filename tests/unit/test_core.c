@@ -5,8 +5,9 @@
 /* --- the rule of doubt --- */
 
 /* Ten events are sent, their intent is written, and the commit is next. */
-static rig *committing(void) {
+static rig *committing_within(int64_t timeout_us) {
   rig *r = rig_new(true);
+  if (timeout_us > 0) r->config.txn_timeout_us = timeout_us, r->config.doubt_us = 0;
   start(r);
   ready(r);
   append(r, 0, 10);
@@ -18,6 +19,7 @@ static rig *committing(void) {
   assert_int_equal(r->act.op, OP_COMMIT);
   return r;
 }
+static rig *committing(void) { return committing_within(0); }
 
 /* librdkafka sends EndTxn again under the same epoch: the held copy aborted the NEXT transaction, whose commit
  * then returned ok: marker read, 0 of 10 events. */
@@ -41,6 +43,22 @@ static void held_end_txn(void **state) {
     commit(r); /* the claim */
     rig_free(r);
   }
+}
+
+/* The client's requests may take a third of a transaction's time where that is long, but every commit of more than
+ * five seconds was doubted: a new handle for each, on the very links that it was made long for. */
+static void a_slow_commit_over_a_slow_link(void **state) {
+  (void)state;
+  static const struct { int64_t timeout, socket; } cases[] = {{4, 4}, {15, 10}, {30, 10}, {60, 20}, {240, 80}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    for (int late = 0; late < 2; late++) {
+      rig *r = committing_within(cases[i].timeout * SECOND);
+      assert_int_equal(core_socket_timeout_us(core_txn_timeout_us(r->core)), cases[i].socket * SECOND);
+      r->now += cases[i].socket * SECOND / 2 + late;
+      ok(r, OP_COMMIT);
+      assert_int_equal(r->act.op, late ? OP_DESTROY : OP_SETTLE);
+      rig_free(r);
+    }
 }
 
 /* Over a link that is cut every few seconds, each cut near a commit cost a new handle and twenty round trips,
@@ -595,7 +613,8 @@ static void lane_tells_why(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(held_end_txn), cmocka_unit_test(another_connection_is_lost_during_a_commit),
+      cmocka_unit_test(held_end_txn), cmocka_unit_test(a_slow_commit_over_a_slow_link),
+      cmocka_unit_test(another_connection_is_lost_during_a_commit),
       cmocka_unit_test(abort_in_doubt), cmocka_unit_test(larger_marker), cmocka_unit_test(leader_that_was_behind),
       cmocka_unit_test(stores_that_share_an_id),
       cmocka_unit_test(progress_topic_created_again),
