@@ -50,7 +50,8 @@ typedef struct op_request { /* the operation under way, and what it will be DONE
   int64_t begun_us;
   int64_t note_bytes;      /* SETTLE: the learned size, where it is to be noted; else 0 */
   int64_t note_timeout_us; /* the same of the timeout */
-  bool note_link;          /* a->noted_link is to be noted */
+  bool note_link;          /* and of how the link breaks: */
+  struct note_link link;
 } op_request;
 
 #define REPLAYS_MOST 1000 /* in one transaction */

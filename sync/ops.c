@@ -76,6 +76,7 @@ static void work_connect(op_request *r) {
     sl_status st = delivery_set_cluster(a->delivery, sl_slice_of(r->cluster_id), book->marker_partition);
     if (st != SL_OK) r->done.why = store_fault(st, "the cluster's id could not be kept");
   }
+  r->done.book = delivery_state_get(a->delivery);
 }
 
 static kafka_options plain_options(const agent *a) {
@@ -149,6 +150,22 @@ static void work_topics(op_request *r) {
   r->done.topics = r->agent->topics;
 }
 
+/* What could not be written is tried again with the next transaction. */
+static void write_learned(op_request *r) {
+  agent *a = r->agent;
+  sl_delivery *d = a->delivery;
+  if (r->note_bytes > 0 &&
+      delivery_note_set(d, NOTE_TXN_BYTES, SL_BYTES(&r->note_bytes, sizeof r->note_bytes)) == SL_OK) {
+    a->noted_bytes = r->note_bytes;
+    a->noted_us = r->begun_us;
+  }
+  if (r->note_timeout_us > 0 &&
+      delivery_note_set(d, NOTE_TXN_TIMEOUT, SL_BYTES(&r->note_timeout_us, sizeof r->note_timeout_us)) == SL_OK)
+    a->noted_timeout_us = r->note_timeout_us;
+  if (r->note_link && delivery_note_set(d, NOTE_LINK, SL_BYTES(&r->link, sizeof r->link)) == SL_OK)
+    a->noted_link = r->link;
+}
+
 static void work_settle(op_request *r) {
   agent *a = r->agent;
   int64_t offset = a->marker_offset;
@@ -157,12 +174,7 @@ static void work_settle(op_request *r) {
   if (st == SL_OK && offset >= 0 && (noted < 0 || offset < noted || offset >= noted + MARKER_STRIDE) &&
       delivery_note_set(a->delivery, DELIVERY_NOTE_MARKER, SL_BYTES(&offset, sizeof offset)) == SL_OK)
     a->settled_marker_offset = offset;
-  if (st == SL_OK && r->note_bytes > 0)
-    delivery_note_set(a->delivery, NOTE_TXN_BYTES, SL_BYTES(&r->note_bytes, sizeof r->note_bytes));
-  if (st == SL_OK && r->note_timeout_us > 0)
-    delivery_note_set(a->delivery, NOTE_TXN_TIMEOUT, SL_BYTES(&r->note_timeout_us, sizeof r->note_timeout_us));
-  if (st == SL_OK && r->note_link)
-    delivery_note_set(a->delivery, NOTE_LINK, SL_BYTES(&a->noted_link, sizeof a->noted_link));
+  if (st == SL_OK) write_learned(r);
   store_result(r, st, "the settled transaction could not be noted");
 }
 
@@ -289,21 +301,18 @@ static void topic_specs(agent *a, op_request *r) {
   }
 }
 
-static void note_size(agent *a, op_request *r) {
+/* What write_learned is to write. */
+static void note_learned(const agent *a, op_request *r) {
   core_view view;
   core_view_get(a->core, &view);
-  if (core_txn_timeout_us(a->core) != a->noted_timeout_us)
-    r->note_timeout_us = a->noted_timeout_us = core_txn_timeout_us(a->core);
-  note_link link = {0};
-  if (view.link_room) link = (note_link){view.link_gap_us, (int64_t)view.bytes_per_s};
-  r->note_link = link.gap_us >= a->noted_link.gap_us * 4 || link.gap_us <= a->noted_link.gap_us / 4;
-  r->note_link = r->note_link && link.gap_us != a->noted_link.gap_us;
-  if (r->note_link) a->noted_link = link;
+  if (core_txn_timeout_us(a->core) != a->noted_timeout_us) r->note_timeout_us = core_txn_timeout_us(a->core);
+  const int64_t gap_us = view.link_room ? view.link_gap_us : 0, noted_us = a->noted_link.gap_us;
+  if (view.link_room) r->link = (note_link){gap_us, (int64_t)view.bytes_per_s};
+  r->note_link = gap_us != noted_us && (gap_us >= noted_us * 4 || gap_us <= noted_us / 4);
   const int64_t bytes = (int64_t)view.txn_bytes, noted = a->noted_bytes;
   const bool far = bytes >= noted * 4 || bytes <= noted / 4;
   if (bytes == noted || (!far && a->noted_us && r->begun_us - a->noted_us < NOTE_EVERY_US)) return;
-  r->note_bytes = a->noted_bytes = bytes;
-  a->noted_us = r->begun_us;
+  r->note_bytes = bytes;
 }
 
 void ops_done(agent *a, core_event done) {
@@ -352,7 +361,7 @@ void ops_perform(agent *a, const core_action *action) {
   }
   if (action->op == OP_TOPIC || action->op == OP_MARKER_TOPIC) topic_specs(a, r);
   r->begun_us = sl_clock_monotonic_us();
-  if (action->op == OP_SETTLE) note_size(a, r);
+  if (action->op == OP_SETTLE) note_learned(a, r);
   r->reconciles = core_phase_of(a->core) == PHASE_RECONCILE;
   if (r->reconciles) r->doubt_seq = delivery_state_get(a->delivery)->intent.seq;
   r->work.data = r;
