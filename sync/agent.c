@@ -319,7 +319,7 @@ static bool make_core(agent *a) {
                         .doubt_us = property_ms(&a->settings, "socket.timeout.ms", 0) * 500,
                         .flow_bytes_per_s = a->settings.flow_bytes_per_s,
                         .flow_events_per_s = a->settings.flow_events_per_s,
-                        /* less often than the client, who takes new partitions of itself: each asks for limits, too */
+                        /* seldomer than the client, who sees new partitions by itself: it asks for limits, too */
                         .look_us = property_ms(&a->settings, "topic.metadata.refresh.interval.ms", 300000) * 1000,
                         .probe_us = a->settings.refused_retry_us};
   char ignored[128];

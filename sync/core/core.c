@@ -138,11 +138,23 @@ static void fail(core *c, core_actions *out, const fault *why) {
 
 /* --- the end of each operation --- */
 
+/* False: there was no memory for it. What is known then is not whole, and nothing may follow from it: the next
+ * CONNECT brings the book again. */
+static bool take_book(core *c, const core_event *e, core_actions *out) {
+  static const fault none = {.scope = SCOPE_AGENT, .class_ = CLASS_RETRYABLE_DEPENDENCY, .name = "NO_MEMORY",
+                             .text = "no memory for what the store's notes on delivery say"};
+  if (!e->book || book_load(c, e->book)) return true;
+  core_fault(c, &none);
+  core_destroy(c, out, PHASE_BACKOFF);
+  return false;
+}
+
 static void done_connect(core *c, const core_event *e, core_actions *out) {
   if (!fault_is_ok(&e->why)) {
     setback(c, out, &e->why);
     return;
   }
+  if (!take_book(c, e, out)) return;
   const char *id = e->cluster_id ? e->cluster_id : "";
   if (c->cluster_id[0] && id[0] && strcmp(c->cluster_id, id) != 0 && c->ever_delivered) {
     core_go_park(c, out, PARK_FOREIGN_CLUSTER);
@@ -225,7 +237,7 @@ static void done_read_marker(core *c, const core_event *e, core_actions *out) {
 }
 
 static void done_reconcile(core *c, const core_event *e, core_actions *out) {
-  if (e->book) book_load(c, e->book); /* a write that failed may be there all the same */
+  if (!take_book(c, e, out)) return; /* a write that failed may be there all the same */
   if (!fault_is_ok(&e->why)) {
     setback(c, out, &e->why);
     return;
@@ -318,7 +330,7 @@ static void finish(core *c, core_actions *out) {
 }
 
 static void done_intent(core *c, const core_event *e, core_actions *out) {
-  if (e->book) book_load(c, e->book);
+  if (!take_book(c, e, out)) return;
   bool there = !c->config.exactly_once && c->cursor.attempt == c->attempt.progress.attempt;
   if (!fault_is_ok(&e->why) && !there) {
     c->txn.refused = e->refused;
@@ -374,7 +386,7 @@ static void done_commit(core *c, const core_event *e, core_actions *out) {
 }
 
 static void done_settle(core *c, const core_event *e, core_actions *out) {
-  if (e->book) book_load(c, e->book);
+  if (!take_book(c, e, out)) return;
   if (!fault_is_ok(&e->why)) { /* the commit stands on the broker; reading the marker settles it again */
     setback(c, out, &e->why);
     return;
@@ -401,7 +413,7 @@ static void done_abort(core *c, const core_event *e, core_actions *out) {
 }
 
 static void done_abandon(core *c, const core_event *e, core_actions *out) {
-  if (e->book) book_load(c, e->book);
+  if (!take_book(c, e, out)) return;
   if (!fault_is_ok(&e->why)) {
     setback(c, out, &e->why);
     return;
@@ -548,7 +560,7 @@ void core_take(core *c, const core_event *e, core_actions *out) {
     core_reached(c);
     return;
   case EVENT_BOOK:
-    if (c->op == OP_NONE && e->book) book_load(c, e->book);
+    if (c->op == OP_NONE && e->book) (void)book_load(c, e->book); /* CONNECT is next, and brings it again */
     return;
   case EVENT_RESUMED: {
     const fault slept = {.scope = SCOPE_PRODUCER, .class_ = CLASS_RETRYABLE_TRANSIENT, .name = "RESUMED",

@@ -157,7 +157,7 @@ typedef struct core_event {
   /* EVENT_DONE */
   core_op op;
   fault why;                    /* SCOPE_NONE: success. Store failures come as SCOPE_AGENT */
-  const delivery_state *book;   /* after INTENT, SETTLE and ABANDON, failed ones too; EVENT_BOOK */
+  const delivery_state *book;   /* after CONNECT; INTENT, SETTLE and ABANDON, failed ones too; EVENT_BOOK */
   bool refused;                 /* INTENT failed, the book in order: the attempt no longer fits the log, as when
                                    an event of it was dropped meanwhile. The same attempt would be refused again */
   const char *cluster_id;       /* CONNECT */

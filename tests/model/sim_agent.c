@@ -306,6 +306,7 @@ static core_event result_of(sim *s, sim_agent *a) {
   switch (a->action.op) {
   case OP_CONNECT:
     e.cluster_id = "cluster-1";
+    e.book = &a->book.state;
     e.round_trip_us = (int64_t)sim_below(s, 1500000); /* a third of them so far that a new handle follows */
     if (b->down) s->now_us += 4000000;
     if (b->down || trouble) e.why = connection("_TRANSPORT");
