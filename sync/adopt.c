@@ -157,10 +157,17 @@ static void explain_accept(const adopt *a) {
   fputc('\n', out);
 }
 
+static uint64_t attempt_of(sl_slice marker) {
+  sl_lane lanes[SL_LANES_MAX];
+  sl_progress p;
+  return sl_progress_decode(marker, &p, lanes) == SL_OK ? p.attempt : 0;
+}
+
+/* Whichever cluster the marker was found on, its number is used: attempts' numbers ascend. */
 static sl_status as_found(adopt *a) {
-  delivery_adoption adoption = {.marker = SL_BYTES(a->marker.value, a->marker.found ? a->marker.len : 0),
-                                .cluster_id = sl_slice_of(a->cluster_id), .marker_partition = a->partition,
-                                .attempt = a->cover.attempt};
+  const sl_slice marker = SL_BYTES(a->marker.value, a->marker.found ? a->marker.len : 0);
+  delivery_adoption adoption = {.marker = marker, .cluster_id = sl_slice_of(a->cluster_id),
+                                .marker_partition = a->partition, .attempt = attempt_of(marker)};
   return delivery_adopt(a->delivery, &adoption);
 }
 

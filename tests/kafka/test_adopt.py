@@ -303,6 +303,7 @@ class Adopt(rig.Rig):
     def test_another_cluster(self):
         store, topic = self.store(), self.topic()
         self.deliver(store, topic, 40)
+        backup = self.copied(store)
         store.append_lines(rig.numbered(15, 40, rnd=self.random), topic=topic)
         other = rig.Cluster()
         self.addCleanup(other.down)
@@ -321,7 +322,23 @@ class Adopt(rig.Rig):
         store.verify()
         store.append_lines(rig.numbered(1, 55, rnd=self.random), topic=topic)
         self.parks(store, "foreign-cluster")  # now the first one is
+        self.a_backup_of_before_the_move(backup, other)
         self.moved_before_anything_was_delivered(other)
+
+    def a_backup_of_before_the_move(self, backup, other):
+        # It counted on from its own last attempt, below the marker that it had been told to accept.
+        def attempt():
+            newest = other.read("__sidelog_progress")[-1]
+            numbers = base64.b64decode(newest["value"])[1:5]  # version, seq, letters, attempt
+            self.assertLess(max(numbers), 128)  # so small that each is its byte
+            return numbers[3]
+
+        before = attempt()
+        backup.append_lines(rig.numbered(1, 5000, rnd=self.random), topic=self.topic())
+        self.adopt(backup, "accept-cluster", cluster=other)
+        agent = self.agent(backup, brokers=other.brokers)
+        self.assertEqual(agent.drain(), 0, agent.log())
+        self.assertGreater(attempt(), before + 1, "behind the claim")
 
     def moved_before_anything_was_delivered(self, other):
         # At least once it kept the first cluster in mind, and parked at its second start on the one it delivered
