@@ -72,8 +72,9 @@ static fault gone(const char *topic, int32_t partition, int64_t from, int64_t en
 static fault gone_meanwhile(const char *topic, int32_t partition, int64_t at, int64_t end) {
   fault f = kafka_classify(RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE);
   snprintf(f.text, sizeof f.text,
-           "%.100s [%d] has no offset %lld any more, which was there when the reading up to %lld began: the topic was "
-           "deleted and created again, or lost records", topic, (int)partition, (long long)at, (long long)end);
+           "%.100s [%d] has no offset %lld any more, which was there when the reading up to %lld began: the "
+           "topic was deleted and created again, or lost records",
+           topic, (int)partition, (long long)at, (long long)end);
   return f;
 }
 
@@ -137,9 +138,9 @@ static bool see(sighting *s, const rd_kafka_message_t *m, sl_slice key, int64_t 
   return true;
 }
 
-/* Reads from `from` on, where the reader was started, until the position has reached `end`. The end of a partition is known by the position (an EOF event),
- * not by a record at end-1: that place may hold a transaction's control record, or be gone by
- * compaction. */
+/* Reads from `from` on, where the reader was started, until the position has reached `end`. The end of a partition
+ * is known by the position (an EOF event), not by a record at end-1: that place may hold a transaction's control
+ * record, or be gone by compaction. */
 static fault scan(reader *r, sl_slice key, int64_t from, int64_t end, int64_t deadline, sighting *s) {
   const char *topic = rd_kafka_topic_name(r->rkt);
   int64_t position = -1;

@@ -48,11 +48,11 @@ void wire_free(wire *w) {
 }
 
 static connection *connection_find(wire *w, const char *name, int port) {
-  for (size_t i = 0; i < w->count; i++)
-    if (w->connections[i].port == port && strncmp(w->connections[i].name, name, sizeof w->connections[i].name - 1) == 0)
-      return &w->connections[i];
+  connection *c = w->connections;
+  for (; c < w->connections + w->count; c++)
+    if (c->port == port && strncmp(c->name, name, sizeof c->name - 1) == 0) return c;
   if (w->count == CONNECTIONS) return NULL;
-  connection *c = &w->connections[w->count++];
+  w->count++;
   snprintf(c->name, sizeof c->name, "%s", name);
   c->port = port;
   return c;

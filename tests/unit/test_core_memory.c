@@ -11,7 +11,7 @@ static bool ok_but(rig *r, core_op op, long n) {
   if (op == OP_SETTLE || (op == OP_INTENT && !r->config.exactly_once)) book_settle(r->s, r->book);
   if (op == OP_ABANDON) book_abandon(r->s, r->book);
   sl_buf *const kept[] = {&r->core->cursor_bytes, &r->core->intent_bytes, &r->core->marker_bytes};
-  for (size_t i = 0; i < 3; i++) sl_buf_free(kept[i]); /* what they hold is loaded anew, into as much as it takes */
+  for (size_t i = 0; i < 3; i++) sl_buf_free(kept[i]); /* they are loaded anew, into what it takes */
   countdown = n;
   done_with(r, (core_event){.cluster_id = "cluster-1"});
   const bool failed = countdown < 0;

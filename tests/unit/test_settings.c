@@ -410,7 +410,8 @@ static void no_option_alone_starts_the_agent(void **state) {
   for (size_t i = 0; i < settings_option_count; i++) {
     const setting_option *o = &settings_options[i];
     char line[200];
-    snprintf(line, sizeof line, "--brokers b --store s %s%s", o->flag, o->argument && *o->argument != '[' ? " it" : "");
+    const char *value = o->argument && *o->argument != '[' ? " it" : "";
+    snprintf(line, sizeof line, "--brokers b --store s %s%s", o->flag, value);
     parsed p = parse(NULL, line, NULL);
     if (p.status == 0 && p.action == SETTINGS_RUN) fail_msg("%s", line);
     parsed_free(&p);
