@@ -14,6 +14,7 @@ class Own(rig.Cluster):
     process may mount (see can_mount), the first broker's disk is one whose size can be changed."""
 
     cleanup = 1.5
+    tells = True  # given_up
 
     def __init__(self, brokers, kafka, small_disk):
         super().__init__(brokers, up=False, kafka=kafka, set=[
@@ -75,6 +76,7 @@ class Outside:
 
     cleanup = 11  # transaction.abort.timed.out.transaction.cleanup.interval.ms is 10 s where nobody has changed it
     size = 0
+    tells = False
 
     def __init__(self, brokers, settings):
         self.brokers = brokers

@@ -62,23 +62,32 @@ def agent_frozen(world):
 def transaction_timed_out_asleep(world):
     """Frozen in the middle of a transaction, until the broker has given that up: its records have left, and the
     answers, without which it cannot be ended, wait in the network until it sleeps."""
-    some(world)
-    world.links.hold_answers = True
-    sent = world.links.seen.get(links.PRODUCE, 0)
-    begun = time.monotonic()
-    while world.links.seen.get(links.PRODUCE, 0) == sent and time.monotonic() - begun < 2:  # encrypted, none is seen
-        time.sleep(0.002)
+    for _ in range(5):  # held at its end instead, it is over at the broker
+        some(world)
+        world.links.hold_answers = True
+        sent = world.links.seen.get(links.PRODUCE, 0)
+        begun = time.monotonic()
+        while world.links.seen.get(links.PRODUCE, 0) == sent and time.monotonic() - begun < 2:
+            time.sleep(0.002)
+        if world.links.seen.get(links.PRODUCE, 0) > sent or not world.links.seen:  # encrypted, none is seen
+            break
+        world.links.hold_answers = False
     os.kill(world.agent.process.pid, signal.SIGSTOP)
     world.links.hold_answers = False
     before = world.cluster.given_up()
-    freeze(world, world.timeout + world.cleanup + 1)
+    # A link that was slow a while ago has taught the agent a longer timeout than it was given.
+    freeze(world, world.timeout + world.cleanup + 1, lambda: world.cluster.given_up() > before)
     world.tally["asleep beyond the transaction"] += 1
     world.tally["transactions given up by the brokers"] += world.cluster.given_up() > before
 
 
-def freeze(world, seconds):
+def freeze(world, seconds, done=None):
+    """Where it can be told when it is `done`, up to a minute longer."""
     os.kill(world.agent.process.pid, signal.SIGSTOP)
     time.sleep(seconds)
+    begun = time.monotonic()
+    while done and world.cluster.tells and not done() and time.monotonic() - begun < 60:
+        time.sleep(0.2)
     os.kill(world.agent.process.pid, signal.SIGCONT)
     world.tally["agent freezes"] += 1
 

@@ -71,11 +71,11 @@ static bool exactly_once_without_memory_at(core_op op, long n) {
 
 static void exactly_once(void **state) {
   (void)state;
-  long n[2] = {0, 0};
+  long n[3] = {0, 0, 0};
   while (exactly_once_without_memory_at(OP_INTENT, n[0])) n[0]++;
   while (exactly_once_without_memory_at(OP_SETTLE, n[1])) n[1]++;
-  assert_in_range(n[0], 1, 20);
-  assert_in_range(n[1], 1, 20);
+  while (exactly_once_without_memory_at(OP_ABANDON, n[2])) n[2]++;
+  for (size_t i = 0; i < sizeof n / sizeof *n; i++) assert_in_range(n[i], 1, 20);
 }
 
 static rig *opens_a_lane(bool exactly_once) {
