@@ -289,7 +289,7 @@ sl_status group_append(sl_store *store, const group_batch *batch, uint64_t *firs
     if (got == LEAD_BROKEN) w.alone = true;
     if (got == LEAD_HELD) {
       if (w.slot < 0) enter(&w, s);
-      slots_sleep(s, round);
+      slots_sleep(s, w.slot, round);
       continue;
     }
     /* It may have been committed since the look; while the lead is ours nobody else decides. */

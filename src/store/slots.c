@@ -253,14 +253,21 @@ void slots_release(slots *s, unsigned i) {
 
 uint32_t slots_round(slots *s) { return atomic_load(&s->h->round); }
 
-void slots_sleep(slots *s, uint32_t round) {
-  const struct timespec most = {0, SLEEP_US * 1000};
 #if defined(__linux__)
-  (void)syscall(SYS_futex, &s->h->round, FUTEX_WAIT, round, &most, NULL, 0);
+/* By which one of those who sleep can be woken. */
+static uint32_t wake_bit(unsigned i) { return UINT32_C(1) << i % 32; }
+#endif
+
+void slots_sleep(slots *s, int i, uint32_t round) {
+#if defined(__linux__)
+  const int64_t until = sl_clock_monotonic_us() + SLEEP_US;
+  const struct timespec at = {(time_t)(until / 1000000), (long)(until % 1000000) * 1000};
+  const uint32_t bits = i < 0 ? FUTEX_BITSET_MATCH_ANY : wake_bit((unsigned)i);
+  (void)syscall(SYS_futex, &s->h->round, FUTEX_WAIT_BITSET, round, &at, NULL, bits);
 #else
   const struct timespec nap = {0, 50000};
-  for (int i = 0; i < SLEEP_US / 50 && atomic_load(&s->h->round) == round; i++) nanosleep(&nap, NULL);
-  (void)most;
+  for (int n = 0; n < SLEEP_US / 50 && atomic_load(&s->h->round) == round; n++) nanosleep(&nap, NULL);
+  (void)i;
 #endif
 }
 
@@ -375,7 +382,7 @@ static void reap(slots *s) {
 /* The one who waits longest has the next turn: first those who must lead to be served, whom the others, served by every
  * leader, would keep away; then those who came too late for this commit. Without that who has just led is the first to
  * lead again, misses no commit, and gets ahead of the others. */
-static void give_turn(slots *s) {
+static uint32_t give_turn(slots *s) {
   header *h = s->h;
   uint64_t mask = atomic_load(&h->waiting);
   const slot_state wanted = mask ? SLOT_WAITING : SLOT_READY;
@@ -391,6 +398,7 @@ static void give_turn(slots *s) {
   }
   if (turn != 0) atomic_store(&h->turn_until_us, sl_clock_monotonic_us() + TURN_US);
   atomic_store(&h->turn, turn);
+  return turn;
 }
 
 void slots_end_lead(slots *s, unsigned units) {
@@ -401,12 +409,16 @@ void slots_end_lead(slots *s, unsigned units) {
   atomic_store_explicit(&h->expected, units + ready, memory_order_relaxed);
   bool full = false;
   if (round % REAP_ROUNDS == 0 || (full = atomic_load(&slots_at(s, SLOT_COUNT - 1)->owner) != 0)) reap(s);
-  give_turn(s);
+  const uint32_t turn = give_turn(s);
   pthread_mutex_unlock(&h->lead);
   /* Behind the unlocking: who is woken tries for the lead, and who found it held has read an older round. */
   atomic_fetch_add(&h->round, 1);
 #if defined(__linux__)
   const bool somebody = units > 1 || full || atomic_load(&h->ready) != 0 || atomic_load(&h->waiting) != 0;
+  /* Whose turn it is comes first: nobody else may lead, and they wake in the order in which they went to sleep. */
+  if (turn) (void)syscall(SYS_futex, &h->round, FUTEX_WAKE_BITSET, INT32_MAX, NULL, NULL, wake_bit(turn - 1));
   if (somebody) (void)syscall(SYS_futex, &h->round, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+#else
+  (void)turn;
 #endif
 }

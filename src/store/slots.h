@@ -72,7 +72,7 @@ void slots_release(slots *s, unsigned i);
 /* Counts the times that the lead was given up. Read it before you look at your slot and try for the lead; then
  * sleep on it: whatever comes after the reading wakes the sleep. */
 uint32_t slots_round(slots *s);
-void slots_sleep(slots *s, uint32_t round);
+void slots_sleep(slots *s, int i, uint32_t round); /* i: your slot; -1: none */
 
 typedef enum slots_lead { LEAD_HELD, LEAD_TAKEN, LEAD_BROKEN } slots_lead;
 /* Tries for the lead, for the owner of slot `i` (-1: none); one that was WAITING is CLAIMED then. LEAD_HELD: somebody
