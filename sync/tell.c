@@ -201,8 +201,8 @@ void tell_report(agent *a) {
   else if (a->unreachable_wall_us == 0) a->unreachable_wall_us = alone_us > 0 ? wall - (now - alone_us) : wall;
   park_text park = text_of_park(v.park);
   report_lane lanes[LANES_TOLD] = {0};
-  sl_lane list[LANES_TOLD];
-  const size_t n = core_lanes(a->core, list, LANES_TOLD);
+  sl_lane list[SL_LANES_MAX];
+  const size_t all = core_lanes(a->core, list, SL_LANES_MAX), n = all < LANES_TOLD ? all : LANES_TOLD;
   for (size_t i = 0; i < n; i++) {
     const core_lane_view lane = core_lane_of(a->core, list[i].topic);
     const uint64_t behind = v.cursor_seq > list[i].seq ? v.cursor_seq - list[i].seq : 0;
