@@ -117,14 +117,14 @@ static sl_status fill(waiter *w, slots *s, bool published, log_commit *c) {
   commit_unit units[COMMIT_UNITS_MAX];
   const commit_unit own =
       published ? unit_of_slot(s, (unsigned)w->slot) : (commit_unit){.batch = *w->batch, .slot = -1};
-  int64_t until = 0;
+  linger lingered = {0};
   size_t count = collect(w, s, &own, units);
   sl_status status = commit_add(c, units, count);
   if (status == SL_E_FULL && c->count == 0 && count > 1) { /* together they do not fit: each meets the quota as leader */
     give_back(s, units + 1, count - 1);
     return commit_add(c, units, 1);
   }
-  while (status == SL_OK && !w->alone && slots_linger(s, (unsigned)c->count, &until)) {
+  while (status == SL_OK && !w->alone && slots_linger(s, (unsigned)c->count, &lingered)) {
     count = collect(w, s, NULL, units);
     if (count == 0) continue;
     const size_t before = c->count;

@@ -307,13 +307,16 @@ static unsigned count(uint64_t mask) {
   return n;
 }
 
-bool slots_linger(slots *s, unsigned have, int64_t *until) {
+bool slots_linger(slots *s, unsigned have, linger *l) {
   const unsigned goal = atomic_load_explicit(&s->h->expected, memory_order_relaxed);
   if (goal <= 1 || have >= goal) return false;
-  const int64_t now = sl_clock_monotonic_us();
-  if (*until == 0) *until = now + LINGER_US;
-  if (now >= *until) return false;
-  if (atomic_load(&s->h->ready) == 0) sched_yield();
+  const bool came = have != l->have;
+  l->have = have;
+  if (came && atomic_load(&s->h->ready) != 0) return true;
+  if (l->waited_us >= LINGER_US) return false;
+  const int64_t begun = sl_clock_monotonic_us();
+  sched_yield();
+  l->waited_us += sl_clock_monotonic_us() - begun;
   return true;
 }
 

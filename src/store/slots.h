@@ -82,9 +82,13 @@ slots_lead slots_try_lead(slots *s, int i);
 
 /* ---- the leader ---- */
 
-/* With `have` appends in hand, may others of those who were here last time still come? Then it waits a moment for them,
- * but no longer than 80 us since the first call (*until is 0 then); not at all when alone. */
-bool slots_linger(slots *s, unsigned have, int64_t *until);
+/* What a leader has waited so far, and for how many appends; begins as zeros. */
+typedef struct linger { int64_t waited_us; unsigned have; } linger;
+
+/* With `have` appends in hand, may others of those who were here last time still come? Then, unless one has come already,
+ * it waits a moment for them, with its processor given to others; but no longer than 80 us in all, what it takes to write
+ * those who come not counted, and not at all when alone. */
+bool slots_linger(slots *s, unsigned have, linger *l);
 /* READY slots of living owners, as a mask; frees those of owners that have long been dead. */
 uint64_t slots_ready(slots *s);
 /* READY -> TAKEN. */
