@@ -57,12 +57,10 @@ static int allocate(int fd, uint64_t from, uint64_t len) {
   while (rc != 0 && errno == EINTR);
   return rc == 0 ? 0 : errno;
 }
-#endif
 
-#if defined(__linux__)
 /* For good, and within the file: what a file system adds beyond the end of one that grows it takes back when the disk is
  * full. False where it cannot tell. Not SEEK_HOLE: it looks up to the end of the file, on tmpfs page by page. Not fstat:
- * to ask for times makes the next flush write the inode. */
+ * to ask for times makes the next flush write the inode. LMDB sets the offset before each use of it. */
 static bool has_blocks(int fd, uint64_t from, uint64_t len) {
   const off_t end = lseek(fd, 0, SEEK_END);
   if (end < 0 || (uint64_t)end < from + len) return false;

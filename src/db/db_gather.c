@@ -267,7 +267,8 @@ static uint64_t run_to_ask_for(db_env *env, MDB_txn *txn, const MDB_envinfo *inf
   return run;
 }
 
-static int ask_for_run(db_env *env, MDB_txn *txn, const MDB_envinfo *info, size_t page_size, uint64_t pages, bool any_free) {
+static int ask_for_run(db_env *env, MDB_txn *txn, const MDB_envinfo *info, size_t page_size, uint64_t pages,
+                       bool any_free) {
   static char name[] = "gather";
   int fd, rc = mdb_env_get_fd(env->lmdb, &fd);
   MDB_dbi names; /* every commit writes its page */
